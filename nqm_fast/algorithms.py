@@ -1,0 +1,157 @@
+"""Algorithms as linear recurrences: what an engine needs to know of one, and SGD.
+
+Per coordinate an algorithm is ``s' = A s + b xi`` with gradient noise xi, of which
+``q . s`` is evaluated. Everything else (risk, first passage, tuning) follows from A, b
+and q; a new algorithm is one new class in a file of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .checks import Array, InputError, number, shown
+from .schedules import Constant, Schedule, as_schedule
+
+Entry = Array | float
+
+
+class Recurrence(NamedTuple):
+    """A linear recurrence over n state components, for an array of curvatures.
+
+    ``A_t - I = sum_j weight_j(t) K_j`` and ``b_t = sum_j weight_j(t) k_j``: the change per
+    step rather than A itself, because 1 - 1e-12 has lost what 1e-12 still knows.
+
+    Attributes
+    ----------
+    terms : sequence of (K_j, k_j)
+        K_j: n rows of n entries; k_j: n entries. An entry is a number, or an array like
+        the curvatures.
+    start : n floats
+        ``s_0 = start * w_0``.
+    read : n floats
+        q, the evaluated combination.
+    """
+
+    terms: Sequence[tuple[Sequence[Sequence[Entry]], Sequence[Entry]]]
+    start: Sequence[float]
+    read: Sequence[float]
+
+    def keep(self, components: Sequence[int]) -> Recurrence:
+        """The recurrence without the components that the others do not depend on."""
+        return Recurrence(
+            [
+                ([[matrix[a][b] for b in components] for a in components], [kick[a] for a in components])
+                for matrix, kick in self.terms
+            ],
+            [self.start[a] for a in components],
+            [self.read[a] for a in components],
+        )
+
+
+class Algorithm(ABC):
+    """A linear algorithm with a learning rate."""
+
+    lr: Schedule
+
+    depends_on_step: ClassVar[bool] = False
+    """Whether `weights` uses the step (then no two steps are alike)."""
+
+    tunable: ClassVar[dict[str, str]] = {"lr": "positive"}
+    """Hyper-parameters that `tune` may search: "positive", or "unit" for [0, 1)."""
+
+    @abstractmethod
+    def recurrence(self, h: Array) -> Recurrence:
+        """The recurrence at curvatures `h` of shape (d,)."""
+
+    def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
+        """Weights of the terms at the given learning rates and steps, shape (steps, terms).
+
+        By default term j is multiplied by ``lr^j``.
+        """
+        terms = len(self.recurrence(np.ones(1)).terms)
+        weights: Array = lr[:, None] ** np.arange(terms)
+        return weights
+
+
+@dataclass(frozen=True)
+class SGD(Algorithm):
+    """Minibatch SGD with momentum, exponential moving average and power preconditioner.
+
+    Per coordinate, with gradient ``g_t = h w_t + xi_t`` (Zhang et al. 2019, sections 3.2
+    to 3.4)::
+
+        v_{t+1} = momentum v_t + g_t                      v_0 = 0
+        w_{t+1} = w_t - lr h^-power v_{t+1}
+        e_{t+1} = ema e_t + (1 - ema) w_{t+1}             e_0 = w_0
+
+    The risk is that of e (which is w at ``ema = 0``).
+
+    Parameters
+    ----------
+    lr : number, array_like of shape (steps,), or schedule
+        Learning rate, >= 0.
+    momentum : float
+        In [0, 1).
+    ema : float
+        Decay of the exponential moving average of the iterates, in [0, 1).
+    power : float
+        Exponent of the preconditioner ``h^power``; 0 for none, 1 for Newton's method.
+
+    Raises
+    ------
+    InputError
+        If a value is outside its limits.
+    """
+
+    lr: Any
+    momentum: float = field(default=0.0, kw_only=True)
+    ema: float = field(default=0.0, kw_only=True)
+    power: float = field(default=0.0, kw_only=True)
+
+    tunable: ClassVar[dict[str, str]] = {"lr": "positive", "momentum": "unit", "ema": "unit"}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lr", as_schedule("lr", self.lr))
+        object.__setattr__(self, "momentum", number("momentum", self.momentum, least=0.0, below=1.0))
+        object.__setattr__(self, "ema", number("ema", self.ema, least=0.0, below=1.0))
+        object.__setattr__(self, "power", number("power", self.power))
+
+    def __repr__(self) -> str:
+        lr = self.lr.value if isinstance(self.lr, Constant) else self.lr
+        extras = ((name, getattr(self, name)) for name in ("momentum", "ema", "power"))
+        return f"SGD({lr!r}{''.join(f', {name}={x!r}' for name, x in extras if x)})"
+
+    def recurrence(self, h: Array) -> Recurrence:
+        """State (w, v, e), without v or e where they play no part."""
+        beta, gamma = self.momentum, self.ema
+        k = h**-self.power if self.power else 1.0  # the preconditioned step per unit of v
+        kh = h if not self.power else h ** (1.0 - self.power)
+        fresh = 1.0 - gamma
+        fixed = [
+            [0.0, 0.0, 0.0],
+            [h, -(1.0 - beta), 0.0],
+            [fresh, 0.0, -fresh],
+        ], [0.0, 1.0, 0.0]
+        per_lr = [
+            [-kh, -beta * k, 0.0],
+            [0.0, 0.0, 0.0],
+            [-fresh * kh, -fresh * beta * k, 0.0],
+        ], [-k, 0.0, -fresh * k]
+        read = [0.0, 0.0, 1.0] if gamma else [1.0, 0.0, 0.0]
+        whole = Recurrence([fixed, per_lr], [1.0, 0.0, 1.0], read)
+        return whole.keep([0] + [1] * bool(beta) + [2] * bool(gamma))
+
+
+def as_algorithm(name: str, value: object) -> Algorithm:
+    """`value` if it is an algorithm."""
+    if not isinstance(value, Algorithm):
+        raise InputError(f"{name} must be an algorithm such as nqm.SGD(0.1), not {shown(value)}")
+    return value
+
+

@@ -1,0 +1,111 @@
+"""Validation shared by the public functions: one clear sentence per mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class InputError(ValueError):
+    """An argument cannot be used; the message names it, its value and what is allowed."""
+
+
+def shown(value: object) -> str:
+    """Write a value into a message, shortened to a line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def real_array(name: str, value: Any) -> Array:
+    """`value` as a float64 array of finite numbers."""
+    try:
+        raw = np.asarray(value)
+        if np.iscomplexobj(raw) or raw.dtype == bool:
+            raise TypeError
+        array = raw.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be real numbers, not {shown(value)}") from None
+    if not np.isfinite(array).all():
+        bad = array[~np.isfinite(array)].flat[0]
+        raise InputError(f"{name} must be finite, but contains {bad}")
+    return array
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+) -> float:
+    """`value` as a finite float within ``above < value``, ``least <= value < below``."""
+    limits = []
+    if above is not None:
+        limits.append(f"> {above:g}")
+    if least is not None:
+        limits.append(f">= {least:g}")
+    if below is not None:
+        limits.append(f"< {below:g}")
+    allowed = " and ".join(limits) or "finite"
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iuf":
+        raise InputError(f"{name} must be a number {allowed}, not {shown(value)}")
+    x = float(array)
+    if (
+        not math.isfinite(x)
+        or (above is not None and not x > above)
+        or (least is not None and not x >= least)
+        or (below is not None and not x < below)
+    ):
+        raise InputError(f"{name} must be {allowed}, not {x:g}")
+    return x
+
+
+def integer(name: str, value: Any, *, least: int) -> int:
+    """`value` as an int of at least `least`; whole floats such as 1e6 are accepted."""
+    x = number(name, value)
+    if x != math.floor(x) or x < least:
+        raise InputError(f"{name} must be a whole number >= {least}, not {shown(value)}")
+    return int(value)
+
+
+def step_array(name: str, value: Any) -> NDArray[np.int64]:
+    """`value` as an int64 array of steps, of any shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise InputError(f"{name} must be whole numbers >= 0, not {shown(value)}")
+    good = np.isfinite(array) & (array >= 0) & (array == np.floor(array)) & (array < 2.0**62)
+    if not good.all():
+        bad = array[~good].flat[0]
+        raise InputError(f"{name} must be whole numbers >= 0, but contains {bad}")
+    return array.astype(np.int64)
+
+
+def in_range(
+    name: str, array: Array, *, above: float | None = None, least: float | None = None
+) -> None:
+    """Every element of `array` obeys the limit."""
+    if above is not None and not (array > above).all():
+        where = np.flatnonzero(~(array > above))[0]
+        raise InputError(
+            f"{name} must be > {above:g}, but element {where} is {array.flat[where]:g}"
+        )
+    if least is not None and not (array >= least).all():
+        where = np.flatnonzero(~(array >= least))[0]
+        raise InputError(
+            f"{name} must be >= {least:g}, but element {where} is {array.flat[where]:g}"
+        )
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """`value` if it is one of `allowed`."""
+    if value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}")
+    return str(value)

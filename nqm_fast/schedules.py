@@ -1,0 +1,364 @@
+"""Learning rate and batch size over time.
+
+A number, an array with one value per step, or one of the objects here. Step t uses the
+value at t, counted from 0; the objects go on for ever, an array ends.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .checks import Array, InputError, in_range, integer, number, real_array, shown
+
+
+class Schedule(ABC):
+    """A value for each step.
+
+    A new kind gives its values, where its pieces end, and its least value; knowing the
+    constant pieces lets the engines jump over them instead of stepping.
+    """
+
+    length: float = math.inf
+    """Number of steps it covers."""
+
+    @abstractmethod
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps (any shape)."""
+
+    @abstractmethod
+    def piece(self, step: int) -> tuple[float, bool]:
+        """Where the piece that contains `step` ends (exclusive), and whether it is constant."""
+
+    @property
+    @abstractmethod
+    def least(self) -> float:
+        """The lowest value that occurs."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same value at every step."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        number("value", self.value, least=0.0)
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        return np.full(steps.shape, float(self.value))
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """Constant for ever."""
+        return math.inf, True
+
+    @property
+    def least(self) -> float:
+        """The value."""
+        return float(self.value)
+
+
+@dataclass(frozen=True)
+class PerStep(Schedule):
+    """One value per step, given as an array; it covers no more steps than it has values."""
+
+    array: Any = field(repr=False)
+
+    def __post_init__(self) -> None:
+        array = real_array("schedule", self.array)
+        if array.ndim != 1 or not array.size:
+            raise InputError(
+                "schedule must be one-dimensional with one value per step, "
+                f"but has shape {array.shape}"
+            )
+        in_range("schedule", array, least=0.0)
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "length", float(array.size))
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        values: Array = self.array[steps]
+        return values
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """One varying piece."""
+        return self.length, False
+
+    @property
+    def least(self) -> float:
+        """The lowest of the values."""
+        return float(self.array.min())
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From `start` at step 0 to `end` at step `steps`, then constant."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        number("start", self.start, least=0.0)
+        number("end", self.end, least=0.0)
+        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        done = np.minimum(steps / self.steps, 1.0)
+        return self.start * (1.0 - done) + self.end * done
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """A ramp, then constant."""
+        return (self.steps, False) if step < self.steps else (math.inf, True)
+
+    @property
+    def least(self) -> float:
+        """The lower end."""
+        return float(min(self.start, self.end))
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from `peak` at step 0 down to `end` at step `steps`, then constant."""
+
+    peak: float
+    steps: int
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("peak", self.peak, least=0.0)
+        number("end", self.end, least=0.0)
+        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        half = np.cos(np.minimum(steps / self.steps, 1.0) * (math.pi / 2)) ** 2
+        return np.where(steps >= self.steps, self.end, self.end + (self.peak - self.end) * half)
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """A decay, then constant."""
+        return (self.steps, False) if step < self.steps else (math.inf, True)
+
+    @property
+    def least(self) -> float:
+        """The lower end."""
+        return float(min(self.peak, self.end))
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay(Schedule):
+    """Linear from 0 to `peak`, constant, linear to `end`: lengths in steps, then constant."""
+
+    peak: float
+    warmup: int
+    stable: int
+    decay: int
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("peak", self.peak, least=0.0)
+        number("end", self.end, least=0.0)
+        for name in ("warmup", "stable", "decay"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), least=0))
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        flat = self.warmup + self.stable
+        knots = [0, self.warmup, flat, flat + self.decay]
+        # of two knots at one step np.interp takes the later, as a vanished ramp should
+        return np.interp(steps, knots, [0.0, self.peak, self.peak, self.end])
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """Ramp, plateau, ramp, and constant."""
+        flat = self.warmup + self.stable
+        if step < self.warmup:
+            return self.warmup, False
+        if step < flat:
+            return flat, True
+        return (flat + self.decay, False) if step < flat + self.decay else (math.inf, True)
+
+    @property
+    def least(self) -> float:
+        """Zero where there is a warm-up."""
+        return float(min(self.peak, self.end, 0.0 if self.warmup else self.peak))
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """`values_[k]` for `lengths[k]` steps; the last value goes on for ever."""
+
+    values_: Sequence[float]
+    lengths: Sequence[int]
+
+    def __post_init__(self) -> None:
+        values = real_array("values", self.values_)
+        if values.ndim != 1 or not values.size or np.shape(self.lengths) != values.shape:
+            raise InputError(
+                f"lengths must have one entry per value ({values.shape}), "
+                f"but has shape {np.shape(self.lengths)}"
+            )
+        in_range("values", values, least=0.0)
+        lengths = tuple(integer("lengths", n, least=1) for n in self.lengths)
+        object.__setattr__(self, "values_", tuple(values.tolist()))
+        object.__setattr__(self, "lengths", lengths)
+
+    def _piece_of(self, steps: Any) -> Any:
+        ends = np.cumsum(self.lengths)[:-1]
+        return np.searchsorted(ends, steps, side="right")
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        values: Array = np.asarray(self.values_)[self._piece_of(steps)]
+        return values
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """Constant pieces."""
+        k = int(self._piece_of(step))
+        return (math.inf if k == len(self.lengths) - 1 else int(sum(self.lengths[: k + 1]))), True
+
+    @property
+    def least(self) -> float:
+        """The lowest of the values."""
+        return float(min(self.values_))
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """`initial`, multiplied by `factor` every `every` steps."""
+
+    initial: float
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        number("initial", self.initial, least=0.0)
+        number("factor", self.factor, above=0.0)
+        object.__setattr__(self, "every", integer("every", self.every, least=1))
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        values: Array = self.initial * self.factor ** np.asarray(steps // self.every, float)
+        return values
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """Constant pieces of `every` steps."""
+        return (step // self.every + 1) * self.every, True
+
+    @property
+    def least(self) -> float:
+        """Zero in the limit if the factor is below 1."""
+        return float(self.initial) if self.factor >= 1.0 else 0.0
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """Linear from `start` to the first value of `then` over `steps` steps, then `then`."""
+
+    steps: int
+    then: Schedule
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
+        object.__setattr__(self, "then", as_schedule("then", self.then))
+        number("start", self.start, least=0.0)
+        object.__setattr__(self, "length", self.steps + self.then.length)
+
+    def values(self, steps: NDArray[np.int64]) -> Array:
+        """Values at the given steps."""
+        later = self.then.values(np.maximum(steps - self.steps, 0))
+        done = np.minimum(steps / self.steps, 1.0)
+        return np.where(steps < self.steps, self.start * (1.0 - done) + later * done, later)
+
+    def piece(self, step: int) -> tuple[float, bool]:
+        """The ramp, then the pieces of `then`, moved."""
+        if step < self.steps:
+            return self.steps, False
+        end, constant = self.then.piece(step - self.steps)
+        return self.steps + end, constant
+
+    @property
+    def least(self) -> float:
+        """The lower of the ramp's start and what follows."""
+        return float(min(self.start, self.then.least))
+
+
+def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -> Schedule:
+    """`value` as a schedule: a number, one value per step, or a schedule object.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or goes below `least`.
+    """
+    if not isinstance(value, Schedule):
+        if np.ndim(value):  # type: ignore[arg-type]
+            array = real_array(name, value)
+            if array.ndim != 1 or not array.size:
+                raise InputError(
+                    f"{name} must be a number, one value per step or a schedule, "
+                    f"but has shape {array.shape}"
+                )
+            in_range(name, array, least=least)
+            value = PerStep(array)
+        else:
+            value = Constant(number(name, value, least=least))
+    if value.least < least:
+        raise InputError(
+            f"{name} must be >= {least:g} at every step, but {shown(value)} "
+            f"goes down to {value.least:g}"
+        )
+    return value
+
+
+class Runs(NamedTuple):
+    """Consecutive runs of steps with constant settings."""
+
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    lr: Array
+    batch_size: Array
+
+
+def runs(lr: Schedule, batch_size: Schedule, stop: int, *, merge: bool = True) -> Iterator[Runs]:
+    """Cut steps 0 .. stop - 1 into runs of constant settings, some thousands at a time.
+
+    With ``merge=False`` every step is a run, for algorithms that depend on the step itself.
+    """
+    window = 1 << 15
+    held: list[Runs] = []
+    begin = 0
+    while begin < stop:
+        (end_lr, same_lr), (end_batch, same_batch) = lr.piece(begin), batch_size.piece(begin)
+        end = int(min(end_lr, end_batch, stop))
+        if same_lr and same_batch and merge:
+            starts = np.array([begin])
+        else:
+            end = min(end, begin + window)
+            starts = np.arange(begin, end)
+        a, b = lr.values(starts), batch_size.values(starts)
+        if merge:
+            new = np.ones(starts.size, dtype=bool)
+            new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+            starts, a, b = starts[new], a[new], b[new]
+        held.append(Runs(starts, np.diff(starts, append=end), a, b))
+        begin = end
+        if sum(part.start.size for part in held) >= window or begin == stop:
+            yield Runs(*(np.concatenate(column) for column in zip(*held, strict=True)))
+            held = []
+
+
+def check_length(name: str, schedule: Schedule, steps: int) -> None:
+    """The schedule covers `steps` steps."""
+    if schedule.length < steps:
+        raise InputError(
+            f"{name} has values for {schedule.length:.0f} steps, but {steps} are asked for"
+        )
