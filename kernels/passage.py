@@ -16,7 +16,16 @@ import math
 import numpy as np
 
 from .compile import kernel
-from .moments import TILE, _apply, _bits, _one_step, _responses, _square, _weighted_sum
+from .moments import (
+    TILE,
+    _apply,
+    _bits,
+    _one_step,
+    _responses,
+    _risk_weights,
+    _square,
+    _weighted_sum,
+)
 
 FOUND, NOT_YET, NEVER = 0, 1, 2
 RETRY = 8  # successes at one block length before a longer one that failed is tried again
@@ -67,33 +76,28 @@ def _floor(q, wander, old, new, signal, noise):
 
 
 @kernel
-def _block_floor(q, table, per_level, level, old, new, signal_weight, noise_weight, buffers):
+def _block_floor(q, table, per_level, level, old, new, weight, buffers):
+    """Lower bound on the risk within the block of 2^level steps that begins here."""
     n = len(q)
-    wander = (per_level - n) * TILE
-    at = level * per_level * TILE + wander
-    d = signal_weight.shape[0]
+    wander = level * per_level * TILE + (per_level - n) * TILE
     total = 0.0
     for tile in range(old.shape[0]):
-        _floor(q, table[tile, at : at + n * TILE], old[tile], new[tile], buffers[0], buffers[1])
-        first = tile * TILE
-        total += _weighted_sum(
-            signal_weight, noise_weight, first, min(first + TILE, d), buffers[0], buffers[1]
+        _floor(
+            q, table[tile, wander : wander + n * TILE], old[tile], new[tile], buffers[0], buffers[1]
         )
+        total += _weighted_sum(weight[tile, 0], weight[tile, 1], buffers[0], buffers[1])
     return total
 
 
 @kernel
-def _grown_noise(q, new, noise_weight, buffers):
+def _grown_noise(q, new, weight, buffers):
     """Risk of the noise injected since the run began: it can only grow."""
-    d = noise_weight.shape[0]
     total = 0.0
     for tile in range(new.shape[0]):
-        _responses(q, new[tile], buffers[0], buffers[1])
-        buffers[0][:] = 0.0
-        first = tile * TILE
-        total += _weighted_sum(
-            noise_weight, noise_weight, first, min(first + TILE, d), buffers[0], buffers[1]
-        )
+        _responses(q, new[tile], 0, buffers[0], buffers[1])
+        for j in range(TILE):
+            buffers[0, j] = 0.0
+        total += _weighted_sum(weight[tile, 0], weight[tile, 1], buffers[0], buffers[1])
     return total
 
 
@@ -158,8 +162,7 @@ def _search_run(
     endless,
     target,
     skip,
-    signal_weight,
-    noise_weight,
+    weight,
     buffers,
 ):
     """First passage within one run of constant settings: (status, steps taken)."""
@@ -171,9 +174,7 @@ def _search_run(
     wait = 0
     turns = 0
     while t < length:
-        floor = _block_floor(
-            q, table, per_level, level, old, new, signal_weight, noise_weight, buffers
-        )
+        floor = _block_floor(q, table, per_level, level, old, new, weight, buffers)
         if floor <= target:
             if level > 0:
                 level -= 1
@@ -187,7 +188,7 @@ def _search_run(
         if (
             endless
             and (level > 3 or turns % 64 == 0)
-            and _grown_noise(q, new, noise_weight, buffers) > target
+            and _grown_noise(q, new, weight, buffers) > target
         ):
             return NEVER, t
         wait -= 1
@@ -206,14 +207,17 @@ def first_passage(
     q,
     values,
     place,
+    scale,
     weights,
     inverse_batch,
     lengths,
     endless,
     target,
     skip,
-    signal_weight,
-    noise_weight,
+    h,
+    c,
+    second_moment,
+    count,
     old,
     new,
 ):
@@ -221,7 +225,7 @@ def first_passage(
 
     Parameters
     ----------
-    q, values, place, weights, inverse_batch, lengths, signal_weight, noise_weight
+    q, values, place, scale, weights, inverse_batch, lengths, h, c, second_moment, count
         As in `moments.propagate`.
     endless : bool
         Whether the last run goes on for ever, so that noise above the target settles it.
@@ -239,13 +243,28 @@ def first_passage(
     n = len(q)
     per_level = 2 * n + n * n + n * (n + 1) // 2
     tiles = old.shape[0]
-    d = signal_weight.shape[0]
+    d = h.shape[0]
     levels = 1
     for r in range(lengths.shape[0]):
         levels = max(levels, _bits(lengths[r]))
     # untouched pages cost nothing: only the levels that are reached take memory
     table = np.empty((tiles, levels * per_level * TILE))
     buffers = np.empty((max(2, old.shape[1] // TILE), TILE))
+    weight = np.empty((tiles, 2, TILE))
+    for tile in range(tiles):
+        first = tile * TILE
+        last = min(first + TILE, d)
+        _risk_weights(
+            h,
+            c,
+            second_moment,
+            count,
+            first,
+            last,
+            weight[tile, 0],
+            weight[tile, 1],
+            buffers[0],
+        )
     done = 0
     for r in range(lengths.shape[0]):
         for tile in range(tiles):
@@ -254,6 +273,7 @@ def first_passage(
                 q,
                 values,
                 place,
+                scale,
                 weights[r],
                 inverse_batch[r],
                 first,
@@ -274,8 +294,7 @@ def first_passage(
             last and endless,
             target,
             skip - done,
-            signal_weight,
-            noise_weight,
+            weight,
             buffers,
         )
         done += t

@@ -46,7 +46,10 @@ class Recurrence(NamedTuple):
         """The recurrence without the components that the others do not depend on."""
         return Recurrence(
             [
-                ([[matrix[a][b] for b in components] for a in components], [kick[a] for a in components])
+                (
+                    [[matrix[a][b] for b in components] for a in components],
+                    [kick[a] for a in components],
+                )
                 for matrix, kick in self.terms
             ],
             [self.start[a] for a in components],
@@ -68,6 +71,15 @@ class Algorithm(ABC):
     @abstractmethod
     def recurrence(self, h: Array) -> Recurrence:
         """The recurrence at curvatures `h` of shape (d,)."""
+
+    @abstractmethod
+    def largest_lr(self, h: Array) -> float:
+        """A learning rate that is unstable, whatever the other hyper-parameters."""
+
+    @property
+    def gain(self) -> float:
+        """How many times a small learning rate acts in the long run."""
+        return 1.0
 
     def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """Weights of the terms at the given learning rates and steps, shape (steps, terms).
@@ -118,7 +130,9 @@ class SGD(Algorithm):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", as_schedule("lr", self.lr))
-        object.__setattr__(self, "momentum", number("momentum", self.momentum, least=0.0, below=1.0))
+        object.__setattr__(
+            self, "momentum", number("momentum", self.momentum, least=0.0, below=1.0)
+        )
         object.__setattr__(self, "ema", number("ema", self.ema, least=0.0, below=1.0))
         object.__setattr__(self, "power", number("power", self.power))
 
@@ -127,22 +141,37 @@ class SGD(Algorithm):
         extras = ((name, getattr(self, name)) for name in ("momentum", "ema", "power"))
         return f"SGD({lr!r}{''.join(f', {name}={x!r}' for name, x in extras if x)})"
 
+    def largest_lr(self, h: Array) -> float:
+        """``4 / max(h^(1 - power))``, the limit as momentum goes to 1."""
+        return 4.0 / float((h ** (1.0 - self.power)).max())
+
+    @property
+    def gain(self) -> float:
+        """``1 / (1 - momentum)``."""
+        return 1.0 / (1.0 - self.momentum)
+
     def recurrence(self, h: Array) -> Recurrence:
         """State (w, v, e), without v or e where they play no part."""
         beta, gamma = self.momentum, self.ema
         k = h**-self.power if self.power else 1.0  # the preconditioned step per unit of v
         kh = h if not self.power else h ** (1.0 - self.power)
         fresh = 1.0 - gamma
-        fixed = [
-            [0.0, 0.0, 0.0],
-            [h, -(1.0 - beta), 0.0],
-            [fresh, 0.0, -fresh],
-        ], [0.0, 1.0, 0.0]
-        per_lr = [
-            [-kh, -beta * k, 0.0],
-            [0.0, 0.0, 0.0],
-            [-fresh * kh, -fresh * beta * k, 0.0],
-        ], [-k, 0.0, -fresh * k]
+        fixed = (
+            [
+                [0.0, 0.0, 0.0],
+                [h, -(1.0 - beta), 0.0],
+                [fresh, 0.0, -fresh],
+            ],
+            [0.0, 1.0, 0.0],
+        )
+        per_lr = (
+            [
+                [-kh, -beta * k, 0.0],
+                [0.0, 0.0, 0.0],
+                [-fresh * kh, -fresh * beta * k, 0.0],
+            ],
+            [-k, 0.0, -fresh * k],
+        )
         read = [0.0, 0.0, 1.0] if gamma else [1.0, 0.0, 0.0]
         whole = Recurrence([fixed, per_lr], [1.0, 0.0, 1.0], read)
         return whole.keep([0] + [1] * bool(beta) + [2] * bool(gamma))
@@ -153,5 +182,3 @@ def as_algorithm(name: str, value: object) -> Algorithm:
     if not isinstance(value, Algorithm):
         raise InputError(f"{name} must be an algorithm such as nqm.SGD(0.1), not {shown(value)}")
     return value
-
-

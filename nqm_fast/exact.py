@@ -88,7 +88,7 @@ class Piece(NamedTuple):
     is_last: bool
 
 
-def _pieces(parts: Iterator[Settings], steps: NDArray[np.int64]) -> Iterator[Piece]:
+def with_records(parts: Iterator[Settings], steps: NDArray[np.int64]) -> Iterator[Piece]:
     """Give every part of the timeline the records (ascending steps) that fall into it."""
     taken = 0
     for part in parts:
@@ -184,7 +184,7 @@ def expected_risk(
     check_length("batch_size", batch, last)
 
     def timeline() -> Iterator[Piece]:
-        return _pieces(settings(algorithm, batch, max(last, 1)), ordered)
+        return with_records(settings(algorithm, batch, max(last, 1)), ordered)
 
     # long timelines are made anew for every block rather than held
     start = list(islice(timeline(), 2))

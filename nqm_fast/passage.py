@@ -1,1 +1,126 @@
-def steps_to_target(): ...
+"""First passage: the first step at which the expected risk reaches a target."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import kernels
+from .algorithms import Algorithm, as_algorithm
+from .checks import integer, number
+from .exact import as_arrays, as_problem, expected_risk, settings
+from .problem import Problem
+from .quadrature import compress
+from .schedules import Schedule, as_schedule
+
+DIRECT = 1 << 15  # up to this dimension the whole spectrum is searched, above it a quadrature
+MARGIN = 1e-9  # the search and expected_risk sum in different orders
+
+
+def steps_to_target(
+    problem: Problem,
+    algorithm: Algorithm,
+    batch_size: ArrayLike | Schedule,
+    target: float,
+    *,
+    max_steps: int = 10**9,
+) -> int | float:
+    """First step at which the expected excess risk is at most `target`.
+
+    The true first passage, also where the risk oscillates (momentum) or rises again:
+    blocks of steps are excluded by a lower bound, the answer is confirmed by
+    `expected_risk` at the step itself. Problems of more than 2^15 coordinates are searched
+    on a Gauss quadrature of their spectrum, and the answer confirmed on all of it.
+
+    Parameters
+    ----------
+    problem : Problem
+    algorithm : Algorithm
+    batch_size : number, array_like of shape (steps,), or schedule
+    target : float
+        Excess risk, > 0.
+    max_steps : int
+        Give up after this many steps; schedules given as arrays end earlier.
+
+    Returns
+    -------
+    int or math.inf
+        Steps, 0 if the initial risk is low enough; inf if the target is never reached.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.steps_to_target(nqm.Problem.power_law(10_000), nqm.SGD(1.9), 2**20, 0.01)
+    7080
+    """
+    as_problem(problem)
+    as_algorithm("algorithm", algorithm)
+    batch = as_schedule("batch_size", batch_size, least=1.0)
+    target = number("target", target, above=0.0)
+    limit = integer("max_steps", max_steps, least=0)
+    limit = int(min(limit, algorithm.lr.length, batch.length))
+    searched = problem if problem.dim <= DIRECT else compress(problem)
+    skip = -1
+    while True:
+        found = _search(searched, algorithm, batch, target * (1.0 + MARGIN), limit, skip)
+        if found is None:
+            return math.inf
+        near = np.arange(found, min(found + 64, limit + 1))
+        risk = expected_risk(problem, algorithm, batch, near)
+        if (risk <= target).any():
+            return int(near[np.argmax(risk <= target)])
+        skip = int(near[-1])
+
+
+def _search(
+    problem: Problem,
+    algorithm: Algorithm,
+    batch: Schedule,
+    target: float,
+    limit: int,
+    skip: int,
+) -> int | None:
+    """First step above `skip` and up to `limit` at which the risk is at most `target`."""
+    kernel = kernels.load_passage()
+    block = problem.block(0, problem.dim)
+    arrays = as_arrays(algorithm.recurrence(block.h), problem.dim)
+    n = len(arrays.q)
+    tiles = -(-problem.dim // kernel.TILE)
+    old = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
+    old[:, : n * kernel.TILE] = np.repeat(arrays.start, kernel.TILE)
+    new = np.zeros_like(old)
+    done = 0
+    q, _, values, place, scale = arrays
+    # one step more than `limit`, so that the risk after the last step is looked at too
+    for part in settings(algorithm, batch, max(limit, 1)):
+        length = part.length.copy()
+        is_last = part.begin[-1] + length[-1] >= limit
+        length[-1] += bool(is_last)
+        status, step = kernel.first_passage(
+            q,
+            values,
+            place,
+            scale,
+            part.weights,
+            part.inverse_batch,
+            length,
+            bool(is_last),
+            target,
+            skip - done,
+            *block,
+            old,
+            new,
+        )
+        if status == kernel.FOUND:
+            return done + int(step) if done + step <= limit else None
+        if status == kernel.NEVER:
+            return None
+        done += int(step)
+    return None

@@ -423,7 +423,5 @@ def _definite(name: str, matrix: Array, *, strictly: bool) -> tuple[Array, Array
     allowed = -1e-10 * max(float(np.abs(values).max()), 1e-300)
     if values[0] <= 0.0 if strictly else values[0] < allowed:
         kind = "definite" if strictly else "semi-definite"
-        raise InputError(
-            f"{name} must be positive {kind}, but has the eigenvalue {values[0]:g}"
-        )
+        raise InputError(f"{name} must be positive {kind}, but has the eigenvalue {values[0]:g}")
     return values, vectors

@@ -1,2 +1,351 @@
-def tune(): ...
+"""Best constant hyper-parameters, and best schedules, for reaching a target.
+
+The fewest steps that any setting needs are the fewest steps t at which the best setting
+*for t* reaches the target. So the search is not over first passages, which jump, but
+over the lowest risk at a given t, which is smooth: a few minimisations inside the
+search for one root. They work on a quadrature of the spectrum; the answer is confirmed
+on all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .algorithms import SGD, Algorithm
+from .checks import Array, InputError, choice, integer, number, shown
+from .exact import as_problem, block_risk, expected_risk, settings, with_records
+from .passage import DIRECT, steps_to_target
+from .problem import Problem
+from .quadrature import WIDTHS, compress
+from .schedules import Schedule, as_schedule
+
+LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
+DECADES = 9  # of the effective learning rate, below the largest
+AGREE = 1e-10  # of the quadrature with the whole spectrum
+
+
+class Tuned(NamedTuple):
+    """The best setting found.
+
+    Attributes
+    ----------
+    steps : int or math.inf
+        First step at which `algorithm` reaches the target; inf if nothing does.
+    algorithm : Algorithm
+        The best setting; if nothing reaches the target, the one with the lowest risk.
+    risk : float
+        Expected excess risk at `steps`, or the lowest risk if the target is not reached.
+    """
+
+    steps: int | float
+    algorithm: Algorithm
+    risk: float
+
+
+class Candidates:
+    """Hyper-parameters as points of a box, and their risk on a small spectrum."""
+
+    def __init__(
+        self,
+        kind: type[Algorithm],
+        over: Sequence[str],
+        fixed: dict[str, Any],
+        batch_size: Schedule,
+        spectrum: Problem,
+    ) -> None:
+        self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
+        self.block = spectrum.block(0, spectrum.dim)
+
+    def algorithm(self, point: Sequence[float]) -> Algorithm:
+        """The setting at a point: log of the learning rate, log of 1 minus the others."""
+        chosen = {
+            name: math.exp(x) if self.kind.tunable[name] == "positive" else -math.expm1(min(x, 0.0))
+            for name, x in zip(self.over, point, strict=True)
+        }
+        return self.kind(**chosen, **self.fixed)
+
+    def log_risk(self, point: Sequence[float], steps: NDArray[np.int64]) -> Array:
+        """Log of the risk at ascending steps."""
+        algorithm = self.algorithm(point)
+        pieces = with_records(settings(algorithm, self.batch_size, max(int(steps[-1]), 1)), steps)
+        with np.errstate(over="ignore", divide="ignore"):
+            logs: Array = np.log(block_risk(self.block, algorithm, pieces))
+        return logs
+
+    def bounds(self) -> list[tuple[float, float]]:
+        """Limits of the box."""
+        return [
+            (-100.0, self._highest()) if self.kind.tunable[name] == "positive" else (LOG_GAP, 0.0)
+            for name in self.over
+        ]
+
+    def _highest(self) -> float:
+        others = {name: 0.0 for name in self.over} | self.fixed | {"lr": 1.0}
+        return math.log(self.kind(**others).largest_lr(self.block.h))
+
+    def grid(self) -> list[tuple[float, ...]]:
+        """A coarse grid over all that can be of use."""
+        spacing = math.log(2.0) * (1.0 if len(self.over) < 3 else 1.5)
+        gaps = np.linspace(0.0, LOG_GAP, 12 if len(self.over) < 3 else 8)
+        rates = self._highest() - spacing * np.arange(0.3, 60.0)
+        axes = [rates if self.kind.tunable[name] == "positive" else gaps for name in self.over]
+        points = list(itertools.product(*(axis.tolist() for axis in axes)))
+        if "lr" not in self.over:
+            return points
+        rate = self.over.index("lr")
+        lowest = self._highest() - DECADES * math.log(10.0)
+        return [p for p in points if p[rate] + math.log(self.algorithm(p).gain) >= lowest]
+
+
+class Search:
+    """The lowest risk at a number of steps, remembering where it was found."""
+
+    def __init__(self, candidates: Candidates, target: float) -> None:
+        self.candidates = candidates
+        self.log_target = math.log(target)
+        self.best: dict[int, tuple[float, tuple[float, ...]]] = {}
+
+    def lowest(
+        self, steps: int, starts: Sequence[tuple[float, ...]], reach: float
+    ) -> tuple[float, tuple[float, ...]]:
+        """Log of the lowest risk after `steps`, relative to the target, and where it is."""
+        import scipy.optimize
+
+        at = np.array([steps])
+        bounds = self.candidates.bounds()
+
+        def excess(point: Any) -> float:
+            value = float(self.candidates.log_risk(np.atleast_1d(point), at)[0])
+            return min(value - self.log_target, 1e3)
+
+        found = [self.best[steps]] if steps in self.best else []
+        for start in starts:
+            if len(start) == 1:
+                (low, high), (x,) = bounds[0], start
+                answer = scipy.optimize.minimize_scalar(
+                    excess,
+                    bounds=(max(low, x - reach), min(high, x + reach)),
+                    method="bounded",
+                    options={"xatol": 1e-8},
+                )
+            else:
+                answer = scipy.optimize.minimize(
+                    excess,
+                    start,
+                    method="Nelder-Mead",
+                    bounds=bounds,
+                    options={
+                        "initial_simplex": _simplex(start, reach, bounds),
+                        "xatol": 1e-5,
+                        "fatol": 1e-11,
+                        "maxfev": 400 * len(start),
+                    },
+                )
+            point = tuple(np.atleast_1d(answer.x).tolist())
+            found.append((float(answer.fun), point))
+        self.best[steps] = min(found)
+        return self.best[steps]
+
+    def near(self, steps: int) -> float:
+        """As `lowest`, started from what is known at the nearest numbers of steps."""
+        if steps not in self.best:
+            above = min((t for t in self.best if t > steps), default=None)
+            below = max((t for t in self.best if t < steps), default=None)
+            known = [t for t in (above, below) if t is not None]
+            starts = [self.best[t][1] for t in known]
+            gap = max(abs(math.log(t / steps)) for t in known)
+            if len(starts) > 1 and max(np.abs(np.subtract(*starts))) < 2.0 * gap:
+                starts = [starts[0] if above / steps < steps / below else starts[1]]
+            self.lowest(steps, starts, min(1.0, max(2.0 * gap, 1e-4)))
+        return self.best[steps][0]
+
+    def coarse(self, max_steps: int) -> tuple[int, int]:
+        """Numbers of steps between which the target comes into reach: (too few, enough).
+
+        A grid of settings at powers of two; ``(max_steps, 0)`` if even they do not reach it.
+        """
+        ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
+        points = self.candidates.grid()
+        logs = np.array([self.candidates.log_risk(p, ladder) for p in points])
+        reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
+        rung = int(reached[0]) if reached.size else ladder.size - 1
+        while True:
+            starts = _distinct(points, logs[:, rung])
+            if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
+                starts.append(self.best[int(ladder[rung + 1])][1])
+            excess, _ = self.lowest(int(ladder[rung]), starts, 0.7)
+            if excess > 0.0:
+                break
+            if rung == 0:
+                return 0, 1
+            rung -= 1
+        if rung == ladder.size - 1:
+            return max_steps, 0
+        return int(ladder[rung]), int(ladder[rung + 1])
+
+    def fewest(self, too_few: int, enough: int) -> int:
+        """The fewest steps with which the target is in reach, between the two given."""
+        import scipy.optimize
+
+        if enough - too_few > 1 and too_few > 0:
+            root = scipy.optimize.brentq(
+                lambda x: self.near(round(math.exp(x))) or -1e-300,
+                math.log(too_few),
+                math.log(enough),
+                xtol=0.3 / enough,
+            )
+            middle = min(max(round(math.exp(root)), too_few + 1), enough - 1)
+            while middle < enough and self.near(middle) > 0.0:
+                middle += 1
+            enough = middle
+        while enough - 1 > too_few and self.near(enough - 1) <= 0.0:
+            enough -= 1
+        return enough
+
+
+def _simplex(
+    start: Sequence[float], reach: float, bounds: Sequence[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """A simplex of size `reach` at `start`, turned inwards at the upper bounds."""
+    corners = np.tile(np.asarray(start), (len(start) + 1, 1))
+    for k, (low, high) in enumerate(bounds):
+        corners[k + 1, k] += reach if start[k] + reach <= high else -reach
+        corners[k + 1, k] = max(corners[k + 1, k], low)
+    return corners
+
+
+def _distinct(
+    points: Sequence[tuple[float, ...]], logs: Array, most: int = 3
+) -> list[tuple[float, ...]]:
+    """The best points that are not neighbours of better ones."""
+    chosen: list[tuple[float, ...]] = []
+    for k in np.argsort(logs, kind="stable")[:200]:
+        if all(max(np.abs(np.subtract(points[k], other))) > 2.0 for other in chosen):
+            chosen.append(points[k])
+        if len(chosen) == most:
+            break
+    return chosen
+
+
+def _spectra(problem: Problem) -> Iterator[Problem]:
+    """Smaller spectra to search on, each finer than the one before."""
+    for width in WIDTHS[:-1]:
+        yield compress(problem, width)
+    yield problem if problem.dim <= DIRECT else compress(problem, WIDTHS[-1])
+
+
+def tune(
+    problem: Problem,
+    batch_size: ArrayLike | Schedule,
+    target: float,
+    over: Sequence[str] = ("lr",),
+    *,
+    algorithm: type[Algorithm] = SGD,
+    max_steps: int = 10**9,
+    **fixed: Any,
+) -> Tuned:
+    """Hyper-parameters that reach the target in the fewest steps.
+
+    The search is continuous: learning rate over all that can be stable, momentum and EMA
+    over [0, 1 - 1e-7]. It reproduces figure 5 of Zhang et al. 2019, without their grid.
+
+    Parameters
+    ----------
+    problem : Problem
+    batch_size : number, array_like of shape (steps,), or schedule
+    target : float
+        Excess risk, > 0.
+    over : sequence of str
+        What to search: any of "lr", "momentum", "ema".
+    algorithm : type
+        The kind of algorithm.
+    max_steps : int
+        Give up beyond this many steps.
+    **fixed
+        Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
+
+    Returns
+    -------
+    Tuned
+        ``steps`` (the first passage on the whole spectrum), ``algorithm``, ``risk``.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits, or a name is not a hyper-parameter.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.tune(nqm.Problem.power_law(10_000), 1024, 0.01).steps
+    10354
+    """
+    as_problem(problem)
+    target = number("target", target, above=0.0)
+    max_steps = integer("max_steps", max_steps, least=1)
+    batch = as_schedule("batch_size", batch_size, least=1.0)
+    names = _names(over, algorithm, fixed)
+    steps, point = 0, ()
+    for spectrum in _spectra(problem):
+        candidates = Candidates(algorithm, names, fixed, batch, spectrum)
+        search = Search(candidates, target)
+        if not steps:
+            too_few, enough = search.coarse(int(min(max_steps, batch.length)))
+        else:
+            too_few, enough = _bracket(search, steps, point, max_steps)
+        steps = search.fewest(too_few, enough) if enough else too_few
+        excess, point = search.best[steps]
+        best = candidates.algorithm(point)
+        risk = expected_risk(problem, best, batch, steps)
+        if not math.isfinite(risk) or abs(math.log(risk / target) - excess) < AGREE:
+            break
+    first = steps_to_target(problem, best, batch, target, max_steps=min(max_steps, 2 * steps))
+    if first < math.inf:
+        risk = expected_risk(problem, best, batch, first)
+    return Tuned(first, best, float(risk))
+
+
+def _names(over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]) -> list[str]:
+    """Check what to search and what is fixed."""
+    names = [over] if isinstance(over, str) else list(over)
+    for name in names:
+        choice("over", name, list(kind.tunable))
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"over must name different hyper-parameters, not {shown(over)}")
+    for name in names:
+        if name in fixed:
+            raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
+    if "lr" not in names and "lr" not in fixed:
+        raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
+    try:
+        kind(**{"lr": 1.0, **fixed})
+    except TypeError:
+        raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
+    return names
+
+
+def _bracket(
+    search: Search, steps: int, point: tuple[float, ...], max_steps: int
+) -> tuple[int, int]:
+    """Numbers of steps around an answer found on a coarser spectrum."""
+    search.lowest(steps, [point], 0.1)
+    factor = 1.001
+    too_few = enough = steps
+    while search.near(too_few) <= 0.0 and too_few > 1:
+        enough, too_few = too_few, max(1, math.floor(too_few / factor))
+        factor **= 2
+    while search.near(enough) > 0.0:
+        if enough == max_steps:
+            return max_steps, 0
+        too_few, enough = enough, min(max_steps, math.ceil(enough * factor))
+        factor **= 2
+    return (too_few, enough) if too_few < enough else (0, 1)
+
+
 def optimal_schedule(): ...
