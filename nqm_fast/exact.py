@@ -120,7 +120,7 @@ def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> A
             piece.runs.length,
             piece.record_run,
             piece.record_offset,
-            *block,
+            *block[:4],
             carried,
             number == 0,
             piece.is_last,

@@ -114,7 +114,7 @@ def _search(
             bool(is_last),
             target,
             skip - done,
-            *block,
+            *block[:4],
             old,
             new,
         )

@@ -35,6 +35,7 @@ class Block(NamedTuple):
     c: Array
     second_moment: Array
     count: Array
+    variance: Array
 
 
 class Problem:
@@ -292,7 +293,7 @@ class Problem:
         )
         c = self._c[part] if isinstance(self._c, np.ndarray) else self._c
         noise = h if c is None else np.atleast_1d(c)
-        return Block(h, noise, np.asarray(mean * mean + variance), count)
+        return Block(h, noise, np.asarray(mean * mean + variance), count, np.asarray(variance))
 
     def __repr__(self) -> str:
         if isinstance(self._h, PowerLaw):
