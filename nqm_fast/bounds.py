@@ -298,7 +298,10 @@ def _mean_factor(rest: Complex, r2: Complex, spread: Complex, t: Array) -> Array
 
 def _log1p(z: Complex) -> Complex:
     """``log(1 + z)`` with the digits of a small z, which NumPy's log1p loses for complex z."""
-    size = np.log1p(z.real * (2.0 + z.real) + z.imag**2) / 2.0
+    small = np.abs(z) < 0.5
+    close = np.where(small, z, 0.0)
+    size = np.log1p(close.real * (2.0 + close.real) + close.imag**2) / 2.0
+    size = np.where(small, size, np.log(np.abs(1.0 + z)))
     logarithm: Complex = size + 1j * np.arctan2(z.imag, 1.0 + z.real)
     return logarithm
 
