@@ -5,8 +5,9 @@ from .algorithms import SGD, Algorithm
 from .checks import InputError
 from .exact import expected_risk
 from .passage import steps_to_target
+from .optimal import optimal_schedule
 from .problem import Problem
-from .tuning import optimal_schedule, tune
+from .tuning import tune
 
 __version__ = "0.1.0"
 

@@ -189,24 +189,28 @@ class Search:
             return max_steps, 0
         return int(ladder[rung]), int(ladder[rung + 1])
 
-    def fewest(self, too_few: int, enough: int) -> int:
-        """The fewest steps with which the target is in reach, between the two given."""
-        import scipy.optimize
 
-        if enough - too_few > 1 and too_few > 0:
-            root = scipy.optimize.brentq(
-                lambda x: self.near(round(math.exp(x))) or -1e-300,
-                math.log(too_few),
-                math.log(enough),
-                xtol=0.3 / enough,
-            )
-            middle = min(max(round(math.exp(root)), too_few + 1), enough - 1)
-            while middle < enough and self.near(middle) > 0.0:
-                middle += 1
-            enough = middle
-        while enough - 1 > too_few and self.near(enough - 1) <= 0.0:
-            enough -= 1
-        return enough
+def fewest(excess: Callable[[int], float], too_few: int, enough: int) -> int:
+    """The fewest steps at which `excess` is not positive, in (too_few, enough].
+
+    `excess` falls with the steps; it is called a few times, first near the ends.
+    """
+    import scipy.optimize
+
+    if enough - too_few > 1 and too_few > 0:
+        root = scipy.optimize.brentq(
+            lambda x: excess(round(math.exp(x))) or -1e-300,
+            math.log(too_few),
+            math.log(enough),
+            xtol=0.3 / enough,
+        )
+        middle = min(max(round(math.exp(root)), too_few + 1), enough - 1)
+        while middle < enough and excess(middle) > 0.0:
+            middle += 1
+        enough = middle
+    while enough - 1 > too_few and excess(enough - 1) <= 0.0:
+        enough -= 1
+    return enough
 
 
 def _simplex(
@@ -233,7 +237,7 @@ def _distinct(
     return chosen
 
 
-def _spectra(problem: Problem) -> Iterator[Problem]:
+def spectra(problem: Problem) -> Iterator[Problem]:
     """Smaller spectra to search on, each finer than the one before."""
     for width in WIDTHS[:-1]:
         yield compress(problem, width)
@@ -292,14 +296,14 @@ def tune(
     batch = as_schedule("batch_size", batch_size, least=1.0)
     names = _names(over, algorithm, fixed)
     steps, point = 0, ()
-    for spectrum in _spectra(problem):
+    for spectrum in spectra(problem):
         candidates = Candidates(algorithm, names, fixed, batch, spectrum)
         search = Search(candidates, target)
         if not steps:
             too_few, enough = search.coarse(int(min(max_steps, batch.length)))
         else:
             too_few, enough = _bracket(search, steps, point, max_steps)
-        steps = search.fewest(too_few, enough) if enough else too_few
+        steps = fewest(search.near, too_few, enough) if enough else too_few
         excess, point = search.best[steps]
         best = candidates.algorithm(point)
         risk = expected_risk(problem, best, batch, steps)
@@ -346,6 +350,3 @@ def _bracket(
         too_few, enough = enough, min(max_steps, math.ceil(enough * factor))
         factor **= 2
     return (too_few, enough) if too_few < enough else (0, 1)
-
-
-def optimal_schedule(): ...
