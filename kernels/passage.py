@@ -1,12 +1,12 @@
 """First passage of the exact risk below a target, without visiting every step.
 
 From a state at step t, every step of the block t .. t + 2^K - 1 is bounded below at once.
-The response to w0 is read through ``q (I + E_j) z`` where ``E_j = A^j - I`` is, entry by
-entry, at most the product of ``I + |A^(2^k) - I|`` over k < K, minus I; noise injected
-since the run began only accumulates. A block whose bound stays above the target is
-jumped over with one precomposed map, another is halved, down to single steps, for which
-the bound is the risk itself. So the answer is the true first passage, whatever the risk
-does in between.
+After j steps the response to w0 has changed by ``sum_{i<j} q A^i (A - I) z``, which is at
+most ``G |(A - I) z|`` with G the sum of all |q A^i| of the block, entry by entry; noise
+injected since the run began only accumulates. A block whose bound stays above the target
+is jumped over with one precomposed map, another is halved, down to single steps, for
+which the bound is the risk itself. So the answer is the true first passage, whatever the
+risk does in between.
 """
 
 from __future__ import annotations
@@ -32,44 +32,51 @@ RETRY = 8  # successes at one block length before a longer one that failed is tr
 
 
 @kernel
-def _widen(q, step, wander, wider):
-    """Bounds |q E_j| for j < 2K steps (`wider`) from those for j < K (`wander`)."""
+def _widen(q, step, reach, wider):
+    """Bounds on the sum of |q A^i| over i < 2K (`wider`) from that over i < K (`reach`)."""
     n = len(q)
-    dev = n * n
     for j in range(TILE):
         for b in range(n):
-            x = wander[b * TILE + j]
+            x = reach[b * TILE + j]
             for a in range(n):
-                at = (dev + a) if a == b else (a * n + b)
-                x += (abs(q[a]) + wander[a * TILE + j]) * abs(step[at * TILE + j])
+                x += reach[a * TILE + j] * abs(step[(a * n + b) * TILE + j])
             wider[b * TILE + j] = x
 
 
 @kernel
-def _floor(q, wander, old, new, signal, noise):
+def _floor(q, one_step, reach, stay, old, new, signal, noise):
     """Lowest squared signal and noise variance that the block can contain.
 
     `old` is the state at the run's start carried along without fresh noise, `new` the
-    noise injected since.
+    noise injected since. With ``stay = 0`` the block is the present step alone, and exact.
     """
     n = len(q)
+    dev = n * n
     for j in range(TILE):
         y = 0.0
-        loss = 0.0
         kept = 0.0
-        doubt = 0.0
         grown = 0.0
+        signal_loss = 0.0
+        noise_loss = 0.0
         for a in range(n):
             y += q[a] * old[a * TILE + j]
-            loss += wander[a * TILE + j] * abs(old[a * TILE + j])
+            change = 0.0
+            spread = 0.0
             for b in range(n):
                 hi, lo = (a, b) if a > b else (b, a)
                 at = (n + hi * (hi + 1) // 2 + lo) * TILE + j
                 kept += q[a] * q[b] * old[at]
-                doubt += wander[a * TILE + j] * wander[b * TILE + j] * abs(old[at])
                 grown += q[a] * q[b] * new[at]
-        y = abs(y) - loss
-        root = math.sqrt(max(kept, 0.0)) - math.sqrt(doubt)
+                d = one_step[((dev + a) if a == b else (a * n + b)) * TILE + j]
+                change += d * old[b * TILE + j]
+                for c in range(n):
+                    hi, lo = (b, c) if b > c else (c, b)
+                    e = one_step[((dev + a) if a == c else (a * n + c)) * TILE + j]
+                    spread += d * e * old[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
+            signal_loss += reach[a * TILE + j] * abs(change)
+            noise_loss += reach[a * TILE + j] * math.sqrt(max(spread, 0.0))
+        y = abs(y) - stay * signal_loss
+        root = math.sqrt(max(kept, 0.0)) - stay * noise_loss
         # comparisons with NaN are false: an overflowed bound promises nothing
         signal[j] = y * y if y > 0.0 else 0.0
         noise[j] = grown + (root * root if root > 0.0 else 0.0)
@@ -79,11 +86,19 @@ def _floor(q, wander, old, new, signal, noise):
 def _block_floor(q, table, per_level, level, old, new, weight, buffers):
     """Lower bound on the risk within the block of 2^level steps that begins here."""
     n = len(q)
-    wander = level * per_level * TILE + (per_level - n) * TILE
+    reach = level * per_level * TILE + (per_level - n) * TILE
+    stay = 1.0 if level > 0 else 0.0
     total = 0.0
     for tile in range(old.shape[0]):
         _floor(
-            q, table[tile, wander : wander + n * TILE], old[tile], new[tile], buffers[0], buffers[1]
+            q,
+            table[tile],
+            table[tile, reach : reach + n * TILE],
+            stay,
+            old[tile],
+            new[tile],
+            buffers[0],
+            buffers[1],
         )
         total += _weighted_sum(weight[tile, 0], weight[tile, 1], buffers[0], buffers[1])
     return total
@@ -280,7 +295,9 @@ def first_passage(
                 min(first + TILE, d),
                 table[tile, : (per_level - n) * TILE],
             )
-            table[tile, (per_level - n) * TILE : per_level * TILE] = 0.0
+            for a in range(n):
+                at = (per_level - n + a) * TILE
+                table[tile, at : at + TILE] = abs(q[a])
             old[tile, n * TILE :] += new[tile, n * TILE :]
             new[tile] = 0.0
         last = r == lengths.shape[0] - 1
