@@ -324,14 +324,15 @@ def _summed(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], A
             rows = [(risk(block, row) * block.count).sum() for row in column]
         return np.array(rows)
 
-    total = np.sum(list(in_threads(part, range(0, problem.dim, BLOCK))), axis=0).reshape(t.shape)
+    parts = in_threads(part, range(0, problem.dim, BLOCK), "closed form")
+    total = np.sum(parts, axis=0).reshape(t.shape)
     return total if t.ndim else float(total)
 
 
 def _total(problem: Problem, weight: Callable[[Block], Array]) -> float:
     as_problem(problem)
-    blocks = range(0, problem.dim, BLOCK)
-    return math.fsum(
-        float(weight(problem.block(begin, min(begin + BLOCK, problem.dim))).sum())
-        for begin in blocks
-    )
+
+    def part(begin: int) -> float:
+        return float(weight(problem.block(begin, min(begin + BLOCK, problem.dim))).sum())
+
+    return math.fsum(in_threads(part, range(0, problem.dim, BLOCK), "bound"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from . import kernels
 from .algorithms import Algorithm, Recurrence, as_algorithm
 from .checks import Array, InputError, shown, step_array
 from .problem import Block, Problem
+from .progress import track
 from .schedules import Schedule, as_schedule, check_length, runs
 
 BLOCK = 1 << 16  # coordinates worked on at a time: their arrays stay in cache
@@ -194,15 +195,14 @@ def expected_risk(
         return block_risk(block, algorithm, start if start[0].is_last else timeline())
 
     with np.errstate(over="ignore"):
-        risk = np.sum(list(in_threads(part, range(0, problem.dim, BLOCK))), axis=0)
+        risk = np.sum(in_threads(part, range(0, problem.dim, BLOCK), "expected risk"), axis=0)
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)
 
 
-def in_threads(function: Any, items: range) -> Iterator[Any]:
+def in_threads(function: Callable[[int], Any], items: range, what: str) -> list[Any]:
     """Map over `items` in order, on all cores: the kernels do not hold the interpreter lock."""
     if len(items) < 2:
-        yield from map(function, items)
-        return
+        return [function(item) for item in items]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(function, items)
+        return list(track(pool.map(function, items), len(items), what))

@@ -167,7 +167,9 @@ def optimal_schedule(
         risk = expected_risk(problem, algorithm, batch_size, steps)
         first = steps_to_target(problem, algorithm, batch_size, target, max_steps=steps + 1)
         if first <= best.steps:
-            best = Tuned(first, algorithm, expected_risk(problem, algorithm, batch_size, int(first)))
+            best = Tuned(
+                first, algorithm, expected_risk(problem, algorithm, batch_size, int(first))
+            )
         if abs(math.log(risk / target) - excess) < AGREE:
             break
     return best

@@ -8,6 +8,7 @@ import numpy as np
 
 from .checks import Array
 from .problem import Problem
+from .progress import track
 
 WIDTHS = (1.0, 1 / 8, 1 / 32)  # of a bin, in log curvature: narrower for oscillating risk
 NODES = 12  # per bin and measure: polynomials of degree 23 are summed exactly
@@ -32,7 +33,8 @@ def compress(problem: Problem, width: float = WIDTHS[0]) -> Problem:
 def _compress(problem: Problem, width: float) -> Problem:
     bins: dict[int, Array] = {}
     ends = np.array([np.inf, -np.inf])
-    for begin in range(0, problem.dim, PIECE):
+    pieces = range(0, problem.dim, PIECE)
+    for begin in track(pieces, len(pieces), "spectrum"):
         block = problem.block(begin, min(begin + PIECE, problem.dim))
         weight = block.count * block.h
         points = np.broadcast_arrays(

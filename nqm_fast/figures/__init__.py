@@ -1,0 +1,185 @@
+"""The figures of the noisy quadratic model, each a picture and a table of its numbers.
+
+A figure is a module of this package without a leading underscore. It has
+
+- ``ORDER``, its place among the others, and ``TITLE``;
+- ``jobs()``: what needs solved for it (`_jobs.Job`; equal jobs of several figures are
+  solved once);
+- ``compute(solved)``: its table, columns by name, from the solved jobs;
+- ``plot(figure, table)``: draws the table into a Matplotlib figure.
+
+A table with the columns optimiser, power, target, batch_size and steps takes part in the
+summary.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from ..checks import InputError, choice
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ._jobs import Job, Solved
+    from ._model import Table
+    from ._summary import CriticalBatch
+
+__all__ = ["Drawn", "critical_batch_sizes", "draw", "names", "titles"]
+
+Progress = Callable[[int, int, str], None]
+
+
+class Drawn(NamedTuple):
+    """A figure that has been drawn.
+
+    Attributes
+    ----------
+    name, title : str
+    picture, data : Path
+        The PNG and the CSV.
+    table : dict of str to ndarray
+        What the CSV holds.
+    """
+
+    name: str
+    title: str
+    picture: Path
+    data: Path
+    table: Table
+
+
+class _Module(Protocol):
+    """What a figure's module provides."""
+
+    __name__: str
+    ORDER: int
+    TITLE: str
+
+    def jobs(self) -> list[Job]: ...
+    def compute(self, solved: Solved) -> Table: ...
+    def plot(self, figure: Figure, table: Table) -> None: ...
+
+
+@cache
+def _modules() -> dict[str, _Module]:
+    found = [
+        cast(_Module, importlib.import_module(f"{__name__}.{module.name}"))
+        for module in pkgutil.iter_modules(__path__)
+        if not module.name.startswith("_")
+    ]
+    found.sort(key=lambda module: (module.ORDER, module.__name__))
+    return {module.__name__.rpartition(".")[2]: module for module in found}
+
+
+def names() -> list[str]:
+    """List all figures, in the order in which they are told."""
+    return list(_modules())
+
+
+def titles() -> dict[str, str]:
+    """Tell what each figure shows, by name."""
+    return {name: module.TITLE for name, module in _modules().items()}
+
+
+def draw(
+    names: Sequence[str] = (),
+    out: Path | str = ".",
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+) -> list[Drawn]:
+    """Compute and draw figures: ``out/NAME.png`` and ``out/NAME.csv`` of each.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which figures; all if empty.
+    out : path
+        Directory, made if it does not exist.
+    progress : callable, optional
+        Called after every piece of work with how many are done, how many there are, and
+        the name of the figure that is ready ("" if none is).
+    workers : int, optional
+        Number of processes; one per core by default.
+
+    Returns
+    -------
+    list of Drawn
+        In the order of `names` (of this package's `names` if empty).
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, `out` cannot be written to, or Matplotlib (for the figure
+        digits, scikit-learn) is not installed.
+    """
+    wanted = {choice("figure", name, list(_modules())): None for name in names or _modules()}
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("figures need Matplotlib: pip install 'nqm-fast[figures]'")
+    needed = {name: set(_modules()[name].jobs()) for name in wanted}
+    return _draw(needed, _directory(out), progress or (lambda *_: None), workers)
+
+
+def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:
+    """Find the knee of steps against batch size, for every optimiser in the figures drawn.
+
+    Where the two asymptotes meet: at small batches steps fall as 1 / batch size (the
+    samples stay the same), at large ones they stay the same. So it is the samples used at
+    the smallest batch size, divided by the steps taken at the largest.
+    """
+    from ._summary import critical_batch_sizes as of_tables
+
+    return of_tables(figure.table for figure in drawn)
+
+
+def _directory(out: Path | str) -> Path:
+    path = Path(out)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out must be a directory to write to, not {path}: {error}") from None
+    return path
+
+
+def _draw(
+    needed: dict[str, set[Job]], out: Path, progress: Progress, workers: int | None
+) -> list[Drawn]:
+    """Draw each figure as soon as its jobs are solved."""
+    from ._jobs import solve
+
+    jobs = [job for name in needed for job in _modules()[name].jobs()]
+    total = len(set(jobs)) + len(needed)
+    solved: dict[Job, Any] = {}
+    drawn: dict[str, Drawn] = {}
+    waiting = {name: set(wanted) for name, wanted in needed.items()}
+    with closing(solve(jobs, workers)) as results:
+        for job, result in results:
+            solved[job] = result
+            progress(len(solved) + len(drawn), total, "")
+            for rest in waiting.values():
+                rest.discard(job)
+            for name in [name for name, rest in waiting.items() if not rest]:
+                del waiting[name]
+                drawn[name] = _finish(name, solved, out)
+                progress(len(solved) + len(drawn), total, name)
+    return [drawn[name] for name in needed]
+
+
+def _finish(name: str, solved: Solved, out: Path) -> Drawn:
+    """Make the picture and the table of a figure."""
+    from ._output import write_csv, write_png
+
+    module = _modules()[name]
+    table = module.compute(solved)
+    result = Drawn(name, module.TITLE, out / f"{name}.png", out / f"{name}.csv", table)
+    write_csv(result.data, table)
+    write_png(result.picture, module.plot, table)
+    return result

@@ -1,0 +1,182 @@
+"""The command line: ``nqm-fast figures``, ``nqm-fast tune``, ``nqm-fast risk``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import SGD, InputError, Problem, __version__, expected_risk, steps_to_target, tune
+from .progress import shown_on_terminal
+
+FIXED = ("lr", "momentum", "ema", "power")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status, 2 for a mistake in the arguments."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        with shown_on_terminal():
+            chosen.run(chosen)
+    except InputError as error:
+        print(f"nqm-fast {chosen.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"nqm-fast {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nqm-fast",
+        description="The noisy quadratic model of minibatch training, solved exactly.",
+    )
+    parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    figures = commands.add_parser("figures", help="draw the figures of the paper, with their data")
+    figures.set_defaults(run=_figures)
+    figures.add_argument(
+        "names", nargs="*", metavar="NAME", help="figures to draw (all; an unknown name lists them)"
+    )
+    figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR")
+
+    best = commands.add_parser("tune", help="find the hyper-parameters that need the fewest steps")
+    best.set_defaults(run=_tune)
+    _add_problem(best)
+    best.add_argument("--target", type=float, required=True, help="excess risk to reach")
+    best.add_argument(
+        "--over",
+        nargs="+",
+        default=["lr"],
+        metavar="NAME",
+        help="what to search: lr, momentum, ema (default: lr)",
+    )
+    _add_settings(best, "fixed")
+    best.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    risk = commands.add_parser("risk", help="expected risk of one setting at given steps")
+    risk.set_defaults(run=_risk)
+    _add_problem(risk)
+    risk.add_argument("--steps", type=_whole, nargs="+", required=True, metavar="STEP")
+    risk.add_argument("--target", type=float, help="also say when this risk is first reached")
+    _add_settings(risk, "the")
+    risk.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _add_problem(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dim", type=_whole, default=10_000, help="coordinates of a power law (default: 10000)"
+    )
+    parser.add_argument(
+        "--exponent", type=float, default=1.0, help="its h_i = i^-exponent (default: 1)"
+    )
+    parser.add_argument("--problem", type=Path, metavar="FILE", help="instead, a saved problem")
+    parser.add_argument(
+        "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser, article: str) -> None:
+    for name in FIXED:
+        parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
+
+
+def _whole(text: str) -> int:
+    """A whole number, also written as 1e6."""
+    value = float(text)
+    if value != math.floor(value):
+        raise ValueError
+    return int(value)
+
+
+_whole.__name__ = "whole number"  # argparse puts it into its message
+
+
+def _problem(chosen: argparse.Namespace) -> Problem:
+    if chosen.problem is not None:
+        return Problem.load(chosen.problem)
+    return Problem.power_law(chosen.dim, chosen.exponent)
+
+
+def _given(chosen: argparse.Namespace) -> dict[str, float]:
+    return {name: getattr(chosen, name) for name in FIXED if getattr(chosen, name) is not None}
+
+
+def _tune(chosen: argparse.Namespace) -> None:
+    problem = _problem(chosen)
+    rows = []
+    for batch_size in chosen.batch_size:
+        best = tune(problem, batch_size, chosen.target, chosen.over, **_given(chosen))
+        reached = best.steps < math.inf
+        setting = {
+            name: value.value if name == "lr" else value
+            for name in FIXED
+            if (value := getattr(best.algorithm, name)) or name in chosen.over
+        }
+        rows.append(
+            {"batch_size": batch_size, "steps": best.steps if reached else None}
+            | setting
+            | {"risk": best.risk}
+        )
+    _show(chosen, {"problem": repr(problem), "target": chosen.target}, rows)
+
+
+def _risk(chosen: argparse.Namespace) -> None:
+    if chosen.lr is None:
+        raise InputError("--lr is required: the learning rate, > 0")
+    problem = _problem(chosen)
+    algorithm = SGD(**_given(chosen))
+    rows = []
+    facts: dict[str, Any] = {"problem": repr(problem), "algorithm": repr(algorithm)}
+    for batch_size in chosen.batch_size:
+        risks = expected_risk(problem, algorithm, batch_size, chosen.steps)
+        rows += [
+            {"batch_size": batch_size, "steps": step, "risk": risk if risk < math.inf else None}
+            for step, risk in zip(chosen.steps, risks.tolist(), strict=True)
+        ]
+        if chosen.target is not None:
+            first = steps_to_target(problem, algorithm, batch_size, chosen.target)
+            reached = facts.setdefault("steps_to_target", {})
+            reached[f"{batch_size:g}"] = first if first < math.inf else None
+    _show(chosen, facts, rows)
+
+
+def _figures(chosen: argparse.Namespace) -> None:
+    from . import figures
+
+    figures.draw(chosen.names, chosen.out)
+
+
+def _show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print facts and rows as JSON (null: never, or beyond the range of a double) or a table."""
+    if chosen.json:
+        print(json.dumps(facts | {"results": rows}, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for name, value in facts.items():
+        console.print(f"{name.replace('_', ' ')}: {value}", soft_wrap=True)
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    console.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "never" if name == "steps" else "inf"
+    return f"{value:d}" if isinstance(value, int) else f"{value:.8g}"

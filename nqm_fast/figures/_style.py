@@ -1,0 +1,119 @@
+"""How figures look: colours that the colour-blind can tell apart, axes, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._model import BATCH_SIZES, TARGET, Table, levels, select
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+
+# Okabe and Ito (2008) without yellow, which is too light for lines; every colour has a
+# marker of its own, so that print in grey is readable too
+SERIES: tuple[dict[str, Any], ...] = (
+    {"color": "#0072B2", "marker": "o"},
+    {"color": "#D55E00", "marker": "s"},
+    {"color": "#009E73", "marker": "^"},
+    {"color": "#CC79A7", "marker": "D"},
+    {"color": "#E69F00", "marker": "v"},
+    {"color": "#56B4E9", "marker": "P"},
+)
+GREY = "#777777"
+
+SETTINGS: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.fontsize": 9,
+    "legend.handlelength": 3.0,
+    "legend.framealpha": 1.0,
+    "legend.edgecolor": "#cccccc",
+}
+
+PROBLEM = r"power-law problem: $10^4$ coordinates, curvature = noise: $h_i = c_i = 1/i$"
+STEPS_LABEL = f"steps to reach excess risk {TARGET:g}"
+FIRST: dict[str, Any] = {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
+SECOND: dict[str, Any] = {"linestyle": "-"}
+
+
+def describe(figure: Figure, text: str) -> None:
+    """Say below the axes what was computed."""
+    figure.supxlabel(text, fontsize=8.5, color=GREY)
+
+
+def batch_axes(figure: Figure, title: str, label: str) -> Axes:
+    """Make logarithmic axes with batch size, in powers of two, from left to right."""
+    axes = figure.subplots()
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(BATCH_SIZES[::2], [f"$2^{{{b.bit_length() - 1}}}$" for b in BATCH_SIZES[::2]])
+    axes.set_xticks(BATCH_SIZES[1::2], minor=True, labels=[])
+    axes.set_xlabel("batch size $B$ (samples per step)")
+    axes.set_title(title)
+    axes.set_yscale("log")
+    axes.set_ylabel(label)
+    describe(figure, PROBLEM)
+    return axes
+
+
+def lower_bounds(axes: Axes, rows: Table) -> None:
+    """Draw the bounds on steps that follow from the number of samples."""
+    line: dict[str, Any] = {"linestyle": "-", "linewidth": 4.5, "color": "#cccccc", "zorder": 1}
+    axes.plot(rows["batch_size"], rows["cramer_rao_steps"], **line)
+    axes.plot(rows["batch_size"], rows["bayes_steps"], color="black", linewidth=1, zorder=1.5)
+
+
+BOUNDS: list[tuple[str, dict[str, Any]]] = [
+    ("lower bound, Cramér-Rao", {"color": "#cccccc", "linewidth": 4.5}),
+    ("lower bound, Bayes", {"color": "black", "linewidth": 1}),
+]
+
+
+def compare(
+    axes: Axes,
+    table: Table,
+    column: str,
+    labels: Sequence[tuple[str, str]],
+    where: tuple[str, str] = ("upper right", "lower left"),
+) -> None:
+    """Draw a column against batch size: colours are powers p, line styles optimisers.
+
+    Parameters
+    ----------
+    labels : sequence of (optimiser, label)
+        Two of them.
+    where : pair of str
+        Places of the legends of colours and line styles.
+    """
+    powers = levels(table, "power")
+    for (optimiser, _), line in zip(labels, (FIRST, SECOND), strict=True):
+        for power, series in zip(powers, SERIES, strict=False):
+            rows = select(table, optimiser=optimiser, power=power)
+            axes.plot(rows["batch_size"], rows[column], **{**series, **line})
+    colours = [(f"$p = {power:g}$", series) for power, series in zip(powers, SERIES, strict=False)]
+    key(axes, colours, where[0], title="preconditioner $H^p$")
+    styles = [
+        (label, {"color": "black", "marker": "o", **line})
+        for (_, label), line in zip(labels, (FIRST, SECOND), strict=True)
+    ]
+    key(axes, [*styles, *(BOUNDS if column == "steps" else [])], where[1])
+
+
+def key(
+    axes: Axes, entries: Sequence[tuple[str, dict[str, Any]]], where: str, title: str | None = None
+) -> None:
+    """Add a legend that explains styles rather than single lines."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=label, **style) for label, style in entries]
+    placed: Any = {"loc": where, "title": title}
+    axes.add_artist(axes.legend(handles=handles, **placed))

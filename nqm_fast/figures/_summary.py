@@ -1,0 +1,54 @@
+"""The critical batch size of every optimiser: the knee of steps against batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ._model import Table, select
+
+COLUMNS = {"optimiser", "power", "target", "batch_size", "steps"}
+
+
+class CriticalBatch(NamedTuple):
+    """Where the two asymptotes of steps against batch size meet.
+
+    Attributes
+    ----------
+    optimiser : str
+    power : float
+        Of the preconditioner.
+    target : float
+        Excess risk.
+    samples : float
+        Batch size times steps at the smallest batch size.
+    steps : float
+        At the largest batch size.
+    batch_size : float
+        Samples divided by steps.
+    """
+
+    optimiser: str
+    power: float
+    target: float
+    samples: float
+    steps: float
+    batch_size: float
+
+
+def critical_batch_sizes(tables: Iterable[Table]) -> list[CriticalBatch]:
+    """One row per optimiser, power and target, in the order of their first appearance."""
+    rows: dict[tuple[str, float, float], CriticalBatch] = {}
+    for table in tables:
+        if table.keys() >= COLUMNS:
+            keys = zip(*(table[n].tolist() for n in ("optimiser", "power", "target")), strict=True)
+            for optimiser, power, target in dict.fromkeys(keys):
+                part = select(table, optimiser=optimiser, power=power, target=target)
+                small, large = np.argmin(part["batch_size"]), np.argmax(part["batch_size"])
+                samples = float(part["batch_size"][small] * part["steps"][small])
+                steps = float(part["steps"][large])
+                key = (optimiser, power, target)
+                rows[key] = CriticalBatch(*key, samples, steps, samples / steps)
+    return list(rows.values())

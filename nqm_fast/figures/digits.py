@@ -1,0 +1,113 @@
+"""Real minibatch SGD on real data against what the model predicts of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import SGD, InputError, Problem, expected_risk
+from ._jobs import Job, Solved
+from ._model import Table, columns, levels, select
+from ._style import SERIES, describe, key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ORDER = 10
+TITLE = "Real data: SGD on the digits images, and what the model predicts of it"
+
+BATCHES = (4, 16, 64)
+LR = 0.03
+RIDGE = 1e-3
+DRAWS = 3200  # rows per step of all runs together: small batches have more runs
+STEPS = 2000
+SEED = 0
+
+Array = NDArray[np.float64]
+
+
+def experiment() -> list[tuple[int, int, float, float, float]]:
+    """Run all batch sizes (one job: loading scikit-learn takes as long as the runs)."""
+    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+
+    pixels, label = load_digits(return_X_y=True)
+    x, y = pixels / 16.0, label.astype(np.float64)
+    problem = Problem.from_least_squares(x, y, ridge=RIDGE)
+    steps = np.unique(np.geomspace(1, STEPS, 24).round().astype(np.int64))
+    rows = []
+    for batch in BATCHES:
+        excess = descend(x, y, batch, steps)
+        error = excess.std(axis=1, ddof=1) / (DRAWS // batch) ** 0.5
+        predicted = expected_risk(problem, SGD(LR), batch, steps)
+        table = zip(steps.tolist(), excess.mean(axis=1), error, predicted, strict=True)
+        rows += [(batch, *row) for row in table]
+    return rows
+
+
+def descend(x: Array, y: Array, batch: int, steps: NDArray[np.int64]) -> Array:
+    """Measure the excess loss of independent runs at the given steps, shape (steps, runs).
+
+    Rows are drawn with replacement; weights start at zero.
+    """
+    n, d = x.shape
+    runs = DRAWS // batch
+    hessian = x.T @ x / n + RIDGE * np.eye(d)
+    optimum = np.linalg.solve(hessian, x.T @ y / n)
+    rng = np.random.default_rng([SEED, batch])
+    w = np.zeros((runs, d))
+    excess = []
+    for step in range(1, int(steps[-1]) + 1):
+        drawn = rng.integers(n, size=(runs, batch))
+        rows = x[drawn]
+        residual = np.matmul(rows, w[:, :, None])[:, :, 0] - y[drawn]
+        gradient = np.matmul(residual[:, None, :], rows)[:, 0] / batch + RIDGE * w
+        w -= LR * gradient
+        if step in steps:
+            gap = w - optimum
+            excess.append(0.5 * np.einsum("ri,ri->r", gap @ hessian, gap))
+    return np.array(excess)
+
+
+def jobs() -> list[Job]:
+    """Return the experiment, if there is data for it."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError("the figure digits needs scikit-learn: pip install 'nqm-fast[figures]'")
+    return [Job(experiment, long=True)]
+
+
+def compute(solved: Solved) -> Table:
+    """Tabulate measured and predicted excess loss."""
+    names = ("batch_size", "step", "mean_excess_loss", "standard_error", "expected_risk")
+    return columns(names, solved[jobs()[0]])
+
+
+def plot(figure: Figure, table: Table) -> None:
+    """Lines are predictions, markers measurements; below, their ratio."""
+    figure.set_size_inches(7, 6)
+    figure.suptitle(TITLE)
+    described = "label regressed on 64 pixels of 1797 images"
+    describe(figure, rf"{described}; $\eta = {LR:g}$, ridge {RIDGE:g}; bars: 2 standard errors")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    batches = levels(table, "batch_size")
+    for batch, series in zip(batches, SERIES, strict=False):
+        rows = select(table, batch_size=batch)
+        measured, model = rows["mean_excess_loss"], rows["expected_risk"]
+        points: dict[str, Any] = {**series, "linestyle": "none", "capsize": 3}
+        above.plot(rows["step"], model, color=series["color"])
+        above.errorbar(rows["step"], measured, 2.0 * rows["standard_error"], **points)
+        ratio, error = measured / model, rows["standard_error"] / model
+        below.errorbar(rows["step"], ratio, 2.0 * error, **points)
+    above.set_xscale("log")
+    above.set_yscale("log")
+    above.set_ylabel("excess loss over the optimum")
+    below.axhline(1.0, color="black", linewidth=1)
+    below.set_ylabel("SGD / model")
+    below.set_xlabel("step $t$")
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (f"SGD, $B = {batch}$: mean of {DRAWS // batch} runs", {**series, "linestyle": "none"})
+        for batch, series in zip(batches, SERIES, strict=False)
+    ]
+    key(above, [*entries, ("model, no fitted parameter", {"color": "black"})], "lower left")

@@ -1,0 +1,83 @@
+"""One coordinate: convergence rate and steady-state risk against momentum."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import SGD, Problem, expected_risk
+from ._jobs import Job, Solved
+from ._model import Table
+from ._style import GREY, SERIES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ORDER = 9
+TITLE = r"One coordinate at $\eta h = 0.0005$: what momentum gains and costs"
+
+LR_H = 0.0005
+CRITICAL = (1.0 - math.sqrt(LR_H)) ** 2
+GAPS = np.geomspace(1.0, 1e-3, 301)
+EVERY = 25
+LATE = 10**8
+
+
+def steady_state() -> list[float]:
+    """Solve for the risk long after the start, for some of the momenta (a job)."""
+    one = Problem([1.0])
+    momenta = (1.0 - GAPS[::EVERY]).tolist()
+    return [expected_risk(one, SGD(LR_H, momentum=beta), 1, LATE) for beta in momenta]
+
+
+def jobs() -> list[Job]:
+    """Ask for the check of the closed form."""
+    return [Job(steady_state)]
+
+
+def compute(solved: Solved) -> Table:
+    """Tabulate closed forms over a fine grid of momenta; the engine's where it was asked."""
+    beta = 1.0 - GAPS
+    trace = 1.0 - LR_H + beta
+    root = (trace + np.sqrt(trace**2 - 4.0 * beta + 0j)) / 2.0
+    solver = np.full(GAPS.size, np.nan)
+    solver[::EVERY] = solved[jobs()[0]]
+    return {
+        "momentum": beta,
+        "rate": -np.log(np.abs(root)),
+        "steady_state_risk": (1.0 + beta) * LR_H / (2.0 * (2.0 * beta + 2.0 - LR_H) * GAPS),
+        "steady_state_risk_solver": solver,
+    }
+
+
+def plot(figure: Figure, table: Table) -> None:
+    """Two panels, one above the other, over one axis of momentum."""
+    figure.set_size_inches(7, 6)
+    figure.suptitle(TITLE)
+    above, below = figure.subplots(2, 1, sharex=True)
+    gap = 1.0 - table["momentum"]
+    above.loglog(gap, table["rate"], color=SERIES[0]["color"])
+    above.set_ylabel("convergence rate per step\n" + r"$-\ln\,\max|r|$")
+    below.loglog(gap, table["steady_state_risk"], color=SERIES[0]["color"], label="closed form")
+    below.loglog(
+        gap,
+        table["steady_state_risk_solver"],
+        linestyle="none",
+        marker="o",
+        markerfacecolor="none",
+        clip_on=False,
+        color=SERIES[1]["color"],
+        label=r"exact solver, $t = 10^8$",
+    )
+    below.set_ylabel("steady-state excess risk\n($h = c = B = 1$)")
+    below.legend(loc="upper left")
+    for axes in (above, below):
+        axes.axvline(1.0 - CRITICAL, color=GREY, linestyle="--", linewidth=1)
+    critical = rf"critical damping, $\beta = (1 - \sqrt{{\eta h}})^2 = {CRITICAL:.4f}$"
+    above.text((1.0 - CRITICAL) * 0.93, table["rate"].min() * 1.1, critical, color=GREY)
+    below.set_xlim(1.0, GAPS[-1])
+    momenta = (0, 0.5, 0.9, 0.99, 0.999)
+    below.set_xticks([1.0 - beta for beta in momenta], [f"{beta:g}" for beta in momenta])
+    below.set_xlabel(r"momentum $\beta$")
