@@ -22,3 +22,10 @@ def load_passage() -> ModuleType:
     from . import passage
 
     return passage
+
+
+def load_closed_form() -> ModuleType:
+    """The compiled closed form for one-component recurrences."""
+    from . import closed_form
+
+    return closed_form

@@ -132,29 +132,27 @@ def _one_step(q, values, place, scale, weight, inverse_batch, first, last, step)
 
 
 @kernel
-def _fill(field, first, last, tile):
-    """One tile of a field that is an array, or of length 1 where it is the same everywhere."""
+def _scaled(base, field, first, last, product):
+    """`base` times one tile of a field, an array or of length 1 where it is the same everywhere."""
     if field.shape[0] == 1:
-        for j in range(TILE):
-            tile[j] = field[0]
+        for j in range(last - first):
+            product[j] = base[j] * field[0]
     else:
         for j in range(last - first):
-            tile[j] = field[first + j]
+            product[j] = base[j] * field[first + j]
 
 
 @kernel
 def _risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_weight, spare):
     """Risk per squared response to w0 = 1 and per unit of noise variance, on one tile."""
-    _fill(count, first, last, spare)
-    for j in range(last - first, TILE):
-        spare[j] = 0.0
-    _fill(second_moment, first, last, signal_weight)
-    _fill(c, first, last, noise_weight)
     for j in range(last - first):
-        spare[j] *= 0.5 * h[first + j]
-    for j in range(TILE):
-        signal_weight[j] = spare[j] * signal_weight[j] if spare[j] > 0.0 else 0.0
-        noise_weight[j] = spare[j] * noise_weight[j] if spare[j] > 0.0 else 0.0
+        noise_weight[j] = 0.5 * h[first + j]
+    _scaled(noise_weight, count, first, last, spare)
+    _scaled(spare, second_moment, first, last, signal_weight)
+    _scaled(spare, c, first, last, noise_weight)
+    for j in range(last - first, TILE):
+        signal_weight[j] = 0.0
+        noise_weight[j] = 0.0
 
 
 @kernel
@@ -175,6 +173,19 @@ def _responses(q, states, at, signal, noise):
 
 
 @kernel
+def _tree_sum(values):
+    """Sum of a tile in a fixed order, pairwise; overwrites it."""
+    half = TILE // 2
+    while half >= 8:
+        for j in range(half):
+            values[j] += values[half + j]
+        half //= 2
+    return ((values[0] + values[4]) + (values[2] + values[6])) + (
+        (values[1] + values[5]) + (values[3] + values[7])
+    )
+
+
+@kernel
 def _weighted_sum(signal_weight, noise_weight, signal, noise):
     """Sum of weight times response over a tile, pairwise in a fixed order.
 
@@ -188,14 +199,7 @@ def _weighted_sum(signal_weight, noise_weight, signal, noise):
         y = v * noise[j]
         x = (0.0 if s == 0.0 else x) + (0.0 if v == 0.0 else y)
         signal[j] = x if x == x else math.inf
-    half = TILE // 2
-    while half >= 8:
-        for j in range(half):
-            signal[j] += signal[half + j]
-        half //= 2
-    return ((signal[0] + signal[4]) + (signal[2] + signal[6])) + (
-        (signal[1] + signal[5]) + (signal[3] + signal[7])
-    )
+    return _tree_sum(signal)
 
 
 @kernel

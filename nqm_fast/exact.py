@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ class Settings(NamedTuple):
     length: NDArray[np.int64]
     weights: Array
     inverse_batch: Array
+    is_constant: bool  # one run for ever
 
 
 def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
@@ -65,10 +67,13 @@ def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
 
 def settings(algorithm: Algorithm, batch_size: Schedule, stop: int) -> Iterator[Settings]:
     """The algorithm's runs over steps 0 .. stop - 1."""
+    is_constant = not algorithm.depends_on_step and all(
+        schedule.piece(0) == (math.inf, True) for schedule in (algorithm.lr, batch_size)
+    )
     pieces = runs(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step)
     for part in pieces:
         weights = np.ascontiguousarray(algorithm.weights(part.lr, part.start))
-        yield Settings(part.start, part.length, weights, 1.0 / part.batch_size)
+        yield Settings(part.start, part.length, weights, 1.0 / part.batch_size, is_constant)
 
 
 def as_problem(value: object) -> Problem:
@@ -114,6 +119,18 @@ def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> A
         if number == 0 and not piece.is_last:
             carried = np.empty((carried.shape[0], size))
         partial = np.empty((piece.record_run.size, -(-size // moments.TILE)))
+        if n == 1 and piece.runs.is_constant:
+            kernels.load_closed_form().constant_risk(
+                arrays.start[0],
+                arrays.q[0],
+                *arrays[2:],
+                piece.runs.weights[0],
+                piece.runs.inverse_batch[0],
+                piece.record_offset,
+                *block[:4],
+                partial,
+            )
+            return partial.sum(axis=1)
         moments.propagate(
             *arrays,
             piece.runs.weights,

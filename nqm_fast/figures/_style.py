@@ -56,7 +56,6 @@ def batch_axes(figure: Figure, title: str, label: str) -> Axes:
     axes = figure.subplots()
     axes.set_xscale("log", base=2)
     axes.set_xticks(BATCH_SIZES[::2], [f"$2^{{{b.bit_length() - 1}}}$" for b in BATCH_SIZES[::2]])
-    axes.set_xticks(BATCH_SIZES[1::2], minor=True, labels=[])
     axes.set_xlabel("batch size $B$ (samples per step)")
     axes.set_title(title)
     axes.set_yscale("log")
