@@ -12,7 +12,9 @@ import math
 import numpy as np
 
 from .compile import kernel
-from .moments import TILE, _risk_weights, _tree_sum
+from .moments import _risk_weights, _tree_sum
+
+TILE = 512
 
 LOG2_HIGH = 0.6931471803691238  # log(2) to 33 bits, so that k * LOG2_HIGH is exact
 LOG2_LOW = 1.9082149292705877e-10

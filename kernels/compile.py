@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import platformdirs
 from numba.core import event
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fastmath: it deletes NaN checks and reorders sums. The NumPy error model turns
 # x / 0 into inf instead of a branch that would stop loops from being vectorised.
-OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": False}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False}
+
+
+def _cache_folder() -> Path | None:
+    """A writable folder for compiled code that belongs to exactly these sources.
+
+    Numba notices a change of the file that holds a function, not of another file whose
+    functions and constants were compiled into it.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    homes = [Path(__file__).parent / "__pycache__", platformdirs.user_cache_path("nqm_fast")]
+    for home in [Path(chosen)] if chosen else homes:
+        folder = home / f"compiled-{digest[:16]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+_FOLDER = _cache_folder()
 
 
 def kernel(function: Function) -> Function:
     """Compile ``function`` for the CPU on its first call, keeping the result on disk."""
-    compiled: Function = numba.njit(**OPTIONS)(function)
-    return compiled
+    if _FOLDER is None:
+        uncached: Function = numba.njit(**OPTIONS)(function)
+        return uncached
+    usual = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_FOLDER)
+    try:
+        cached: Function = numba.njit(**OPTIONS, cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = usual
+    return cached
 
 
 class _SayOnce(event.Listener):  # type: ignore[misc]  # Numba ships no type hints

@@ -150,7 +150,7 @@ def _risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_
     _scaled(noise_weight, count, first, last, spare)
     _scaled(spare, second_moment, first, last, signal_weight)
     _scaled(spare, c, first, last, noise_weight)
-    for j in range(last - first, TILE):
+    for j in range(last - first, signal_weight.shape[0]):
         signal_weight[j] = 0.0
         noise_weight[j] = 0.0
 
@@ -175,7 +175,7 @@ def _responses(q, states, at, signal, noise):
 @kernel
 def _tree_sum(values):
     """Sum of a tile in a fixed order, pairwise; overwrites it."""
-    half = TILE // 2
+    half = values.shape[0] // 2
     while half >= 8:
         for j in range(half):
             values[j] += values[half + j]

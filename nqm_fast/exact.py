@@ -59,7 +59,7 @@ def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
     return Arrays(
         tuple(float(x) for x in recurrence.read),
         tuple(float(x) for x in recurrence.start),
-        np.array(sources) if sources else np.empty((0, size)),
+        sources[0][None] if len(sources) == 1 else np.array(sources).reshape(-1, size),
         np.array(place, dtype=np.int64),
         np.array(scale, dtype=np.float64),
     )
@@ -118,19 +118,9 @@ def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> A
     for number, piece in enumerate(pieces):
         if number == 0 and not piece.is_last:
             carried = np.empty((carried.shape[0], size))
-        partial = np.empty((piece.record_run.size, -(-size // moments.TILE)))
         if n == 1 and piece.runs.is_constant:
-            kernels.load_closed_form().constant_risk(
-                arrays.start[0],
-                arrays.q[0],
-                *arrays[2:],
-                piece.runs.weights[0],
-                piece.runs.inverse_batch[0],
-                piece.record_offset,
-                *block[:4],
-                partial,
-            )
-            return partial.sum(axis=1)
+            return _constant_risk(block, arrays, piece)
+        partial = np.empty((piece.record_run.size, -(-size // moments.TILE)))
         moments.propagate(
             *arrays,
             piece.runs.weights,
@@ -146,6 +136,22 @@ def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> A
         )
         risk.append(partial.sum(axis=1))
     return np.concatenate(risk)
+
+
+def _constant_risk(block: Block, arrays: Arrays, piece: Piece) -> Array:
+    kernel = kernels.load_closed_form()
+    partial = np.empty((piece.record_run.size, -(-block.h.size // kernel.TILE)))
+    kernel.constant_risk(
+        arrays.start[0],
+        arrays.q[0],
+        *arrays[2:],
+        piece.runs.weights[0],
+        piece.runs.inverse_batch[0],
+        piece.record_offset,
+        *block[:4],
+        partial,
+    )
+    return partial.sum(axis=1)
 
 
 def expected_risk(
