@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import platformdirs
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fastmath: it deletes NaN checks and reorders sums. The NumPy error model turns
 # x / 0 into inf instead of a branch that would stop loops from being vectorised.
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
 
 
 def _cache_folder() -> Path | None:
@@ -43,26 +43,28 @@ def _cache_folder() -> Path | None:
 
 _FOLDER = _cache_folder()
 
+_register: Any = event.register
+_unregister: Any = event.unregister
+config: Any = numba.config  # a module whose attributes are made at run time
+
 
 def kernel(function: Function) -> Function:
     """Compile ``function`` for the CPU on its first call, keeping the result on disk."""
     if _FOLDER is None:
-        uncached: Function = numba.njit(**OPTIONS)(function)
-        return uncached
-    usual = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_FOLDER)
+        return cast(Function, numba.njit(**OPTIONS)(function))
+    usual = config.CACHE_DIR
+    config.CACHE_DIR = str(_FOLDER)
     try:
-        cached: Function = numba.njit(**OPTIONS, cache=True)(function)
+        return cast(Function, numba.njit(**OPTIONS, cache=True)(function))
     finally:
-        numba.config.CACHE_DIR = usual
-    return cached
+        config.CACHE_DIR = usual
 
 
-class _SayOnce(event.Listener):  # type: ignore[misc]  # Numba ships no type hints
+class _SayOnce(event.Listener):
     """Tell the terminal about the first compilation of this process, which takes seconds."""
 
     def on_start(self, _: event.Event) -> None:
-        event.unregister("numba:compile", self)
+        _unregister("numba:compile", self)
         sys.stderr.write("nqm_fast: compiling the kernels (once; the result is cached) ...\n")
         sys.stderr.flush()
 
@@ -70,4 +72,4 @@ class _SayOnce(event.Listener):  # type: ignore[misc]  # Numba ships no type hin
         """Nothing to say: the answer itself follows."""
 
 
-event.register("numba:compile", _SayOnce())
+_register("numba:compile", _SayOnce())

@@ -4,8 +4,8 @@ from . import bounds, schedules
 from .algorithms import SGD, Algorithm
 from .checks import InputError
 from .exact import expected_risk
-from .passage import steps_to_target
 from .optimal import optimal_schedule
+from .passage import steps_to_target
 from .problem import Problem
 from .tuning import tune
 

@@ -44,6 +44,8 @@ class Recurrence(NamedTuple):
 
     def keep(self, components: Sequence[int]) -> Recurrence:
         """The recurrence without the components that the others do not depend on."""
+        if len(components) == len(self.read):
+            return self
         return Recurrence(
             [
                 (
@@ -84,11 +86,9 @@ class Algorithm(ABC):
     def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """Weights of the terms at the given learning rates and steps, shape (steps, terms).
 
-        By default term j is multiplied by ``lr^j``.
+        By default there are two terms, one fixed and one proportional to `lr`.
         """
-        terms = len(self.recurrence(np.ones(1)).terms)
-        weights: Array = lr[:, None] ** np.arange(terms)
-        return weights
+        return np.stack([np.ones(lr.size), lr], axis=1)
 
 
 @dataclass(frozen=True)
@@ -153,27 +153,22 @@ class SGD(Algorithm):
     def recurrence(self, h: Array) -> Recurrence:
         """State (w, v, e), without v or e where they play no part."""
         beta, gamma = self.momentum, self.ema
-        k = h**-self.power if self.power else 1.0  # the preconditioned step per unit of v
+        k: Entry = h**-self.power if self.power else 1.0  # the step per unit of v
         kh = h if not self.power else h ** (1.0 - self.power)
         fresh = 1.0 - gamma
-        fixed = (
-            [
-                [0.0, 0.0, 0.0],
-                [h, -(1.0 - beta), 0.0],
-                [fresh, 0.0, -fresh],
-            ],
-            [0.0, 1.0, 0.0],
-        )
-        per_lr = (
-            [
-                [-kh, -beta * k, 0.0],
-                [0.0, 0.0, 0.0],
-                [-fresh * kh, -fresh * beta * k, 0.0],
-            ],
-            [-k, 0.0, -fresh * k],
-        )
+        fixed: list[list[Entry]] = [
+            [0.0, 0.0, 0.0],
+            [h, -(1.0 - beta), 0.0],
+            [fresh, 0.0, -fresh],
+        ]
+        per_lr: list[list[Entry]] = [
+            [-kh, -beta * k, 0.0],
+            [0.0, 0.0, 0.0],
+            [-fresh * kh, -fresh * beta * k, 0.0],
+        ]
+        kick: list[Entry] = [-k, 0.0, -fresh * k]
         read = [0.0, 0.0, 1.0] if gamma else [1.0, 0.0, 0.0]
-        whole = Recurrence([fixed, per_lr], [1.0, 0.0, 1.0], read)
+        whole = Recurrence([(fixed, [0.0, 1.0, 0.0]), (per_lr, kick)], [1.0, 0.0, 1.0], read)
         return whole.keep([0] + [1] * bool(beta) + [2] * bool(gamma))
 
 

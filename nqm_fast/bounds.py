@@ -105,9 +105,9 @@ def theorem1(
         gap = lr * rate
         # (trace)^2 - 4 beta, factored so that it vanishes cleanly at critical damping
         root = math.sqrt(beta)
-        spread = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
+        spread: Complex = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
         trace = 1.0 - gap + beta
-        spread = np.where(trace < 0.0, -spread, spread)
+        spread = spread * np.where(trace < 0.0, -1.0, 1.0)
         far = (1.0 - beta + gap + np.where(trace < 0.0, -spread, spread)) / 2.0
         # (1 - r1) (1 - r2) = lr h: the small factor comes from the large one
         rest = np.where(trace < 0.0, far, gap / far)
@@ -194,7 +194,7 @@ def cramer_rao_samples(problem: Problem, target: float) -> float:
         If the target is not positive.
     """
     target = number("target", target, above=0.0)
-    return _total(problem, lambda block: block.count * block.c / block.h) / (2.0 * target)
+    return _total(problem, lambda block: block.multiplicity * block.c / block.h) / (2.0 * target)
 
 
 def bayes_risk(problem: Problem, samples: float) -> float:
@@ -224,7 +224,7 @@ def bayes_risk(problem: Problem, samples: float) -> float:
         # var0 c / (c + N h^2 var0): defined for certain starts and noiseless gradients too
         informed = block.c + n * block.h**2 * block.variance
         rest = np.where(informed > 0.0, block.c / np.where(informed > 0.0, informed, 1.0), 1.0)
-        return 0.5 * block.count * block.h * block.variance * rest
+        return 0.5 * block.multiplicity * block.h * block.variance * rest
 
     return _total(problem, risk)
 
@@ -321,7 +321,7 @@ def _summed(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], A
     def part(begin: int) -> Array:
         block = problem.block(begin, min(begin + BLOCK, problem.dim))
         with np.errstate(over="ignore"):
-            rows = [(risk(block, row) * block.count).sum() for row in column]
+            rows = [(risk(block, row) * block.multiplicity).sum() for row in column]
         return np.array(rows)
 
     parts = in_threads(part, range(0, problem.dim, BLOCK), "closed form")

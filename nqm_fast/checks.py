@@ -46,26 +46,31 @@ def number(
     below: float | None = None,
 ) -> float:
     """`value` as a finite float within ``above < value``, ``least <= value < below``."""
-    limits = []
-    if above is not None:
-        limits.append(f"> {above:g}")
-    if least is not None:
-        limits.append(f">= {least:g}")
-    if below is not None:
-        limits.append(f"< {below:g}")
-    allowed = " and ".join(limits) or "finite"
-    array = np.asarray(value)
-    if array.ndim or array.dtype.kind not in "iuf":
-        raise InputError(f"{name} must be a number {allowed}, not {shown(value)}")
-    x = float(array)
+    if isinstance(value, float):
+        x = value
+    else:
+        array = np.asarray(value)
+        if array.ndim or array.dtype.kind not in "iuf":
+            allowed = _limits(above, least, below)
+            raise InputError(f"{name} must be a number {allowed}, not {shown(value)}")
+        x = float(array)
     if (
         not math.isfinite(x)
         or (above is not None and not x > above)
         or (least is not None and not x >= least)
         or (below is not None and not x < below)
     ):
-        raise InputError(f"{name} must be {allowed}, not {x:g}")
+        raise InputError(f"{name} must be {_limits(above, least, below)}, not {x:g}")
     return x
+
+
+def _limits(above: float | None, least: float | None, below: float | None) -> str:
+    limits = [
+        f"{sign} {limit:g}"
+        for sign, limit in ((">", above), (">=", least), ("<", below))
+        if limit is not None
+    ]
+    return " and ".join(limits) or "finite"
 
 
 def integer(name: str, value: Any, *, least: int) -> int:

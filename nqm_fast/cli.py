@@ -108,7 +108,7 @@ def _problem(chosen: argparse.Namespace) -> Problem:
     return Problem.power_law(chosen.dim, chosen.exponent)
 
 
-def _given(chosen: argparse.Namespace) -> dict[str, float]:
+def _given(chosen: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(chosen, name) for name in FIXED if getattr(chosen, name) is not None}
 
 

@@ -45,7 +45,9 @@ class Settings(NamedTuple):
 def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
     """Collect the entries that are not zero; column n of `place` is the kick."""
     n = len(recurrence.read)
-    place, scale, sources = [], [], []
+    place: list[tuple[int, int, int, int]] = []
+    scale: list[float] = []
+    sources: list[Array] = []
     for term, (matrix, kick) in enumerate(recurrence.terms):
         for row in range(n):
             for column, entry in enumerate([*matrix[row], kick[row]]):
@@ -67,13 +69,20 @@ def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
 
 def settings(algorithm: Algorithm, batch_size: Schedule, stop: int) -> Iterator[Settings]:
     """The algorithm's runs over steps 0 .. stop - 1."""
-    is_constant = not algorithm.depends_on_step and all(
-        schedule.piece(0) == (math.inf, True) for schedule in (algorithm.lr, batch_size)
-    )
-    pieces = runs(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step)
-    for part in pieces:
+    same = (math.inf, True)
+    if (
+        not algorithm.depends_on_step
+        and algorithm.lr.piece(0) == same
+        and batch_size.piece(0) == same
+    ):
+        zero = np.zeros(1, dtype=np.int64)
+        weights = np.ascontiguousarray(algorithm.weights(algorithm.lr.values(zero), zero))
+        inverse_batch = 1.0 / batch_size.values(zero)
+        yield Settings(zero, np.array([stop]), weights, inverse_batch, True)
+        return
+    for part in runs(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step):
         weights = np.ascontiguousarray(algorithm.weights(part.lr, part.start))
-        yield Settings(part.start, part.length, weights, 1.0 / part.batch_size, is_constant)
+        yield Settings(part.start, part.length, weights, 1.0 / part.batch_size, False)
 
 
 def as_problem(value: object) -> Problem:
@@ -151,7 +160,8 @@ def _constant_risk(block: Block, arrays: Arrays, piece: Piece) -> Array:
         *block[:4],
         partial,
     )
-    return partial.sum(axis=1)
+    risk: Array = partial.sum(axis=1)
+    return risk
 
 
 def expected_risk(

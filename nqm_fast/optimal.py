@@ -26,9 +26,9 @@ class Pieces:
         block = problem.block(0, problem.dim)
         self.rate: Array = block.h ** (1.0 - power)
         self.signal = np.broadcast_to(
-            0.5 * block.count * block.h * block.second_moment, self.rate.shape
+            0.5 * block.multiplicity * block.h * block.second_moment, self.rate.shape
         )
-        self.noise = 0.5 * block.count * block.c * block.h**-power / batch_size
+        self.noise = 0.5 * block.multiplicity * block.c * block.h**-power / batch_size
         self.limit = 2.0 / (self.rate.max() + self.rate.min())
         self.pieces = pieces
         self.log_target = math.log(target)
@@ -161,7 +161,7 @@ def optimal_schedule(
         start = np.minimum(start, math.log(search.limit))
         if search.lowest(enough, start) > 0.0:
             return best
-        steps = fewest(search.near, too_few, enough)
+        steps = fewest(search.near, search.near, too_few, enough)
         excess, start = search.best[steps]
         algorithm = SGD(search.schedule(steps), power=power)
         risk = expected_risk(problem, algorithm, batch_size, steps)

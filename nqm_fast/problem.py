@@ -34,7 +34,7 @@ class Block(NamedTuple):
     h: Array
     c: Array
     second_moment: Array
-    count: Array
+    multiplicity: Array
     variance: Array
 
 

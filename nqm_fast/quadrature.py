@@ -36,7 +36,7 @@ def _compress(problem: Problem, width: float) -> Problem:
     pieces = range(0, problem.dim, PIECE)
     for begin in track(pieces, len(pieces), "spectrum"):
         block = problem.block(begin, min(begin + PIECE, problem.dim))
-        weight = block.count * block.h
+        weight = block.multiplicity * block.h
         points = np.broadcast_arrays(
             np.log(block.h), weight * block.second_moment, weight * block.c
         )
@@ -100,4 +100,4 @@ def gauss_rule(x: Array, weight: Array, nodes: int) -> tuple[Array, Array]:
         beside.append(norm)
         vector = image / norm
     place, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside)
-    return place, total * vectors[0] ** 2
+    return np.asarray(place, float), np.asarray(total * vectors[0] ** 2, float)

@@ -300,7 +300,7 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
         If it is none of these, or goes below `least`.
     """
     if not isinstance(value, Schedule):
-        if np.ndim(value):  # type: ignore[arg-type]
+        if np.ndim(value):
             array = real_array(name, value)
             if array.ndim != 1 or not array.size:
                 raise InputError(

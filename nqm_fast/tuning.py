@@ -25,7 +25,10 @@ from .problem import Problem
 from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
+TIGHT, ROUGH = 1e-11, 1e-7  # of the log of the lowest risk
 LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
+Point = tuple[float, ...]
+
 DECADES = 9  # of the effective learning rate, below the largest
 AGREE = 1e-10  # of the quadrature with the whole spectrum
 
@@ -62,7 +65,7 @@ class Candidates:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
         self.block = spectrum.block(0, spectrum.dim)
 
-    def algorithm(self, point: Sequence[float]) -> Algorithm:
+    def algorithm(self, point: Point) -> Algorithm:
         """The setting at a point: log of the learning rate, log of 1 minus the others."""
         chosen = {
             name: math.exp(x) if self.kind.tunable[name] == "positive" else -math.expm1(min(x, 0.0))
@@ -70,7 +73,7 @@ class Candidates:
         }
         return self.kind(**chosen, **self.fixed)
 
-    def log_risk(self, point: Sequence[float], steps: NDArray[np.int64]) -> Array:
+    def log_risk(self, point: Point, steps: NDArray[np.int64]) -> Array:
         """Log of the risk at ascending steps."""
         algorithm = self.algorithm(point)
         pieces = with_records(settings(algorithm, self.batch_size, max(int(steps[-1]), 1)), steps)
@@ -86,10 +89,10 @@ class Candidates:
         ]
 
     def _highest(self) -> float:
-        others = {name: 0.0 for name in self.over} | self.fixed | {"lr": 1.0}
+        others = dict.fromkeys(self.over, 0.0) | self.fixed | {"lr": 1.0}
         return math.log(self.kind(**others).largest_lr(self.block.h))
 
-    def grid(self) -> list[tuple[float, ...]]:
+    def grid(self) -> list[Point]:
         """A coarse grid over all that can be of use."""
         spacing = math.log(2.0) * (1.0 if len(self.over) < 3 else 1.5)
         gaps = np.linspace(0.0, LOG_GAP, 12 if len(self.over) < 3 else 8)
@@ -109,30 +112,31 @@ class Search:
     def __init__(self, candidates: Candidates, target: float) -> None:
         self.candidates = candidates
         self.log_target = math.log(target)
-        self.best: dict[int, tuple[float, tuple[float, ...]]] = {}
+        self.best: dict[int, tuple[float, Point]] = {}
+        self.known: dict[int, float] = {}  # to what tolerance
 
     def lowest(
-        self, steps: int, starts: Sequence[tuple[float, ...]], reach: float
-    ) -> tuple[float, tuple[float, ...]]:
+        self, steps: int, starts: Sequence[Point], reach: float, tolerance: float = TIGHT
+    ) -> tuple[float, Point]:
         """Log of the lowest risk after `steps`, relative to the target, and where it is."""
         import scipy.optimize
 
         at = np.array([steps])
         bounds = self.candidates.bounds()
 
-        def excess(point: Any) -> float:
-            value = float(self.candidates.log_risk(np.atleast_1d(point), at)[0])
-            return min(value - self.log_target, 1e3)
+        def excess(x: Any) -> float:
+            value = self.candidates.log_risk(tuple(np.atleast_1d(x).tolist()), at)[0]
+            return min(float(value) - self.log_target, 1e3)
 
         found = [self.best[steps]] if steps in self.best else []
         for start in starts:
             if len(start) == 1:
                 (low, high), (x,) = bounds[0], start
-                answer = scipy.optimize.minimize_scalar(
+                answer: Any = scipy.optimize.minimize_scalar(
                     excess,
                     bounds=(max(low, x - reach), min(high, x + reach)),
                     method="bounded",
-                    options={"xatol": 1e-8},
+                    options={"xatol": 1e-3 * math.sqrt(tolerance)},
                 )
             else:
                 answer = scipy.optimize.minimize(
@@ -142,28 +146,33 @@ class Search:
                     bounds=bounds,
                     options={
                         "initial_simplex": _simplex(start, reach, bounds),
-                        "xatol": 1e-5,
-                        "fatol": 1e-11,
+                        "xatol": 3.0 * math.sqrt(tolerance),
+                        "fatol": tolerance,
                         "maxfev": 400 * len(start),
                     },
                 )
             point = tuple(np.atleast_1d(answer.x).tolist())
             found.append((float(answer.fun), point))
         self.best[steps] = min(found)
+        self.known[steps] = min(tolerance, self.known.get(steps, math.inf))
         return self.best[steps]
 
-    def near(self, steps: int) -> float:
+    def near(self, steps: int, tolerance: float = TIGHT) -> float:
         """As `lowest`, started from what is known at the nearest numbers of steps."""
-        if steps not in self.best:
-            above = min((t for t in self.best if t > steps), default=None)
-            below = max((t for t in self.best if t < steps), default=None)
-            known = [t for t in (above, below) if t is not None]
-            starts = [self.best[t][1] for t in known]
-            gap = max(abs(math.log(t / steps)) for t in known)
-            if len(starts) > 1 and max(np.abs(np.subtract(*starts))) < 2.0 * gap:
-                starts = [starts[0] if above / steps < steps / below else starts[1]]
-            self.lowest(steps, starts, min(1.0, max(2.0 * gap, 1e-4)))
+        if self.known.get(steps, math.inf) > tolerance:
+            others = sorted((t for t in self.best), key=lambda t: abs(math.log(t / steps)))
+            above = [t for t in others if t >= steps][:1]
+            below = [t for t in others if t < steps][:1]
+            starts = [self.best[t][1] for t in above + below]
+            gap = max(abs(math.log(t / steps)) for t in above + below)
+            if np.ptp(starts, axis=0).max() < 2.0 * gap:
+                starts = starts[:1]
+            self.lowest(steps, starts, min(1.0, max(2.0 * gap, 1e-3)), tolerance)
         return self.best[steps][0]
+
+    def roughly(self, steps: int) -> float:
+        """As `near`, well enough to find the root."""
+        return self.near(steps, ROUGH)
 
     def coarse(self, max_steps: int) -> tuple[int, int]:
         """Numbers of steps between which the target comes into reach: (too few, enough).
@@ -179,7 +188,7 @@ class Search:
             starts = _distinct(points, logs[:, rung])
             if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
                 starts.append(self.best[int(ladder[rung + 1])][1])
-            excess, _ = self.lowest(int(ladder[rung]), starts, 0.7)
+            excess, _ = self.lowest(int(ladder[rung]), starts, 0.7, ROUGH)
             if excess > 0.0:
                 break
             if rung == 0:
@@ -190,16 +199,18 @@ class Search:
         return int(ladder[rung]), int(ladder[rung + 1])
 
 
-def fewest(excess: Callable[[int], float], too_few: int, enough: int) -> int:
+def fewest(
+    excess: Callable[[int], float], roughly: Callable[[int], float], too_few: int, enough: int
+) -> int:
     """The fewest steps at which `excess` is not positive, in (too_few, enough].
 
-    `excess` falls with the steps; it is called a few times, first near the ends.
+    `excess` falls with the steps; `roughly` is a cheap estimate of it.
     """
     import scipy.optimize
 
     if enough - too_few > 1 and too_few > 0:
         root = scipy.optimize.brentq(
-            lambda x: excess(round(math.exp(x))) or -1e-300,
+            lambda x: roughly(round(math.exp(x))) or -1e-300,
             math.log(too_few),
             math.log(enough),
             xtol=0.3 / enough,
@@ -224,11 +235,9 @@ def _simplex(
     return corners
 
 
-def _distinct(
-    points: Sequence[tuple[float, ...]], logs: Array, most: int = 3
-) -> list[tuple[float, ...]]:
+def _distinct(points: Sequence[Point], logs: Array, most: int = 3) -> list[Point]:
     """The best points that are not neighbours of better ones."""
-    chosen: list[tuple[float, ...]] = []
+    chosen: list[Point] = []
     for k in np.argsort(logs, kind="stable")[:200]:
         if all(max(np.abs(np.subtract(points[k], other))) > 2.0 for other in chosen):
             chosen.append(points[k])
@@ -295,7 +304,8 @@ def tune(
     max_steps = integer("max_steps", max_steps, least=1)
     batch = as_schedule("batch_size", batch_size, least=1.0)
     names = _names(over, algorithm, fixed)
-    steps, point = 0, ()
+    steps = 0
+    point: Point = ()
     for spectrum in spectra(problem):
         candidates = Candidates(algorithm, names, fixed, batch, spectrum)
         search = Search(candidates, target)
@@ -303,7 +313,7 @@ def tune(
             too_few, enough = search.coarse(int(min(max_steps, batch.length)))
         else:
             too_few, enough = _bracket(search, steps, point, max_steps)
-        steps = fewest(search.near, too_few, enough) if enough else too_few
+        steps = fewest(search.near, search.roughly, too_few, enough) if enough else too_few
         excess, point = search.best[steps]
         best = candidates.algorithm(point)
         risk = expected_risk(problem, best, batch, steps)
@@ -334,9 +344,7 @@ def _names(over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]) ->
     return names
 
 
-def _bracket(
-    search: Search, steps: int, point: tuple[float, ...], max_steps: int
-) -> tuple[int, int]:
+def _bracket(search: Search, steps: int, point: Point, max_steps: int) -> tuple[int, int]:
     """Numbers of steps around an answer found on a coarser spectrum."""
     search.lowest(steps, [point], 0.1)
     factor = 1.001

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -145,7 +146,9 @@ def _directory(out: Path | str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"out must be a directory to write to, not {path}: {error}") from None
+        raise InputError(f"out cannot be made a directory ({error.strerror}): {path}") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"out must be a directory that can be written to, not {path}")
     return path
 
 

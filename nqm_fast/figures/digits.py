@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 def experiment() -> list[tuple[int, int, float, float, float]]:
     """Run all batch sizes (one job: loading scikit-learn takes as long as the runs)."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     pixels, label = load_digits(return_X_y=True)
     x, y = pixels / 16.0, label.astype(np.float64)
@@ -110,4 +110,4 @@ def plot(figure: Figure, table: Table) -> None:
         (f"SGD, $B = {batch}$: mean of {DRAWS // batch} runs", {**series, "linestyle": "none"})
         for batch, series in zip(batches, SERIES, strict=False)
     ]
-    key(above, [*entries, ("model, no fitted parameter", {"color": "black"})], "lower left")
+    key(above, [*entries, ("lines: model, no fitted parameter", {"color": "black"})], "lower left")
