@@ -8,7 +8,7 @@ and q; a new algorithm is one new class in a file of its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,14 +72,17 @@ class Algorithm(ABC):
 
     @abstractmethod
     def recurrence(self, h: Array) -> Recurrence:
-        """The recurrence at curvatures `h` of shape (d,)."""
+        """The recurrence at curvatures `h` of shape (d,).
+
+        When many settings are tried at once, hyper-parameters are arrays of that shape too.
+        """
 
     @abstractmethod
     def largest_lr(self, h: Array) -> float:
         """A learning rate that is unstable, whatever the other hyper-parameters."""
 
-    @property
-    def gain(self) -> float:
+    @staticmethod
+    def gain(hyper: Mapping[str, Any]) -> Any:
         """How many times a small learning rate acts in the long run."""
         return 1.0
 
@@ -145,10 +148,10 @@ class SGD(Algorithm):
         """``4 / max(h^(1 - power))``, the limit as momentum goes to 1."""
         return 4.0 / float((h ** (1.0 - self.power)).max())
 
-    @property
-    def gain(self) -> float:
+    @staticmethod
+    def gain(hyper: Mapping[str, Any]) -> Any:
         """``1 / (1 - momentum)``."""
-        return 1.0 / (1.0 - self.momentum)
+        return 1.0 / (1.0 - hyper.get("momentum", 0.0))
 
     def recurrence(self, h: Array) -> Recurrence:
         """State (w, v, e), without v or e where they play no part."""
@@ -167,9 +170,9 @@ class SGD(Algorithm):
             [-fresh * kh, -fresh * beta * k, 0.0],
         ]
         kick: list[Entry] = [-k, 0.0, -fresh * k]
-        read = [0.0, 0.0, 1.0] if gamma else [1.0, 0.0, 0.0]
+        read = [0.0, 0.0, 1.0] if np.any(gamma) else [1.0, 0.0, 0.0]
         whole = Recurrence([(fixed, [0.0, 1.0, 0.0]), (per_lr, kick)], [1.0, 0.0, 1.0], read)
-        return whole.keep([0] + [1] * bool(beta) + [2] * bool(gamma))
+        return whole.keep([0, *[1] * bool(np.any(beta)), *[2] * bool(np.any(gamma))])
 
 
 def as_algorithm(name: str, value: object) -> Algorithm:

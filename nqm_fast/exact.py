@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,17 +118,21 @@ def with_records(parts: Iterator[Settings], steps: NDArray[np.int64]) -> Iterato
 
 def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> Array:
     """Risk of one block at the records of `pieces`, shape (records,)."""
-    moments = kernels.load_moments()
     size = block.h.size
     arrays = as_arrays(algorithm.recurrence(block.h), size)
+    pieces = iter(pieces)
+    first = next(pieces)
+    if first.runs.is_constant:
+        weights, inverse_batch = first.runs.weights[0], first.runs.inverse_batch[0]
+        partial = constant_partials(block, arrays, weights, inverse_batch, first.record_offset)
+        return np.asarray(partial.sum(axis=1))
+    moments = kernels.load_moments()
     n = len(arrays.q)
     carried = np.empty((n + n * (n + 1) // 2, 0))
     risk = []
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(chain([first], pieces)):
         if number == 0 and not piece.is_last:
             carried = np.empty((carried.shape[0], size))
-        if n == 1 and piece.runs.is_constant:
-            return _constant_risk(block, arrays, piece)
         partial = np.empty((piece.record_run.size, -(-size // moments.TILE)))
         moments.propagate(
             *arrays,
@@ -147,21 +151,33 @@ def block_risk(block: Block, algorithm: Algorithm, pieces: Iterable[Piece]) -> A
     return np.concatenate(risk)
 
 
-def _constant_risk(block: Block, arrays: Arrays, piece: Piece) -> Array:
-    kernel = kernels.load_closed_form()
-    partial = np.empty((piece.record_run.size, -(-block.h.size // kernel.TILE)))
-    kernel.constant_risk(
-        arrays.start[0],
-        arrays.q[0],
-        *arrays[2:],
-        piece.runs.weights[0],
-        piece.runs.inverse_batch[0],
-        piece.record_offset,
-        *block[:4],
+def constant_partials(
+    block: Block, arrays: Arrays, weights: Array, inverse_batch: float, steps: NDArray[np.int64]
+) -> Array:
+    """Risk of every tile of a block under constant settings, shape (steps, tiles)."""
+    fields = block[:4]
+    if len(arrays.q) == 1:
+        closed = kernels.load_closed_form()
+        partial = np.empty((steps.size, -(-block.h.size // closed.TILE)))
+        start, q = arrays.start[0], arrays.q[0]
+        closed.constant_risk(start, q, *arrays[2:], weights, inverse_batch, steps, *fields, partial)
+        return partial
+    moments = kernels.load_moments()
+    partial = np.empty((steps.size, -(-block.h.size // moments.TILE)))
+    moments.propagate(
+        *arrays,
+        weights[None],
+        np.array([inverse_batch]),
+        np.array([max(int(steps[-1]), 1)]),
+        np.zeros(steps.size, dtype=np.int64),
+        steps,
+        *fields,
+        np.empty((0, 0)),
+        True,
+        True,
         partial,
     )
-    risk: Array = partial.sum(axis=1)
-    return risk
+    return partial
 
 
 def expected_risk(

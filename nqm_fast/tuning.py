@@ -9,28 +9,28 @@ on all of it.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .algorithms import SGD, Algorithm
+from .candidates import Candidates
 from .checks import Array, InputError, choice, integer, number, shown
-from .exact import as_problem, block_risk, expected_risk, settings, with_records
+from .exact import as_problem, expected_risk
 from .passage import DIRECT, steps_to_target
 from .problem import Problem
 from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
 TIGHT, ROUGH = 1e-11, 1e-7  # of the log of the lowest risk
-LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
-Point = tuple[float, ...]
-
-DECADES = 9  # of the effective learning rate, below the largest
 AGREE = 1e-10  # of the quadrature with the whole spectrum
+SCAN = 1024  # points
+SPREADS = (1.5, 0.3, 0.3, 0.1)  # of scans one after the other, in log
+
+Point = tuple[float, ...]
 
 
 class Tuned(NamedTuple):
@@ -51,116 +51,59 @@ class Tuned(NamedTuple):
     risk: float
 
 
-class Candidates:
-    """Hyper-parameters as points of a box, and their risk on a small spectrum."""
-
-    def __init__(
-        self,
-        kind: type[Algorithm],
-        over: Sequence[str],
-        fixed: dict[str, Any],
-        batch_size: Schedule,
-        spectrum: Problem,
-    ) -> None:
-        self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
-        self.block = spectrum.block(0, spectrum.dim)
-
-    def algorithm(self, point: Point) -> Algorithm:
-        """The setting at a point: log of the learning rate, log of 1 minus the others."""
-        chosen = {
-            name: math.exp(x) if self.kind.tunable[name] == "positive" else -math.expm1(min(x, 0.0))
-            for name, x in zip(self.over, point, strict=True)
-        }
-        return self.kind(**chosen, **self.fixed)
-
-    def log_risk(self, point: Point, steps: NDArray[np.int64]) -> Array:
-        """Log of the risk at ascending steps."""
-        algorithm = self.algorithm(point)
-        pieces = with_records(settings(algorithm, self.batch_size, max(int(steps[-1]), 1)), steps)
-        with np.errstate(over="ignore", divide="ignore"):
-            logs: Array = np.log(block_risk(self.block, algorithm, pieces))
-        return logs
-
-    def bounds(self) -> list[tuple[float, float]]:
-        """Limits of the box."""
-        return [
-            (-100.0, self._highest()) if self.kind.tunable[name] == "positive" else (LOG_GAP, 0.0)
-            for name in self.over
-        ]
-
-    def _highest(self) -> float:
-        others = dict.fromkeys(self.over, 0.0) | self.fixed | {"lr": 1.0}
-        return math.log(self.kind(**others).largest_lr(self.block.h))
-
-    def grid(self) -> list[Point]:
-        """A coarse grid over all that can be of use."""
-        spacing = math.log(2.0) * (1.0 if len(self.over) < 3 else 1.5)
-        gaps = np.linspace(0.0, LOG_GAP, 12 if len(self.over) < 3 else 8)
-        rates = self._highest() - spacing * np.arange(0.3, 60.0)
-        axes = [rates if self.kind.tunable[name] == "positive" else gaps for name in self.over]
-        points = list(itertools.product(*(axis.tolist() for axis in axes)))
-        if "lr" not in self.over:
-            return points
-        rate = self.over.index("lr")
-        lowest = self._highest() - DECADES * math.log(10.0)
-        return [p for p in points if p[rate] + math.log(self.algorithm(p).gain) >= lowest]
-
-
 class Search:
     """The lowest risk at a number of steps, remembering where it was found."""
 
     def __init__(self, candidates: Candidates, target: float) -> None:
         self.candidates = candidates
         self.log_target = math.log(target)
+        self.bounds = candidates.bounds()
         self.best: dict[int, tuple[float, Point]] = {}
         self.known: dict[int, float] = {}  # to what tolerance
 
+    def excess(self, points: Any, steps: int) -> Array:
+        """Log of the risk relative to the target at points of shape (G, searched)."""
+        logs = self.candidates.log_risks(np.atleast_2d(points), np.array([steps]))
+        return np.minimum(logs[:, 0] - self.log_target, 1e3)
+
     def lowest(
         self, steps: int, starts: Sequence[Point], reach: float, tolerance: float = TIGHT
-    ) -> tuple[float, Point]:
-        """Log of the lowest risk after `steps`, relative to the target, and where it is."""
+    ) -> float:
+        """The lowest excess after `steps` that is found from the starts given."""
         import scipy.optimize
-
-        at = np.array([steps])
-        bounds = self.candidates.bounds()
-
-        def excess(x: Any) -> float:
-            value = self.candidates.log_risk(tuple(np.atleast_1d(x).tolist()), at)[0]
-            return min(float(value) - self.log_target, 1e3)
 
         found = [self.best[steps]] if steps in self.best else []
         for start in starts:
             if len(start) == 1:
-                (low, high), (x,) = bounds[0], start
+                ((low, high),) = self.bounds
                 answer: Any = scipy.optimize.minimize_scalar(
-                    excess,
-                    bounds=(max(low, x - reach), min(high, x + reach)),
+                    lambda x: float(self.excess([[x]], steps)[0]),
+                    bounds=(max(low, start[0] - reach), min(high, start[0] + reach)),
                     method="bounded",
                     options={"xatol": 1e-3 * math.sqrt(tolerance)},
                 )
             else:
                 answer = scipy.optimize.minimize(
-                    excess,
+                    lambda x: float(self.excess(x, steps)[0]),
                     start,
                     method="Nelder-Mead",
-                    bounds=bounds,
+                    bounds=self.bounds,
                     options={
-                        "initial_simplex": _simplex(start, reach, bounds),
+                        "initial_simplex": _simplex(start, reach, self.bounds),
                         "xatol": 3.0 * math.sqrt(tolerance),
                         "fatol": tolerance,
-                        "maxfev": 400 * len(start),
+                        "maxfev": 200 * len(start),
                     },
                 )
-            point = tuple(np.atleast_1d(answer.x).tolist())
-            found.append((float(answer.fun), point))
+            found.append((float(answer.fun), tuple(np.atleast_1d(answer.x).tolist())))
         self.best[steps] = min(found)
         self.known[steps] = min(tolerance, self.known.get(steps, math.inf))
-        return self.best[steps]
+        return self.best[steps][0]
 
     def near(self, steps: int, tolerance: float = TIGHT) -> float:
         """As `lowest`, started from what is known at the nearest numbers of steps."""
         if self.known.get(steps, math.inf) > tolerance:
-            others = sorted((t for t in self.best), key=lambda t: abs(math.log(t / steps)))
+            others = sorted(self.best, key=lambda t: abs(math.log(t / steps)))
             above = [t for t in others if t >= steps][:1]
             below = [t for t in others if t < steps][:1]
             starts = [self.best[t][1] for t in above + below]
@@ -181,15 +124,14 @@ class Search:
         """
         ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
         points = self.candidates.grid()
-        logs = np.array([self.candidates.log_risk(p, ladder) for p in points])
+        logs = self.candidates.log_risks(points, ladder)
         reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         while True:
-            starts = _distinct(points, logs[:, rung])
+            starts = _distinct(points, logs[:, rung], 2.0, 3)
             if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
                 starts.append(self.best[int(ladder[rung + 1])][1])
-            excess, _ = self.lowest(int(ladder[rung]), starts, 0.7, ROUGH)
-            if excess > 0.0:
+            if self.lowest(int(ladder[rung]), starts, 0.7, ROUGH) > 0.0:
                 break
             if rung == 0:
                 return 0, 1
@@ -197,6 +139,54 @@ class Search:
         if rung == ladder.size - 1:
             return max_steps, 0
         return int(ladder[rung]), int(ladder[rung + 1])
+
+    def look_around(self, steps: int, spread: float) -> bool:
+        """Scan a box around the best setting; whether `steps` now suffice.
+
+        With momentum the risk after t steps ripples: a small change of the learning rate
+        turns the phase of the fastest coordinates. Minimisation finds the next trough,
+        the scan a better one.
+        """
+        centre = np.array(self.best[steps][1])
+        low = np.maximum(centre - spread, self.bounds[:, 0])
+        high = np.minimum(centre + spread, self.bounds[:, 1])
+        points = low + (high - low) * _even_points(SCAN, len(centre))
+        excess = self.excess(points, steps)
+        finest = spread * SCAN ** (-1.0 / len(centre))
+        starts = _distinct(points, excess, 2.0 * finest, 4)
+        if self.lowest(steps, starts, finest, ROUGH) <= 0.0:
+            self.known = {t: tolerance for t, tolerance in self.known.items() if t >= steps}
+            return True
+        return False
+
+
+def _even_points(count: int, dimensions: int) -> Array:
+    """Points that fill the unit cube evenly: multiples of a badly approximable vector."""
+    root = 1.0
+    for _ in range(50):
+        root = (1.0 + root) ** (1.0 / (dimensions + 1))
+    steps = np.outer(np.arange(1, count + 1), root ** -np.arange(1.0, dimensions + 1))
+    return (0.5 + steps) % 1.0
+
+
+def _simplex(start: Point, reach: float, bounds: Array) -> Array:
+    """A simplex of size `reach` at `start`, turned inwards at the upper bounds."""
+    corners = np.tile(np.asarray(start), (len(start) + 1, 1))
+    for k, (low, high) in enumerate(bounds):
+        corners[k + 1, k] += reach if start[k] + reach <= high else -reach
+        corners[k + 1, k] = max(corners[k + 1, k], low)
+    return corners
+
+
+def _distinct(points: Array, values: Array, apart: float, most: int) -> list[Point]:
+    """The best points that are not neighbours of better ones."""
+    chosen: list[Array] = []
+    for k in np.argsort(values, kind="stable")[:200]:
+        if all(np.abs(points[k] - other).max() > apart for other in chosen):
+            chosen.append(points[k])
+        if len(chosen) == most:
+            break
+    return [tuple(point.tolist()) for point in chosen]
 
 
 def fewest(
@@ -222,28 +212,6 @@ def fewest(
     while enough - 1 > too_few and excess(enough - 1) <= 0.0:
         enough -= 1
     return enough
-
-
-def _simplex(
-    start: Sequence[float], reach: float, bounds: Sequence[tuple[float, float]]
-) -> NDArray[np.float64]:
-    """A simplex of size `reach` at `start`, turned inwards at the upper bounds."""
-    corners = np.tile(np.asarray(start), (len(start) + 1, 1))
-    for k, (low, high) in enumerate(bounds):
-        corners[k + 1, k] += reach if start[k] + reach <= high else -reach
-        corners[k + 1, k] = max(corners[k + 1, k], low)
-    return corners
-
-
-def _distinct(points: Sequence[Point], logs: Array, most: int = 3) -> list[Point]:
-    """The best points that are not neighbours of better ones."""
-    chosen: list[Point] = []
-    for k in np.argsort(logs, kind="stable")[:200]:
-        if all(max(np.abs(np.subtract(points[k], other))) > 2.0 for other in chosen):
-            chosen.append(points[k])
-        if len(chosen) == most:
-            break
-    return chosen
 
 
 def spectra(problem: Problem) -> Iterator[Problem]:
@@ -314,6 +282,10 @@ def tune(
         else:
             too_few, enough = _bracket(search, steps, point, max_steps)
         steps = fewest(search.near, search.roughly, too_few, enough) if enough else too_few
+        for spread in SPREADS if enough and len(names) > 1 else ():
+            if steps > 1 and search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spread):
+                too_few = _too_few(search, steps - 1)
+                steps = fewest(search.near, search.roughly, too_few, steps - 1)
         excess, point = search.best[steps]
         best = candidates.algorithm(point)
         risk = expected_risk(problem, best, batch, steps)
@@ -344,17 +316,26 @@ def _names(over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]) ->
     return names
 
 
+def _too_few(search: Search, enough: int) -> int:
+    """A number of steps, not far below one that is enough, that is not."""
+    factor = 1.001
+    steps = enough
+    while steps > 0:
+        steps = min(steps - 1, math.floor(enough / factor))
+        if steps > 0 and search.roughly(steps) > 0.0:
+            return steps
+        factor **= 2
+    return 0
+
+
 def _bracket(search: Search, steps: int, point: Point, max_steps: int) -> tuple[int, int]:
     """Numbers of steps around an answer found on a coarser spectrum."""
-    search.lowest(steps, [point], 0.1)
+    if search.lowest(steps, [point], 0.1) <= 0.0:
+        return _too_few(search, steps), steps
     factor = 1.001
-    too_few = enough = steps
-    while search.near(too_few) <= 0.0 and too_few > 1:
-        enough, too_few = too_few, max(1, math.floor(too_few / factor))
-        factor **= 2
-    while search.near(enough) > 0.0:
-        if enough == max_steps:
+    while search.near(steps) > 0.0:
+        if steps == max_steps:
             return max_steps, 0
-        too_few, enough = enough, min(max_steps, math.ceil(enough * factor))
+        too_few, steps = steps, min(max_steps, math.ceil(steps * factor))
         factor **= 2
-    return (too_few, enough) if too_few < enough else (0, 1)
+    return too_few, steps

@@ -1,0 +1,161 @@
+"""Hyper-parameters as points of a box, and the risk of many of them at once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels
+from .algorithms import Algorithm, Recurrence
+from .checks import Array
+from .exact import as_arrays, block_risk, constant_partials, settings, with_records
+from .problem import Block, Problem
+from .schedules import Constant, Schedule
+
+LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
+DECADES = 9  # of the effective learning rate, below the largest
+STACK = 1 << 17  # coordinates worked on at a time
+
+
+class Candidates:
+    """Settings of one kind of algorithm, on a (small) spectrum.
+
+    A point holds, for each hyper-parameter that is searched, the log of the effective
+    learning rate ``lr * gain`` or the log of 1 minus the value. With constant settings
+    many points are computed at once, each on its own copy of the spectrum.
+    """
+
+    def __init__(
+        self,
+        kind: type[Algorithm],
+        over: Sequence[str],
+        fixed: dict[str, Any],
+        batch_size: Schedule,
+        spectrum: Problem,
+    ) -> None:
+        self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
+        self.template = kind(**{"lr": 1.0} | {n: 0.5 for n in over if n != "lr"} | fixed)
+        block = spectrum.block(0, spectrum.dim)
+        self.largest_lr = self.template.largest_lr(block.h)
+        n = len(self.template.recurrence(block.h).read)
+        tile = kernels.load_closed_form().TILE if n == 1 else kernels.load_moments().TILE
+        self.block = _padded(block, tile)
+        self.stackable = not kind.depends_on_step and all(
+            isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
+        )
+
+    def hyper(self, points: Array) -> dict[str, Any]:
+        """Hyper-parameters at points of shape (G, searched): arrays of shape (G,)."""
+        columns = dict(zip(self.over, points.T, strict=True))
+        found: dict[str, Any] = {
+            name: -np.expm1(np.minimum(x, 0.0))
+            for name, x in columns.items()
+            if self.kind.tunable[name] == "unit"
+        }
+        if "lr" in columns:
+            found["lr"] = np.exp(columns["lr"]) / self.kind.gain(self.fixed | found)
+        return found
+
+    def algorithm(self, point: Sequence[float]) -> Algorithm:
+        """The setting at one point."""
+        hyper = self.hyper(np.array([point]))
+        return self.kind(**{name: float(x[0]) for name, x in hyper.items()}, **self.fixed)
+
+    def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
+        """Log of the risk at points of shape (G, searched) and ascending steps: (G, steps)."""
+        with np.errstate(over="ignore", divide="ignore"):
+            if not self.stackable:
+                risks = np.array([self._risk(point, steps) for point in points])
+            else:
+                part = max(STACK // self.block.h.size, 1)
+                parts = [points[i : i + part] for i in range(0, len(points), part)]
+                risks = np.concatenate([self._stacked(part, steps) for part in parts])
+            logs: Array = np.log(risks)
+        return logs
+
+    def _risk(self, point: Array, steps: NDArray[np.int64]) -> Array:
+        algorithm = self.algorithm(point.tolist())
+        runs = settings(algorithm, self.batch_size, max(int(steps[-1]), 1))
+        return block_risk(self.block, algorithm, with_records(runs, steps))
+
+    def _stacked(self, points: Array, steps: NDArray[np.int64]) -> Array:
+        count, size = len(points), self.block.h.size
+        hyper = self.hyper(points)
+        zero = np.zeros(count, dtype=np.int64)
+        lr = hyper.get("lr", np.full(count, self.template.lr.least))
+        weights = self.template.weights(lr, zero)
+        many = object.__new__(self.kind)
+        many.__dict__.update(self.template.__dict__)
+        many.__dict__.update({name: np.repeat(x, size) for name, x in hyper.items()})
+        block = Block(*(np.tile(x, count) if x.size > 1 else x for x in self.block))
+        recurrence = _folded(many.recurrence(block.h), np.repeat(weights, size, axis=0).T)
+        partial = constant_partials(
+            block,
+            as_arrays(recurrence, block.h.size),
+            np.ones(1),
+            1.0 / self.batch_size.least,
+            steps,
+        )
+        risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
+        return risks
+
+    def bounds(self) -> Array:
+        """Limits of the box, shape (searched, 2)."""
+        highest = math.log(self.largest_lr)
+        most = highest - LOG_GAP  # where the gain is as large as it can be
+        return np.array(
+            [
+                (highest - 100.0, most) if self.kind.tunable[name] == "positive" else (LOG_GAP, 0.0)
+                for name in self.over
+            ]
+        )
+
+    def grid(self) -> Array:
+        """A coarse grid over all that can be of use, shape (points, searched)."""
+        few = len(self.over) < 3
+        gaps = np.linspace(0.0, LOG_GAP, 16 if few else 9)
+        highest = math.log(self.largest_lr)
+        spacing = math.log(2.0) * (1.0 if few else 1.5)
+        rates = np.arange(highest - DECADES * math.log(10.0), highest - LOG_GAP, spacing)
+        axes = [rates if self.kind.tunable[name] == "positive" else gaps for name in self.over]
+        points = np.array(list(itertools.product(*axes)))
+        if "lr" in self.over:
+            points = points[self.hyper(points)["lr"] < self.largest_lr]
+        return points
+
+
+def _padded(block: Block, tile: int) -> Block:
+    """Fill the last tile with coordinates that have no part in the risk."""
+    size = block.h.size
+    missing = -size % tile
+    without_weight = {1, 2}
+
+    def pad(k: int, field: Array) -> Array:
+        full = np.broadcast_to(field, (size,))
+        return np.append(full, np.full(missing, 0.0 if k in without_weight else field[-1]))
+
+    return Block(*(pad(k, field) for k, field in enumerate(block)))
+
+
+def _folded(recurrence: Recurrence, weights: Array) -> Recurrence:
+    """The recurrence with its terms added up, each with a weight per coordinate."""
+
+    def total(entries: Sequence[Any]) -> Any:
+        parts = [
+            weight * entry
+            for weight, entry in zip(weights, entries, strict=True)
+            if isinstance(entry, np.ndarray) or entry
+        ]
+        return sum(parts[1:], start=parts[0]) if parts else 0.0
+
+    n = len(recurrence.read)
+    matrices = [matrix for matrix, _ in recurrence.terms]
+    kicks = [kick for _, kick in recurrence.terms]
+    matrix = [[total([m[a][b] for m in matrices]) for b in range(n)] for a in range(n)]
+    kick = [total([k[a] for k in kicks]) for a in range(n)]
+    return Recurrence([(matrix, kick)], recurrence.start, recurrence.read)
