@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from . import kernels
 from .algorithms import Algorithm, Recurrence
 from .checks import Array
-from .exact import as_arrays, block_risk, constant_partials, settings, with_records
+from .exact import (
+    as_arrays,
+    block_risk,
+    constant_partials,
+    in_threads,
+    settings,
+    with_records,
+)
 from .problem import Block, Problem
 from .schedules import Constant, Schedule
 
 LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
 DECADES = 9  # of the effective learning rate, below the largest
-STACK = 1 << 17  # coordinates worked on at a time
+STACK = 1 << 16  # coordinates worked on at a time
 
 
 class Candidates:
@@ -40,6 +47,7 @@ class Candidates:
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
         self.template = kind(**{"lr": 1.0} | {n: 0.5 for n in over if n != "lr"} | fixed)
+        self.is_rate = np.array([kind.tunable[name] == "positive" for name in over])
         block = spectrum.block(0, spectrum.dim)
         self.largest_lr = self.template.largest_lr(block.h)
         n = len(self.template.recurrence(block.h).read)
@@ -73,8 +81,12 @@ class Candidates:
                 risks = np.array([self._risk(point, steps) for point in points])
             else:
                 part = max(STACK // self.block.h.size, 1)
-                parts = [points[i : i + part] for i in range(0, len(points), part)]
-                risks = np.concatenate([self._stacked(part, steps) for part in parts])
+                parts = in_threads(
+                    lambda i: self._stacked(points[i : i + part], steps),
+                    range(0, len(points), part),
+                    "settings",
+                )
+                risks = np.concatenate(parts)
             logs: Array = np.log(risks)
         return logs
 
@@ -86,21 +98,21 @@ class Candidates:
     def _stacked(self, points: Array, steps: NDArray[np.int64]) -> Array:
         count, size = len(points), self.block.h.size
         hyper = self.hyper(points)
-        zero = np.zeros(count, dtype=np.int64)
         lr = hyper.get("lr", np.full(count, self.template.lr.least))
-        weights = self.template.weights(lr, zero)
+        weights = self.template.weights(lr, np.zeros(count, dtype=np.int64))
         many = object.__new__(self.kind)
         many.__dict__.update(self.template.__dict__)
-        many.__dict__.update({name: np.repeat(x, size) for name, x in hyper.items()})
-        block = Block(*(np.tile(x, count) if x.size > 1 else x for x in self.block))
-        recurrence = _folded(many.recurrence(block.h), np.repeat(weights, size, axis=0).T)
-        partial = constant_partials(
-            block,
-            as_arrays(recurrence, block.h.size),
-            np.ones(1),
-            1.0 / self.batch_size.least,
-            steps,
-        )
+        if count == 1:
+            many.__dict__.update({name: float(x[0]) for name, x in hyper.items()})
+            block, recurrence = self.block, many.recurrence(self.block.h)
+        else:
+            many.__dict__.update({name: np.repeat(x, size) for name, x in hyper.items()})
+            block = Block(*(np.tile(x, count) for x in self.block))
+            recurrence = _folded(many.recurrence(block.h), np.repeat(weights, size, axis=0).T)
+            weights = np.ones((1, 1))
+        arrays = as_arrays(recurrence, block.h.size)
+        inverse_batch = 1.0 / self.batch_size.least
+        partial = constant_partials(block, arrays, weights[0], inverse_batch, steps)
         risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
         return risks
 
@@ -109,10 +121,7 @@ class Candidates:
         highest = math.log(self.largest_lr)
         most = highest - LOG_GAP  # where the gain is as large as it can be
         return np.array(
-            [
-                (highest - 100.0, most) if self.kind.tunable[name] == "positive" else (LOG_GAP, 0.0)
-                for name in self.over
-            ]
+            [(highest - 100.0, most) if is_rate else (LOG_GAP, 0.0) for is_rate in self.is_rate]
         )
 
     def grid(self) -> Array:
@@ -122,7 +131,7 @@ class Candidates:
         highest = math.log(self.largest_lr)
         spacing = math.log(2.0) * (1.0 if few else 1.5)
         rates = np.arange(highest - DECADES * math.log(10.0), highest - LOG_GAP, spacing)
-        axes = [rates if self.kind.tunable[name] == "positive" else gaps for name in self.over]
+        axes = [rates if is_rate else gaps for is_rate in self.is_rate]
         points = np.array(list(itertools.product(*axes)))
         if "lr" in self.over:
             points = points[self.hyper(points)["lr"] < self.largest_lr]

@@ -25,10 +25,10 @@ from .problem import Problem
 from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
-TIGHT, ROUGH = 1e-11, 1e-7  # of the log of the lowest risk
+TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
-SCAN = 1024  # points
-SPREADS = (1.5, 0.3, 0.3, 0.1)  # of scans one after the other, in log
+SCAN = 256  # points
+SPREADS = (1.5, 0.4, 0.15)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
 
@@ -128,10 +128,10 @@ class Search:
         reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         while True:
-            starts = _distinct(points, logs[:, rung], 2.0, 3)
+            starts = _troughs(points, logs[:, rung], 2.0)[:2]
             if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
                 starts.append(self.best[int(ladder[rung + 1])][1])
-            if self.lowest(int(ladder[rung]), starts, 0.7, ROUGH) > 0.0:
+            if self.lowest(int(ladder[rung]), starts, 0.7, COARSE) > 0.0:
                 break
             if rung == 0:
                 return 0, 1
@@ -145,19 +145,36 @@ class Search:
 
         With momentum the risk after t steps ripples: a small change of the learning rate
         turns the phase of the fastest coordinates. Minimisation finds the next trough,
-        the scan a better one.
+        the scan a better one. Troughs are narrow in the learning rate only.
         """
         centre = np.array(self.best[steps][1])
-        low = np.maximum(centre - spread, self.bounds[:, 0])
-        high = np.minimum(centre + spread, self.bounds[:, 1])
+        box = spread * np.where(self.candidates.is_rate, 1.0, 0.3)
+        low = np.maximum(centre - box, self.bounds[:, 0])
+        high = np.minimum(centre + box, self.bounds[:, 1])
         points = low + (high - low) * _even_points(SCAN, len(centre))
         excess = self.excess(points, steps)
         finest = spread * SCAN ** (-1.0 / len(centre))
-        starts = _distinct(points, excess, 2.0 * finest, 4)
-        if self.lowest(steps, starts, finest, ROUGH) <= 0.0:
+        troughs = _troughs(points, excess, finest)[:4]
+        value, start = self._zoom(steps, np.array(troughs), finest)
+        if value > self.best[steps][0] + 1e-3 or np.abs(centre - start).max() < 1e-3 * finest:
+            return False
+        if self.lowest(steps, [start], 0.03 * finest, ROUGH) <= 0.0:
             self.known = {t: tolerance for t, tolerance in self.known.items() if t >= steps}
             return True
         return False
+
+    def _zoom(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
+        """The lowest point that shrinking clouds around each start lead to."""
+        searched = starts.shape[1]
+        cloud = np.vstack([np.zeros(searched), 2.0 * _even_points(11, searched) - 1.0])
+        for _ in range(5):
+            points = np.clip(starts[:, None] + radius * cloud, self.bounds[:, 0], self.bounds[:, 1])
+            excess = self.excess(points.reshape(-1, searched), steps)
+            excess = excess.reshape(len(starts), len(cloud))
+            starts = points[np.arange(len(starts)), excess.argmin(axis=1)]
+            radius /= 2.0
+        winner = int(excess.min(axis=1).argmin())
+        return float(excess[winner].min()), tuple(starts[winner].tolist())
 
 
 def _even_points(count: int, dimensions: int) -> Array:
@@ -178,15 +195,14 @@ def _simplex(start: Point, reach: float, bounds: Array) -> Array:
     return corners
 
 
-def _distinct(points: Array, values: Array, apart: float, most: int) -> list[Point]:
-    """The best points that are not neighbours of better ones."""
-    chosen: list[Array] = []
-    for k in np.argsort(values, kind="stable")[:200]:
-        if all(np.abs(points[k] - other).max() > apart for other in chosen):
-            chosen.append(points[k])
-        if len(chosen) == most:
-            break
-    return [tuple(point.tolist()) for point in chosen]
+def _troughs(points: Array, values: Array, radius: float) -> list[Point]:
+    """Of the lowest points those that are lower than all within `radius`, best first."""
+    low = np.argsort(values, kind="stable")[:200]
+    points = points[low]
+    apart = np.abs(points[:, None] - points[None]).max(axis=2) > radius
+    # sorted by value: a trough has no earlier point within the radius
+    is_trough = (apart | (np.arange(len(low))[None] >= np.arange(len(low))[:, None])).all(axis=1)
+    return [tuple(point.tolist()) for point in points[is_trough]]
 
 
 def fewest(
@@ -282,15 +298,13 @@ def tune(
         else:
             too_few, enough = _bracket(search, steps, point, max_steps)
         steps = fewest(search.near, search.roughly, too_few, enough) if enough else too_few
-        for spread in SPREADS if enough and len(names) > 1 else ():
-            if steps > 1 and search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spread):
-                too_few = _too_few(search, steps - 1)
-                steps = fewest(search.near, search.roughly, too_few, steps - 1)
-        excess, point = search.best[steps]
-        best = candidates.algorithm(point)
-        risk = expected_risk(problem, best, batch, steps)
-        if not math.isfinite(risk) or abs(math.log(risk / target) - excess) < AGREE:
+        if enough and len(names) > 1 and _agrees(problem, search, steps):
+            steps = _fewer(search, steps)
+        if _agrees(problem, search, steps):
             break
+        point = search.best[steps][1]
+    best = candidates.algorithm(search.best[steps][1])
+    risk = expected_risk(problem, best, batch, steps)
     first = steps_to_target(problem, best, batch, target, max_steps=min(max_steps, 2 * steps))
     if first < math.inf:
         risk = expected_risk(problem, best, batch, first)
@@ -314,6 +328,28 @@ def _names(over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]) ->
     except TypeError:
         raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
     return names
+
+
+def _agrees(problem: Problem, search: Search, steps: int) -> bool:
+    """Whether the whole spectrum gives the risk that the search has found."""
+    excess, point = search.best[steps]
+    algorithm = search.candidates.algorithm(point)
+    risk = expected_risk(problem, algorithm, search.candidates.batch_size, steps)
+    if not math.isfinite(risk):
+        return excess > 0.0
+    return abs(math.log(risk) - search.log_target - excess) < AGREE
+
+
+def _fewer(search: Search, steps: int) -> int:
+    """Scan for settings that need fewer steps than the minimisations found."""
+    spreads = list(SPREADS)
+    while spreads and steps > 1:
+        if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
+            too_few = _too_few(search, steps - 1)
+            steps = fewest(search.near, search.roughly, too_few, steps - 1)
+        else:
+            spreads = spreads[1:]
+    return steps
 
 
 def _too_few(search: Search, enough: int) -> int:
