@@ -27,7 +27,8 @@ from .schedules import Schedule, as_schedule
 
 TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
-SCAN = 256  # points
+SCAN = 256  # points; four times as many
+FEW = 4000  # up to so many steps, where ripples are high
 SPREADS = (1.5, 0.4, 0.15)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
@@ -151,9 +152,10 @@ class Search:
         box = spread * np.where(self.candidates.is_rate, 1.0, 0.3)
         low = np.maximum(centre - box, self.bounds[:, 0])
         high = np.minimum(centre + box, self.bounds[:, 1])
-        points = low + (high - low) * _even_points(SCAN, len(centre))
+        count = SCAN if steps > FEW else 4 * SCAN
+        points = low + (high - low) * _even_points(count, len(centre))
         excess = self.excess(points, steps)
-        finest = spread * SCAN ** (-1.0 / len(centre))
+        finest = spread * count ** (-1.0 / len(centre))
         troughs = _troughs(points, excess, finest)[:4]
         value, start = self._zoom(steps, np.array(troughs), finest)
         if value > self.best[steps][0] + 1e-3 or np.abs(centre - start).max() < 1e-3 * finest:
@@ -162,6 +164,14 @@ class Search:
             self.known = {t: tolerance for t, tolerance in self.known.items() if t >= steps}
             return True
         return False
+
+    def ripples(self, steps: int) -> bool:
+        """Whether the risk near the best setting has more than one trough's worth of shape."""
+        line = np.linspace(-0.06, 0.06, 48)
+        centre = np.array(self.best[steps][1])
+        excess = self.excess(centre + line[:, None] * (np.arange(len(centre)) == 0), steps)
+        calm = np.polynomial.Polynomial.fit(line, excess, 5)(line)
+        return bool(np.abs(excess - calm).max() > 1e-6)
 
     def _zoom(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
         """The lowest point that shrinking clouds around each start lead to."""
@@ -342,7 +352,7 @@ def _agrees(problem: Problem, search: Search, steps: int) -> bool:
 
 def _fewer(search: Search, steps: int) -> int:
     """Scan for settings that need fewer steps than the minimisations found."""
-    spreads = list(SPREADS)
+    spreads = SPREADS if search.ripples(steps) else SPREADS[:1]
     while spreads and steps > 1:
         if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
             too_few = _too_few(search, steps - 1)
