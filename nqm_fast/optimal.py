@@ -14,7 +14,7 @@ from .exact import as_problem, expected_risk
 from .passage import steps_to_target
 from .problem import Problem
 from .schedules import Piecewise
-from .tuning import AGREE, Tuned, fewest, spectra, tune
+from .tuning import AGREE, Tuned, fewest, guess_fewest, spectra, tune
 
 
 class Pieces:
@@ -161,7 +161,8 @@ def optimal_schedule(
         start = np.minimum(start, math.log(search.limit))
         if search.lowest(enough, start) > 0.0:
             return best
-        steps = fewest(search.near, search.near, too_few, enough)
+        guess = guess_fewest(search.near, too_few, enough)
+        steps = fewest(search.near, guess, too_few, enough)
         excess, start = search.best[steps]
         algorithm = SGD(search.schedule(steps), power=power)
         risk = expected_risk(problem, algorithm, batch_size, steps)

@@ -29,7 +29,7 @@ TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
 SCAN = 256  # points; four times as many
 FEW = 4000  # up to so many steps, where ripples are high
-SPREADS = (1.5, 0.4, 0.15)  # of scans one after the other, in log of the learning rate
+SPREADS = (0.5, 0.15)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
 
@@ -129,10 +129,11 @@ class Search:
         reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         while True:
-            starts = _troughs(points, logs[:, rung], 2.0)[:2]
+            starts = _troughs(points, logs[:, rung], 2.0)[:3]
             if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
                 starts.append(self.best[int(ladder[rung + 1])][1])
-            if self.lowest(int(ladder[rung]), starts, 0.7, COARSE) > 0.0:
+            _, start = self._zoom(int(ladder[rung]), np.array(starts), 0.7)
+            if self.lowest(int(ladder[rung]), [start], 0.1, COARSE) > 0.0:
                 break
             if rung == 0:
                 return 0, 1
@@ -215,29 +216,28 @@ def _troughs(points: Array, values: Array, radius: float) -> list[Point]:
     return [tuple(point.tolist()) for point in points[is_trough]]
 
 
-def fewest(
-    excess: Callable[[int], float], roughly: Callable[[int], float], too_few: int, enough: int
-) -> int:
-    """The fewest steps at which `excess` is not positive, in (too_few, enough].
-
-    `excess` falls with the steps; `roughly` is a cheap estimate of it.
-    """
+def guess_fewest(roughly: Callable[[int], float], too_few: int, enough: int) -> int:
+    """About the fewest steps at which `roughly` is not positive, in (too_few, enough]."""
     import scipy.optimize
 
-    if enough - too_few > 1 and too_few > 0:
-        root = scipy.optimize.brentq(
-            lambda x: roughly(round(math.exp(x))) or -1e-300,
-            math.log(too_few),
-            math.log(enough),
-            xtol=0.3 / enough,
-        )
-        middle = min(max(round(math.exp(root)), too_few + 1), enough - 1)
-        while middle < enough and excess(middle) > 0.0:
-            middle += 1
-        enough = middle
-    while enough - 1 > too_few and excess(enough - 1) <= 0.0:
-        enough -= 1
-    return enough
+    if enough - too_few <= 1 or too_few == 0:
+        return enough
+    root = scipy.optimize.brentq(
+        lambda x: roughly(round(math.exp(x))) or -1e-300,
+        math.log(too_few),
+        math.log(enough),
+        xtol=0.3 / enough,
+    )
+    return min(max(round(math.exp(root)), too_few + 1), enough)
+
+
+def fewest(excess: Callable[[int], float], guess: int, too_few: int, enough: int) -> int:
+    """The fewest steps at which `excess` is not positive, by single steps from a guess."""
+    while guess < enough and excess(guess) > 0.0:
+        guess += 1
+    while guess - 1 > too_few and excess(guess - 1) <= 0.0:
+        guess -= 1
+    return guess
 
 
 def spectra(problem: Problem) -> Iterator[Problem]:
@@ -307,11 +307,14 @@ def tune(
             too_few, enough = search.coarse(int(min(max_steps, batch.length)))
         else:
             too_few, enough = _bracket(search, steps, point, max_steps)
-        steps = fewest(search.near, search.roughly, too_few, enough) if enough else too_few
-        if enough and len(names) > 1 and _agrees(problem, search, steps):
-            steps = _fewer(search, steps)
+        steps = guess_fewest(search.roughly, too_few, enough) if enough else too_few
         if _agrees(problem, search, steps):
-            break
+            if enough:
+                steps = fewest(search.near, steps, too_few, enough)
+            if enough and len(names) > 1:
+                steps = _fewer(search, steps)
+            if _agrees(problem, search, steps):
+                break
         point = search.best[steps][1]
     best = candidates.algorithm(search.best[steps][1])
     risk = expected_risk(problem, best, batch, steps)
@@ -356,7 +359,8 @@ def _fewer(search: Search, steps: int) -> int:
     while spreads and steps > 1:
         if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
             too_few = _too_few(search, steps - 1)
-            steps = fewest(search.near, search.roughly, too_few, steps - 1)
+            guess = guess_fewest(search.roughly, too_few, steps - 1)
+            steps = fewest(search.near, guess, too_few, steps - 1)
         else:
             spreads = spreads[1:]
     return steps

@@ -1,0 +1,420 @@
+"""expected_risk against stepping, against 60-digit arithmetic, and its contract."""
+
+import sys
+import tracemalloc
+
+import mpmath
+import numpy as np
+import pytest
+
+import nqm_fast as nqm
+from nqm_fast import exact
+from nqm_fast.kernels.compile import kernel
+from nqm_fast.kernels.reference import stepped_risk
+from nqm_fast.schedules import (
+    Constant,
+    Cosine,
+    Linear,
+    PerStep,
+    Piecewise,
+    Step,
+    Warmup,
+    WarmupStableDecay,
+)
+
+KINDS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "ema": {"ema": 0.95},
+    "momentum+ema": {"momentum": 0.9, "ema": 0.95},
+    "power": {"power": 0.5},
+    "all": {"momentum": 0.8, "ema": 0.9, "power": 0.75},
+}
+
+RNG = np.random.default_rng(1907)
+PROBLEMS = {
+    "power law": nqm.Problem.power_law(200),
+    "binned": nqm.Problem(np.geomspace(1, 1e-4, 30), count=RNG.uniform(0.2, 50.0, 30)),
+    "general": nqm.Problem(
+        RNG.uniform(1e-3, 1.0, 150),
+        RNG.uniform(0.0, 2.0, 150),
+        mean0=RNG.normal(size=150),
+        var0=RNG.uniform(0.0, 1.0, 150),
+        count=RNG.uniform(0.2, 50.0, 150),
+    ),
+    "sigma": nqm.Problem([1.0, 0.25, 1e-3], sigma=[0.5, 2.0, 30.0], mean0=[3.0, -1.0, 0.2], var0=0),
+}
+
+
+# -- against stepping --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_every_step_equals_stepping(problem, kind, stepped):
+    algorithm = nqm.SGD(0.3, **KINDS[kind])
+    got = nqm.expected_risk(problem, algorithm, 4, np.arange(1001))
+    np.testing.assert_allclose(got, stepped(problem, algorithm, 4, 1000), rtol=1e-12)
+
+
+@kernel
+def step_one_coordinate(h, step, momentum, ema, records, signal, noise):
+    """Squared response to w_0 = 1, and noise variance at c / B = 1, one step at a time."""
+    w, v, e = 1.0, 0.0, 1.0
+    kick_w, kick_v, kick_e = 0.0, 1.0, 0.0  # what is left of the noise of one gradient
+    total = 0.0
+    for t in range(records[-1] + 1):
+        for k in range(records.size):
+            if records[k] == t:
+                signal[k], noise[k] = e * e, total
+        v = momentum * v + h * w
+        w -= step * v
+        e += (1.0 - ema) * (w - e)
+        if t > 0:
+            kick_v = momentum * kick_v + h * kick_w
+        kick_w -= step * kick_v
+        kick_e += (1.0 - ema) * (kick_w - kick_e)
+        total += kick_e * kick_e
+
+
+def stepped_coordinate(problem, algorithm, batch_size, records):
+    """The risk of one coordinate, the sums written as in the definition of SGD."""
+    (h,), (c,), (moment,) = problem.h, problem.c, problem.mean0**2 + problem.var0
+    signal, noise = np.zeros((2, records.size))
+    step = algorithm.lr.value * h**-algorithm.power
+    step_one_coordinate(h, step, algorithm.momentum, algorithm.ema, records, signal, noise)
+    return 0.5 * problem.count[0] * h * (moment * signal + c / batch_size * noise)
+
+
+GAPS = [1e-12, 1e-9, 1e-6, 1e-3, 0.1, 0.75, 1.0, 1.5, 1.999]
+
+
+def special_settings(gap):
+    """Settings at lr h = gap: general ones, and those where eigenvalues coincide."""
+    critical = (1.0 - np.sqrt(gap)) ** 2
+    yield {}
+    for momentum in (0.5, 0.9, 0.9999):
+        yield {"momentum": momentum}
+    yield {"ema": 0.9}
+    yield {"ema": 0.9999}
+    yield {"momentum": 0.9, "ema": 0.99}
+    yield {"momentum": 0.99, "ema": 0.9}
+    if 0.0 < critical < 1.0:
+        yield {"momentum": critical}
+        yield {"momentum": critical, "ema": np.sqrt(critical)}
+        yield {"momentum": critical * (1.0 - 1e-12)}
+    for ema in (1.0 - gap, 1.0 - gap - 1e-12, 1.0 - gap + 1e-12):
+        if 0.0 <= ema < 1.0:
+            yield {"ema": ema}
+            yield {"ema": ema, "momentum": ema}
+
+
+def one_coordinate(gap, power, c=1.0):
+    """A coordinate and a learning rate with lr h^(1 - power) = gap."""
+    h = 1.0 if power == 0.0 else 0.37
+    problem = nqm.Problem([h], [c * h], mean0=0.6, var0=0.64, count=2.5)
+    return problem, gap / h ** (1.0 - power)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75])
+@pytest.mark.parametrize("gap", GAPS)
+def test_a_million_steps_equal_stepping(gap, power):
+    problem, lr = one_coordinate(gap, power)
+    records = np.array([0, 1, 2, 7, 8, 9, 100, 12345, 10**6])
+    for settings in ({}, {"momentum": 0.9}, {"ema": 0.99}, {"momentum": 0.9, "ema": 0.99}):
+        algorithm = nqm.SGD(lr, power=power, **settings)
+        got = nqm.expected_risk(problem, algorithm, 3, records)
+        want = stepped_coordinate(problem, algorithm, 3, records)
+        np.testing.assert_allclose(got, want, rtol=1e-9, err_msg=str(algorithm))
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_coinciding_eigenvalues_equal_stepping(gap):
+    problem, lr = one_coordinate(gap, 0.0)
+    records = np.array([1, 3, 10, 50, 1000, 20000])
+    for settings in special_settings(gap):
+        algorithm = nqm.SGD(lr, **settings)
+        got = nqm.expected_risk(problem, algorithm, 3, records)
+        want = stepped_coordinate(problem, algorithm, 3, records)
+        np.testing.assert_allclose(got, want, rtol=1e-9, err_msg=str(algorithm))
+
+
+# -- against 60 digits -------------------------------------------------------------------
+
+
+def times(a, b):
+    return [[sum(x * y for x, y in zip(row, col, strict=True)) for col in zip(*b)] for row in a]
+
+
+def congruent(m, v):
+    return times(times(m, v), [list(row) for row in zip(*m, strict=True)])
+
+
+def plus(a, b):
+    return [[x + y for x, y in zip(p, q, strict=True)] for p, q in zip(a, b, strict=True)]
+
+
+def risk_to_60_digits(problem, algorithm, batch_size, steps):
+    """The covariance recursion as an affine map in 60 digits, by repeated squaring."""
+    with mpmath.workdps(60):
+        h, c, mean, variance, count = (
+            mpmath.mpf(float(x[0]))
+            for x in (problem.h, problem.c, problem.mean0, problem.var0, problem.count)
+        )
+        lr, beta, gamma, power = (
+            mpmath.mpf(x)
+            for x in (algorithm.lr.value, algorithm.momentum, algorithm.ema, algorithm.power)
+        )
+        k = lr * h**-power
+        one, zero = mpmath.mpf(1), mpmath.mpf(0)
+        w = [one - k * h, -k * beta, zero]
+        A = [w, [h, beta, zero], [(1 - gamma) * w[0], (1 - gamma) * w[1], gamma]]
+        kick = [-k, one, -(1 - gamma) * k]
+        V = [[c / batch_size * x * y for y in kick] for x in kick]
+        moment = mean**2 + variance
+        S = [[moment, zero, moment], [zero] * 3, [moment, zero, moment]]
+        states = {t: S for t in steps}
+        for bit in range(max(steps).bit_length()):
+            for t in steps:
+                if t >> bit & 1:
+                    states[t] = plus(congruent(A, states[t]), V)
+            A, V = times(A, A), plus(V, congruent(A, V))
+        return [count * h / 2 * states[t][2][2] for t in steps]
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_a_billion_steps_equal_60_digits(gap):
+    problem, lr = one_coordinate(gap, 0.0)
+    steps = [1, 10, 10**3, 10**6, 10**9]
+    for settings in special_settings(gap):
+        algorithm = nqm.SGD(lr, **settings)
+        got = nqm.expected_risk(problem, algorithm, 3, steps)
+        want = [float(x) for x in risk_to_60_digits(problem, algorithm, 3, steps)]
+        np.testing.assert_allclose(got, want, rtol=1e-10, err_msg=str(algorithm))
+
+
+@pytest.mark.parametrize("power", [0.25, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_preconditioned_billion_steps_equal_60_digits(kind, power):
+    steps = [1, 10, 10**3, 10**6, 10**9]
+    for gap in GAPS:
+        problem, lr = one_coordinate(gap, power)
+        algorithm = nqm.SGD(lr, **KINDS[kind] | {"power": power})
+        got = nqm.expected_risk(problem, algorithm, 3, steps)
+        want = [float(x) for x in risk_to_60_digits(problem, algorithm, 3, steps)]
+        np.testing.assert_allclose(got, want, rtol=1e-10, err_msg=str(algorithm))
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.999}, {"ema": 0.999}], ids=str)
+def test_noiseless_decay_keeps_its_digits(settings):
+    problem, lr = one_coordinate(1e-6, 0.0, c=0.0)
+    algorithm = nqm.SGD(lr, **settings)
+    steps = [10**5, 10**6, 10**7, 10**8]
+    got = nqm.expected_risk(problem, algorithm, 1, steps)
+    want = [float(x) for x in risk_to_60_digits(problem, algorithm, 1, steps)]
+    assert want[-1] < 1e-80
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_cost_does_not_grow_with_the_steps(patience):
+    problem = nqm.Problem([1.0, 1e-3])
+    for settings in KINDS.values():
+        algorithm = nqm.SGD(0.5, **settings)
+        far = nqm.expected_risk(problem, algorithm, 4, [10**9, 4 * 10**18])
+        assert far[1] == pytest.approx(far[0], rel=1e-12)
+
+
+# -- settings without a steady state -----------------------------------------------------
+
+UNSTABLE = {
+    "plain": nqm.SGD(2.5),
+    "momentum": nqm.SGD(4.5, momentum=0.9),
+    "ema": nqm.SGD(2.5, ema=0.99),
+    "momentum+ema": nqm.SGD(4.5, momentum=0.9, ema=0.99),
+    "power": nqm.SGD(2.5, power=0.5),
+}
+
+
+@pytest.mark.parametrize("algorithm", UNSTABLE.values(), ids=UNSTABLE)
+def test_unstable_risk_grows_to_inf(algorithm, stepped):
+    problem = nqm.Problem([1.0, 0.1, 1e-3], mean0=0.1)
+    got = nqm.expected_risk(problem, algorithm, 4, np.arange(301))
+    np.testing.assert_allclose(got, stepped(problem, algorithm, 4, 300), rtol=1e-11)
+    late = nqm.expected_risk(problem, algorithm, 4, [300, 10**4, 10**6, 10**9, 10**18])
+    assert np.isfinite(late[0])
+    assert late[0] > 1e20 * got[0]
+    assert (late[1:] == np.inf).all()
+
+
+@pytest.mark.parametrize("algorithm", UNSTABLE.values(), ids=UNSTABLE)
+def test_unstable_with_a_schedule_is_inf_not_nan(algorithm):
+    lr = Piecewise([algorithm.lr.value, 0.1], [10**5, 10**5])
+    moving = nqm.SGD(lr, momentum=algorithm.momentum, ema=algorithm.ema, power=algorithm.power)
+    risk = nqm.expected_risk(nqm.Problem([1.0, 0.1]), moving, 4, [10, 10**5, 10**5 + 50])
+    assert np.isfinite(risk[0])
+    assert (risk[1:] == np.inf).all()
+
+
+@pytest.mark.parametrize("algorithm", UNSTABLE.values(), ids=UNSTABLE)
+def test_nothing_grows_from_nothing(algorithm):
+    still = nqm.Problem([1.0, 0.1], c=0.0, var0=0.0)
+    risk = nqm.expected_risk(still, algorithm, 4, [0, 1, 100, 10**9])
+    np.testing.assert_array_equal(risk, 0.0)
+
+
+def test_at_the_edge_of_stability_noise_adds_up():
+    steps = np.array([0, 1, 1000, 10**6])
+    risk = nqm.expected_risk(nqm.Problem([1.0]), nqm.SGD(2.0), 8, steps)
+    np.testing.assert_allclose(risk, 0.5 * (1.0 + steps * 2.0**2 / 8), rtol=1e-12)
+
+
+# -- schedules ---------------------------------------------------------------------------
+
+LRS = {
+    "constant": Constant(0.4),
+    "array": RNG.uniform(0.0, 1.5, 700),
+    "per step": PerStep(RNG.uniform(0.0, 1.5, 700)),
+    "linear": Linear(1.2, 0.1, 300),
+    "cosine": Cosine(1.2, 500, end=0.01),
+    "warm-up-stable-decay": WarmupStableDecay(1.2, 50, 300, 200, end=0.05),
+    "piecewise": Piecewise([1.5, 0.5, 0.5, 0.02], [3, 200, 50, 100]),
+    "step": Step(1.5, 0.5, 70),
+    "warm-up, constant": Warmup(40, 1.2),
+    "warm-up, cosine": Warmup(40, Cosine(1.2, 300), start=0.2),
+    "warm-up, step": Warmup(13, Step(1.5, 0.5, 70)),
+    "warm-up, array": Warmup(100, RNG.uniform(0.0, 1.5, 600)),
+    "warm-up of a warm-up": Warmup(20, Warmup(30, Piecewise([1.0, 0.1], [100, 100]))),
+}
+BATCHES = {
+    "constant": 4,
+    "array": RNG.uniform(1.0, 64.0, 700),
+    "linear": Linear(1, 64, 400),
+    "step": Step(1, 2, 111),
+    "warm-up, piecewise": Warmup(33, Piecewise([8, 64, 16], [50, 100, 1]), start=1),
+}
+
+
+@pytest.mark.parametrize("kind", ["plain", "all"])
+@pytest.mark.parametrize("batch_size", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("lr", LRS.values(), ids=LRS)
+def test_schedules_equal_stepping(lr, batch_size, kind, stepped):
+    problem = nqm.Problem(
+        [1.0, 0.3, 0.01], [1.0, 0.5, 2.0], mean0=[0.0, 1.0, -1.0], count=[1, 2, 9]
+    )
+    algorithm = nqm.SGD(lr, **KINDS[kind])
+    got = nqm.expected_risk(problem, algorithm, batch_size, np.arange(701))
+    np.testing.assert_allclose(got, stepped(problem, algorithm, batch_size, 700), rtol=1e-12)
+
+
+def test_a_schedule_of_many_changes_over_many_blocks(monkeypatch, stepped):
+    # longer than one part of the timeline (2^15 runs), and more than one block
+    monkeypatch.setattr(exact, "BLOCK", 2)
+    lr = np.random.default_rng(3).uniform(0.0, 1.5, 40_000)
+    problem = nqm.Problem([1.0, 0.3, 0.01], mean0=1.0)
+    algorithm = nqm.SGD(lr, momentum=0.5)
+    want = stepped(problem, algorithm, 4, lr.size)
+    got = nqm.expected_risk(problem, algorithm, 4, np.arange(lr.size + 1))
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constant_schedule_is_a_constant(kind):
+    problem, steps = PROBLEMS["general"], [0, 3, 50, 5000]
+    number = nqm.expected_risk(problem, nqm.SGD(0.3, **KINDS[kind]), 4, steps)
+    for lr in (Constant(0.3), np.full(5000, 0.3), Piecewise([0.3, 0.3], [7, 7])):
+        moving = nqm.expected_risk(problem, nqm.SGD(lr, **KINDS[kind]), 4, steps)
+        np.testing.assert_allclose(moving, number, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["plain", "all"])
+def test_blocks_add_up(kind, monkeypatch):
+    algorithm, steps = nqm.SGD(0.3, **KINDS[kind]), [0, 10, 1000]
+    whole = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
+    monkeypatch.setattr(exact, "BLOCK", 7)
+    in_blocks = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
+    np.testing.assert_allclose(in_blocks, whole, rtol=1e-13)
+
+
+# -- the contract of `steps` -------------------------------------------------------------
+
+PIECES = Piecewise([0.3, 0.1, 0.2], [5, 20, 100])
+
+
+def test_step_0_is_the_initial_risk():
+    problem = nqm.Problem([2.0, 0.5], mean0=[3.0, 1.0], var0=[0.25, 4.0], count=[1.0, 1.5])
+    want = 0.5 * (2.0 * 9.25 + 1.5 * 0.5 * 5.0)
+    for kind in KINDS.values():
+        assert nqm.expected_risk(problem, nqm.SGD(0.3, **kind), 4, 0) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (6,), (2, 3), (3, 1, 2), (0,), (2, 0)], ids=str)
+def test_the_answer_has_the_shape_of_steps(shape):
+    steps = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    risk = nqm.expected_risk(PROBLEMS["sigma"], nqm.SGD(0.3), 4, steps)
+    assert np.shape(risk) == shape
+    assert isinstance(risk, float if shape == () else np.ndarray)
+
+
+def test_steps_come_in_any_order_and_type():
+    problem, algorithm = PROBLEMS["general"], nqm.SGD(0.3, momentum=0.5)
+    ordered = nqm.expected_risk(problem, algorithm, 4, [0, 1, 5, 90, 2000])
+    mixed = nqm.expected_risk(problem, algorithm, 4, [[90, 5, 5], [2000, 0, 1]])
+    np.testing.assert_array_equal(mixed, ordered[[[3, 2, 2], [4, 0, 1]]])
+    for same in (90.0, np.int32(90), np.uint64(90), np.float32(90)):
+        assert nqm.expected_risk(problem, algorithm, 4, same) == ordered[3]
+
+
+@pytest.mark.parametrize("lr", [0.3, PIECES, np.full(1000, 0.3)], ids=["number", "pieces", "array"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_does_not_depend_on_the_other_steps(kind, lr):
+    algorithm = nqm.SGD(lr, **KINDS[kind])
+    steps = [*range(40), 100, 1000]
+    together = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
+    alone = [nqm.expected_risk(PROBLEMS["general"], algorithm, 4, t) for t in steps]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_value_does_not_depend_on_the_threads(monkeypatch):
+    problem, algorithm = nqm.Problem.power_law(200_000), nqm.SGD(0.3, momentum=0.5)
+    with_all = nqm.expected_risk(problem, algorithm, 4, [10, 1000])
+    monkeypatch.setattr(exact.os, "cpu_count", lambda: 1)
+    np.testing.assert_array_equal(nqm.expected_risk(problem, algorithm, 4, [10, 1000]), with_all)
+
+
+# -- a billion coordinates ---------------------------------------------------------------
+
+
+def test_a_power_law_stays_a_formula():
+    tracemalloc.start()
+    problem = nqm.Problem.power_law(10**9, exponent=0.5)
+    last = problem.block(10**9 - 3, 10**9)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+    assert sys.getsizeof(problem) < 1000
+    assert problem.dim == 10**9
+    np.testing.assert_array_equal(last.h, np.arange(10**9 - 2, 10**9 + 1, dtype=float) ** -0.5)
+    np.testing.assert_array_equal(last.c, last.h)
+    assert last.second_moment == last.count == last.variance == 1.0
+
+
+def test_a_large_power_law_in_little_memory():
+    problem = nqm.Problem.power_law(3_000_000)
+    nqm.expected_risk(problem, nqm.SGD(0.5), 4, 10)
+    tracemalloc.start()
+    risk = nqm.expected_risk(problem, nqm.SGD(0.5), 4, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < problem.dim * 8
+    h = np.arange(1, problem.dim + 1) ** -1.0
+    a = (1.0 - 0.5 * h) ** 20
+    want = 0.5 * h @ (a + (1.0 - a) * 0.5 / (4 * (2.0 - 0.5 * h)))
+    assert risk == pytest.approx(want, rel=1e-10)
+
+
+def test_the_oracle_itself_on_one_step_by_hand():
+    # w1 = (1 - 0.5 * 0.8) w0 - 0.5 xi, e1 = 0.25 w0 + 0.75 w1, xi of variance 3 / 2
+    one = np.array([1.0])
+    risk = stepped_risk(0.8 * one, 3.0 * one, 2.0 * one, one, 0.5 * one, 2.0 * one, 0.9, 0.25, 0.0)
+    second_moment = (0.25 + 0.75 * 0.6) ** 2 * 2.0 + (0.75 * 0.5) ** 2 * 1.5
+    np.testing.assert_allclose(risk, [0.8, 0.4 * second_moment], rtol=1e-14)
