@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import SGD, InputError, Problem, __version__, expected_risk, steps_to_target, tune
-from .progress import shown_on_terminal
+from .progress import counted, shown_on_terminal
 
 FIXED = ("lr", "momentum", "ema", "power")
 
@@ -146,15 +146,29 @@ def _risk(chosen: argparse.Namespace) -> None:
         ]
         if chosen.target is not None:
             first = steps_to_target(problem, algorithm, batch_size, chosen.target)
-            reached = facts.setdefault("steps_to_target", {})
-            reached[f"{batch_size:g}"] = first if first < math.inf else None
+            rows += [
+                {
+                    "batch_size": batch_size,
+                    "steps": first if first < math.inf else None,
+                    "risk": expected_risk(problem, algorithm, batch_size, first)
+                    if first < math.inf
+                    else chosen.target,
+                }
+            ]
     _show(chosen, facts, rows)
 
 
 def _figures(chosen: argparse.Namespace) -> None:
     from . import figures
 
-    figures.draw(chosen.names, chosen.out)
+    with counted("figures") as report:
+        drawn = figures.draw(chosen.names, chosen.out, report)
+    for figure in drawn:
+        print(f"{figure.picture}  {figure.title}")
+    summary = figures.critical_batch_sizes(drawn)
+    if summary:
+        print("\ncritical batch size: samples at the smallest batch / steps at the largest")
+        _table([row._asdict() for row in summary])
 
 
 def _show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -162,21 +176,27 @@ def _show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str
     if chosen.json:
         print(json.dumps(facts | {"results": rows}, indent=2, allow_nan=False))
         return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    _table(rows)
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    for name, value in facts.items():
-        console.print(f"{name.replace('_', ' ')}: {value}", soft_wrap=True)
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    table = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)
     for column in table.columns:
         column.justify = "right"
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
-    console.print(table)
+    Console(highlight=False).print(table)
 
 
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "never" if name == "steps" else "inf"
-    return f"{value:d}" if isinstance(value, int) else f"{value:.8g}"
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{value:.8g}"

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import kernels
 from .algorithms import Algorithm, Recurrence, as_algorithm
-from .checks import Array, InputError, shown, step_array
+from .checks import Array, InputError, integer, shown, step_array
 from .problem import Block, Problem
 from .progress import track
 from .schedules import Schedule, as_schedule, check_length, runs
@@ -251,7 +251,16 @@ def expected_risk(
 
 def in_threads(function: Callable[[int], Any], items: range, what: str) -> list[Any]:
     """Map over `items` in order, on all cores: the kernels do not hold the interpreter lock."""
-    if len(items) < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = min(cores(), len(items))
+    if threads < 2:
+        return list(track(map(function, items), len(items), what))
+    with ThreadPoolExecutor(threads) as pool:
         return list(track(pool.map(function, items), len(items), what))
+
+
+def cores() -> int:
+    """Cores to use: those the system grants, unless NQM_NUM_THREADS says otherwise."""
+    chosen = os.environ.get("NQM_NUM_THREADS")
+    if chosen is not None:
+        return integer("NQM_NUM_THREADS", int(chosen) if chosen.isdigit() else chosen, least=1)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
@@ -45,6 +45,25 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     finally:
         while open_bars:
             open_bars.pop().stop()
+
+
+@contextmanager
+def counted(what: str) -> Generator[Callable[[int, int, str], None]]:
+    """Show a bar for work that counts itself: call with how much is done, and of how much."""
+    begin = time.monotonic()
+    bars: list[Progress] = []
+
+    def report(done: int, total: int, _: str) -> None:
+        if not bars and time.monotonic() - begin > PATIENCE:
+            bars.append(_new_bar(what, total))
+        for bar in bars:
+            bar.update(bar.task_ids[0], completed=done)
+
+    try:
+        yield report
+    finally:
+        for bar in bars:
+            bar.stop()
 
 
 def _new_bar(what: str, total: int) -> Progress:

@@ -29,7 +29,7 @@ TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
 SCAN = 256  # points; four times as many
 FEW = 4000  # up to so many steps, where ripples are high
-SPREADS = (0.5, 0.15)  # of scans one after the other, in log of the learning rate
+SPREADS = (0.5, 0.25, 0.1)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
 

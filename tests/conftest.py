@@ -4,8 +4,8 @@ import signal
 
 import numpy as np
 import pytest
-
 from nqm_fast.kernels.reference import stepped_risk
+
 from nqm_fast.schedules import as_schedule
 
 

@@ -15,7 +15,12 @@ from typing import Any, NamedTuple
 MOST_WORKERS = 16
 WORKER = "from nqm_fast.figures._jobs import serve; serve()"
 # as many workers as cores: libraries that start threads of their own would be in the way
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = {
+    "NQM_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 
 
 class Job(NamedTuple):

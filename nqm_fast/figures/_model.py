@@ -17,6 +17,7 @@ DIM = 10_000
 TARGET = 0.01
 POWERS = (0.0, 0.25, 0.5, 0.75)
 BATCH_SIZES = tuple(2**k for k in range(2, 22))
+EVERY_OTHER = BATCH_SIZES[::2]  # for sweeps over more than the learning rate
 PIECES = 10
 
 SEARCHED = {"plain": ("lr",), "momentum": ("lr", "momentum"), "ema": ("lr", "ema")}
@@ -66,10 +67,11 @@ class Sweep(NamedTuple):
     optimisers: tuple[str, ...]
     powers: tuple[float, ...] = POWERS
     targets: tuple[float, ...] = (TARGET,)
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
 
     def settings(self) -> list[Setting]:
         """List what is tuned."""
-        return [Setting(*values) for values in product(*self, BATCH_SIZES)]
+        return [Setting(*values) for values in product(*self)]
 
     def jobs(self) -> list[Job]:
         """Tune, and count the samples that the targets need."""

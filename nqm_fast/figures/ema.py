@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import POWERS, Sweep, Table, select
+from ._model import EVERY_OTHER, POWERS, Sweep, Table, select
 from ._style import STEPS_LABEL, batch_axes, compare, lower_bounds
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ORDER = 7
 TITLE = "Averaging the iterates saves steps at small batch sizes"
 
-SWEEP = Sweep(("plain", "ema"))
+SWEEP = Sweep(("plain", "ema"), batch_sizes=EVERY_OTHER)
 jobs = SWEEP.jobs
 compute = SWEEP.table
 

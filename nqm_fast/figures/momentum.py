@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import POWERS, Sweep, Table, select
+from ._model import EVERY_OTHER, POWERS, Sweep, Table, select
 from ._style import STEPS_LABEL, batch_axes, compare, lower_bounds
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ TITLE = "Momentum saves steps at large batch sizes, preconditioning at all"
 
 LABELS = [("plain", "plain SGD"), ("momentum", "with momentum")]
 
-SWEEP = Sweep(("plain", "momentum"))
+SWEEP = Sweep(("plain", "momentum"), batch_sizes=EVERY_OTHER)
 jobs = SWEEP.jobs
 compute = SWEEP.table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._jobs import Solved
-from ._model import PIECES, POWERS, SCHEDULE, Sweep, Table, select
+from ._model import EVERY_OTHER, PIECES, POWERS, SCHEDULE, Sweep, Table, select
 from ._style import STEPS_LABEL, batch_axes, compare, lower_bounds
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ORDER = 8
 TITLE = "A learning rate schedule saves steps at small batch sizes"
 
-SWEEP = Sweep(("plain", SCHEDULE))
+SWEEP = Sweep(("plain", SCHEDULE), batch_sizes=EVERY_OTHER)
 jobs = SWEEP.jobs
 
 
