@@ -105,13 +105,13 @@ def theorem1(
         gap = lr * rate
         # (trace)^2 - 4 beta, factored so that it vanishes cleanly at critical damping
         root = math.sqrt(beta)
-        spread: Complex = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
+        spread = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
         trace = 1.0 - gap + beta
         spread = spread * np.where(trace < 0.0, -1.0, 1.0)
         far = (1.0 - beta + gap + np.where(trace < 0.0, -spread, spread)) / 2.0
         # (1 - r1) (1 - r2) = lr h: the small factor comes from the large one
         rest = np.where(trace < 0.0, far, gap / far)
-        mean = _mean_factor(rest, (trace - spread) / 2.0, spread, t)
+        mean = _mean_factor(rest, (trace - spread) / 2.0, spread.astype(np.complex128), t)
         room = 2.0 * beta + 2.0 - gap
         level = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
         return _with_steady_state(block, mean, level, room)

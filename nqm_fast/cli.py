@@ -168,7 +168,7 @@ def _figures(chosen: argparse.Namespace) -> None:
     summary = figures.critical_batch_sizes(drawn)
     if summary:
         print("\ncritical batch size: samples at the smallest batch / steps at the largest")
-        _table([row._asdict() for row in summary])
+        _table([row._asdict() | {"batch_size": round(row.batch_size)} for row in summary])
 
 
 def _show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -84,17 +84,18 @@ class Search:
                     options={"xatol": 1e-3 * math.sqrt(tolerance)},
                 )
             else:
+                options: Any = {
+                    "initial_simplex": _simplex(start, reach, self.bounds),
+                    "xatol": 3.0 * math.sqrt(tolerance),
+                    "fatol": tolerance,
+                    "maxfev": 200 * len(start),
+                }
                 answer = scipy.optimize.minimize(
                     lambda x: float(self.excess(x, steps)[0]),
-                    start,
+                    np.array(start),
                     method="Nelder-Mead",
-                    bounds=self.bounds,
-                    options={
-                        "initial_simplex": _simplex(start, reach, self.bounds),
-                        "xatol": 3.0 * math.sqrt(tolerance),
-                        "fatol": tolerance,
-                        "maxfev": 200 * len(start),
-                    },
+                    bounds=scipy.optimize.Bounds(*self.bounds.T),
+                    options=options,
                 )
             found.append((float(answer.fun), tuple(np.atleast_1d(answer.x).tolist())))
         self.best[steps] = min(found)
@@ -355,14 +356,14 @@ def _agrees(problem: Problem, search: Search, steps: int) -> bool:
 
 def _fewer(search: Search, steps: int) -> int:
     """Scan for settings that need fewer steps than the minimisations found."""
-    spreads = SPREADS if search.ripples(steps) else SPREADS[:1]
+    spreads = list(SPREADS if search.ripples(steps) else SPREADS[:1])
     while spreads and steps > 1:
         if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
             too_few = _too_few(search, steps - 1)
             guess = guess_fewest(search.roughly, too_few, steps - 1)
             steps = fewest(search.near, guess, too_few, steps - 1)
         else:
-            spreads = spreads[1:]
+            del spreads[0]
     return steps
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 9
-TITLE = r"One coordinate at $\eta h = 0.0005$: what momentum gains and costs"
+TITLE = "One coordinate at ηh = 0.0005: what momentum gains and costs"
 
 LR_H = 0.0005
 CRITICAL = (1.0 - math.sqrt(LR_H)) ** 2
