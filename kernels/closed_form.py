@@ -22,8 +22,8 @@ ROUND = 1.5 * 2.0**52  # adding it rounds to a whole number, which its low bits 
 ROUND_BITS = 0x4338000000000000
 ONE_BITS = 0x3FF0000000000000
 HALF_ROOT_BITS = 0x3FE6A09E667F3BCD  # sqrt(1/2)
-ODD = tuple(1.0 / n for n in range(21, 1, -2))
-FACTORIALS = tuple(1.0 / math.factorial(n) for n in range(14, 1, -1))
+ODD = tuple(1.0 / n for n in range(19, 1, -2))
+FACTORIALS = tuple(1.0 / math.factorial(n) for n in range(13, 1, -1))
 BEYOND = 1.0e4  # stands for the infinite logarithms of 0 and of overflow
 
 

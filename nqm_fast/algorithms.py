@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from .checks import Array, InputError, number, shown
 from .schedules import Constant, Schedule, as_schedule
 
-Entry = Array | float
+Entry = Array | float | tuple[float, Array]
+"""A number, an array like the curvatures, or the product of the two."""
 
 
 class Recurrence(NamedTuple):
@@ -30,8 +31,9 @@ class Recurrence(NamedTuple):
     Attributes
     ----------
     terms : sequence of (K_j, k_j)
-        K_j: n rows of n entries; k_j: n entries. An entry is a number, or an array like
-        the curvatures.
+        K_j: n rows of n entries; k_j: n entries. An entry is a number, an array like the
+        curvatures, or a pair (number, array) that stands for their product: arrays that
+        occur more than once are then passed on once.
     start : n floats
         ``s_0 = start * w_0``.
     read : n floats
@@ -156,20 +158,29 @@ class SGD(Algorithm):
     def recurrence(self, h: Array) -> Recurrence:
         """State (w, v, e), without v or e where they play no part."""
         beta, gamma = self.momentum, self.ema
-        k: Entry = h**-self.power if self.power else 1.0  # the step per unit of v
-        kh = h if not self.power else h ** (1.0 - self.power)
         fresh = 1.0 - gamma
+        kh = h ** (1.0 - self.power) if self.power else h
+        if self.power:
+            k = h**-self.power  # the step per unit of v
+
+            def step(factor: Any) -> Entry:
+                return (factor, k)
+        else:
+
+            def step(factor: Any) -> Entry:
+                return cast(float, factor)
+
         fixed: list[list[Entry]] = [
             [0.0, 0.0, 0.0],
             [h, -(1.0 - beta), 0.0],
             [fresh, 0.0, -fresh],
         ]
         per_lr: list[list[Entry]] = [
-            [-kh, -beta * k, 0.0],
+            [(-1.0, kh), step(-beta), 0.0],
             [0.0, 0.0, 0.0],
-            [-fresh * kh, -fresh * beta * k, 0.0],
+            [(-fresh, kh), step(-fresh * beta), 0.0],
         ]
-        kick: list[Entry] = [-k, 0.0, -fresh * k]
+        kick: list[Entry] = [step(-1.0), 0.0, step(-fresh)]
         read = [0.0, 0.0, 1.0] if np.any(gamma) else [1.0, 0.0, 0.0]
         whole = Recurrence([(fixed, [0.0, 1.0, 0.0]), (per_lr, kick)], [1.0, 0.0, 1.0], read)
         return whole.keep([0, *[1] * bool(np.any(beta)), *[2] * bool(np.any(gamma))])

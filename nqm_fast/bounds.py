@@ -107,11 +107,11 @@ def theorem1(
         root = math.sqrt(beta)
         spread = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
         trace = 1.0 - gap + beta
-        spread = spread * np.where(trace < 0.0, -1.0, 1.0)
+        spread = (spread * np.where(trace < 0.0, -1.0, 1.0)).astype(np.complex128)
         far = (1.0 - beta + gap + np.where(trace < 0.0, -spread, spread)) / 2.0
         # (1 - r1) (1 - r2) = lr h: the small factor comes from the large one
         rest = np.where(trace < 0.0, far, gap / far)
-        mean = _mean_factor(rest, (trace - spread) / 2.0, spread.astype(np.complex128), t)
+        mean = _mean_factor(rest, (trace - spread) / 2.0, spread, t)
         room = 2.0 * beta + 2.0 - gap
         level = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
         return _with_steady_state(block, mean, level, room)
@@ -161,9 +161,9 @@ def theorem2(
         gap = lr * rate
         a = 1.0 - gap
         wide = np.abs(a) >= gamma
-        spread = np.where(wide, 1.0, -1.0) * ((1.0 - gamma) - gap)
+        spread = (np.where(wide, 1.0, -1.0) * ((1.0 - gamma) - gap)).astype(np.complex128)
         rest = np.where(wide, gap, 1.0 - gamma)
-        mean = _mean_factor(rest + 0j, np.where(wide, gamma, a) + 0j, spread + 0j, t)
+        mean = _mean_factor(rest + 0j, np.where(wide, gamma, a) + 0j, spread, t)
         room = 2.0 - gap
         shrink = (1.0 - gamma) * (1.0 + a * gamma) / ((1.0 + gamma) * (1.0 - a * gamma))
         return _with_steady_state(block, mean, lr * noise * shrink / (2.0 * batch_size), room)

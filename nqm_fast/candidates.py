@@ -156,7 +156,7 @@ def _folded(recurrence: Recurrence, weights: Array) -> Recurrence:
 
     def total(entries: Sequence[Any]) -> Any:
         parts = [
-            weight * entry
+            weight * (entry[0] * entry[1] if isinstance(entry, tuple) else entry)
             for weight, entry in zip(weights, entries, strict=True)
             if isinstance(entry, np.ndarray) or entry
         ]

@@ -47,21 +47,25 @@ def as_arrays(recurrence: Recurrence, size: int) -> Arrays:
     n = len(recurrence.read)
     place: list[tuple[int, int, int, int]] = []
     scale: list[float] = []
-    sources: list[Array] = []
+    sources: dict[int, Array] = {}
+    order: dict[int, int] = {}
     for term, (matrix, kick) in enumerate(recurrence.terms):
         for row in range(n):
             for column, entry in enumerate([*matrix[row], kick[row]]):
-                if isinstance(entry, np.ndarray):
-                    place.append((term, row, column, len(sources)))
-                    scale.append(1.0)
-                    sources.append(entry)
-                elif entry:
+                factor, array = entry if isinstance(entry, tuple) else (1.0, entry)
+                if isinstance(array, np.ndarray):
+                    sources[id(array)] = array
+                    source = order.setdefault(id(array), len(order))
+                    place.append((term, row, column, source))
+                    scale.append(factor)
+                elif array:
                     place.append((term, row, column, -1))
-                    scale.append(entry)
+                    scale.append(array)
+    rows = list(sources.values())
     return Arrays(
         tuple(float(x) for x in recurrence.read),
         tuple(float(x) for x in recurrence.start),
-        sources[0][None] if len(sources) == 1 else np.array(sources).reshape(-1, size),
+        rows[0][None] if len(rows) == 1 else np.array(rows).reshape(-1, size),
         np.array(place, dtype=np.int64),
         np.array(scale, dtype=np.float64),
     )

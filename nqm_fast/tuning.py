@@ -84,13 +84,14 @@ class Search:
                     options={"xatol": 1e-3 * math.sqrt(tolerance)},
                 )
             else:
-                options: Any = {
+                options = {
                     "initial_simplex": _simplex(start, reach, self.bounds),
                     "xatol": 3.0 * math.sqrt(tolerance),
                     "fatol": tolerance,
                     "maxfev": 200 * len(start),
                 }
-                answer = scipy.optimize.minimize(
+                minimize: Any = scipy.optimize.minimize
+                answer = minimize(
                     lambda x: float(self.excess(x, steps)[0]),
                     np.array(start),
                     method="Nelder-Mead",

@@ -1,0 +1,101 @@
+"""Speed of the exact model: medians, and ratios to a peer measured in the same run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import nqm_fast as nqm
+import pytest
+from nqm_fast import figures
+
+LARGE = 10**7
+
+PLAIN = nqm.SGD(0.01)
+MOMENTUM = nqm.SGD(0.01, momentum=0.9)
+ALL = nqm.SGD(0.01, momentum=0.9, ema=0.99, power=0.5)
+
+
+def median_seconds(function: Callable[[], Any], rounds: int = 7) -> float:
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begin)
+    return median(times)
+
+
+@pytest.fixture(scope="module")
+def large() -> nqm.Problem:
+    h = 1.0 / np.arange(1, LARGE + 1)
+    return nqm.Problem(h, h.copy())
+
+
+@pytest.mark.parametrize(
+    "algorithm", [PLAIN, MOMENTUM, ALL], ids=["plain", "momentum", "momentum+ema+power"]
+)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_risk_at_one_step(benchmark, monkeypatch, large, algorithm, cores):
+    """10^7 eigenvalues, against one NumPy pass over h and c (which uses one core)."""
+    monkeypatch.setenv("NQM_NUM_THREADS", str(cores))
+    h, c = large.h, large.c
+    benchmark.pedantic(nqm.expected_risk, (large, algorithm, 64, 20_000), rounds=7, warmup_rounds=1)
+    if benchmark.enabled:
+        one_pass = median_seconds(lambda: (h.sum(), c.sum()))
+        benchmark.extra_info["cores"] = cores
+        benchmark.extra_info["numpy passes"] = benchmark.stats.stats.median / one_pass
+
+
+@pytest.mark.parametrize("over", [("lr",), ("lr", "momentum"), ("lr", "ema")], ids="+".join)
+@pytest.mark.parametrize("batch_size", [64, 2**14])
+def test_tune(benchmark, over, batch_size):
+    """The paper's problem, a new Problem each time so that no quadrature is remembered."""
+    benchmark.pedantic(
+        lambda: nqm.tune(nqm.Problem.power_law(10_000), batch_size, 0.01, over),
+        rounds=7,
+        warmup_rounds=1,
+    )
+
+
+@pytest.mark.parametrize("algorithm", [nqm.SGD(0.2), MOMENTUM, ALL], ids=repr)
+def test_steps_to_target(benchmark, algorithm):
+    problem = nqm.Problem.power_law(10_000)
+    benchmark.pedantic(
+        nqm.steps_to_target, (problem, algorithm, 64, 0.02), rounds=7, warmup_rounds=1
+    )
+
+
+def test_schedule(benchmark):
+    """One pass over 10^4 steps of a varying learning rate, 200 records."""
+    problem = nqm.Problem.power_law(10_000)
+    algorithm = nqm.SGD(nqm.schedules.Cosine(1.0, 10_000))
+    steps = np.unique(np.geomspace(1, 10_000, 200).astype(int))
+    benchmark.pedantic(
+        nqm.expected_risk, (problem, algorithm, 64, steps), rounds=5, warmup_rounds=1
+    )
+
+
+def test_all_figures(benchmark, tmp_path):
+    benchmark.pedantic(figures.draw, ((), tmp_path), rounds=1, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_first_call(benchmark, tmp_path, cache):
+    """A new process, from import to the first answer of tune over lr and momentum."""
+    code = (
+        "import nqm_fast as nqm;"
+        "nqm.tune(nqm.Problem.power_law(10_000), 64, 0.01, ('lr', 'momentum'))"
+    )
+    folders = iter(range(100))
+
+    def run() -> None:
+        folder = tmp_path / (str(next(folders)) if cache == "cold" else "kept")
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+    warm = cache == "warm"
+    benchmark.pedantic(run, rounds=5 if warm else 1, warmup_rounds=int(warm))
