@@ -12,7 +12,7 @@ from .algorithms import Algorithm, as_algorithm
 from .checks import integer, number
 from .exact import as_arrays, as_problem, expected_risk, settings
 from .problem import Problem
-from .quadrature import compress
+from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
 DIRECT = 1 << 15  # up to this dimension the whole spectrum is searched, above it a quadrature
@@ -66,10 +66,26 @@ def steps_to_target(
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))
-    searched = problem if problem.dim <= DIRECT else compress(problem)
+    for width in WIDTHS[1:] if problem.dim > DIRECT else ():
+        spectrum = compress(problem, width)
+        found = _first(problem, spectrum, algorithm, batch, target, limit)
+        if _stand_in(problem, spectrum, algorithm, batch, min(found, limit)):
+            return found
+    return _first(problem, problem, algorithm, batch, target, limit)
+
+
+def _first(
+    problem: Problem,
+    spectrum: Problem,
+    algorithm: Algorithm,
+    batch: Schedule,
+    target: float,
+    limit: int,
+) -> int | float:
+    """First passage, searched on `spectrum` and confirmed on `problem`."""
     skip = -1
     while True:
-        found = _search(searched, algorithm, batch, target * (1.0 + MARGIN), limit, skip)
+        found = _search(spectrum, algorithm, batch, target * (1.0 + MARGIN), limit, skip)
         if found is None:
             return math.inf
         near = np.arange(found, min(found + 64, limit + 1))
@@ -77,6 +93,16 @@ def steps_to_target(
         if (risk <= target).any():
             return int(near[np.argmax(risk <= target)])
         skip = int(near[-1])
+
+
+def _stand_in(
+    problem: Problem, spectrum: Problem, algorithm: Algorithm, batch: Schedule, last: int | float
+) -> bool:
+    """Whether a quadrature has the risk of the problem, at steps all the way to `last`."""
+    steps = np.unique(np.geomspace(1.0, max(last, 1), 32).astype(np.int64))
+    whole, few = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
+    finite = np.isfinite(whole)
+    return bool((np.abs(few - whole)[finite] <= 0.1 * MARGIN * whole[finite]).all())
 
 
 def _search(
