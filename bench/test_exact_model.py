@@ -9,8 +9,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import nqm_fast as nqm
 import pytest
+
+import nqm_fast as nqm
 from nqm_fast import figures
 
 LARGE = 10**7

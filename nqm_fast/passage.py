@@ -15,7 +15,7 @@ from .problem import Problem
 from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
-DIRECT = 1 << 15  # up to this dimension the whole spectrum is searched, above it a quadrature
+DIRECT = 1 << 17  # up to this dimension the whole spectrum is searched, above it a quadrature
 MARGIN = 1e-9  # the search and expected_risk sum in different orders
 
 
@@ -31,7 +31,7 @@ def steps_to_target(
 
     The true first passage, also where the risk oscillates (momentum) or rises again:
     blocks of steps are excluded by a lower bound, the answer is confirmed by
-    `expected_risk` at the step itself. Problems of more than 2^15 coordinates are searched
+    `expected_risk` at the step itself. Problems of more than 2^17 coordinates are searched
     on a Gauss quadrature of their spectrum, and the answer confirmed on all of it.
 
     Parameters

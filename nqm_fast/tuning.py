@@ -20,13 +20,14 @@ from .algorithms import SGD, Algorithm
 from .candidates import Candidates
 from .checks import Array, InputError, choice, integer, number, shown
 from .exact import as_problem, expected_risk
-from .passage import DIRECT, steps_to_target
+from .passage import steps_to_target
 from .problem import Problem
 from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
 TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
+WHOLE = 1 << 15  # up to this dimension the last search may be on the whole spectrum
 SCAN = 256  # points; four times as many
 FEW = 4000  # up to so many steps, where ripples are high
 SPREADS = (0.5, 0.25, 0.1)  # of scans one after the other, in log of the learning rate
@@ -246,7 +247,7 @@ def spectra(problem: Problem) -> Iterator[Problem]:
     """Smaller spectra to search on, each finer than the one before."""
     for width in WIDTHS[:-1]:
         yield compress(problem, width)
-    yield problem if problem.dim <= DIRECT else compress(problem, WIDTHS[-1])
+    yield problem if problem.dim <= WHOLE else compress(problem, WIDTHS[-1])
 
 
 def tune(
