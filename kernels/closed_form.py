@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .compile import kernel
+from .compile import fma, kernel
 from .moments import _risk_weights, _tree_sum
 
 TILE = 512
@@ -42,9 +42,9 @@ def _log_square(d):
     z = s * s
     p = ODD[0]
     for coefficient in ODD[1:]:
-        p = p * z + coefficient
+        p = fma(p, z, coefficient)
     k_real = np.int64(k + ROUND_BITS).view(np.float64) - ROUND
-    log = k_real * LOG2_HIGH + (2.0 * (s + s * z * p) + k_real * LOG2_LOW)
+    log = fma(k_real, LOG2_HIGH, fma(k_real, LOG2_LOW, 2.0 * fma(s * z, p, s)))
     log = -BEYOND if y == 0.0 else log
     return log if y < 1.7e308 else BEYOND
 
@@ -56,11 +56,11 @@ def _exp_pair(x):
     rounded = x * 1.4426950408889634 + ROUND
     k = np.float64(rounded).view(np.int64) - ROUND_BITS
     k_real = rounded - ROUND
-    r = (x - k_real * LOG2_HIGH) - k_real * LOG2_LOW
+    r = fma(k_real, -LOG2_LOW, fma(k_real, -LOG2_HIGH, x))
     p = FACTORIALS[0]
     for coefficient in FACTORIALS[1:]:
-        p = p * r + coefficient
-    p = r + r * r * p
+        p = fma(p, r, coefficient)
+    p = fma(r * r, p, r)
     half = k >> 1
     low = np.int64(ONE_BITS + (half << 52)).view(np.float64)
     high = np.int64(ONE_BITS + ((k - half) << 52)).view(np.float64)
@@ -69,21 +69,20 @@ def _exp_pair(x):
 
 
 @kernel
-def _add_entries(n_columns, values, place, scale, weight, first, last, change, kick):
-    """Sum the entries of D and b on one tile."""
-    for j in range(TILE):
-        change[j] = 0.0
-        kick[j] = 0.0
+def _add_entries(column, values, place, scale, weight, first, last, total):
+    """Sum the entries of one column of the recurrence on one tile."""
+    same = 0.0
     for e in range(place.shape[0]):
-        f = weight[place[e, 0]] * scale[e]
+        if place[e, 2] == column and place[e, 3] < 0:
+            same += weight[place[e, 0]] * scale[e]
+    for j in range(TILE):
+        total[j] = same
+    for e in range(place.shape[0]):
         source = place[e, 3]
-        entry = kick if place[e, 2] == n_columns else change
-        if source < 0:
-            for j in range(TILE):
-                entry[j] += f
-        else:
+        if place[e, 2] == column and source >= 0:
+            f = weight[place[e, 0]] * scale[e]
             for j in range(last - first):
-                entry[j] += f * values[source, first + j]
+                total[j] += f * values[source, first + j]
 
 
 @kernel
@@ -118,7 +117,8 @@ def constant_risk(
         first = tile * TILE
         last = min(first + TILE, d)
         _risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
-        _add_entries(1, values, place, scale, weight, first, last, change, kick)
+        _add_entries(0, values, place, scale, weight, first, last, change)
+        _add_entries(1, values, place, scale, weight, first, last, kick)
         for j in range(TILE):
             x = change[j]
             signal[j] *= read * read * start * start

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import platformdirs
+from numba import extending, types
 from numba.core import event
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -58,6 +59,16 @@ def kernel(function: Function) -> Function:
         return cast(Function, numba.njit(**OPTIONS, cache=True)(function))
     finally:
         config.CACHE_DIR = usual
+
+
+@extending.intrinsic
+def fma(_: Any, x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z`` rounded once, spelled out: the compiler is not free to choose."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(x, y, z), generate
 
 
 class _SayOnce(event.Listener):
