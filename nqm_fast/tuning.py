@@ -128,7 +128,15 @@ class Search:
         """
         ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
         points = self.candidates.grid()
-        logs = self.candidates.log_risks(points, ladder)
+        if self.candidates.stackable:
+            logs = self.candidates.log_risks(points, ladder)
+        else:  # every step costs time: climb no further than needed
+            columns: list[Array] = []
+            for steps in ladder:
+                columns.append(self.candidates.log_risks(points, np.array([steps]))[:, 0])
+                if columns[-1].min() <= self.log_target:
+                    break
+            logs = np.stack(columns, axis=1)
         reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         while True:

@@ -1,7 +1,8 @@
-"""What several test modules share: the oracle, and a guard against endless searches."""
+"""What several test modules share: two oracles, and a guard against endless searches."""
 
 import signal
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -30,6 +31,58 @@ def stepped():
             algorithm.ema,
             algorithm.power,
         )
+
+    return risk
+
+
+def times(a, b):
+    n = range(3)
+    return [[sum(a[i][k] * b[k][j] for k in n) for j in n] for i in n]
+
+
+def congruent(m, v):
+    return times(times(m, v), list(zip(*m, strict=True)))
+
+
+def plus(a, b):
+    return [[x + y for x, y in zip(p, q, strict=True)] for p, q in zip(a, b, strict=True)]
+
+
+def coordinate_risk(h, c, moment, algorithm, batch_size, steps):
+    """The covariance recursion as an affine map, composed by repeated squaring."""
+    lr, beta, gamma, power = (
+        mpmath.mpf(float(x))
+        for x in (algorithm.lr.value, algorithm.momentum, algorithm.ema, algorithm.power)
+    )
+    k = lr * h**-power
+    one, zero = mpmath.mpf(1), mpmath.mpf(0)
+    w = [one - k * h, -k * beta, zero]
+    A = [w, [h, beta, zero], [(1 - gamma) * w[0], (1 - gamma) * w[1], gamma]]
+    kick = [-k, one, -(1 - gamma) * k]
+    V = [[c / batch_size * x * y for y in kick] for x in kick]
+    S = [[moment, zero, moment], [zero] * 3, [moment, zero, moment]]
+    states = dict.fromkeys(steps, S)
+    for bit in range(max(steps).bit_length()):
+        for t in steps:
+            if t >> bit & 1:
+                states[t] = plus(congruent(A, states[t]), V)
+        A, V = times(A, A), plus(V, congruent(A, V))
+    return [h / 2 * states[t][2][2] for t in steps]
+
+
+@pytest.fixture(scope="session")
+def risk_to_60_digits():
+    """Risk at a few steps, from the covariance recursion in 60 digits."""
+
+    def risk(problem, algorithm, batch_size, steps):
+        with mpmath.workdps(60):
+            total = [mpmath.mpf(0)] * len(steps)
+            fields = (problem.h, problem.c, problem.mean0, problem.var0, problem.count)
+            for coordinate in zip(*fields, strict=True):
+                h, c, mean, variance, count = (mpmath.mpf(float(x)) for x in coordinate)
+                part = coordinate_risk(h, c, mean**2 + variance, algorithm, batch_size, steps)
+                total = [x + count * y for x, y in zip(total, part, strict=True)]
+            return [float(x) for x in total]
 
     return risk
 

@@ -1,0 +1,127 @@
+"""A new linear algorithm is one class: risk, first passage and tuning work for it unchanged."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import nqm_fast as nqm
+from nqm_fast.algorithms import Recurrence
+from nqm_fast.schedules import as_schedule
+
+PROBLEM = nqm.Problem(1.0 / np.arange(1, 21), mean0=0.3)
+
+
+@dataclass(frozen=True)
+class Nesterov(nqm.Algorithm):
+    """v' = beta v + g(w - lr beta v), w' = w - lr v': quadratic in the learning rate."""
+
+    lr: Any
+    momentum: float = 0.0
+
+    tunable: ClassVar[dict[str, str]] = {"lr": "positive", "momentum": "unit"}
+
+    def __post_init__(self):
+        object.__setattr__(self, "lr", as_schedule("lr", self.lr))
+
+    def recurrence(self, h):
+        beta = self.momentum
+        fixed = [[0.0, 0.0], [h, beta - 1.0]], [0.0, 1.0]
+        linear = [[-h, -beta], [0.0, -beta * h]], [-1.0, 0.0]
+        square = [[0.0, beta * h], [0.0, 0.0]], [0.0, 0.0]
+        return Recurrence([fixed, linear, square], [1.0, 0.0], [1.0, 0.0])
+
+    def weights(self, lr, step):
+        return np.stack([np.ones(lr.size), lr, lr**2], axis=1)
+
+    def largest_lr(self, h):
+        return 2.0 / h.max()
+
+    @staticmethod
+    def gain(hyper):
+        return 1.0 / (1.0 - hyper.get("momentum", 0.0))
+
+
+@dataclass(frozen=True)
+class PolyakAverage(nqm.Algorithm):
+    """The mean of all iterates, e' = e + (w' - e) / (t + 2): depends on the step itself."""
+
+    lr: Any
+
+    depends_on_step: ClassVar[bool] = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "lr", as_schedule("lr", self.lr))
+
+    def recurrence(self, h):
+        walk = [[-h, 0.0], [0.0, 0.0]], [-1.0, 0.0]
+        pull = [[0.0, 0.0], [1.0, -1.0]], [0.0, 0.0]
+        both = [[0.0, 0.0], [-h, 0.0]], [0.0, -1.0]
+        return Recurrence([walk, pull, both], [1.0, 1.0], [0.0, 1.0])
+
+    def weights(self, lr, step):
+        share = 1.0 / (step + 2.0)
+        return np.stack([lr, share, lr * share], axis=1)
+
+    def largest_lr(self, h):
+        return 2.0 / h.max()
+
+
+def stepped(matrix, kick, start, read, batch_size, steps):
+    """Step the second moments with the matrices of each step, written out."""
+    h = PROBLEM.h
+    S = np.einsum("a,b,i->iab", start, start, PROBLEM.mean0**2 + PROBLEM.var0)
+    risk = [0.5 * h @ np.einsum("a,iab,b->i", read, S, read)]
+    for t in range(steps):
+        A = np.array([matrix(x, t) for x in h])
+        b = np.array([kick(x, t) for x in h])
+        noise = np.einsum("i,ia,ib->iab", PROBLEM.c / batch_size, b, b)
+        S = A @ S @ A.transpose(0, 2, 1) + noise
+        risk.append(0.5 * h @ np.einsum("a,iab,b->i", read, S, read))
+    return np.array(risk)
+
+
+def nesterov_by_hand(lr, beta, steps):
+    def matrix(h, _):
+        return [[1 - lr * h, -lr * beta + lr**2 * beta * h], [h, beta - lr * beta * h]]
+
+    def kick(_h, _t):
+        return [-lr, 1.0]
+
+    return stepped(matrix, kick, [1.0, 0.0], [1.0, 0.0], 8, steps)
+
+
+@pytest.mark.parametrize(("lr", "beta"), [(0.1, 0.9), (1.0, 0.5), (0.01, 0.999)])
+def test_nesterov_risk_is_that_of_its_recursion(lr, beta):
+    expected = nesterov_by_hand(lr, beta, 300)
+    got = nqm.expected_risk(PROBLEM, Nesterov(lr, beta), 8, np.arange(301))
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
+def test_nesterov_first_passage_and_tuning():
+    risk = nqm.expected_risk(PROBLEM, Nesterov(0.5, 0.9), 800, np.arange(1000))
+    first = int(np.argmax(risk <= 0.2))
+    assert nqm.steps_to_target(PROBLEM, Nesterov(0.5, 0.9), 800, 0.2) == first > 0
+    best = nqm.tune(PROBLEM, 10**4, 0.01, ("lr", "momentum"), algorithm=Nesterov)
+    assert best.steps < nqm.tune(PROBLEM, 10**4, 0.01).steps
+    assert nqm.expected_risk(PROBLEM, best.algorithm, 10**4, best.steps) <= 0.01
+
+
+def test_polyak_average_risk_is_that_of_its_recursion():
+    lr = 0.7
+
+    def matrix(h, t):
+        share = 1.0 / (t + 2.0)
+        return [[1 - lr * h, 0.0], [share * (1 - lr * h), 1 - share]]
+
+    def kick(_, t):
+        return [-lr, -lr / (t + 2.0)]
+
+    expected = stepped(matrix, kick, [1.0, 1.0], [0.0, 1.0], 8, 300)
+    got = nqm.expected_risk(PROBLEM, PolyakAverage(lr), 8, np.arange(301))
+    assert got == pytest.approx(expected, rel=1e-12)
+    first = int(np.argmax(expected <= 0.3))
+    assert nqm.steps_to_target(PROBLEM, PolyakAverage(lr), 8, 0.3) == first
+    best = nqm.tune(PROBLEM, 8, 0.3, algorithm=PolyakAverage, max_steps=10**4)
+    assert best.steps <= first
