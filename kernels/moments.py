@@ -352,6 +352,8 @@ def propagate(
         _risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_weight, signal)
         record = 0
         for r in range(runs):
+            if is_last and record == record_run.shape[0]:
+                break
             _one_step(q, values, place, scale, weights[r], inverse_batch[r], first, last, maps)
             next_record = record
             while next_record < record_run.shape[0] and record_run[next_record] == r:

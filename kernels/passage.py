@@ -229,6 +229,7 @@ def first_passage(
     endless,
     target,
     skip,
+    resumed,
     h,
     c,
     second_moment,
@@ -247,6 +248,8 @@ def first_passage(
     target : float
     skip : int
         Steps up to this one are not accepted; -1 accepts all.
+    resumed : bool
+        Whether `old` already holds noise, from an earlier call.
     old, new : (tiles, rows * TILE) floats
         State at the first run's start, split as in `_floor`; advanced in place.
 
@@ -306,7 +309,7 @@ def first_passage(
             table,
             old,
             new,
-            done > 0,
+            resumed or done > 0,
             lengths[r],
             last and endless,
             target,

@@ -19,6 +19,8 @@ from .problem import Block, Problem
 
 Complex = NDArray[np.complex128]
 
+BEYOND = 1e4  # minus this stands for the log of 0
+
 
 def plain_risk(
     problem: Problem, lr: float, batch_size: float, steps: ArrayLike, *, power: float = 0.0
@@ -285,7 +287,7 @@ def _mean_factor(rest: Complex, r2: Complex, spread: Complex, t: Array) -> Array
     """
     r1 = 1.0 - rest
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_r1 = _log1p(-rest)
+        log_r1 = np.where(r1 == 0.0, -BEYOND, _log1p(-rest))
         # a root of 0 leaves r1^(t-1) of the quotient; two that coincide, t r1^(t-1)
         log_ratio = _log1p(-spread / np.where(r2 == 0.0, 2.0 * spread, r1))
         apart = log_ratio != 0.0
@@ -307,9 +309,10 @@ def _log1p(z: Complex) -> Complex:
 
 
 def _with_steady_state(block: Block, mean: Array, level: Array, room: Array) -> Array:
-    with np.errstate(divide="ignore", over="ignore"):
-        noise = np.where(level == 0.0, 0.0, np.where(room > 0.0, level / room, np.inf))
-        return _start(block) * mean**2 + noise
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        steady = np.where(level == 0.0, 0.0, np.where(room > 0.0, level / room, np.inf))
+        # a mean beyond the range of a double has met 0 * inf on its way
+        return steady + np.where(np.isfinite(mean), _start(block) * mean**2, np.inf)
 
 
 def _summed(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], Array]) -> Any:

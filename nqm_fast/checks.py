@@ -22,15 +22,20 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def real_array(name: str, value: Any) -> Array:
-    """`value` as a float64 array of finite numbers."""
+def any_array(value: Any) -> NDArray[Any]:
+    """`value` as an array of any type; nested sequences of different lengths as one object."""
     try:
-        raw = np.asarray(value)
-        if np.iscomplexobj(raw) or raw.dtype == bool:
-            raise TypeError
-        array = raw.astype(np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be real numbers, not {shown(value)}") from None
+        return np.asarray(value)
+    except ValueError:
+        return np.array([None])
+
+
+def real_array(name: str, value: Any) -> Array:
+    """`value` as a float64 array of finite numbers, a copy."""
+    raw = any_array(value)
+    if raw.dtype.kind not in "iuf":
+        raise InputError(f"{name} must be real numbers, not {shown(value)}")
+    array = raw.astype(np.float64)
     if not np.isfinite(array).all():
         bad = array[~np.isfinite(array)].flat[0]
         raise InputError(f"{name} must be finite, but contains {bad}")
@@ -49,7 +54,7 @@ def number(
     if isinstance(value, float):
         x = value
     else:
-        array = np.asarray(value)
+        array = any_array(value)
         if array.ndim or array.dtype.kind not in "iuf":
             allowed = _limits(above, least, below)
             raise InputError(f"{name} must be a number {allowed}, not {shown(value)}")
@@ -75,15 +80,16 @@ def _limits(above: float | None, least: float | None, below: float | None) -> st
 
 def integer(name: str, value: Any, *, least: int) -> int:
     """`value` as an int of at least `least`; whole floats such as 1e6 are accepted."""
-    x = number(name, value)
-    if x != math.floor(x) or x < least:
+    array = any_array(value)
+    whole = array.dtype.kind in "iuf" and not array.ndim and bool(np.isfinite(array))
+    if not whole or array != np.floor(array) or array < least:
         raise InputError(f"{name} must be a whole number >= {least}, not {shown(value)}")
     return int(value)
 
 
 def step_array(name: str, value: Any) -> NDArray[np.int64]:
     """`value` as an int64 array of steps, of any shape."""
-    array = np.asarray(value)
+    array = any_array(value)
     if array.dtype.kind not in "iuf" and array.size:
         raise InputError(f"{name} must be whole numbers >= 0, not {shown(value)}")
     good = np.isfinite(array) & (array >= 0) & (array == np.floor(array)) & (array < 2.0**62)

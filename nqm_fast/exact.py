@@ -17,7 +17,7 @@ from .algorithms import Algorithm, Recurrence, as_algorithm
 from .checks import Array, InputError, integer, shown, step_array
 from .problem import Block, Problem
 from .progress import track
-from .schedules import Schedule, as_schedule, check_length, runs
+from .schedules import WINDOW, Schedule, as_schedule, check_length, runs
 
 BLOCK = 1 << 16  # coordinates worked on at a time: their arrays stay in cache
 
@@ -82,7 +82,7 @@ def settings(algorithm: Algorithm, batch_size: Schedule, stop: int) -> Iterator[
         zero = np.zeros(1, dtype=np.int64)
         weights = np.ascontiguousarray(algorithm.weights(algorithm.lr.values(zero), zero))
         inverse_batch = 1.0 / batch_size.values(zero)
-        yield Settings(zero, np.array([stop]), weights, inverse_batch, True)
+        yield Settings(zero, np.array([max(stop, WINDOW)]), weights, inverse_batch, True)
         return
     for part in runs(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step):
         weights = np.ascontiguousarray(algorithm.weights(part.lr, part.start))
@@ -172,7 +172,7 @@ def constant_partials(
         *arrays,
         weights[None],
         np.array([inverse_batch]),
-        np.array([max(int(steps[-1]), 1)]),
+        np.array([max(int(steps[-1]), WINDOW)]),
         np.zeros(steps.size, dtype=np.int64),
         steps,
         *fields,

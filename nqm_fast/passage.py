@@ -58,7 +58,7 @@ def steps_to_target(
     --------
     >>> import nqm_fast as nqm
     >>> nqm.steps_to_target(nqm.Problem.power_law(10_000), nqm.SGD(1.9), 2**20, 0.01)
-    7080
+    7023
     """
     as_problem(problem)
     as_algorithm("algorithm", algorithm)
@@ -140,6 +140,7 @@ def _search(
             bool(is_last),
             target,
             skip - done,
+            done > 0,
             *block[:4],
             old,
             new,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
-import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -310,6 +311,15 @@ class Problem:
             )
         return array
 
+    def _gap(self, x: ArrayLike, w: ArrayLike) -> Array:
+        data, point = self._point("x", x), self._point("w", w)
+        try:
+            return data - point
+        except ValueError:
+            raise InputError(
+                f"x must have the shape of w or broadcast to it, {point.shape}, not {data.shape}"
+            ) from None
+
     def population_loss(self, w: ArrayLike) -> Any:
         """``L(w) = 1/2 sum count h w^2 + 1/2 sum count h sigma^2``, excess risk plus its minimum.
 
@@ -336,7 +346,7 @@ class Problem:
         -------
         float or ndarray, shape (...)
         """
-        gap = self._point("x", x) - self._point("w", w)
+        gap = self._gap(x, w)
         return 0.5 * (gap**2 @ (self.count * self.h))
 
     def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
@@ -350,7 +360,7 @@ class Problem:
         -------
         ndarray, shape (..., d)
         """
-        return self.h * (self._point("w", w) - self._point("x", x))
+        return -self.h * self._gap(x, w)
 
     def gradient_covariance(self) -> Array:
         """Diagonal of the per-sample gradient's covariance, ``c = h^2 sigma^2``, shape (d,).
@@ -384,14 +394,17 @@ class Problem:
             If there is no such file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                fields = {name: file[name] for name in file.files}
+            content = io.BytesIO(Path(path).read_bytes())
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-            raise InputError(f"path {str(path)!r} is not a readable .npz file: {error}") from None
-        except AttributeError:
-            raise InputError(f"path {str(path)!r} is a single array, not an .npz file") from None
+        except OSError as error:
+            raise InputError(f"path {str(path)!r} cannot be read: {error.strerror}") from None
+        try:
+            with np.load(content, allow_pickle=False) as file:
+                fields = {name: file[name] for name in file.files}
+        except Exception as error:  # whatever foreign bytes make the readers of zip and npy raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"path {str(path)!r} is not a readable .npz file: {reason}") from None
         if str(fields.pop("format", "")) != FORMAT:
             raise InputError(f"path {str(path)!r} was not written by Problem.save")
         try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Array, InputError, in_range, integer, number, real_array, shown
+from .checks import Array, InputError, any_array, in_range, integer, number, real_array, shown
 
 
 class Schedule(ABC):
@@ -72,13 +72,13 @@ class PerStep(Schedule):
     array: Any = field(repr=False)
 
     def __post_init__(self) -> None:
-        array = real_array("schedule", self.array)
+        array = real_array("array", self.array)
         if array.ndim != 1 or not array.size:
             raise InputError(
-                "schedule must be one-dimensional with one value per step, "
+                "array must be one-dimensional with one value per step, "
                 f"but has shape {array.shape}"
             )
-        in_range("schedule", array, least=0.0)
+        in_range("array", array, least=0.0)
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "length", float(array.size))
 
@@ -245,11 +245,15 @@ class Step(Schedule):
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
-        values: Array = self.initial * self.factor ** np.asarray(steps // self.every, float)
+        with np.errstate(over="ignore"):
+            values: Array = self.initial * self.factor ** np.asarray(steps // self.every, float)
         return values
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """Constant pieces of `every` steps."""
+        """Constant pieces of `every` steps, until the value is 0 or inf."""
+        here, there = self.values(np.array([step, step + self.every]))
+        if here == there:
+            return math.inf, True
         return (step // self.every + 1) * self.every, True
 
     @property
@@ -300,13 +304,14 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
         If it is none of these, or goes below `least`.
     """
     if not isinstance(value, Schedule):
-        if np.ndim(value):
-            array = real_array(name, value)
-            if array.ndim != 1 or not array.size:
+        raw = any_array(value)
+        if raw.ndim:
+            if raw.ndim != 1 or not raw.size or raw.dtype == object:
                 raise InputError(
                     f"{name} must be a number, one value per step or a schedule, "
-                    f"but has shape {array.shape}"
+                    f"not {shown(value)} of shape {np.shape(raw)}"
                 )
+            array = real_array(name, raw)
             in_range(name, array, least=least)
             value = PerStep(array)
         else:
@@ -317,6 +322,9 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
             f"goes down to {value.least:g}"
         )
     return value
+
+
+WINDOW = 1 << 15  # steps of a varying schedule that are laid out at a time
 
 
 class Runs(NamedTuple):
@@ -333,16 +341,17 @@ def runs(lr: Schedule, batch_size: Schedule, stop: int, *, merge: bool = True) -
 
     With ``merge=False`` every step is a run, for algorithms that depend on the step itself.
     """
-    window = 1 << 15
     held: list[Runs] = []
     begin = 0
     while begin < stop:
         (end_lr, same_lr), (end_batch, same_batch) = lr.piece(begin), batch_size.piece(begin)
-        end = int(min(end_lr, end_batch, stop))
+        # runs are as long as they are, not as far as they are asked for: the kernels' order
+        # of operations depends on their length
+        end = int(min(end_lr, end_batch, max(stop, begin + WINDOW)))
         if same_lr and same_batch and merge:
             starts = np.array([begin])
         else:
-            end = min(end, begin + window)
+            end = min(end, begin + WINDOW)
             starts = np.arange(begin, end)
         a, b = lr.values(starts), batch_size.values(starts)
         if merge:
@@ -351,7 +360,7 @@ def runs(lr: Schedule, batch_size: Schedule, stop: int, *, merge: bool = True) -
             starts, a, b = starts[new], a[new], b[new]
         held.append(Runs(starts, np.diff(starts, append=end), a, b))
         begin = end
-        if sum(part.start.size for part in held) >= window or begin == stop:
+        if sum(part.start.size for part in held) >= WINDOW or begin >= stop:
             yield Runs(*(np.concatenate(column) for column in zip(*held, strict=True)))
             held = []
 

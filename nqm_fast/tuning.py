@@ -337,7 +337,11 @@ def tune(
 
 def _names(over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]) -> list[str]:
     """Check what to search and what is fixed."""
-    names = [over] if isinstance(over, str) else list(over)
+    if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
+        raise InputError(
+            f"algorithm must be a kind of algorithm such as nqm.SGD, not {shown(kind)}"
+        )
+    names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
     for name in names:
         choice("over", name, list(kind.tunable))
     if not names or len(set(names)) < len(names):

@@ -228,7 +228,7 @@ LARGE = nqm.Problem.power_law(passage.DIRECT + 7000)
         (nqm.SGD(0.5), 1000, 0.05),
         (nqm.SGD(0.1, momentum=0.9), 1000, 0.1),
         (nqm.SGD(1.0, ema=0.999), 64, 0.1),
-        (nqm.SGD(0.3, momentum=0.8, ema=0.99, power=0.5), 1000, 0.1),
+        (nqm.SGD(0.3, momentum=0.8, ema=0.99, power=0.5), 1000, 0.2),
         (nqm.SGD(Cosine(1.5, 3000, end=0.01)), 1000, 0.1),
     ],
     ids=str,

@@ -144,10 +144,11 @@ def test_runs_are_the_schedules(lr, batch, merge):
     parts = list(runs(lr, batch, stop, merge=merge))
     start, length, rate, size = (np.concatenate(x) for x in zip(*parts, strict=True))
     np.testing.assert_array_equal(start, np.cumsum(length) - length)
-    assert length.sum() == stop
+    # the last runs are as long as they are, not cut where nobody asks any more
+    assert length.sum() >= stop
     steps = np.arange(stop)
-    np.testing.assert_array_equal(np.repeat(rate, length), lr.values(steps))
-    np.testing.assert_array_equal(np.repeat(size, length), batch.values(steps))
+    np.testing.assert_array_equal(np.repeat(rate, length)[:stop], lr.values(steps))
+    np.testing.assert_array_equal(np.repeat(size, length)[:stop], batch.values(steps))
     if not merge:
         assert (length == 1).all()
 
