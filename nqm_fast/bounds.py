@@ -19,6 +19,7 @@ from .problem import Block, Problem
 
 Complex = NDArray[np.complex128]
 
+LEAST = 1e-320  # stands for a risk of 0 in logarithms
 BEYOND = 1e4  # minus this stands for the log of 0
 
 
@@ -260,7 +261,7 @@ def bayes_samples(problem: Problem, target: float) -> float:
         high *= 2.0
     return float(
         scipy.optimize.brentq(
-            lambda n: math.log(bayes_risk(problem, n) / target), 0.0, high, rtol=1e-14
+            lambda n: math.log(max(bayes_risk(problem, n), LEAST) / target), 0.0, high, rtol=1e-14
         )
     )
 

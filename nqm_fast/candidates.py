@@ -26,6 +26,7 @@ from .schedules import Constant, Schedule
 
 LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
 DECADES = 9  # of the effective learning rate, below the largest
+NOTHING = 1e-15  # stands for momentum 0, so that all settings have the same components
 STACK = 1 << 16  # coordinates worked on at a time
 
 
@@ -61,7 +62,7 @@ class Candidates:
         """Hyper-parameters at points of shape (G, searched): arrays of shape (G,)."""
         columns = dict(zip(self.over, points.T, strict=True))
         found: dict[str, Any] = {
-            name: -np.expm1(np.minimum(x, 0.0))
+            name: -np.expm1(np.minimum(x, -NOTHING))
             for name, x in columns.items()
             if self.kind.tunable[name] == "unit"
         }
@@ -72,7 +73,8 @@ class Candidates:
     def algorithm(self, point: Sequence[float]) -> Algorithm:
         """The setting at one point."""
         hyper = self.hyper(np.array([point]))
-        return self.kind(**{name: float(x[0]) for name, x in hyper.items()}, **self.fixed)
+        chosen = {name: 0.0 if x[0] <= NOTHING else float(x[0]) for name, x in hyper.items()}
+        return self.kind(**chosen, **self.fixed)
 
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
         """Log of the risk at points of shape (G, searched) and ascending steps: (G, steps)."""

@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nqm-fast {chosen.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"nqm-fast {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = error.filename or "output"
+        print(f"nqm-fast {chosen.command}: {where}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -37,19 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nqm-fast",
+        allow_abbrev=False,
         description="The noisy quadratic model of minibatch training, solved exactly.",
     )
     parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    figures = commands.add_parser("figures", help="draw the figures of the paper, with their data")
+    figures = commands.add_parser(
+        "figures", allow_abbrev=False, help="draw the figures of the paper, with their data"
+    )
     figures.set_defaults(run=_figures)
     figures.add_argument(
         "names", nargs="*", metavar="NAME", help="figures to draw (all; an unknown name lists them)"
     )
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR")
 
-    best = commands.add_parser("tune", help="find the hyper-parameters that need the fewest steps")
+    best = commands.add_parser(
+        "tune", allow_abbrev=False, help="find the hyper-parameters that need the fewest steps"
+    )
     best.set_defaults(run=_tune)
     _add_problem(best)
     best.add_argument("--target", type=float, required=True, help="excess risk to reach")
@@ -63,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(best, "fixed")
     best.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
-    risk = commands.add_parser("risk", help="expected risk of one setting at given steps")
+    risk = commands.add_parser(
+        "risk", allow_abbrev=False, help="expected risk of one setting at given steps"
+    )
     risk.set_defaults(run=_risk)
     _add_problem(risk)
     risk.add_argument("--steps", type=_whole, nargs="+", required=True, metavar="STEP")
@@ -94,7 +102,7 @@ def _add_settings(parser: argparse.ArgumentParser, article: str) -> None:
 def _whole(text: str) -> int:
     """A whole number, also written as 1e6."""
     value = float(text)
-    if value != math.floor(value):
+    if not value.is_integer():
         raise ValueError
     return int(value)
 
@@ -126,7 +134,7 @@ def _tune(chosen: argparse.Namespace) -> None:
         rows.append(
             {"batch_size": batch_size, "steps": best.steps if reached else None}
             | setting
-            | {"risk": best.risk}
+            | {"risk": best.risk if best.risk < math.inf else None}
         )
     _show(chosen, {"problem": repr(problem), "target": chosen.target}, rows)
 
@@ -146,15 +154,8 @@ def _risk(chosen: argparse.Namespace) -> None:
         ]
         if chosen.target is not None:
             first = steps_to_target(problem, algorithm, batch_size, chosen.target)
-            rows += [
-                {
-                    "batch_size": batch_size,
-                    "steps": first if first < math.inf else None,
-                    "risk": expected_risk(problem, algorithm, batch_size, first)
-                    if first < math.inf
-                    else chosen.target,
-                }
-            ]
+            key = f"steps to {chosen.target:g} at batch size {batch_size:g}"
+            facts[key] = first if first < math.inf else None
     _show(chosen, facts, rows)
 
 
@@ -177,7 +178,7 @@ def _show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str
         print(json.dumps(facts | {"results": rows}, indent=2, allow_nan=False))
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' ')}: {value}")
+        print(f"{name}: {'never' if value is None else value}")
     _table(rows)
 
 
@@ -189,9 +190,12 @@ def _table(rows: list[dict[str, Any]]) -> None:
     table = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)
     for column in table.columns:
         column.justify = "right"
+        column.overflow = "fold"
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
-    Console(highlight=False).print(table)
+    # no digit may be lost: a pipe gets long lines, a narrow terminal folded ones
+    width = None if sys.stdout.isatty() else 400
+    Console(highlight=False, width=width).print(table)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -266,5 +266,5 @@ def cores() -> int:
     """Cores to use: those the system grants, unless NQM_NUM_THREADS says otherwise."""
     chosen = os.environ.get("NQM_NUM_THREADS")
     if chosen is not None:
-        return integer("NQM_NUM_THREADS", int(chosen) if chosen.isdigit() else chosen, least=1)
+        return integer("NQM_NUM_THREADS", int(chosen) if chosen.isdecimal() else chosen, least=1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .algorithms import SGD
-from .bounds import bayes_samples
+from .bounds import LEAST, bayes_samples
 from .checks import Array, integer, number
 from .exact import as_problem, expected_risk
 from .passage import steps_to_target
@@ -44,7 +44,8 @@ class Pieces:
         gap = lr * self.rate
         a = 1.0 - gap
         with np.errstate(divide="ignore"):
-            decay = np.where(length > 0, length * np.log1p(-gap * (2.0 - gap)), 0.0)
+            # at a = 0 a finite stand-in for -inf, which times a length of 0 would be NaN
+            decay = length * np.maximum(np.log1p(-gap * (2.0 - gap)), -1e6)
         kept, lost = np.exp(decay), -np.expm1(decay)
         kept_slope = np.where(a == 0.0, 0.0, -2.0 * length * gap * kept / np.where(a, a, 1.0))
         room = 2.0 - gap
@@ -59,6 +60,8 @@ class Pieces:
             before[k] = moment
             moment = kept[k] * moment + added[k]
         risk = moment.sum()
+        if risk == 0.0:
+            return math.log(LEAST), np.zeros_like(log_lr)
         slope = ((kept_slope * before + added_slope) * later).sum(axis=1)
         return float(np.log(risk)), slope / risk
 
@@ -171,6 +174,6 @@ def optimal_schedule(
             best = Tuned(
                 first, algorithm, expected_risk(problem, algorithm, batch_size, int(first))
             )
-        if abs(math.log(risk / target) - excess) < AGREE:
+        if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREE:
             break
     return best

@@ -16,7 +16,8 @@ from .quadrature import WIDTHS, compress
 from .schedules import Schedule, as_schedule
 
 DIRECT = 1 << 17  # up to this dimension the whole spectrum is searched, above it a quadrature
-MARGIN = 1e-9  # the search and expected_risk sum in different orders
+# the search and expected_risk sum in different orders
+MARGINS = (1e-9, 1e-12, 0.0, -1e-12)
 
 
 def steps_to_target(
@@ -84,8 +85,8 @@ def _first(
 ) -> int | float:
     """First passage, searched on `spectrum` and confirmed on `problem`."""
     skip = -1
-    while True:
-        found = _search(spectrum, algorithm, batch, target * (1.0 + MARGIN), limit, skip)
+    for margin in MARGINS:
+        found = _search(spectrum, algorithm, batch, target * (1.0 + margin), limit, skip)
         if found is None:
             return math.inf
         near = np.arange(found, min(found + 64, limit + 1))
@@ -93,6 +94,8 @@ def _first(
         if (risk <= target).any():
             return int(near[np.argmax(risk <= target)])
         skip = int(near[-1])
+    # the risk has come to rest within rounding errors of the target
+    return math.inf
 
 
 def _stand_in(
@@ -102,7 +105,7 @@ def _stand_in(
     steps = np.unique(np.geomspace(1.0, max(last, 1), 32).astype(np.int64))
     whole, few = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
     finite = np.isfinite(whole)
-    return bool((np.abs(few - whole)[finite] <= 0.1 * MARGIN * whole[finite]).all())
+    return bool((np.abs(few - whole)[finite] <= 0.1 * MARGINS[0] * whole[finite]).all())
 
 
 def _search(

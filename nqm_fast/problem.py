@@ -98,7 +98,9 @@ class Problem:
         self._count = self._field("count", count, above=0.0)
         self._c: Array | float | None = None
         if sigma is not None:
-            self._c = _frozen(curvature**2 * self._field("sigma", sigma, least=0.0) ** 2)
+            with np.errstate(over="ignore"):
+                c = np.square(curvature * self._field("sigma", sigma, least=0.0))
+            self._c = _frozen(real_array("h^2 sigma^2", c))
         elif c is not None:
             self._c = self._field("c", c, least=0.0)
 

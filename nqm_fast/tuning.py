@@ -29,7 +29,11 @@ TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
 WHOLE = 1 << 15  # up to this dimension the last search may be on the whole spectrum
 SCAN = 256  # points; four times as many
+EXHAUSTIVE = 10**8  # settings times coordinates times steps that are tried one by one
+HOPE = 5.0  # log of the risk on a coarse grid, relative to the target, that may come down
 FEW = 4000  # up to so many steps, where ripples are high
+SMALL = 512  # coordinates: then scans are cheap, and wide ones come first
+WIDE = (4.0, 2.0, 1.0)
 SPREADS = (0.5, 0.25, 0.1)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
@@ -60,13 +64,14 @@ class Search:
         self.candidates = candidates
         self.log_target = math.log(target)
         self.bounds = candidates.bounds()
+        self.is_small = candidates.block.h.size <= SMALL
         self.best: dict[int, tuple[float, Point]] = {}
         self.known: dict[int, float] = {}  # to what tolerance
 
     def excess(self, points: Any, steps: int) -> Array:
         """Log of the risk relative to the target at points of shape (G, searched)."""
         logs = self.candidates.log_risks(np.atleast_2d(points), np.array([steps]))
-        return np.minimum(logs[:, 0] - self.log_target, 1e3)
+        return np.clip(logs[:, 0] - self.log_target, -1e3, 1e3)
 
     def lowest(
         self, steps: int, starts: Sequence[Point], reach: float, tolerance: float = TIGHT
@@ -78,12 +83,14 @@ class Search:
         for start in starts:
             if len(start) == 1:
                 ((low, high),) = self.bounds
+                ends = max(low, start[0] - reach), min(high, start[0] + reach)
                 answer: Any = scipy.optimize.minimize_scalar(
                     lambda x: float(self.excess([[x]], steps)[0]),
-                    bounds=(max(low, start[0] - reach), min(high, start[0] + reach)),
+                    bounds=ends,
                     method="bounded",
                     options={"xatol": 1e-3 * math.sqrt(tolerance)},
                 )
+                found += [(float(self.excess([[x]], steps)[0]), (x,)) for x in ends]
             else:
                 options = {
                     "initial_simplex": _simplex(start, reach, self.bounds),
@@ -161,10 +168,10 @@ class Search:
         the scan a better one. Troughs are narrow in the learning rate only.
         """
         centre = np.array(self.best[steps][1])
-        box = spread * np.where(self.candidates.is_rate, 1.0, 0.3)
+        box = spread * np.where(self.candidates.is_rate, 1.0, 1.0 if self.is_small else 0.3)
         low = np.maximum(centre - box, self.bounds[:, 0])
         high = np.minimum(centre + box, self.bounds[:, 1])
-        count = SCAN if steps > FEW else 4 * SCAN
+        count = SCAN if steps > FEW and not self.is_small else 4 * SCAN
         points = low + (high - low) * _even_points(count, len(centre))
         excess = self.excess(points, steps)
         finest = spread * count ** (-1.0 / len(centre))
@@ -176,6 +183,31 @@ class Search:
             self.known = {t: tolerance for t, tolerance in self.known.items() if t >= steps}
             return True
         return False
+
+    def earlier(self, steps: int) -> int:
+        """The first of fewer steps at which some setting reaches the target, or `steps`.
+
+        In few dimensions the phases of all coordinates can line up at one step and not at
+        the next, so that having more steps does not help. Where that is cheap, all are tried.
+        """
+        box = self.bounds if len(self.bounds) > 1 else self.bounds[:1]
+        low = np.maximum(box[:, 0], box[:, 1] - 18.0)
+        even = low + (box[:, 1] - low) * _even_points(4 * SCAN, len(box))
+        points = np.concatenate([self.candidates.grid(), even])
+        if len(points) * self.candidates.block.h.size * steps > EXHAUSTIVE:
+            return steps
+        every = np.arange(1, steps)
+        if not self.candidates.stackable or not every.size:
+            return steps
+        excess = self.candidates.log_risks(points, every) - self.log_target
+        for t, column in zip(every.tolist(), excess.T, strict=True):
+            starts = points[np.argsort(column, kind="stable")[:4]]
+            if column.min() > HOPE:
+                continue
+            value, start = self._zoom(t, starts, 0.3)
+            if value < 0.3 and self.lowest(t, [start], 0.02, ROUGH) <= 0.0:
+                return t
+        return steps
 
     def ripples(self, steps: int) -> bool:
         """Whether the risk near the best setting has more than one trough's worth of shape."""
@@ -309,27 +341,31 @@ def tune(
     max_steps = integer("max_steps", max_steps, least=1)
     batch = as_schedule("batch_size", batch_size, least=1.0)
     names = _names(over, algorithm, fixed)
+    length = algorithm(**({"lr": 1.0} | fixed)).lr.length
+    limit = int(min(max_steps, batch.length, length))
     steps = 0
     point: Point = ()
     for spectrum in spectra(problem):
         candidates = Candidates(algorithm, names, fixed, batch, spectrum)
         search = Search(candidates, target)
         if not steps:
-            too_few, enough = search.coarse(int(min(max_steps, batch.length)))
+            too_few, enough = search.coarse(limit)
         else:
-            too_few, enough = _bracket(search, steps, point, max_steps)
+            too_few, enough = _bracket(search, steps, point, limit)
         steps = guess_fewest(search.roughly, too_few, enough) if enough else too_few
         if _agrees(problem, search, steps):
             if enough:
                 steps = fewest(search.near, steps, too_few, enough)
-            if enough and len(names) > 1:
+            if enough:
                 steps = _fewer(search, steps)
+            first = search.earlier(steps if enough else min(steps, 500))
+            steps = first if first in search.best else steps
             if _agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
     best = candidates.algorithm(search.best[steps][1])
     risk = expected_risk(problem, best, batch, steps)
-    first = steps_to_target(problem, best, batch, target, max_steps=min(max_steps, 2 * steps))
+    first = steps_to_target(problem, best, batch, target, max_steps=min(limit, 2 * steps))
     if first < math.inf:
         risk = expected_risk(problem, best, batch, first)
     return Tuned(first, best, float(risk))
@@ -363,14 +399,18 @@ def _agrees(problem: Problem, search: Search, steps: int) -> bool:
     excess, point = search.best[steps]
     algorithm = search.candidates.algorithm(point)
     risk = expected_risk(problem, algorithm, search.candidates.batch_size, steps)
-    if not math.isfinite(risk):
-        return excess > 0.0
+    if not math.isfinite(risk) or risk == 0.0:
+        return (excess > 0.0) == (risk > 0.0)
     return abs(math.log(risk) - search.log_target - excess) < AGREE
 
 
 def _fewer(search: Search, steps: int) -> int:
     """Scan for settings that need fewer steps than the minimisations found."""
-    spreads = list(SPREADS if search.ripples(steps) else SPREADS[:1])
+    spreads = list(WIDE + SPREADS if search.is_small else SPREADS)
+    if not search.is_small and not search.ripples(steps):
+        spreads = spreads[:1]
+    if len(search.bounds) == 1 and not search.is_small:
+        return steps
     while spreads and steps > 1:
         if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
             too_few = _too_few(search, steps - 1)

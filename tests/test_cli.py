@@ -55,7 +55,7 @@ def test_risk_says_when_the_target_is_reached(capsys):
         capsys, "risk", *SMALL, "--lr", "0.5", "--steps", "0", "--target", "0.1", "--json"
     )
     first = nqm.steps_to_target(nqm.Problem.power_law(100), nqm.SGD(0.5), 16, 0.1)
-    assert json.loads(out)["results"][-1]["steps"] == first
+    assert json.loads(out)["steps to 0.1 at batch size 16"] == first
 
 
 def test_what_is_never_reached_is_null_in_json_and_never_in_the_table(capsys):

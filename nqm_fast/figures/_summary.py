@@ -50,5 +50,7 @@ def critical_batch_sizes(tables: Iterable[Table]) -> list[CriticalBatch]:
                 samples = float(part["batch_size"][small] * part["steps"][small])
                 steps = float(part["steps"][large])
                 key = (optimiser, power, target)
+                if key in rows and rows[key].steps <= steps:
+                    continue  # a table that goes to larger batches has been seen
                 rows[key] = CriticalBatch(*key, samples, steps, samples / steps)
     return list(rows.values())
