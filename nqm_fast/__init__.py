@@ -7,7 +7,7 @@ from .exact import expected_risk
 from .optimal import optimal_schedule
 from .passage import steps_to_target
 from .problem import Problem
-from .tuning import tune
+from .tuning import Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -16,6 +16,7 @@ __all__ = [
     "Algorithm",
     "InputError",
     "Problem",
+    "Tuned",
     "bounds",
     "expected_risk",
     "optimal_schedule",

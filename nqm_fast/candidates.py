@@ -54,6 +54,7 @@ class Candidates:
         n = len(self.template.recurrence(block.h).read)
         tile = kernels.load_closed_form().TILE if n == 1 else kernels.load_moments().TILE
         self.block = _padded(block, tile)
+        self.dim = spectrum.dim
         self.stackable = not kind.depends_on_step and all(
             isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
         )

@@ -141,7 +141,7 @@ def _tune(chosen: argparse.Namespace) -> None:
 
 def _risk(chosen: argparse.Namespace) -> None:
     if chosen.lr is None:
-        raise InputError("--lr is required: the learning rate, > 0")
+        raise InputError("--lr is required: the learning rate, >= 0")
     problem = _problem(chosen)
     algorithm = SGD(**_given(chosen))
     rows = []

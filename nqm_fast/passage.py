@@ -17,7 +17,7 @@ from .schedules import Schedule, as_schedule
 
 DIRECT = 1 << 17  # up to this dimension the whole spectrum is searched, above it a quadrature
 # the search and expected_risk sum in different orders
-MARGINS = (1e-9, 1e-12, 0.0, -1e-12)
+MARGINS = (1e-9, 1e-12)
 
 
 def steps_to_target(
@@ -94,8 +94,25 @@ def _first(
         if (risk <= target).any():
             return int(near[np.argmax(risk <= target)])
         skip = int(near[-1])
-    # the risk has come to rest within rounding errors of the target
-    return math.inf
+    return _at_rest(problem, algorithm, batch, target, skip, limit)
+
+
+def _at_rest(
+    problem: Problem, algorithm: Algorithm, batch: Schedule, target: float, low: int, limit: int
+) -> int | float:
+    """First passage after step `low`, where the risk has come to rest within rounding errors."""
+    later = np.unique(np.geomspace(low + 1, max(limit, low + 1), 100).astype(np.int64))
+    reached = expected_risk(problem, algorithm, batch, later) <= target
+    if not reached.any():
+        return math.inf
+    high = int(later[np.argmax(reached)])
+    while high - low > 1:
+        middle = (low + high) // 2
+        if expected_risk(problem, algorithm, batch, middle) <= target:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _stand_in(

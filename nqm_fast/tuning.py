@@ -32,8 +32,9 @@ SCAN = 256  # points; four times as many
 EXHAUSTIVE = 10**8  # settings times coordinates times steps that are tried one by one
 HOPE = 5.0  # log of the risk on a coarse grid, relative to the target, that may come down
 FEW = 4000  # up to so many steps, where ripples are high
-SMALL = 512  # coordinates: then scans are cheap, and wide ones come first
+SMALL = 64  # coordinates: then scans are cheap, and wide ones come first
 WIDE = (4.0, 2.0, 1.0)
+MOST = 24  # scans
 SPREADS = (0.5, 0.25, 0.1)  # of scans one after the other, in log of the learning rate
 
 Point = tuple[float, ...]
@@ -64,7 +65,7 @@ class Search:
         self.candidates = candidates
         self.log_target = math.log(target)
         self.bounds = candidates.bounds()
-        self.is_small = candidates.block.h.size <= SMALL
+        self.is_small = candidates.dim <= SMALL
         self.best: dict[int, tuple[float, Point]] = {}
         self.known: dict[int, float] = {}  # to what tolerance
 
@@ -304,6 +305,8 @@ def tune(
 
     The search is continuous: learning rate over all that can be stable, momentum and EMA
     over [0, 1 - 1e-7]. It reproduces figure 5 of Zhang et al. 2019, without their grid.
+    Where momentum makes the risk oscillate there are many troughs, which are scanned for;
+    in a handful of coordinates and thousands of steps a slightly better one can be missed.
 
     Parameters
     ----------
@@ -316,7 +319,7 @@ def tune(
     algorithm : type
         The kind of algorithm.
     max_steps : int
-        Give up beyond this many steps.
+        Give up beyond this many steps; schedules given as arrays end earlier.
     **fixed
         Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
 
@@ -358,8 +361,8 @@ def tune(
                 steps = fewest(search.near, steps, too_few, enough)
             if enough:
                 steps = _fewer(search, steps)
-            first = search.earlier(steps if enough else min(steps, 500))
-            steps = first if first in search.best else steps
+            sooner = search.earlier(steps if enough else min(steps, 500))
+            steps = sooner if sooner in search.best else steps
             if _agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
@@ -400,7 +403,7 @@ def _agrees(problem: Problem, search: Search, steps: int) -> bool:
     algorithm = search.candidates.algorithm(point)
     risk = expected_risk(problem, algorithm, search.candidates.batch_size, steps)
     if not math.isfinite(risk) or risk == 0.0:
-        return (excess > 0.0) == (risk > 0.0)
+        return bool((excess > 0.0) == (risk > 0.0))
     return abs(math.log(risk) - search.log_target - excess) < AGREE
 
 
@@ -411,7 +414,9 @@ def _fewer(search: Search, steps: int) -> int:
         spreads = spreads[:1]
     if len(search.bounds) == 1 and not search.is_small:
         return steps
-    while spreads and steps > 1:
+    for _ in range(MOST):
+        if not spreads or steps <= 1:
+            break
         if search.near(steps - 1) > 0.0 and search.look_around(steps - 1, spreads[0]):
             too_few = _too_few(search, steps - 1)
             guess = guess_fewest(search.roughly, too_few, steps - 1)

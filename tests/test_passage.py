@@ -29,9 +29,16 @@ def targets_along(risk, rng):
 def assert_first_passages(problem, algorithm, batch_size, rng, last=LAST):
     risk = nqm.expected_risk(problem, algorithm, batch_size, np.arange(last + 1))
     for target in targets_along(risk, rng):
-        if target > 0.0:
-            got = nqm.steps_to_target(problem, algorithm, batch_size, target, max_steps=last)
-            assert got == first_at_or_below(risk, target), (algorithm, batch_size, target)
+        if target <= 0.0:
+            continue
+        got = nqm.steps_to_target(problem, algorithm, batch_size, target, max_steps=last)
+        want = first_at_or_below(risk, target)
+        if 0 < want < math.inf and risk[want - 1] <= target * (1 + 1e-13):
+            # the risk has come to rest at the target: rounding decides when, or whether
+            assert got >= want
+            assert got == math.inf or risk[got] <= target
+        else:
+            assert got == want, (algorithm, batch_size, target)
 
 
 def random_problem(rng, dim=12):
@@ -218,8 +225,6 @@ def test_an_array_is_looked_at_to_its_end():
 
 # -- large dimensions, searched on a quadrature ------------------------------------------
 
-LARGE = nqm.Problem.power_law(passage.DIRECT + 7000)
-
 
 @pytest.mark.parametrize(
     ("algorithm", "batch_size", "target"),
@@ -234,10 +239,18 @@ LARGE = nqm.Problem.power_law(passage.DIRECT + 7000)
     ids=str,
 )
 def test_a_large_problem_equals_the_direct_search(algorithm, batch_size, target, monkeypatch):
-    got = nqm.steps_to_target(LARGE, algorithm, batch_size, target)
-    monkeypatch.setattr(passage, "DIRECT", LARGE.dim)
-    assert got == nqm.steps_to_target(LARGE, algorithm, batch_size, target)
-    assert got < math.inf
+    large = nqm.Problem.power_law(10_000)
+    direct = nqm.steps_to_target(large, algorithm, batch_size, target)
+    assert direct < math.inf
+    monkeypatch.setattr(passage, "DIRECT", large.dim - 1)
+    assert nqm.steps_to_target(large, algorithm, batch_size, target) == direct
+
+
+def test_a_problem_beyond_the_direct_search():
+    large = nqm.Problem.power_law(passage.DIRECT + 1)
+    first = nqm.steps_to_target(large, nqm.SGD(1.5), 2**20, 0.1)
+    above, below = nqm.expected_risk(large, nqm.SGD(1.5), 2**20, [first - 1, first])
+    assert above > 0.1 >= below
 
 
 @pytest.mark.parametrize("exponent", [0.3, 1.0])
@@ -251,8 +264,8 @@ def test_a_large_problem_equals_the_direct_search(algorithm, batch_size, target,
     ],
     ids=str,
 )
-def test_a_large_problem_that_oscillates(algorithm, exponent):
-    # nothing depends on the problem being large: the risk of a few hundred steps is known
-    problem = nqm.Problem.power_law(passage.DIRECT + 1, exponent)
-    rng = np.random.default_rng(51)
-    assert_first_passages(problem, algorithm, 1e5, rng, last=400)
+def test_a_large_problem_that_oscillates(algorithm, exponent, monkeypatch):
+    # a quadrature made for smooth functions of curvature is not enough here
+    monkeypatch.setattr(passage, "DIRECT", 1000)
+    problem = nqm.Problem.power_law(20_000, exponent)
+    assert_first_passages(problem, algorithm, 1e5, np.random.default_rng(51), last=400)
