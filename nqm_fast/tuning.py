@@ -29,7 +29,7 @@ TIGHT, ROUGH, COARSE = 1e-11, 1e-7, 1e-4  # of the log of the lowest risk
 AGREE = 1e-10  # of the quadrature with the whole spectrum
 WHOLE = 1 << 15  # up to this dimension the last search may be on the whole spectrum
 SCAN = 256  # points; four times as many
-EXHAUSTIVE = 10**8  # settings times coordinates times steps that are tried one by one
+EXHAUSTIVE = 10**8  # settings times coordinates times steps that are tried in a small problem
 HOPE = 5.0  # log of the risk on a coarse grid, relative to the target, that may come down
 FEW = 4000  # up to so many steps, where ripples are high
 SMALL = 64  # coordinates: then scans are cheap, and wide ones come first
@@ -195,7 +195,8 @@ class Search:
         low = np.maximum(box[:, 0], box[:, 1] - 18.0)
         even = low + (box[:, 1] - low) * _even_points(4 * SCAN, len(box))
         points = np.concatenate([self.candidates.grid(), even])
-        if len(points) * self.candidates.block.h.size * steps > EXHAUSTIVE:
+        affordable = EXHAUSTIVE if self.is_small else EXHAUSTIVE // 10
+        if len(points) * self.candidates.block.h.size * steps > affordable:
             return steps
         every = np.arange(1, steps)
         if not self.candidates.stackable or not every.size:
