@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,6 +15,9 @@ import numba
 import platformdirs
 from numba import extending, types
 from numba.core import event
+from numba.cpython.unsafe.tuple import tuple_setitem
+
+from . import noise
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,16 +54,45 @@ _unregister: Any = event.unregister
 config: Any = numba.config  # a module whose attributes are made at run time
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function, **more: bool) -> Function:
     """Compile ``function`` for the CPU on its first call, keeping the result on disk."""
+    options = OPTIONS | more
     if _FOLDER is None:
-        return cast(Function, numba.njit(**OPTIONS)(function))
+        return cast(Function, numba.njit(**options)(function))
     usual = config.CACHE_DIR
     config.CACHE_DIR = str(_FOLDER)
     try:
-        return cast(Function, numba.njit(**OPTIONS, cache=True)(function))
+        return cast(Function, numba.njit(**options, cache=True)(function))
     finally:
         config.CACHE_DIR = usual
+
+
+def parallel_kernel(function: Function) -> Function:
+    """As `kernel`, with loops over `prange` spread over threads; call it within `threads`."""
+    return kernel(function, parallel=True)
+
+
+def inlined(function: Function) -> Function:
+    """As `kernel`, for what is to become a part of its callers' loops."""
+    return kernel(function, forceinline=True)
+
+
+prange = numba.prange
+replaced = tuple_setitem  # replaced(tuple, i, x): in loops over i that are unrolled
+
+_one_at_a_time = threading.Lock()  # a threading layer may not be entered from two threads
+
+
+@contextmanager
+def threads(count: int) -> Generator[None]:
+    """Let parallel kernels within use `count` threads, or as many as Numba was started with."""
+    with _one_at_a_time:
+        usual = numba.get_num_threads()
+        numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+        try:
+            yield
+        finally:
+            numba.set_num_threads(usual)
 
 
 @extending.intrinsic
@@ -68,7 +102,18 @@ def fma(_: Any, x: Any, y: Any, z: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
-    return types.float64(x, y, z), generate
+    kind = types.float32 if x == y == z == types.float32 else types.float64
+    return kind(x, y, z), generate
+
+
+# what backends share is compiled as it stands, but for what NumPy spells differently
+_INLINED: dict[str, Any] = {"jit_options": OPTIONS | {"forceinline": True}}
+extending.overload(noise.fma, **_INLINED)(lambda x, y, z: lambda x, y, z: fma(x, y, z))
+extending.overload(noise.select, **_INLINED)(
+    lambda condition, x, y: lambda condition, x, y: x if condition else y
+)
+for _shared in noise.SHARED:
+    extending.register_jitable(**OPTIONS, forceinline=True)(_shared)
 
 
 class _SayOnce(event.Listener):

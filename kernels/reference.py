@@ -1,9 +1,15 @@
-"""The oracle: the second moments stepped one by one in NumPy, slow and obvious."""
+"""The oracle in NumPy, slow and obvious: second moments, and the Monte Carlo contract."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from . import noise as formulas
+from .contract import LEAF, LIMIT, Floats, Ints, Model, Noise, Timeline, empty_result
 
 Array = NDArray[np.float64]
 
@@ -46,3 +52,259 @@ def stepped_risk(
         S = A @ S @ A.transpose(0, 2, 1) + noise
         risk.append(0.5 * np.sum(count * h * S[:, 2, 2]))
     return np.array(risk)
+
+
+# -- the Monte Carlo contract ------------------------------------------------------------
+
+
+def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+    words = formulas.philox(*counters.T.astype(np.uint64), *keys.T.astype(np.uint64))
+    return np.stack(words, axis=1)
+
+
+def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Four normals from each row of four words."""
+    a, b, c, d = words.T
+    pairs = (*formulas.box_muller(a, b), *formulas.box_muller(c, d))
+    return np.stack(pairs, axis=1)
+
+
+def _words(noise: Noise, size: int, quad: int, replica: int, block: int, purpose: int) -> Any:
+    """The four words of every coordinate."""
+    coordinates = np.arange(noise.first, noise.first + size, dtype=np.uint64)
+    return formulas.philox(
+        coordinates, *formulas.counter(quad, replica, block, purpose), noise.key[0], noise.key[1]
+    )
+
+
+def start(noise: Noise, mean: Floats, deviation: Floats, threads: int) -> Floats:
+    """Initial iterates, shape (replicas, d)."""
+    rows = []
+    for replica in noise.replicas:
+        a, b, _, _ = _words(noise, mean.size, 0, replica, 0, formulas.START)
+        z, _ = formulas.box_muller(a, b)
+        rows.append(mean + deviation * np.float64(z))
+    return np.array(rows)
+
+
+def _draws(noise: Noise, words: Any, block: int) -> list[tuple[int, Any]]:
+    """What a block of words gives: (step of the four, variates)."""
+    if noise.data == formulas.UNIFORM:
+        return list(enumerate(words))
+    if noise.data == formulas.LAPLACE:
+        return list(enumerate(formulas.laplace(word) for word in words))
+    if noise.data == formulas.STUDENT:
+        first = 2 * (block % 2)
+        pairs = (words[:2], words[2:])
+        return [
+            (first + i, formulas.student_t(a, b, noise.exponent)) for i, (a, b) in enumerate(pairs)
+        ]
+    return list(enumerate(normals(np.stack(words, axis=1)).T))
+
+
+def _summed(noise: Noise, size: int, quad: int, replica: int, samples: int) -> list[Any]:
+    """Sums of so many samples for each of four steps."""
+    if noise.data == formulas.RADEMACHER:
+        counts = [np.zeros(size, dtype=np.int64)] * 4
+        for block in range(-(-samples // formulas.BITS)):
+            used = min(samples - block * formulas.BITS, formulas.BITS)
+            mask = np.uint32((1 << used) - 1)
+            words = _words(noise, size, quad, replica, block, formulas.GRADIENT)
+            counts = [n + formulas.ones(word & mask) for n, word in zip(counts, words, strict=True)]
+        return [np.float64(2 * n - samples) for n in counts]
+    integers = noise.data == formulas.UNIFORM
+    sums = [np.zeros(size, dtype=np.int64 if integers else np.float64)] * 4
+    for block in range(samples * (2 if noise.data == formulas.STUDENT else 1)):
+        words = _words(noise, size, quad, replica, block, formulas.GRADIENT)
+        for step, x in _draws(noise, words, block):
+            sums[step] = sums[step] + (x.view(np.int32) if integers else x)
+    return [np.float64(x) + 0.5 * samples for x in sums] if integers else sums
+
+
+def _gradient_noise(noise: Noise, size: int, step: int, replica: int, samples: int) -> Any:
+    """What multiplies ``b sigma amplitude`` in a step, as float64."""
+    quad, lane = divmod(step, 4)
+    if noise.summed:
+        return _summed(noise, size, quad, replica, samples)[lane]
+    words = _words(noise, size, quad, replica, 0, formulas.GRADIENT)
+    return np.float64(normals(np.stack(words, axis=1))[:, lane])
+
+
+def _coefficients(model: Model, timeline: Timeline, segment: int, g: int) -> tuple[Floats, Floats]:
+    """``A - I``, (n, n, d), and ``b sigma amplitude``, (n, d), of a setting."""
+    n, d = model.read.shape[1], model.sigma.size
+    both = np.zeros((n, n + 1, d))
+    for e in range(model.offsets[g], model.offsets[g + 1]):
+        term, row, column, source = model.entries[e]
+        factor = timeline.weights[segment, g, term] * model.factors[e]
+        both[row, column] += factor if source < 0 else factor * model.values[source]
+    return both[:, :n], both[:, n] * (model.sigma * timeline.amplitude[segment, g])
+
+
+def _applied(change: Floats, kick: Floats, state: Floats, draws: list[Any]) -> Floats:
+    """``s + ((change s) + kick draws)``, summed from the left."""
+    moved = []
+    for a, row in enumerate(change):
+        total = row[0] * state[0]
+        for b in range(1, len(state)):
+            total = total + row[b] * state[b]
+        for b, z in enumerate(draws):
+            total = total + kick[a, b] * z
+        moved.append(state[a] + total)
+    return np.array(moved)
+
+
+def _coordinate_risk(model: Model, g: int, state: Floats) -> Floats:
+    x = model.read[g, 0] * state[0]
+    for a in range(1, len(state)):
+        x = x + model.read[g, a] * state[a]
+    return (model.weight * x) * x
+
+
+def tree_sum(values: Floats) -> Floats:
+    """Sum over the last axis, of whole leaves, in the order of the contract."""
+    x = values.reshape(*values.shape[:-1], -1, LEAF)
+    while x.shape[-1] > 1:
+        half = x.shape[-1] // 2
+        x = x[..., :half] + x[..., half:]
+    return pair_sum(x[..., 0])
+
+
+def pair_sum(x: Floats) -> Floats:
+    """Sum over the last axis by adding neighbours, again and again."""
+    while x.shape[-1] > 1:
+        if x.shape[-1] % 2:
+            x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
+        x = x[..., 0::2] + x[..., 1::2]
+    return x[..., 0]
+
+
+def _measure(model: Model, g: int, state: Floats, out: Floats) -> None:
+    risk = _coordinate_risk(model, g, state)
+    out[0] = tree_sum(risk)
+    for band in range(1, 1 + model.bands):
+        out[band] = tree_sum(np.where(model.band == band, risk, 0.0))
+
+
+def _has_diverged(model: Model, g: int, state: Floats) -> bool:
+    return not bool(np.all(_coordinate_risk(model, g, state) <= LIMIT))
+
+
+Move = Callable[[Floats, int, int, int, int], tuple[Floats, int]]
+
+
+def _walk(
+    model: Model, timeline: Timeline, state: Floats, alive: NDArray[np.bool_], move: Any
+) -> tuple[Floats, Ints]:
+    """Move every setting and replica along the timeline, measuring at the records."""
+    risk, exceeded = empty_result(model, timeline, state)
+    for g, r in np.argwhere(alive):
+        step = timeline.begin
+        s = state[g, r]
+        first = -1
+        with np.errstate(over="ignore", invalid="ignore"):
+            while True:
+                for record in np.flatnonzero(timeline.records == step):
+                    _measure(model, g, s, risk[record, g, r])
+                if first < 0 and _has_diverged(model, g, s):
+                    first = step
+                if step == timeline.end:
+                    break
+                segment = int(np.searchsorted(timeline.segment_end, step, side="right"))
+                s, step = move(s, int(g), int(r), step, segment)
+            if _has_diverged(model, g, s):
+                exceeded[g, r] = first
+        state[g, r] = s
+    return risk, exceeded
+
+
+def advance(
+    noise: Noise,
+    model: Model,
+    timeline: Timeline,
+    state: Floats,
+    alive: NDArray[np.bool_],
+    threads: int,
+) -> tuple[Floats, Ints]:
+    """Step by step, one setting and replica after the other."""
+
+    def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
+        change, kick = _coefficients(model, timeline, segment, g)
+        samples = int(timeline.samples[segment, g])
+        z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
+        return _applied(change, kick[:, None], s, [z]), step + 1
+
+    return _walk(model, timeline, state, alive, move)
+
+
+def _composed(second: Any, first: Any) -> Any:
+    """The maps (A - I, V) of `first`, then `second`."""
+    (D2, V2), (D1, V1) = second, first
+    n = len(D1)
+    D, V = np.empty_like(D1), np.empty_like(V1)
+    X = np.empty_like(V1)
+    for a in range(n):
+        for b in range(n):
+            total, moved = D2[a, 0] * D1[0, b], D2[a, 0] * V1[0, b]
+            for c in range(1, n):
+                total = total + D2[a, c] * D1[c, b]
+                moved = moved + D2[a, c] * V1[c, b]
+            D[a, b] = (D2[a, b] + D1[a, b]) + total
+            X[a, b] = V1[a, b] + moved
+    for a in range(n):
+        for b in range(n):
+            total = X[a, 0] * D2[b, 0]
+            for c in range(1, n):
+                total = total + X[a, c] * D2[b, c]
+            V[a, b] = V2[a, b] + (X[a, b] + total)
+    return D, V
+
+
+def _cholesky(V: Floats) -> Floats:
+    """Lower factors of semi-definite (n, n, d); a column without variance is zero."""
+    L = np.zeros_like(V)
+    for a in range(len(V)):
+        for b in range(a + 1):
+            x = V[a, b]
+            for c in range(b):
+                x = x - L[a, c] * L[b, c]
+            if a == b:
+                L[a, a] = np.sqrt(np.where(x > 0.0, x, 0.0))
+            else:
+                safe = np.where(L[b, b] > 0.0, L[b, b], 1.0)
+                L[a, b] = np.where(L[b, b] > 0.0, x / safe, 0.0)
+    return L
+
+
+def leap(
+    noise: Noise,
+    model: Model,
+    timeline: Timeline,
+    state: Floats,
+    alive: NDArray[np.bool_],
+    threads: int,
+) -> tuple[Floats, Ints]:
+    """From stop to stop by powers of the one-step map."""
+    stops = np.union1d(timeline.segment_end, timeline.records)
+
+    def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
+        n, d = s.shape
+        stop = int(stops[np.searchsorted(stops, step, side="right")])
+        change, kick = _coefficients(model, timeline, segment, g)
+        power = change, kick[:, None] * kick[None]
+        whole = np.zeros((n, n, d)), np.zeros((n, n, d))
+        left = stop - step
+        while left:
+            if left & 1:
+                whole = _composed(power, whole)
+            left >>= 1
+            if left:
+                power = _composed(power, power)
+        draws = []
+        for block in range(-(-n // 4)):
+            words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
+            draws += list(np.float64(normals(np.stack(words, axis=1)).T))
+        return _applied(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+
+    return _walk(model, timeline, state, alive, move)

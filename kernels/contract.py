@@ -1,0 +1,86 @@
+"""What a Monte Carlo backend is: one module with the five functions below.
+
+Backends are `reference` (NumPy) and `numba_cpu`. They give the same bits, because noise is a
+pure function (see `noise`), every other operation is spelled out here and in them in one order
+of IEEE operations, and sums over coordinates are one fixed tree: a leaf of 64 coordinates is
+folded in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in pairs.
+
+``philox4x32(counters, keys)``
+    Words of the generator: uint32 arrays (m, 4) and (m, 2) to (m, 4).
+``normals(words)``
+    uint32 (m, 4) to float32 (m, 4), for the tests of the transform.
+``start(noise, mean, deviation, threads)``
+    ``w_0 = mean + deviation z``, shape (replicas, d).
+``advance(noise, model, timeline, state, alive, threads)``
+    Step `state` (settings, replicas, n, d) in place over the timeline. Returns the risk at its
+    records, (records, settings, replicas, 1 + bands), and for every setting and replica the
+    first step at which a coordinate's risk exceeded `LIMIT` (or -1), looked for only where
+    it does so at the end. A setting that is not `alive` (settings, replicas) is left alone.
+``leap(noise, model, timeline, state, alive, threads)``
+    The same by one Gaussian draw from each segment's end or record to the next.
+
+With A - I and b added up from the entries of a setting, a step is, in this order,
+
+    s_a + (((A - I)_a0 s_0 + (A - I)_a1 s_1 + ...) + b_a (sigma amplitude) z)
+
+and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LEAF = 64  # coordinates in a leaf of the sums; arrays over coordinates have whole leaves
+LIMIT = 1e290  # risk of one coordinate beyond which a setting has diverged
+
+START_OF_JUMP = 1 << 40  # the first step from which a leap would overflow its counter
+
+
+class Noise(NamedTuple):
+    """Which noise: the stream, and how many samples of it make a step."""
+
+    key: NDArray[np.uint64]  # low and high half of the seed
+    replicas: Ints
+    first: int  # number of the first coordinate
+    data: int  # a code of noise.DATA
+    summed: bool  # every sample is drawn, and their sum used; otherwise one draw a step
+    exponent: np.float32  # 2 / df of Student's t
+
+
+class Model(NamedTuple):
+    """Settings of n components each, on d coordinates (padded with zeros to whole leaves)."""
+
+    entries: Ints  # (entries, 4): term, row, column (n for b), row of values or -1
+    offsets: Ints  # (settings + 1,): whose the entries are
+    factors: Floats  # (entries,)
+    values: Floats  # (arrays, d)
+    sigma: Floats  # (d,) standard deviation of the per-sample gradient
+    weight: Floats  # (d,) h / 2
+    band: Ints  # (d,) number of the band a coordinate belongs to, from 1
+    bands: int
+    read: Floats  # (settings, n)
+
+
+class Timeline(NamedTuple):
+    """Steps `begin` .. `end` - 1, in segments of constant settings."""
+
+    begin: int
+    end: int
+    segment_end: Ints  # (segments,), ascending, the last is `end`
+    weights: Floats  # (segments, settings, terms)
+    amplitude: Floats  # (segments, settings): what the drawn noise is multiplied with
+    samples: Ints  # (segments, settings): how many are summed
+    records: Ints  # ascending, within begin .. end
+
+
+def empty_result(model: Model, timeline: Timeline, state: Floats) -> Any:
+    """Space for what `advance` and `leap` return."""
+    settings, replicas = state.shape[:2]
+    risk = np.zeros((timeline.records.size, settings, replicas, 1 + model.bands))
+    return risk, np.full((settings, replicas), -1, dtype=np.int64)

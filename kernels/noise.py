@@ -1,0 +1,262 @@
+"""Noise as a pure function of (seed, replica, coordinate, step, sample).
+
+Written once for all backends: every function here takes NumPy arrays, or the scalars of a
+compiled kernel, and does the same IEEE operations on both. Numbers have their width spelled
+out, because NumPy and compilers promote integers differently.
+
+The generator is Philox4x32 with 10 rounds (Salmon et al. 2011): a 128-bit counter and a
+64-bit key, the seed, give four 32-bit words. The counter holds, from its low bits up::
+
+    word 0    coordinate                           32 bits
+    words 1, 2 (low 8 bits)   step // 4            40 bits
+    word 2 (high 24 bits)     replica              24 bits
+    word 3    block of samples, then the purpose   28 + 4 bits
+
+One block serves four consecutive steps of one coordinate. What a sample takes of it:
+
+==========  ===========================================================================
+normal      both Box-Muller pairs of the four words: one normal for each of four steps
+uniform     word i for step i of the four
+laplace     word i for step i of the four
+rademacher  word i for step i of the four: 32 samples, one bit each
+student-t   words (0, 1) and (2, 3), for two steps: two blocks a sample
+==========  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+COORDINATES = 1 << 32
+STEPS = 1 << 42
+REPLICAS = 1 << 24
+BLOCKS = 1 << 28  # of samples, for one coordinate and step
+
+GRADIENT, START, LEAP = range(3)  # purposes
+
+NORMAL, UNIFORM, RADEMACHER, LAPLACE, STUDENT = range(5)
+DATA = {
+    "normal": NORMAL,
+    "uniform": UNIFORM,
+    "rademacher": RADEMACHER,
+    "laplace": LAPLACE,
+    "student-t": STUDENT,
+}
+BITS = 32  # rademacher samples in a word
+
+_M0 = np.uint64(0xD2511F53)
+_M1 = np.uint64(0xCD9E8D57)
+_W0 = np.uint64(0x9E3779B9)
+_W1 = np.uint64(0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_WORD = np.uint64(32)
+
+
+def fma(x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z`` in float32, rounded once; compiled kernels have the instruction instead.
+
+    The product is exact in float64. The sum is rounded to odd there, after which rounding
+    to float32 is as if from the exact sum.
+    """
+    product = np.float64(x) * np.float64(y)
+    addend = np.float64(z)
+    total = product + addend
+    part = total - product
+    lost = (product - (total - part)) + (addend - part)
+    bits = total.view(np.int64)
+    towards = np.where((lost > 0) == (total > 0), 1, -1)
+    odd = np.where((lost != 0) & (bits & 1 == 0), bits + towards, bits)
+    return np.float32(odd.view(np.float64))
+
+
+def select(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, else y."""
+    return np.where(condition, x, y)
+
+
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Four uint32 words from counter and key, given as uint64 whose low halves count."""
+    for _ in range(10):
+        p0 = (c0 & _LOW) * _M0
+        p1 = (c2 & _LOW) * _M1
+        c0 = (p1 >> _WORD) ^ c1 ^ k0
+        c1 = p1
+        c2 = (p0 >> _WORD) ^ c3 ^ k1
+        c3 = p0
+        k0 = (k0 + _W0) & _LOW
+        k1 = (k1 + _W1) & _LOW
+    return np.uint32(c0 & _LOW), np.uint32(c1 & _LOW), np.uint32(c2 & _LOW), np.uint32(c3 & _LOW)
+
+
+def counter(quad: Any, replica: Any, block: Any, purpose: Any) -> Any:
+    """Words 1 to 3 of the counter, as uint64, for steps ``4 quad .. 4 quad + 3``."""
+    high = (np.uint64(quad) >> _WORD) | (np.uint64(replica) << np.uint64(8))
+    return (
+        np.uint64(quad) & _LOW,
+        high,
+        np.uint64(block) | (np.uint64(purpose) << np.uint64(28)),
+    )
+
+
+# -- float32 functions; coefficients are minimax fits, made for these ranges ----------------
+
+_f = np.float32
+_HALF = _f(0.5)
+_ONE = _f(1.0)
+_HALF_ROOT_BITS = np.int32(0x3F3504F3)  # sqrt(1/2)
+_MANTISSA = np.int32(23)
+# -log(1 + f) = -f + f^2 / 2 + f^3 p(f), on sqrt(1/2) - 1 <= f < sqrt(2) - 1, to 6e-9
+_L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = (
+    _f(x)
+    for x in (
+        0.07634495195223874,
+        -0.12761575402955433,
+        0.1316018208367762,
+        -0.14201758240744003,
+        0.16623357411911888,
+        -0.20001226865955146,
+        0.2500082103179696,
+        -0.33333331707873104,
+    )
+)
+_MINUS_LOG2 = _f(-0.6931471805599453)
+# sin(pi x / 2) = x s(x^2) and cos(pi x / 2) = 1 + x^2 c(x^2), on |x| <= 1/2, to 3e-9 and 6e-11
+_S0, _S1, _S2, _S3 = (
+    _f(x)
+    for x in (-0.004602176981086045, 0.07968022806234329, -0.6459634786414742, 1.5707963219668168)
+)
+_C0, _C1, _C2, _C3 = (
+    _f(x)
+    for x in (0.0009040605657445024, -0.02086030850034915, 0.253669247228377, -1.233700543507857)
+)
+_TURN = _f(2.0**-32)
+_SIGN = np.uint32(0x80000000)
+# exp(r) - 1 = r + r^2 e(r), on |r| <= log(2) / 2, to 1.4e-8
+_E0, _E1, _E2, _E3, _E4 = (
+    _f(x)
+    for x in (
+        0.00139464159009472,
+        0.008366564742079672,
+        0.04166628260990399,
+        0.16666543172121653,
+        0.5000000061709845,
+    )
+)
+_PER_LOG2 = _f(1.4426950408889634)
+_MINUS_LOG2_HIGH = _f(-0.693359375)  # few bits, so that its multiples are exact
+_MINUS_LOG2_LOW = _f(0.00021219444)
+_ROUND = _f(1.5 * 2.0**23)  # adding it rounds to a whole number
+
+
+def minus_log(v: Any) -> Any:
+    """``-log(v / 2^32)`` for float32 v in [1/2, 2^32]."""
+    bits = np.float32(v).view(np.int32)
+    k = np.int32(np.int32(bits - _HALF_ROOT_BITS) >> _MANTISSA)
+    f = np.int32(bits - np.int32(k << _MANTISSA)).view(np.float32) - _ONE
+    p = fma(_L0, f, _L1)
+    p = fma(p, f, _L2)
+    p = fma(p, f, _L3)
+    p = fma(p, f, _L4)
+    p = fma(p, f, _L5)
+    p = fma(p, f, _L6)
+    p = fma(p, f, _L7)
+    square = f * f
+    tail = fma(square * f, p, fma(_HALF, square, -f))
+    return fma(np.float32(np.int32(k - np.int32(32))), _MINUS_LOG2, tail)
+
+
+def open_unit(word: Any) -> Any:
+    """``word + 1/2`` as float32: 2^32 times a uniform number in (0, 1]."""
+    return np.float32(word) + _HALF
+
+
+def cos_sin(word: Any) -> Any:
+    """Cosine and sine of a uniform angle: the top two bits are the quadrant q.
+
+    The other thirty are a signed x in [-1/2, 1/2); the angle is ``pi/2 (q + x)``.
+    """
+    x = np.float32(np.uint32(word << np.uint32(2)).view(np.int32)) * _TURN
+    y = x * x
+    s = fma(_S0, y, _S1)
+    s = fma(s, y, _S2)
+    s = fma(s, y, _S3)
+    s = s * x
+    c = fma(_C0, y, _C1)
+    c = fma(c, y, _C2)
+    c = fma(c, y, _C3)
+    c = fma(c, y, _ONE)
+    crossed = np.uint32(word & np.uint32(0x40000000)) != np.uint32(0)
+    cosine = select(crossed, s, c)
+    sine = select(crossed, c, s)
+    flip = np.uint32(np.uint32(word ^ np.uint32(word << np.uint32(1))) & _SIGN)
+    cosine = np.uint32(np.float32(cosine).view(np.uint32) ^ flip).view(np.float32)
+    flip = np.uint32(word & _SIGN)
+    sine = np.uint32(np.float32(sine).view(np.uint32) ^ flip).view(np.float32)
+    return cosine, sine
+
+
+def box_muller(a: Any, b: Any) -> Any:
+    """Two independent float32 normals from two words (Box and Muller 1958)."""
+    half = minus_log(open_unit(a))
+    radius = np.sqrt(half + half)
+    cosine, sine = cos_sin(b)
+    return radius * cosine, radius * sine
+
+
+def laplace(word: Any) -> Any:
+    """A float32 of density ``exp(-|x|) / 2``: the top bit is the sign."""
+    v = np.float32(np.uint32(word << np.uint32(1))) + _ONE
+    size = np.float32(minus_log(v)).view(np.uint32)
+    return np.uint32(size ^ np.uint32(word & _SIGN)).view(np.float32)
+
+
+def expm1(y: Any) -> Any:
+    """``exp(y) - 1`` for float32 y in [0, 80]."""
+    rounded = fma(y, _PER_LOG2, _ROUND)
+    k = rounded - _ROUND
+    r = fma(k, _MINUS_LOG2_LOW, fma(k, _MINUS_LOG2_HIGH, y))
+    p = fma(_E0, r, _E1)
+    p = fma(p, r, _E2)
+    p = fma(p, r, _E3)
+    p = fma(p, r, _E4)
+    p = fma(r * r, p, r)
+    power = np.int32(np.int32(np.int32(k) + np.int32(127)) << _MANTISSA).view(np.float32)
+    return fma(power, p, power - _ONE)
+
+
+def student_t(a: Any, b: Any, exponent: Any) -> Any:
+    """``sqrt(U^-exponent - 1) cos(2 pi V)``: Student's t over sqrt(df), ``exponent = 2 / df``.
+
+    Bailey 1994 (Mathematics of Computation 62), in its trigonometric form.
+    """
+    radius = np.sqrt(expm1(exponent * minus_log(open_unit(a))))
+    cosine, _ = cos_sin(b)
+    return radius * cosine
+
+
+def ones(word: Any) -> Any:
+    """How many bits of a uint32 are set."""
+    x = np.uint32(word - np.uint32(np.uint32(word >> np.uint32(1)) & np.uint32(0x55555555)))
+    x = np.uint32(
+        np.uint32(x & np.uint32(0x33333333))
+        + np.uint32(np.uint32(x >> np.uint32(2)) & np.uint32(0x33333333))
+    )
+    x = np.uint32(np.uint32(x + np.uint32(x >> np.uint32(4))) & np.uint32(0x0F0F0F0F))
+    return np.uint32(np.uint32(x * np.uint32(0x01010101)) >> np.uint32(24))
+
+
+SHARED = (
+    philox,
+    counter,
+    minus_log,
+    open_unit,
+    cos_sin,
+    box_muller,
+    laplace,
+    expm1,
+    student_t,
+    ones,
+)
+"""Functions that compiled backends use as they stand; `fma` and `select` they replace."""
