@@ -7,7 +7,22 @@ is free: Numba is loaded by the first call of a function that needs it.
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
+
+BACKENDS = {"numba": ("numba_cpu", "numba"), "numpy": ("reference", "numpy")}
+"""Of the Monte Carlo engine, fastest first: the module here and what must be installed."""
+
+
+def present_backends() -> list[str]:
+    """Backends whose requirement is installed, fastest first."""
+    return [name for name, (_, needs) in BACKENDS.items() if find_spec(needs)]
+
+
+def load_backend(name: str) -> ModuleType:
+    """The module that fulfils the `contract` under that name."""
+    return import_module(f".{BACKENDS[name][0]}", __name__)
 
 
 def load_moments() -> ModuleType:

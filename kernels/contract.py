@@ -37,9 +37,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAF = 64  # coordinates in a leaf of the sums; arrays over coordinates have whole leaves
+TILE = 8 * LEAF  # what a backend may work on at a time, if there are that many coordinates
 LIMIT = 1e290  # risk of one coordinate beyond which a setting has diverged
-
-START_OF_JUMP = 1 << 40  # the first step from which a leap would overflow its counter
 
 
 class Noise(NamedTuple):
@@ -84,3 +83,9 @@ def empty_result(model: Model, timeline: Timeline, state: Floats) -> Any:
     settings, replicas = state.shape[:2]
     risk = np.zeros((timeline.records.size, settings, replicas, 1 + model.bands))
     return risk, np.full((settings, replicas), -1, dtype=np.int64)
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to whole tiles, or whole leaves where that wastes much."""
+    tiles, leaves = -(-size // TILE) * TILE, -(-size // LEAF) * LEAF
+    return tiles if 4 * tiles <= 5 * leaves else leaves

@@ -72,7 +72,7 @@ def fma(x: Any, y: Any, z: Any) -> Any:
 
 
 def select(condition: Any, x: Any, y: Any) -> Any:
-    """x where the condition holds, else y."""
+    """`x` where the condition holds, else y."""
     return np.where(condition, x, y)
 
 
@@ -245,6 +245,27 @@ def ones(word: Any) -> Any:
     )
     x = np.uint32(np.uint32(x + np.uint32(x >> np.uint32(4))) & np.uint32(0x0F0F0F0F))
     return np.uint32(np.uint32(x * np.uint32(0x01010101)) >> np.uint32(24))
+
+
+def most_samples(data: str) -> int:
+    """Batch size up to which samples have a number of their own."""
+    return {"rademacher": BITS * BLOCKS, "student-t": BLOCKS // 2}.get(data, BLOCKS)
+
+
+def scale(data: str, df: float) -> float:
+    """What a sample is multiplied with to have variance 1, given the words' finite resolution."""
+    if data == "uniform":
+        return float(np.sqrt(12.0)) * 2.0**-32
+    if data == "laplace":
+        return float(np.sqrt(0.5))
+    if data == "student-t":
+        from scipy.special import zeta
+
+        # E[U^-s] over the midpoints of 2^32 cells, by Hurwitz's zeta function
+        s = 2.0 / df
+        mean = 1.0 / (1.0 - s) + 2.0 ** (32.0 * (s - 1.0)) * (2.0**s - 1.0) * float(zeta(s))
+        return float(np.sqrt(2.0 / (mean - 1.0)))
+    return 1.0
 
 
 SHARED = (

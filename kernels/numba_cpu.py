@@ -11,18 +11,15 @@ Tile length and number of components are the lengths of the tuples `unit` (in le
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from . import noise as formulas
 from .compile import inlined, kernel, parallel_kernel, prange, replaced
 from .compile import threads as with_threads
-from .contract import LEAF, LIMIT, Floats, Ints, Model, Noise, Timeline, empty_result
+from .contract import LEAF, LIMIT, TILE, Floats, Ints, Model, Noise, Timeline, empty_result
 from .noise import BITS, GRADIENT, LAPLACE, LEAP, NORMAL, RADEMACHER, START, STUDENT, UNIFORM
 
-LEAVES = 8  # of a tile, where there are that many
 QUADS = 4  # of steps in a burst of noise
 SHARED_QUADS = 8  # the same, if several settings share it
 
@@ -696,7 +693,7 @@ def _leap_parallel(
 
 def _unit(size: int) -> tuple[int, ...]:
     """A tuple as long as tiles are in leaves: full tiles, or single leaves where they fit."""
-    return (0,) * (LEAVES if size % (LEAVES * LEAF) == 0 else 1)
+    return (0,) * (TILE // LEAF if size % TILE == 0 else 1)
 
 
 def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""The noisy quadratic model of minibatch training, solved exactly."""
+"""The noisy quadratic model of minibatch training, solved exactly and simulated."""
 
 from . import bounds, schedules
 from .algorithms import SGD, Algorithm
@@ -7,6 +7,8 @@ from .exact import expected_risk
 from .optimal import optimal_schedule
 from .passage import steps_to_target
 from .problem import Problem
+from .run import Run
+from .simulate import simulate
 from .tuning import Tuned, tune
 
 __version__ = "0.1.0"
@@ -16,11 +18,13 @@ __all__ = [
     "Algorithm",
     "InputError",
     "Problem",
+    "Run",
     "Tuned",
     "bounds",
     "expected_risk",
     "optimal_schedule",
     "schedules",
+    "simulate",
     "steps_to_target",
     "tune",
 ]

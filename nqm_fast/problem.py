@@ -283,6 +283,18 @@ class Problem:
         """Number of identical coordinates each entry stands for, shape (d,)."""
         return self._full(self._count)
 
+    @property
+    def curvature_range(self) -> tuple[float, float]:
+        """Least and largest curvature."""
+        if isinstance(self._h, PowerLaw):
+            return float(self._h.block(self.dim - 1, self.dim)[0]), 1.0
+        return float(self._h.min()), float(self._h.max())
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether an entry stands for more, or less, than one coordinate."""
+        return bool(np.any(np.asarray(self._count) != 1.0))
+
     def _full(self, value: Array | float) -> Array:
         return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.dim,))
 
