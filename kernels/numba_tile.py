@@ -1,0 +1,204 @@
+"""Coefficients, updates and risk of a tile of coordinates, for the CPU.
+
+One vectorised loop each, as in `numba_noise`. The number of components is the length of the
+tuple `zeros`: loops over components are unrolled, and a coordinate's state is in registers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compile import inlined, kernel, replaced
+from .contract import LEAF, LIMIT
+
+
+@kernel
+def scaled_row(unit, factor, values, row):
+    """Add a multiple of an array."""
+    for j in range(LEAF * len(unit)):
+        row[j] += factor * values[j]
+
+
+@kernel
+def raised_row(unit, amount, row):
+    """Add a number."""
+    for j in range(LEAF * len(unit)):
+        row[j] += amount
+
+
+@kernel
+def kick_row(unit, amplitude, sigma, row):
+    """Multiply b with the size of the noise."""
+    for j in range(LEAF * len(unit)):
+        row[j] *= sigma[j] * amplitude
+
+
+@kernel
+def build_coefficients(zeros, unit, model, timeline, segment, g, first, out):
+    """Rows ``A - I`` and ``b sigma amplitude`` of a setting: for each a, n of A and one of b."""
+    T = LEAF * len(unit)
+    n = len(zeros)
+    out[:] = 0.0
+    for e in range(model.offsets[g], model.offsets[g + 1]):
+        term, a, b, source = model.entries[e]
+        factor = timeline.weights[segment, g, term] * model.factors[e]
+        at = (a * (n + 1) + b) * T
+        if source < 0:
+            raised_row(unit, factor, out[at : at + T])
+        else:
+            scaled_row(unit, factor, model.values[source, first : first + T], out[at : at + T])
+    amplitude = timeline.amplitude[segment, g]
+    for a in range(n):
+        at = (a * (n + 1) + n) * T
+        kick_row(unit, amplitude, model.sigma[first : first + T], out[at : at + T])
+
+
+@kernel
+def whole_quads(zeros, unit, begin, end, coefficient, z, state):
+    """Steps begin .. end - 1, four at a time with the state in registers; row i of `z` is i's."""
+    n = len(zeros)
+    T = LEAF * len(unit)
+    for step in range(begin, end, 4):
+        row = np.uint64(step * T)
+        for j in range(T):
+            s = zeros
+            for a in range(n):
+                s = replaced(s, a, state[a * T + j])
+            for i in range(4):
+                # an index without a sign needs no look at whether it counts from the end
+                x = np.float64(z[row + np.uint64(i * T + j)])
+                s = moved(zeros, T, s, x, coefficient, j)
+            for a in range(n):
+                state[a * T + j] = s[a]
+
+
+@kernel
+def one_step(zeros, unit, begin, coefficient, z, state):
+    """One step with the noise of z[begin:]."""
+    n = len(zeros)
+    T = LEAF * len(unit)
+    for j in range(T):
+        s = zeros
+        for a in range(n):
+            s = replaced(s, a, state[a * T + j])
+        x = np.float64(z[np.uint64(begin) + np.uint64(j)])
+        s = moved(zeros, T, s, x, coefficient, j)
+        for a in range(n):
+            state[a * T + j] = s[a]
+
+
+@inlined
+def moved(zeros, T, s, x, coefficient, j):
+    """A coordinate's state one step on."""
+    n = len(zeros)
+    new = s
+    for a in range(n):
+        row = a * (n + 1) * T
+        total = coefficient[row + j] * s[0]
+        for b in range(1, n):
+            total = total + coefficient[row + b * T + j] * s[b]
+        total = total + coefficient[row + n * T + j] * x
+        new = replaced(new, a, s[a] + total)
+    return new
+
+
+@kernel
+def many_steps(zeros, unit, begin, end, coefficient, z, state):
+    """Steps begin .. end - 1 of a burst."""
+    T = LEAF * len(unit)
+    while begin < end:
+        if begin % 4 == 0 and end - begin >= 4:
+            whole = begin + (end - begin) // 4 * 4
+            whole_quads(zeros, unit, begin, whole, coefficient, z, state)
+            begin = whole
+        else:
+            one_step(zeros, unit, begin * T, coefficient, z, state)
+            begin += 1
+
+
+@kernel
+def risk_of(zeros, unit, read, weight, state, risk):
+    """Risk of every coordinate of a tile."""
+    n = len(zeros)
+    T = LEAF * len(unit)
+    for j in range(T):
+        x = read[0] * state[j]
+        for a in range(1, n):
+            x = x + read[a] * state[a * T + j]
+        risk[j] = (weight[j] * x) * x
+
+
+@kernel
+def is_beyond(unit, risk):
+    """Whether a coordinate's risk is beyond the limit."""
+    beyond = 0
+    for j in range(LEAF * len(unit)):
+        beyond += 0 if risk[j] <= LIMIT else 1  # not so for NaN
+    return beyond > 0
+
+
+@kernel
+def mask_band(unit, number, band, risk, out):
+    """Risk of the coordinates of a band, 0 for the others."""
+    for j in range(LEAF * len(unit)):
+        out[j] = risk[j] if band[j] == number else 0.0
+
+
+@kernel
+def tile_sum(unit, x):
+    """Sum of a tile in the order of the contract; `x` is used up."""
+    leaves = len(unit)
+    for leaf in range(leaves):
+        at = leaf * LEAF
+        half = LEAF // 2
+        while half >= 8:
+            fold(half, x[at : at + half], x[at + half : at + 2 * half])
+            half //= 2
+        while half:
+            for j in range(half):
+                x[at + j] += x[at + half + j]
+            half //= 2
+        x[leaf] = x[at]
+    pair_sum(x[:leaves])
+    return x[0]
+
+
+@kernel
+def fold(half, x, y):
+    """Add the second half to the first."""
+    for j in range(half):
+        x[j] += y[j]
+
+
+@kernel
+def pair_sum(x):
+    """Add neighbours again and again; the sum is left in x[0]."""
+    size = x.size
+    while size > 1:
+        for i in range(size // 2):
+            x[i] = x[2 * i] + x[2 * i + 1]
+        if size % 2:
+            x[size // 2] = x[size - 1]
+        size = (size + 1) // 2
+
+
+@kernel
+def measure(zeros, unit, model, g, first, state, risk, spare, out):
+    """Risk of a tile, whole and by band, into out[band]."""
+    T = LEAF * len(unit)
+    risk_of(zeros, unit, model.read[g], model.weight[first : first + T], state, risk)
+    band = model.band[first : first + T]
+    if model.bands:
+        for number in range(band.min(), band.max() + 1):
+            if number > 0:
+                mask_band(unit, number, band, risk, spare)
+                out[number] = tile_sum(unit, spare)
+    out[0] = tile_sum(unit, risk)
+
+
+@kernel
+def add_tiles(partial, risk):
+    """Add up the tiles: (rows, tiles) to (rows,)."""
+    for row in range(partial.shape[0]):
+        pair_sum(partial[row])
+        risk[row] = partial[row, 0]
