@@ -22,7 +22,8 @@ from .settings import Group, model, starts, timeline, whole_leaves
 
 BLOCK_BYTES = 1 << 22  # state of a block of coordinates that goes through all steps at once
 PARTIAL_BYTES = 1 << 25  # sums of tiles that a kernel may hold for the records of one call
-SECONDS = 0.1  # that a call of a kernel should take: between calls, Ctrl-C is answered
+SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
+FIRST_GUESS = 2e-10  # seconds for a coordinate-step of a setting, until a call was timed
 BURST = 32  # a call has a multiple of so many steps, where it can
 
 
@@ -61,8 +62,7 @@ class Stretch:
         mean, deviation = (
             whole_leaves(x[begin:end], self.size) for x in (work.problem.mean0, work.problem.var0)
         )
-        np.sqrt(deviation, out=deviation)
-        w = work.backend.start(self.noise, mean, deviation, work.threads)
+        w = work.backend.start(self.noise, mean, np.sqrt(deviation), work.threads)
         self.models = [model(group, work.problem, begin, end, work.bands) for group in work.groups]
         self.states = []
         for group in work.groups:
@@ -117,7 +117,7 @@ class Pace:
             )
             samples = max(batches)
         each = padded(size) * work.replicas * work.settings
-        self.length = int(np.clip(SECONDS / 1e-9 / (each * samples), 4, BURST))
+        self.length = int(np.clip(SECONDS / FIRST_GUESS / (each * samples), 4, 8 * BURST))
         rows = work.settings * work.replicas * (1 if work.bands is None else work.bands.size)
         self.most_records = max(PARTIAL_BYTES // (8 * rows * max(padded(size) // TILE, 1)), 1)
         self.work = work

@@ -142,6 +142,8 @@ def timeline(
 
 def whole_leaves(array: Any, size: int) -> Any:
     """The array, or the number it stands for, as `size` elements and zeros up to whole leaves."""
+    if array.size == padded(size) and array.flags.c_contiguous:
+        return array
     out = np.zeros(padded(size), dtype=array.dtype)
     out[:size] = array
     return out
@@ -151,15 +153,16 @@ def model(group: Group, problem: Problem, begin: int, end: int, bands: Array | N
     """Coordinates begin .. end - 1 of the problem under the group's settings."""
     block = problem.block(begin, end)
     size = end - begin
-    rows: dict[bytes, int] = {}
+    rows: dict[int | bytes, int] = {}
     values: list[Array] = []
     entries, factors, offsets, read = [], [], [0], []
     for setting in group.settings:
         arrays = as_arrays(setting.algorithm.recurrence(block.h), size)
         place = arrays.place.copy()
         for source, array in enumerate(arrays.values):
-            # settings mostly share their arrays: h, or h^(1 - power)
-            key = array.tobytes() if len(group.settings) > 1 else bytes([source])
+            # settings mostly share their arrays: h itself, or equal powers of it
+            same = array.ctypes.data == block.h.ctypes.data
+            key = 0 if same else array.tobytes() if len(group.settings) > 1 else source + 1
             if key not in rows:
                 rows[key] = len(values)
                 values.append(whole_leaves(array, size))
