@@ -15,7 +15,7 @@ from .contract import LEAF, TILE, Floats, Ints, Model, Noise, Timeline, empty_re
 from .noise import START
 from .numba_leap import leap_parallel, leap_serial
 from .numba_noise import draw_words, make_normals
-from .numba_tile import add_tiles
+from .numba_tile import add_leaves
 from .numba_walk import advance_parallel, advance_serial
 
 QUADS = 4  # of steps in a burst of noise
@@ -77,18 +77,18 @@ def start(noise: Noise, mean: Floats, deviation: Floats, threads: int) -> Floats
 
 
 def _solve(serial, parallel, described, items, state, alive, threads, model, timeline, unit):
-    """Run one of the two loops over items, and add up what their tiles measured."""
+    """Run one of the two loops over items, and add up what they measured."""
     risk, first = empty_result(model, timeline, state)
-    tiles = state.shape[-1] // (LEAF * len(unit))
-    partial = np.zeros((*risk.shape, tiles))
-    exceeded = np.full((*first.shape, tiles), -1, dtype=np.int64)
+    leaves = state.shape[-1] // LEAF
+    partial = np.zeros((*risk.shape, leaves))
+    exceeded = np.full((*first.shape, leaves // len(unit)), -1, dtype=np.int64)
     arguments = (*described, items, state, alive, partial, exceeded)
     if threads == 1 or items == 1:
         serial(*arguments)
     else:
         with with_threads(threads):
             parallel(*arguments)
-    add_tiles(partial.reshape(-1, tiles), risk.reshape(-1))
+    add_leaves(partial.reshape(-1, leaves), risk.reshape(-1))
     found = (exceeded >= 0).any(axis=2)
     never = np.iinfo(np.int64).max
     first[found] = np.where(exceeded < 0, never, exceeded).min(axis=2)[found]

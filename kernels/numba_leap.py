@@ -139,7 +139,7 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                 for a in range(n):
                     local[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
                 if recorded:
-                    out = partial[record, g, r, :, tile]
+                    out = partial[record, g, r, :, at // LEAF : at // LEAF + len(unit)]
                     measure(zeros, unit, model, g, at, local, risk, spare, out)
                 risk_of(zeros, unit, model.read[g], model.weight[at : at + T], local, risk)
                 beyond = is_beyond(unit, risk)
@@ -186,4 +186,16 @@ def leap_parallel(
 ):
     """All tiles, on all threads."""
     for tile in prange(tiles):
-        leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, partial, exceeded)
+        leap_item(
+            zeros,
+            unit,
+            noise,
+            model,
+            timeline,
+            stops,
+            np.int64(tile),
+            state,
+            alive,
+            partial,
+            exceeded,
+        )

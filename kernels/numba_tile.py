@@ -145,10 +145,9 @@ def mask_band(unit, number, band, risk, out):
 
 
 @kernel
-def tile_sum(unit, x):
-    """Sum of a tile in the order of the contract; `x` is used up."""
-    leaves = len(unit)
-    for leaf in range(leaves):
+def leaf_sums(unit, x, out):
+    """Sum every leaf of a tile in the order of the contract; `x` is used up."""
+    for leaf in range(len(unit)):
         at = leaf * LEAF
         half = LEAF // 2
         while half >= 8:
@@ -158,9 +157,7 @@ def tile_sum(unit, x):
             for j in range(half):
                 x[at + j] += x[at + half + j]
             half //= 2
-        x[leaf] = x[at]
-    pair_sum(x[:leaves])
-    return x[0]
+        out[leaf] = x[at]
 
 
 @kernel
@@ -184,7 +181,7 @@ def pair_sum(x):
 
 @kernel
 def measure(zeros, unit, model, g, first, state, risk, spare, out):
-    """Risk of a tile, whole and by band, into out[band]."""
+    """Risk of a tile's leaves, whole and by band, into out[band]."""
     T = LEAF * len(unit)
     risk_of(zeros, unit, model.read[g], model.weight[first : first + T], state, risk)
     band = model.band[first : first + T]
@@ -192,13 +189,13 @@ def measure(zeros, unit, model, g, first, state, risk, spare, out):
         for number in range(band.min(), band.max() + 1):
             if number > 0:
                 mask_band(unit, number, band, risk, spare)
-                out[number] = tile_sum(unit, spare)
-    out[0] = tile_sum(unit, risk)
+                leaf_sums(unit, spare, out[number])
+    leaf_sums(unit, risk, out[0])
 
 
 @kernel
-def add_tiles(partial, risk):
-    """Add up the tiles: (rows, tiles) to (rows,)."""
+def add_leaves(partial, risk):
+    """Add up the leaves: (rows, leaves) to (rows,)."""
     for row in range(partial.shape[0]):
         pair_sum(partial[row])
         risk[row] = partial[row, 0]

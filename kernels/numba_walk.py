@@ -20,7 +20,7 @@ def walk(
 ):
     """Move the chosen settings of one tile and replica along the timeline.
 
-    ``partial[record, g, band]`` gets the tile's risk. If `cautious`, there is one setting:
+    ``partial[record, g, band]`` gets the risk of the tile's leaves. If `cautious`, there is one setting:
     go step by step, measure nothing, and return the first step at which it has diverged.
     `burst` is how many steps of noise are made at a time, negative if settings differ in it.
     """
@@ -97,8 +97,9 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
     settings = np.flatnonzero(alive[:, r])
     local = load(zeros, unit, state, r, at)
     replica = noise.replicas[r]
-    out = partial[:, :, r, :, tile]
-    walk(zeros, unit, noise, model, timeline, burst, at, replica, settings, False, local, out)
+    leaves = len(unit)
+    out = partial[:, :, r, :, tile * leaves : (tile + 1) * leaves]
+    walk(zeros, unit, noise, model, timeline, burst, at, replica, settings, 0, local, out)
     risk = np.empty(T)
     weight = model.weight[at : at + T]
     for g in settings:
@@ -107,7 +108,7 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
             again = load(zeros, unit, state, r, at)
             one = np.array([g])
             exceeded[g, r, tile] = walk(
-                zeros, unit, noise, model, timeline, burst, at, replica, one, True, again, out
+                zeros, unit, noise, model, timeline, burst, at, replica, one, 1, again, out
             )
     for g in settings:
         for a in range(n):
@@ -143,5 +144,15 @@ def advance_parallel(
     """All items, on all threads."""
     for item in prange(items):
         advance_item(
-            zeros, unit, noise, model, timeline, burst, item, state, alive, partial, exceeded
+            zeros,
+            unit,
+            noise,
+            model,
+            timeline,
+            burst,
+            np.int64(item),
+            state,
+            alive,
+            partial,
+            exceeded,
         )

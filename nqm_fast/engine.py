@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Array
-from .kernels.contract import TILE, Noise, padded
+from .kernels.contract import LEAF, TILE, Noise, padded
 from .problem import Problem
 from .progress import track
 from .settings import Group, model, starts, timeline, whole_leaves
 
 BLOCK_BYTES = 1 << 22  # state of a block of coordinates that goes through all steps at once
-PARTIAL_BYTES = 1 << 25  # sums of tiles that a kernel may hold for the records of one call
+PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records of one call
 SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
 FIRST_GUESS = 2e-10  # seconds for a coordinate-step of a setting, until a call was timed
 BURST = 32  # a call has a multiple of so many steps, where it can
@@ -119,7 +119,7 @@ class Pace:
         each = padded(size) * work.replicas * work.settings
         self.length = int(np.clip(SECONDS / FIRST_GUESS / (each * samples), 4, 8 * BURST))
         rows = work.settings * work.replicas * (1 if work.bands is None else work.bands.size)
-        self.most_records = max(PARTIAL_BYTES // (8 * rows * max(padded(size) // TILE, 1)), 1)
+        self.most_records = max(PARTIAL_BYTES // (8 * rows * padded(size) // LEAF), 1)
         self.work = work
         self.calls = 0
 

@@ -41,7 +41,7 @@ from .settings import (
 SAMPLING = ("minibatch", "per-sample", "leap")
 DEFAULT_DF = 5.0
 RECORDS = 200  # by default
-IN_MEMORY = 1 << 26  # bytes of coordinates above which they are worked through in blocks
+IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
 
 
 def simulate(
