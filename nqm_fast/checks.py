@@ -80,6 +80,8 @@ def _limits(above: float | None, least: float | None, below: float | None) -> st
 
 def integer(name: str, value: Any, *, least: int) -> int:
     """`value` as an int of at least `least`; whole floats such as 1e6 are accepted."""
+    if type(value) is int and value >= least:  # of any size
+        return value
     array = any_array(value)
     whole = array.dtype.kind in "iuf" and not array.ndim and bool(np.isfinite(array))
     if not whole or array != np.floor(array) or array < least:
