@@ -95,16 +95,17 @@ def threads(count: int) -> Generator[None]:
             numba.set_num_threads(usual)
 
 
-@extending.intrinsic
-def fma(_: Any, x: Any, y: Any, z: Any) -> Any:
+def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
     """``x * y + z`` rounded once, spelled out: the compiler is not free to choose."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
-    kind = types.float32 if x == y == z == types.float32 else types.float64
+    kind: Any = types.float32 if x == y == z == types.float32 else types.float64
     return kind(x, y, z), generate
 
+
+fma: Any = extending.intrinsic(_fma)
 
 # what backends share is compiled as it stands, but for what NumPy spells differently
 _INLINED: dict[str, Any] = {"jit_options": OPTIONS | {"forceinline": True}}

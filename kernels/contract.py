@@ -28,7 +28,7 @@ and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class Timeline(NamedTuple):
     records: Ints  # ascending, within begin .. end
 
 
-def empty_result(model: Model, timeline: Timeline, state: Floats) -> Any:
+def empty_result(model: Model, timeline: Timeline, state: Floats) -> tuple[Floats, Ints]:
     """Space for what `advance` and `leap` return."""
     settings, replicas = state.shape[:2]
     risk = np.zeros((timeline.records.size, settings, replicas, 1 + model.bands))

@@ -5,6 +5,8 @@ Coordinates are worked on in tiles, each run through many steps (see `numba_walk
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,7 +78,18 @@ def start(noise: Noise, mean: Floats, deviation: Floats, threads: int) -> Floats
     return w
 
 
-def _solve(serial, parallel, described, items, state, alive, threads, model, timeline, unit):
+def _solve(
+    serial: Any,
+    parallel: Any,
+    described: tuple[Any, ...],
+    items: int,
+    state: Floats,
+    alive: NDArray[np.bool_],
+    threads: int,
+    model: Model,
+    timeline: Timeline,
+    unit: tuple[int, ...],
+) -> tuple[Floats, Ints]:
     """Run one of the two loops over items, and add up what they measured."""
     risk, first = empty_result(model, timeline, state)
     leaves = state.shape[-1] // LEAF

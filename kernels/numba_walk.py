@@ -20,8 +20,8 @@ def walk(
 ):
     """Move the chosen settings of one tile and replica along the timeline.
 
-    ``partial[record, g, band]`` gets the risk of the tile's leaves. If `cautious`, there is one setting:
-    go step by step, measure nothing, and return the first step at which it has diverged.
+    ``partial[record, g, band]`` gets the risk of the tile's leaves. If `cautious`, there is one
+    setting: go step by step, measure nothing, and return the first step at which it has diverged.
     `burst` is how many steps of noise are made at a time, negative if settings differ in it.
     """
     T = LEAF * len(unit)

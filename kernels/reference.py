@@ -59,7 +59,8 @@ def stepped_risk(
 
 def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
-    words = formulas.philox(*counters.T.astype(np.uint64), *keys.T.astype(np.uint64))
+    both = np.concatenate([counters, keys], axis=1).astype(np.uint64)
+    words = formulas.philox(*(column for column in both.T))
     return np.stack(words, axis=1)
 
 
@@ -156,10 +157,11 @@ def _applied(change: Floats, kick: Floats, state: Floats, draws: list[Any]) -> F
 
 
 def _coordinate_risk(model: Model, g: int, state: Floats) -> Floats:
-    x = model.read[g, 0] * state[0]
+    x: Floats = model.read[g, 0] * state[0]
     for a in range(1, len(state)):
         x = x + model.read[g, a] * state[a]
-    return (model.weight * x) * x
+    risk: Floats = (model.weight * x) * x
+    return risk
 
 
 def tree_sum(values: Floats) -> Floats:
@@ -304,7 +306,7 @@ def leap(
         draws = []
         for block in range(-(-n // 4)):
             words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
-            draws += list(np.float64(normals(np.stack(words, axis=1)).T))
+            draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
         return _applied(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
 
     return _walk(model, timeline, state, alive, move)

@@ -36,17 +36,15 @@ class Group:
 
 def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, ...]:
     """One setting, or one for each algorithm of a list, each with its own batch size if listed."""
-    if not isinstance(algorithm, list | tuple):
-        algorithms: Sequence[Any] = [algorithm]
-        batches: Sequence[Any] = [batch_size]
+    listed = isinstance(algorithm, list | tuple)
+    algorithms = list(algorithm) if listed else [algorithm]
+    if not algorithms:
+        raise InputError("algorithm must be an algorithm or a list of them, not an empty list")
+    sizes = batch_size if listed and not isinstance(batch_size, Schedule) else None
+    if isinstance(sizes, list | tuple | np.ndarray) and len(sizes) == len(algorithms):
+        batches = list(sizes)
     else:
-        if not algorithm:
-            raise InputError("algorithm must be an algorithm or a list of them, not an empty list")
-        algorithms = algorithm
-        listed = isinstance(batch_size, list | tuple) or np.ndim(batch_size) == 1
-        batches = batch_size if listed and len(batch_size) == len(algorithm) else None  # type: ignore[assignment]
-        if batches is None:
-            batches = [batch_size] * len(algorithm)
+        batches = [batch_size] * len(algorithms)
     settings = []
     for one, batch in zip(algorithms, batches, strict=True):
         as_algorithm("algorithm", one)

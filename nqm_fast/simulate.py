@@ -333,7 +333,7 @@ def _as_run(
 def _divergence(work: Work, settings: Sequence[Setting], diverged_at: NDArray[np.int64]) -> str:
     """When the first setting diverged, and what to change."""
     when = np.where(diverged_at < 0, np.iinfo(np.int64).max, diverged_at)
-    g, r = np.unravel_index(int(np.argmin(when)), when.shape)
+    g, r = divmod(int(np.argmin(when)), when.shape[1])
     algorithm = settings[g].algorithm
     which = f"setting {g}, " if len(settings) > 1 else ""
     return (

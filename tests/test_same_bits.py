@@ -94,7 +94,8 @@ def test_three_threads_that_are_really_there(problem, tmp_path):
     code = (
         "import numpy as np, numba, nqm_fast as nqm\n"
         "problem = nqm.Problem.power_law(5000)\n"
-        "def run(n): return nqm.simulate(problem, nqm.SGD(0.3), 8, 40, threads=n, keep_state=True)\n"
+        "def run(threads):\n"
+        "    return nqm.simulate(problem, nqm.SGD(0.3), 8, 40, threads=threads, keep_state=True)\n"
         "one, three = run(1), run(3)\n"
         "assert numba.config.NUMBA_NUM_THREADS == 3\n"
         "assert np.array_equal(one.risk, three.risk) and np.array_equal(one.state, three.state)\n"
