@@ -74,9 +74,8 @@ def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
 def _words(noise: Noise, size: int, quad: int, replica: int, block: int, purpose: int) -> Any:
     """The four words of every coordinate."""
     coordinates = np.arange(noise.first, noise.first + size, dtype=np.uint64)
-    return formulas.philox(
-        coordinates, *formulas.counter(quad, replica, block, purpose), noise.key[0], noise.key[1]
-    )
+    c1, c2, c3 = formulas.counter(quad, replica, block, purpose)
+    return formulas.philox(coordinates, c1, c2, c3, noise.key[0], noise.key[1])
 
 
 def start(noise: Noise, mean: Floats, deviation: Floats, threads: int) -> Floats:
