@@ -175,7 +175,8 @@ def open_unit(word: Any) -> Any:
 def cos_sin(word: Any) -> Any:
     """Cosine and sine of a uniform angle: the top two bits are the quadrant q.
 
-    The other thirty are a signed x in [-1/2, 1/2); the angle is ``pi/2 (q + x)``.
+    The other thirty, rounded to float32, are a signed x in [-1/2, 1/2]; the angle is
+    ``pi/2 (q + x)``.
     """
     x = np.float32(np.uint32(word << np.uint32(2)).view(np.int32)) * _TURN
     y = x * x
@@ -198,7 +199,10 @@ def cos_sin(word: Any) -> Any:
 
 
 def box_muller(a: Any, b: Any) -> Any:
-    """Two independent float32 normals from two words (Box and Muller 1958)."""
+    """Two independent float32 normals from two words (Box and Muller 1958).
+
+    Within 1e-6 of the exact transform of the words as `open_unit` and `cos_sin` round them.
+    """
     half = minus_log(open_unit(a))
     radius = np.sqrt(half + half)
     cosine, sine = cos_sin(b)

@@ -1,4 +1,4 @@
-"""A new linear algorithm is one class: risk, first passage and tuning work for it unchanged."""
+"""A new linear algorithm is one class: risk, first passage, tuning, simulation work unchanged."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -125,3 +125,24 @@ def test_polyak_average_risk_is_that_of_its_recursion():
     assert nqm.steps_to_target(PROBLEM, PolyakAverage(lr), 8, 0.3) == first
     best = nqm.tune(PROBLEM, 8, 0.3, algorithm=PolyakAverage, max_steps=10**4)
     assert best.steps <= first
+
+
+@pytest.mark.parametrize("algorithm", [Nesterov(0.1, 0.9), PolyakAverage(0.5)], ids=repr)
+def test_simulation(algorithm):
+    arguments = {"replicas": 4000, "record": [1, 10, 60], "seed": 5}
+    run = nqm.simulate(PROBLEM, algorithm, 4, 60, **arguments)
+    error = run.risk.std(axis=0) / np.sqrt(4000)
+    exact = nqm.expected_risk(PROBLEM, algorithm, 4, run.steps)
+    assert np.abs((run.risk.mean(axis=0) - exact) / error).max() < 4
+    oracle = nqm.simulate(PROBLEM, algorithm, 4, 60, **arguments | {"replicas": 2}, backend="numpy")
+    assert np.array_equal(run.risk[:2], oracle.risk)
+
+
+def test_leaps():
+    arguments = {"replicas": 4000, "record": [1, 10, 60], "seed": 6, "sampling": "leap"}
+    run = nqm.simulate(PROBLEM, Nesterov(0.1, 0.9), 4, 60, **arguments)
+    exact = nqm.expected_risk(PROBLEM, Nesterov(0.1, 0.9), 4, run.steps)
+    error = run.risk.std(axis=0) / np.sqrt(4000)
+    assert np.abs((run.risk.mean(axis=0) - exact) / error).max() < 4
+    with pytest.raises(nqm.InputError, match="the same at every step"):
+        nqm.simulate(PROBLEM, PolyakAverage(0.5), 4, 60, sampling="leap")

@@ -1,303 +1,547 @@
-"""The noise: known answers, the transform against mpmath, and its statistics."""
+"""The generator, the variates made of its words, and the machine code that makes them."""
 
-import csv
+import math
+import re
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
-import llvmlite.binding
+import llvmlite.binding as llvm
 import mpmath
 import numba
 import numpy as np
 import pytest
-from nqm_fast.kernels import compile, noise, numba_cpu, numba_noise, numba_tile, reference
+from nqm_fast.kernels import noise, numba_cpu, numba_noise, numba_tile, numba_walk, reference
+from nqm_fast.kernels.compile import OPTIONS
+from nqm_fast.kernels.contract import LEAF, TILE, Model, Noise, Timeline
 from scipy import special, stats
 
-BACKENDS = [reference, numba_cpu]
-DRAWS = 10**7
+EDGES = np.unique([w for k in range(32) for w in (2**k - 1, 2**k)] + [2**32 - 1]).astype(np.uint32)
+UNIT = (0,) * (TILE // LEAF)
 
 
-@pytest.fixture(params=BACKENDS, ids=["numpy", "numba"])
+@pytest.fixture(params=[reference, numba_cpu], ids=["numpy", "numba"])
 def backend(request):
     return request.param
 
 
-def random_words(shape, seed=0):
+def random_words(seed, *shape):
     return np.random.default_rng(seed).integers(0, 2**32, shape, dtype=np.uint32)
+
+
+def same_bits(x, y):
+    return x.dtype == y.dtype and np.array_equal(x.view(np.uint32), y.view(np.uint32))
 
 
 # -- the generator -----------------------------------------------------------------------
 
 
+def known_answers():
+    """Counters, keys and words, as Salmon et al. published them."""
+    lines = (Path(__file__).parent / "data" / "philox4x32_10.csv").read_text().split()
+    table = np.array([[int(w, 16) for w in line.split(",")] for line in lines[1:]], dtype=np.uint32)
+    assert table.shape == (3, 10)
+    return table[:, :4], table[:, 4:6], table[:, 6:]
+
+
 def test_known_answers(backend):
-    """The vectors that Salmon et al. 2011 publish with Random123."""
-    with (Path(__file__).parent / "data" / "philox4x32_10.csv").open() as file:
-        rows = np.array([[int(x, 16) for x in row] for row in list(csv.reader(file))[1:]])
-    rows = rows.astype(np.uint32)
-    assert np.array_equal(backend.philox4x32(rows[:, :4], rows[:, 4:6]), rows[:, 6:])
+    counters, keys, words = known_answers()
+    assert same_bits(backend.philox4x32(counters, keys), words)
 
 
-def test_backends_give_the_same_words():
-    both = random_words((10**5, 6))
-    args = both[:, :4], both[:, 4:]
-    assert np.array_equal(numba_cpu.philox4x32(*args), reference.philox4x32(*args))
+@pytest.mark.parametrize("constant", ["_M0", "_M1", "_W0", "_W1"])
+def test_a_wrong_constant_has_other_answers(monkeypatch, constant):
+    monkeypatch.setattr(noise, constant, getattr(noise, constant) ^ np.uint64(2))
+    counters, keys, words = known_answers()
+    assert (reference.philox4x32(counters, keys) != words).any(axis=1).all()
 
 
-def test_the_counter_is_injective():
-    """Fields come back from the words, at random and at their limits."""
-    rng = np.random.default_rng(1)
-    limits = [noise.STEPS // 4, noise.REPLICAS, noise.BLOCKS, 16]
-    rows = [tuple(int(rng.integers(limit)) for limit in limits) for _ in range(500)]
-    rows += [tuple((limit - 1) * bit for limit, bit in zip(limits, bits, strict=True))
-             for bits in np.ndindex(2, 2, 2, 2)]  # fmt: skip
-    for quad, replica, block, purpose in rows:
-        c1, c2, c3 = (int(x) for x in noise.counter(quad, replica, block, purpose))
-        assert max(c1, c2, c3) < 2**32
-        assert (c1 | (c2 & 0xFF) << 32, c2 >> 8) == (quad, replica)
-        assert (c3 & (2**28 - 1), c3 >> 28) == (block, purpose)
+def test_backends_have_the_same_words():
+    arguments = random_words(1, 100_000, 4), random_words(2, 100_000, 2)
+    assert same_bits(numba_cpu.philox4x32(*arguments), reference.philox4x32(*arguments))
 
 
-# -- the transform -----------------------------------------------------------------------
+# how many values each field of the counter has, from its low bits up
+FIELDS = noise.COORDINATES, noise.STEPS // 4, noise.REPLICAS, noise.BLOCKS, 1 << 4
 
 
-def exact_normals(a, b):
-    """The transform of two words as documented, of what float32 keeps of them."""
-    u = (mpmath.mpf(float(np.float32(a))) + mpmath.mpf(1) / 2) / 2**32
-    x = mpmath.mpf(float(np.float32(np.uint32((b << 2) & 0xFFFFFFFF).view(np.int32)))) / 2**32
-    angle = mpmath.pi / 2 * ((b >> 30) + x)
-    radius = mpmath.sqrt(-2 * mpmath.log(min(u, mpmath.mpf(1))))
-    return radius * mpmath.cos(angle), radius * mpmath.sin(angle)
+def words_of(*fields):
+    """The documented layout: fields are digits of one number of 128 bits, cut into words."""
+    number, width = 0, 1
+    for value, size in zip(fields, FIELDS, strict=True):
+        assert 0 <= value < size
+        number, width = number + value * width, width * size
+    assert width == 2**128
+    return [number >> 32 * i & 0xFFFFFFFF for i in range(4)]
 
 
-def test_error_of_the_transform(backend):
-    """Every exponent of the radius, every quadrant, the ends of both, and between."""
-    rng = np.random.default_rng(2)
-    first = {0, 2**32 - 1, 2**32 - 129}
-    for exponent in range(32):
-        low = 2**exponent
-        first |= {low, 2 * low - 1, int(low * 1.41421), int(low * 1.41422)}
-        first |= {low + int(rng.integers(low)) for _ in range(6)}
-    second = [
-        (q << 30) + offset
-        for q in range(4)
-        for offset in (0, 1, 2**29 - 1, 2**29, 2**30 - 1, *rng.integers(0, 2**30, 4).tolist())
-    ]
-    pairs = [(a, b) for a in sorted(first) for b in second]
-    words = np.array([(a, b, 0, 0) for a, b in pairs], dtype=np.uint32)
-    z = backend.normals(words)[:, :2].astype(float)
-    with mpmath.workdps(30):
-        exact = np.array([[float(x) for x in exact_normals(a, b)] for a, b in pairs])
-    assert np.abs(exact).max() > 6.7
-    worst = np.abs(z - exact).max()
-    assert worst < 1e-6
-    assert worst > 1e-8  # float32 has this much: a zero would mean comparing with itself
+def test_everything_has_a_counter_of_its_own():
+    extremes = np.stack(np.meshgrid(*[[0, size - 1] for size in FIELDS]), axis=-1).reshape(-1, 5)
+    rows = np.concatenate([extremes, np.random.default_rng(3).integers(0, FIELDS, (1000, 5))])
+    found = np.stack(noise.counter(*rows[:, 1:].T), axis=1)
+    assert found.tolist() == [words_of(*row)[1:] for row in rows.tolist()]
+    assert len({noise.GRADIENT, noise.START, noise.LEAP}) == 3
 
 
-def test_backends_give_the_same_normals():
-    edges = [0, 1, 2**32 - 1, *(2**k for k in range(32)), *(2**k - 1 for k in range(1, 32))]
-    grid = np.array([(a, b, b, a) for a in edges for b in edges], dtype=np.uint32)
-    words = np.concatenate([grid, random_words((10**5, 4))])
-    assert np.array_equal(numba_cpu.normals(words), reference.normals(words))
-
-
-def test_fused_multiply_add_is_rounded_once():
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(2, 3000)).astype(np.float32)
-    z = (-x * y * rng.choice([1, 1 + 2.0**-20, 2.0**-24, 0.5], 3000)).astype(np.float32)
-    z[::3] = rng.normal(size=1000)
-    exact = [Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-             for a, b, c in zip(x, y, z, strict=True)]  # fmt: skip
-    got = noise.fma(x, y, z)
-    around = np.stack([np.nextafter(got, -np.inf), got, np.nextafter(got, np.inf)], axis=1)
-    for e, row in zip(exact, around, strict=True):
-        gaps = [abs(Fraction(float(v)) - e) for v in row]
-        assert gaps[1] == min(gaps)
-
-
-def test_other_variates():
-    words = random_words((2000, 2))
-    words[:6, 0] = [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
-    a, b = words.T
-    with mpmath.workdps(30):
-        y = np.float32(np.geomspace(1e-6, 60, 500))
-        exact = np.array([float(mpmath.expm1(float(x))) for x in y])
-        assert noise.expm1(y).astype(float) == pytest.approx(exact, rel=4e-7)
-        u = np.float64(np.float32(a << np.uint32(1))) + 1
-        size = np.array([-float(mpmath.log(v / 2**32)) for v in u])
-    x = noise.laplace(a).astype(float)
-    assert np.abs(x) == pytest.approx(size, rel=3e-7, abs=1e-7)
-    assert np.array_equal(np.signbit(x), a >= 2**31)
-    exponent = np.float32(0.4)
-    u = np.minimum((np.float64(np.float32(a)) + 0.5) / 2**32, 1.0)
-    cosine = np.float64(noise.cos_sin(b)[0])
-    t = np.sqrt(np.expm1(-np.float64(exponent) * np.log(u))) * cosine
-    assert noise.student_t(a, b, exponent).astype(float) == pytest.approx(t, rel=2e-6, abs=1e-7)
-    assert noise.ones(a).tolist() == [int(w).bit_count() for w in a]
+def drawn(backend, first, replica, step, seed):
+    """What a step adds to a walk that is at 0, and the start."""
+    key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
+    stream = Noise(key, np.array([replica]), first, noise.NORMAL, False, np.float32(0.0))
+    one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
+    only_b = np.array([[0, 0, 1, -1]]), np.array([0, 1])
+    model = Model(*only_b, one[:1], one[None], one, one, 0 * only_b[1].repeat(32), 0, one[None, :1])
+    factors = one.reshape(-1, 1, 1)[:1], one[None, :1]
+    timeline = Timeline(step, step + 1, np.array([step + 1]), *factors, number, number[0, :0])
+    state = np.zeros((1, 1, 1, LEAF))
+    backend.advance(stream, model, timeline, state, number > 0, 1)
+    return state.ravel(), backend.start(stream, 0.0 * one, one, 1).ravel()
 
 
 @pytest.mark.parametrize(
-    ("data", "df"),
-    [("uniform", 5), ("laplace", 5), ("student-t", 2.1), ("student-t", 3), ("student-t", 30)],
+    ("first", "replica", "step", "seed"),
+    [
+        (0, 0, 0, 0),
+        (TILE, 1, 5, 1 << 32),
+        (2**31 - LEAF, 77, 4 * 2**32 + 2, 0x0123456789ABCDEF),
+        (2**32 - LEAF, noise.REPLICAS - 1, noise.STEPS - 1, 2**64 - 1),
+    ],
 )
-def test_scales_give_variance_one(data, df):
-    """By integrating over the words: the quantiles of the radius, the mean of cos^2."""
-    u = (np.arange(2**20) + 0.5) / 2**20
-    scale = noise.scale(data, df)
-    if data == "uniform":
-        variance = np.mean(((u - 0.5) * 2**32 * scale) ** 2)
-    elif data == "laplace":
-        variance = np.mean((np.log(u) * scale) ** 2)
-    else:
-        s = 2 / df
-        with mpmath.workdps(40):  # sum of (k + 1/2)^-s over 2^32 words
-            whole = mpmath.zeta(s, 0.5) - mpmath.zeta(s, 2**32 + 0.5)
-            variance = float((whole * mpmath.mpf(2) ** (32 * (s - 1)) - 1) / 2) * scale**2
-    assert variance == pytest.approx(1.0, rel=1e-4 if data == "laplace" else 1e-9)
+def test_what_a_simulation_draws(backend, first, replica, step, seed):
+    """The noise of a step and of the start are those of the documented counters."""
+    moved, started = drawn(backend, first, replica, step, seed)
+    keys = np.array([[seed & 0xFFFFFFFF, seed >> 32]] * LEAF, dtype=np.uint32)
+    places = (moved, step // 4, step % 4, noise.GRADIENT), (started, 0, 0, noise.START)
+    for found, quad, lane, purpose in places:
+        counters = [words_of(first + j, quad, replica, 0, purpose) for j in range(LEAF)]
+        words = reference.philox4x32(np.array(counters, dtype=np.uint32), keys)
+        assert np.array_equal(found, np.float64(reference.normals(words)[:, lane]))
 
 
-# -- statistics: each gives a number of standard deviations, or a statistic and its limit ----
+# -- variates against 40 digits ----------------------------------------------------------
+
+WORST = 0x72, 0x1F26EEF0  # the largest error of all 2^64 pairs, found by exhaustion: 9.90e-7
+NEARLY_ONE = 2**32 - 2**24
 
 
-def stream(seed=0, replica=0, coordinates=1, quads=1, first=0):
-    """Normals of consecutive quads and coordinates, shape (coordinates, 4 quads)."""
-    c0 = np.arange(first, first + coordinates)
-    rows = []
-    for quad in range(quads):
-        c1, c2, c3 = noise.counter(quad, replica, 0, noise.GRADIENT)
-        counters = np.empty((coordinates, 4), dtype=np.uint32)
-        counters[:, 0], counters[:, 1:] = c0, (c1, c2, c3)
-        keys = np.broadcast_to(np.uint32([seed & 0xFFFFFFFF, seed >> 32]), (coordinates, 2))
-        rows.append(numba_cpu.normals(numba_cpu.philox4x32(counters, np.ascontiguousarray(keys))))
-    return np.concatenate(rows, axis=1)
+def first_words():
+    """Every binary exponent, with mantissas all over, at the ends and about sqrt(1/2)."""
+    rng = np.random.default_rng(4)
+    words = {0, 2**32 - 1, NEARLY_ONE - 1, NEARLY_ONE, WORST[0]}
+    for power in (2**k for k in range(32)):
+        words |= {power, 2 * power - 1} | {int(m * power) for m in rng.uniform(1.0, 2.0, 8)}
+        words |= {int(math.sqrt(2.0) * power) + i * max(power >> 23, 1) for i in range(-1, 3)}
+    return np.array(sorted(words), dtype=np.uint32)
 
 
-def moment_scores(z):
-    """Of the first six moments, against those of the normal law."""
-    known = {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96), 5: (0, 945), 6: (15, 10170)}
-    return [
-        (np.mean(z**k) - mean) / np.sqrt(variance / z.size) for k, (mean, variance) in known.items()
-    ]
+def second_words():
+    """The four quadrants, each with x all over, at the ends and about 0."""
+    x = {0, -(2**29), 2**29 - 1, WORST[1]}
+    x |= set(np.random.default_rng(5).integers(-(2**29), 2**29, 50).tolist())
+    x |= {s * (2**k + i) for k in range(2, 29) for i in (-1, 0) for s in (-1, 1)}
+    words = {(quadrant << 30) + (i & 0x3FFFFFFF) for quadrant in range(4) for i in x}
+    return np.array(sorted(words), dtype=np.uint32)
 
 
-def tail_scores(z):
-    """Of the counts beyond k standard deviations on either side."""
-    scores = []
-    for k in (0.5, 1, 2, 3, 4, 5):
-        p = special.ndtr(-k)
-        for side in (z, -z):
-            scores.append((np.sum(side > k) - z.size * p) / np.sqrt(z.size * p))
-    return scores
+def minus_log(cell):
+    return 32 * mpmath.ln2 - mpmath.log(mpmath.mpf(float(cell)))
 
 
-def anderson_darling(z):
-    z = np.sort(z)
-    i = np.arange(1, z.size + 1)
-    terms = (2 * i - 1) * (special.log_ndtr(z) + special.log_ndtr(-z[::-1]))
-    return -z.size - np.mean(terms)
+def cos_sin(word):
+    """Of the angle ``pi/2 (q + x)``, x rounded to float32."""
+    x = float(np.float32(np.uint32(word << np.uint32(2)).view(np.int32)))
+    angle = ((int(word) >> 30) + mpmath.mpf(x) / 2**32) / 2
+    return mpmath.cospi(angle), mpmath.sinpi(angle)
 
 
-def dependence_scores(x, y):
-    """Of the correlations of two samples, of their squares and of their signs."""
-    functions = (lambda v: v, np.square, np.abs, np.sign)
-    return [np.sqrt(x.size) * np.corrcoef(f(x), g(y))[0, 1] for f in functions for g in functions]
+def worst_normal(backend):
+    """Largest error of the normals of all first words with all second words.
+
+    The uniform number is that of the word, ``(word + 1/2) / 2^32``, but where the radius is
+    below 0.09: float32 has steps of 2^-24 there, and what it makes of the word is the number.
+    """
+    a, b = first_words(), second_words()
+    rounded = np.float64(np.float32(a) + np.float32(0.5))
+    cells = np.where(a < NEARLY_ONE, np.float64(a) + 0.5, rounded)
+    with mpmath.workdps(40):  # then as float64, whose error is a billionth of what is tested
+        radius = np.array([float(mpmath.sqrt(2 * minus_log(cell))) for cell in cells])
+        angle = np.array([[float(x) for x in cos_sin(word)] for word in b])
+    first, second = (words.ravel() for words in np.meshgrid(a, b, indexing="ij"))
+    z = backend.normals(np.stack([first, second, first, second], axis=1))
+    assert same_bits(z[:, :2].copy(), z[:, 2:].copy())
+    return np.abs(z[:, :2] - (radius[:, None, None] * angle).reshape(-1, 2)).max()
+
+
+def test_normals_to_a_millionth(backend):
+    assert {w.bit_length() for w in first_words().tolist()} == set(range(33))
+    assert 9.89e-7 < worst_normal(backend) < 1e-6  # the worst pair is among them
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("_L7", 1.0001), ("_L4", 1.001), ("_L0", 1.1), ("_MINUS_LOG2", 1.000001),
+        ("_S3", 1.000001), ("_S0", 1.1), ("_C3", 1.00001), ("_C0", 1.1),
+        ("_SIGN", 0), ("_TURN", 0.999999), ("_HALF", 1.001),
+    ],
+)  # fmt: skip
+def test_a_wrong_constant_is_noticed(monkeypatch, name, factor):
+    constant = getattr(noise, name)
+    monkeypatch.setattr(noise, name, type(constant)(constant * factor))
+    assert not worst_normal(reference) < 1e-6
+
+
+def test_minus_log():
+    v = np.float32(first_words()) + np.float32(0.5)
+    with mpmath.workdps(40):
+        exact = np.array([float(minus_log(x)) for x in v])
+    assert (np.abs(noise.minus_log(v) - exact) <= 1.3e-7 * exact).all()
+    assert noise.minus_log(np.float32([2.0**32]))[0] == 0.0
+
+
+def test_laplace():
+    """To the resolution of float32: of the variate, and of u below 1."""
+    words = np.concatenate([first_words(), EDGES, random_words(6, 500)])
+    with mpmath.workdps(40):
+        size = np.array([float(minus_log(2.0 * (int(w) % 2**31) + 1.0)) for w in words])
+    found = noise.laplace(words)
+    assert (np.abs(np.abs(found) - size) <= 1.3e-7 * size + 2.0**-25).all()
+    assert np.array_equal(np.signbit(found), words >= 2**31)
+
+
+@pytest.mark.parametrize("df", [2.01, 2.5, 5.0, 30.0, 1e6])
+def test_student_t(df):
+    exponent = np.float32(2.0 / df)
+    a = first_words()
+    b = np.resize(second_words(), a.size)
+    v = np.float32(a) + np.float32(0.5)
+    with mpmath.workdps(40):
+        power = mpmath.mpf(float(exponent))
+        radius = [mpmath.sqrt(mpmath.expm1(power * minus_log(x))) for x in v]
+        exact = [float(r * cos_sin(w)[0]) for r, w in zip(radius, b, strict=True)]
+    errors = np.abs(noise.student_t(a, b, exponent) - exact)
+    assert (errors <= 1.3e-6 * np.array(radius, dtype=float)).all()
+
+
+def test_expm1():
+    y = np.float32(np.concatenate([[0.0], np.geomspace(1e-30, 80.0, 2000)]))
+    with mpmath.workdps(60):
+        exact = np.array([float(mpmath.expm1(float(x))) for x in y])
+    assert (np.abs(noise.expm1(y) - exact) <= 1.3e-7 * exact).all()
+
+
+@pytest.mark.parametrize("df", [2.01, 2.5, 5.0, 30.0, 1e4])
+def test_scale_of_student_t(df):
+    """The mean of U^-s over the midpoints of 2^32 cells, by Hurwitz's zeta function."""
+    with mpmath.workdps(40):
+        s, cells, half = 2 / mpmath.mpf(df), mpmath.mpf(2) ** 32, mpmath.mpf(1) / 2
+        mean = cells ** (s - 1) * (mpmath.zeta(s, half) - mpmath.zeta(s, cells + half))
+        assert noise.scale("student-t", df) == pytest.approx(
+            float(mpmath.sqrt(2 / (mean - 1))), rel=1e-11
+        )
+
+
+def test_ones():
+    words = np.concatenate([EDGES, random_words(7, 10_000)])
+    assert noise.ones(words).tolist() == [word.bit_count() for word in words.tolist()]
+
+
+# -- the same bits from compiled code ----------------------------------------------------
+
+
+def test_backends_have_the_same_normals():
+    pairs = np.stack(np.meshgrid(EDGES, EDGES), axis=-1).reshape(-1, 2)
+    words = np.concatenate([random_words(8, 100_000, 4), np.hstack([pairs, pairs[::-1]])])
+    assert same_bits(numba_cpu.normals(words), reference.normals(words))
+
+
+def test_compiled_variates_have_the_same_bits():
+    rows = np.concatenate([random_words(9, 39 * 4 * TILE), np.resize(EDGES, 4 * TILE)])
+    z, count = np.empty(4 * TILE, dtype=np.float32), np.empty(TILE, dtype=np.int64)
+    for words in rows.reshape(-1, 4 * TILE):
+        numba_noise.make_laplaces(UNIT, words, z)
+        assert same_bits(z, noise.laplace(words))
+        a, b, c, d = words.reshape(4, TILE)
+        for exponent in np.float32([0.99, 0.4, 1e-6]):
+            numba_noise.make_students(UNIT, exponent, words, z)
+            pairs = noise.student_t(a, b, exponent), noise.student_t(c, d, exponent)
+            assert same_bits(z[: 2 * TILE], np.concatenate(pairs))
+        count[:] = 1
+        numba_noise.add_ones(UNIT, np.uint32(0x7FFFFFFF), a, count)
+        assert np.array_equal(count, 1 + noise.ones(a & np.uint32(0x7FFFFFFF)))
+
+
+def triples():
+    """Sums of like and unlike sizes, and some that float64 rounds to a tie of float32."""
+    rng = np.random.default_rng(10)
+    x, y, z = (rng.normal(size=3000) * 2.0 ** rng.integers(-30, 30, 3000) for _ in range(3))
+    z[::3] = -x[::3] * y[::3]  # most of it cancels
+    k, m = rng.integers(15, 24, 3000), rng.integers(0, 2**23, 3000)
+    near = 2.0**-12 * (1.0 + 2.0**-k), 2.0**-12 * (1.0 - 2.0**-k)  # their product is 2^-24, almost
+    hard = near[0] * rng.choice([-1.0, 1.0], 3000), near[1], 1.0 + 2.0**-23 * m
+    return np.float32([np.concatenate(row) for row in zip((x, y, z), hard, strict=True)])
+
+
+def test_fma_is_rounded_once():
+    def nearest(x):
+        guess = np.float32(float(x))
+        around = guess, *(np.nextafter(guess, np.float32(end)) for end in (-np.inf, np.inf))
+        return min(around, key=lambda y: (abs(Fraction(float(y)) - x), y.view(np.int32) & 1))
+
+    x, y, z = triples()
+    rows = (map(Fraction, map(float, row)) for row in zip(x, y, z, strict=True))
+    exact = np.array([nearest(a * b + c) for a, b, c in rows])
+    assert np.array_equal(noise.fma(x, y, z), exact)
+    twice = np.float32(np.float64(x) * np.float64(y) + np.float64(z))
+    assert np.count_nonzero(twice != exact) > 1000  # the hard cases are hard
+
+
+def test_fma_is_the_instruction():
+    compiled = numba.vectorize(lambda x, y, z: noise.fma(x, y, z))
+    zeros = np.stack(np.meshgrid(*np.float32([[0.0, -0.0, 1.0, -1.0]] * 3))).reshape(3, -1)
+    rows = np.hstack([triples(), zeros])
+    assert same_bits(compiled(*rows), noise.fma(*rows))
+
+
+# -- statistics of ten million draws -----------------------------------------------------
+
+SEEDS = [7, 8, 8 + (1 << 32), 9 + (1 << 32), 0]
+BLOCKS = np.uint64([(0, noise.GRADIENT), (1, noise.GRADIENT), (0, noise.START), (0, noise.LEAP)])
+AXES = {"seed": 5, "replica": 4, "block": 4, "coordinate": 125, "quad": 250, "lane": 4}
+NAMES = list(AXES)
+SIGMAS = 5.0
 
 
 @pytest.fixture(scope="module")
 def draws():
-    return stream(seed=7, coordinates=DRAWS // 40, quads=10).astype(float)
+    """10^7 normals, with an axis for all that noise depends on."""
+    shape = tuple(AXES.values())
+    replica, block, coordinate, quad = np.indices(shape[1:5], dtype=np.uint64).reshape(4, -1)
+    rest = noise.counter(quad, replica, *BLOCKS[block.astype(int)].T)
+    counters = np.stack([coordinate, *rest], axis=1).astype(np.uint32)
+    z = np.empty(shape, dtype=np.float32)
+    for i, seed in enumerate(SEEDS):
+        keys = np.resize(np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32), (500_000, 2))
+        z[i] = numba_cpu.normals(numba_cpu.philox4x32(counters, keys)).reshape(shape[1:])
+    assert z.size == 10**7
+    z.flags.writeable = False
+    return z
 
 
-def test_moments(draws):
-    assert np.abs(moment_scores(draws.ravel())).max() < 5
+def anderson_darling(log_cdf, log_sf):
+    """A^2, from both logarithms at sorted draws: 1 on average, above 6 once in a thousand."""
+    odd = 2.0 * np.arange(1, log_cdf.size + 1) - 1.0
+    return -log_cdf.size - np.dot(odd, log_cdf + log_sf[::-1]) / log_cdf.size
 
 
-def test_tails(draws):
-    assert np.abs(tail_scores(draws.ravel())).max() < 5
+def evenness(z):
+    x = np.sort(z, axis=None).astype(np.float64)
+    return anderson_darling(special.log_ndtr(x), special.log_ndtr(-x)) / 6.0 * SIGMAS
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**63])
-def test_anderson_darling(seed):
-    """The limit is exceeded once in 10^4 times."""
-    z = stream(seed=seed, coordinates=DRAWS // 40, quads=10).astype(float).ravel()
-    assert anderson_darling(z) < 8.3
+def moments(z):
+    """The first six, in standard errors."""
+    z = z.astype(np.float64).ravel()
+    law = [special.factorial2(k - 1) * (k % 2 == 0) for k in range(13)]
+    error = [np.sqrt((law[2 * k] - law[k] ** 2) / z.size) for k in range(7)]
+    power, found = np.ones_like(z), []
+    for k in range(1, 7):
+        power *= z
+        found.append((power.mean() - law[k]) / error[k])
+    return found
 
 
-NEIGHBOURS = {
-    "pair": lambda d: (d[:, 0::4], d[:, 1::4]),
-    "other pair": lambda d: (d[:, 2::4], d[:, 3::4]),
-    "pairs of a block": lambda d: (d[:, 0::4], d[:, 2::4]),
-    "steps": lambda d: (d[:, :-1], d[:, 1:]),
-    "blocks": lambda d: (d[:, :-4], d[:, 4:]),
-    "coordinates": lambda d: (d[:-1], d[1:]),
-    "distant coordinates": lambda d: (d[:-512], d[512:]),
-    "replicas": lambda d: (d[:20000], stream(7, replica=1, coordinates=20000, quads=10)),
-    "seeds": lambda d: (d[:20000], stream(seed=8, coordinates=20000, quads=10)),
-    "high halves of seeds": lambda d: (d[:20000], stream(7 + 2**32, coordinates=20000, quads=10)),
+def tails(z):
+    """Counts beyond 1, 2, ... 5, as unlikely as a normal number's being so large."""
+    found = []
+    for k in range(1, 6):
+        for count in (np.count_nonzero(z > k), np.count_nonzero(z < -k)):
+            law = stats.binom(z.size, special.ndtr(-k))
+            found.append(-special.ndtri(min(law.cdf(count), law.sf(count - 1))))
+    return found
+
+
+def plane(z):
+    """Chi-square of pairs in cells of angle and radius, in standard deviations."""
+    x, y = z.reshape(-1, 2).astype(np.float64).T
+    angle = np.minimum((np.arctan2(y, x) / (2.0 * np.pi) + 0.5) * 64, 63).astype(int)
+    radius = np.minimum(np.exp(-0.5 * (x * x + y * y)) * 64, 63).astype(int)
+    expected = x.size / 4096
+    square = np.sum((np.bincount(64 * angle + radius, minlength=4096) - expected) ** 2) / expected
+    return (square - 4095) / np.sqrt(2 * 4095)
+
+
+PAIRS = {f"lanes {i} {j}": lambda z, i=i, j=j: (z[..., i], z[..., j])
+         for i, j in combinations(range(4), 2)}  # fmt: skip
+for number, axis in enumerate(NAMES[:-1]):
+    PAIRS[axis] = lambda z, i=number: (np.moveaxis(z, i, 0)[:-1], np.moveaxis(z, i, 0)[1:])
+PAIRS["next step"] = lambda z: (z[..., :-1, 3], z[..., 1:, 0])
+
+
+def correlations(x, y):
+    """Of draws, squares and sizes, each with each, in standard errors."""
+
+    def scaled(z):
+        z, mean = z.astype(np.float64).ravel(), np.sqrt(2.0 / np.pi)
+        size = (np.abs(z) - mean) / np.sqrt(1.0 - mean**2)
+        return np.stack([z, (z * z - 1.0) / np.sqrt(2.0), size])
+
+    return scaled(x) @ scaled(y).T / np.sqrt(x.size)
+
+
+CHECKS = {"evenness": evenness, "moments": moments, "tails": tails, "plane": plane}
+CHECKS |= {name: lambda z, pair=pair: correlations(*pair(z)) for name, pair in PAIRS.items()}
+
+
+def rejects(check, z):
+    return bool(np.max(np.abs(CHECKS[check](z))) > SIGMAS)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_draws_are_independent_normals(draws, check):
+    assert not rejects(check, draws)
+
+
+FAULTS = {
+    "wider": (["evenness", "moments"], lambda z: z * np.float32(1.003)),
+    "shifted": (["evenness", "moments"], lambda z: z + np.float32(0.002)),
+    "cut": (["tails"], lambda z: np.clip(z, -3.9, 3.9)),
+    "heavy": (["tails", "moments"], lambda z: np.where(np.abs(z) > 4.2, 1.2 * z, z)),
+    "no sign": (["evenness", "plane"], lambda z: np.where(np.arange(4) == 0, np.abs(z), z)),
+    "one word": (["plane"], lambda z: z[..., [0, 0, 2, 2]]),
 }
 
 
-@pytest.mark.parametrize("between", NEIGHBOURS)
-def test_independence(draws, between):
-    x, y = (np.asarray(v, dtype=float).ravel() for v in NEIGHBOURS[between](draws))
-    assert np.abs(dependence_scores(x, y)).max() < 5
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wrong_draws_are_rejected(draws, fault):
+    checks, spoil = FAULTS[fault]
+    spoiled = spoil(draws)
+    assert [check for check in checks if not rejects(check, spoiled)] == []
 
 
-def test_the_pair_fills_the_plane_evenly(draws):
-    """Radius and angle of a pair in equally likely cells."""
-    x, y = draws[:, 0::4].ravel(), draws[:, 1::4].ravel()
-    radius = np.exp(-0.5 * (x * x + y * y))
-    angle = np.arctan2(y, x) / (2 * np.pi) + 0.5
-    counts, _, _ = np.histogram2d(radius, angle, bins=32, range=[[0, 1], [0, 1]])
-    assert 1e-4 < stats.chisquare(counts.ravel()).pvalue < 1 - 1e-4
+@pytest.mark.parametrize("pair", PAIRS)
+def test_repeated_draws_are_rejected(draws, pair):
+    """One draw in fifty is that of its partner, or only as large."""
+    few = draws[..., :50, :]
+    assert not rejects(pair, few)
+    for spoil in (lambda x, y: x, np.copysign):
+        spoiled = few.copy()
+        x, y = PAIRS[pair](spoiled)
+        repeated = np.random.default_rng(11).random(y.shape) < 0.02
+        y[repeated] = spoil(x, y)[repeated]
+        assert rejects(pair, spoiled)
 
 
-def test_the_statistics_see_small_defects(draws):
-    """A thousandth too wide, one step used twice, a lost quadrant, a mild skew."""
-    z = draws.ravel()
-    assert np.abs(moment_scores(1.002 * z)).max() > 5
-    assert np.abs(tail_scores(np.clip(z, -4, 4))).max() > 5
-    assert anderson_darling(z + 0.003) > 8.3
-    mixed = 0.99 * z[1:] + 0.01 * z[:-1]
-    assert np.abs(dependence_scores(mixed, z[:-1])).max() > 5
-    assert np.abs(dependence_scores(z[1:], np.abs(z[1:]))).max() > 5
+def test_other_variates_have_their_distribution():
+    a, b = random_words(12, 2, 1_000_000)
+    x = np.sort(noise.laplace(a)).astype(np.float64)
+    tail, body = -np.abs(x) - np.log(2.0), np.log1p(-0.5 * np.exp(-np.abs(x)))
+    assert anderson_darling(np.where(x < 0, tail, body), np.where(x < 0, body, tail)) < 6.0
+    for df in (2.5, 5.0):
+        t = np.sort(noise.student_t(a, b, np.float32(2.0 / df))).astype(np.float64) * np.sqrt(df)
+        for wrong in (1.0, 1.05):
+            law = (np.log(special.stdtr(df * wrong, sign * t)) for sign in (1.0, -1.0))
+            assert (anderson_darling(*law) < 6.0) == (wrong == 1.0)
+    expected = stats.binom.pmf(np.arange(4, 29), 32, 0.5)
+    counts = np.bincount(noise.ones(a), minlength=33)[4:29]
+    expected *= counts.sum() / expected.sum()
+    assert stats.chisquare(counts, expected).pvalue > 1e-4
 
 
 # -- machine code ------------------------------------------------------------------------
 
-
-def assembly(function, *arguments):
-    """Of the function compiled anew: code from the cache cannot be looked into."""
-    fresh = numba.njit(**compile.OPTIONS)(function.py_func)
-    fresh(*arguments)
-    return fresh.inspect_asm(fresh.signatures[0])
+FEATURES = llvm.get_host_cpu_features()
+X86 = llvm.get_process_triple().startswith("x86_64")
+MATHS = re.compile(r"(?<![\w.])(__svml_\w+|(log|exp|sin|cos|sincos|pow|sqrt|fma|expm1)f?)(?![\w.])")
 
 
-def hot_loops():
-    unit, T = (0,) * 8, 512
-    words, z = np.zeros(4 * T, dtype=np.uint32), np.zeros(4 * T, dtype=np.float32)
-    key = np.uint64(1)
-    yield "words", assembly(numba_noise.draw_words, unit, 0, *[key] * 5, words)
-    yield "normals", assembly(numba_noise.make_normals, unit, words, 0, z)
-    for n in (1, 2, 3):
-        coefficient, state = np.zeros(n * (n + 1) * T), np.zeros(n * T)
-        arguments = (0.0,) * n, unit, 0, 4, coefficient, z, state
-        yield f"steps of {n}", assembly(numba_tile.whole_quads, *arguments)
+def assembly(kernel, *arguments):
+    """Of a fresh compilation: code from the cache on disk cannot be inspected."""
+    compiled = numba.njit(**OPTIONS)(getattr(kernel, "py_func", kernel))
+    compiled(*arguments)
+    (text,) = compiled.inspect_asm().values()
+    return text
 
 
-def test_hot_loops_use_wide_registers_and_call_nothing():
-    features = llvmlite.binding.get_host_cpu_features()
-    wide, fused = ("zmm", "ymm"), "vfmadd"
-    if not features.get("avx512f"):
-        wide = ("ymm",)
-    if not features.get("avx2"):
-        pytest.skip("register names are known here for x86 with AVX2 only")
-    arithmetic = {"words": "vpmuludq", "normals": "vfmadd"}
-    for name, text in hot_loops():
-        lines = [line.strip() for line in text.splitlines()]
-        operation = arithmetic.get(name, "vmulpd")
-        assert any(line.startswith(operation) and any(r in line for r in wide) for line in lines), (
-            name
-        )
-        called = [line for line in lines if line.startswith("call")]
-        assert not [line for line in called if any(f in line for f in ("log", "sin", "cos", "exp"))]
-        if name.startswith("steps"):
-            assert not any(line.startswith(fused) for line in lines)  # the contract forbids it
+def wide(text, operation):
+    """How many instructions of a kind work on the widest registers in use on this machine.
+
+    LLVM has 512 bits and prefers 256 on Intel's machines with AVX-512, for their clocks.
+    """
+    if FEATURES.get("avx512f") and llvm.get_host_cpu_name().startswith("znver"):
+        register = "%zmm"
+    else:
+        register = "%[yz]mm"
+    return len(re.findall(rf"^\s+{operation}\s.*{register}", text, re.MULTILINE))
+
+
+FMA, FMA_DOUBLE = r"vfn?m(?:add|sub)\w*ps", r"vfn?m(?:add|sub)\w*[ps]d"
+needs_avx2 = pytest.mark.skipif(
+    not (X86 and FEATURES.get("avx2") and FEATURES.get("fma")),
+    reason="names of registers and instructions are those of x86 with AVX2",
+)
+
+
+def stages(n):
+    """Kernels of the hot loop, their arguments, and vector instructions of a loop's turn."""
+    key, words, z = np.uint64(1), np.zeros(4 * TILE, dtype=np.uint32), np.zeros(4 * TILE, "f4")
+    sums, count = np.zeros(TILE), np.zeros(TILE, dtype=np.int64)
+    terms = n * (n + 1)
+    steps = (0.0,) * n, UNIT, 0, 4, np.zeros(terms * TILE), z, np.zeros(n * TILE)
+    return [
+        (numba_noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
+        (numba_noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
+        (numba_noise.make_laplaces, (UNIT, words, z), {FMA: 10}),
+        (numba_noise.make_students, (UNIT, np.float32(0.4), words, z), {FMA: 50}),
+        (numba_noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
+        (numba_noise.add_ones, (UNIT, words[0], words, count), {"vpaddq": 1}),
+        (numba_tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
+    ]
+
+
+@needs_avx2
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_stages_are_vectorised(n):
+    for kernel, arguments, expected in stages(n):
+        text = assembly(kernel, *arguments)
+        found = {operation: wide(text, operation) for operation in expected}
+        assert all(found[name] >= count for name, count in expected.items()), (kernel, found)
+        assert not MATHS.search(text), kernel
+        assert not re.search(FMA_DOUBLE, text), kernel
+
+
+@needs_avx2
+def test_the_whole_walk_is_vectorised(monkeypatch):
+    """The same instructions are in what is run, where stages may be inlined."""
+    texts = []
+    monkeypatch.setattr(
+        numba_cpu,
+        "advance_serial",
+        lambda *a: texts.append(assembly(numba_walk.advance_serial, *a)),
+    )
+    drawn(numba_cpu, 0, 0, 0, 0)
+    (text,) = texts
+    for _, _, expected in stages(1):
+        assert all(wide(text, name) >= count for name, count in expected.items())
+    assert not MATHS.search(text)
+    assert not re.search(FMA_DOUBLE, text)
+
+
+@needs_avx2
+def test_what_is_looked_for_in_machine_code_can_be_found():
+    def logarithms(x):
+        for i in range(x.size):
+            x[i] = math.log(x[i])
+
+    def carried(x):
+        for i in range(1, x.size):
+            x[i] = x[i - 1] * x[i]
+
+    def fused(x):
+        for i in range(x.size):
+            x[i] = numba_fma(x[i], x[i], x[i])
+
+    from nqm_fast.kernels.compile import fma as numba_fma
+
+    assert MATHS.search(assembly(logarithms, np.ones(TILE)))
+    assert not wide(assembly(carried, np.ones(TILE)), "vmulpd")
+    assert re.search(FMA_DOUBLE, assembly(fused, np.ones(TILE)))

@@ -109,7 +109,7 @@ def test_three_threads_that_are_really_there(problem, tmp_path):
 def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
     """Of any number of leaves; the problem has nine and a bit, the rest is padding."""
     whole = -(-problem.dim // (leaves * LEAF)) * leaves * LEAF
-    monkeypatch.setattr(numba_cpu, "_unit", lambda _: (0,) * leaves)
+    monkeypatch.setattr(numba_cpu, "_unit", lambda *_: (0,) * leaves)
     monkeypatch.setattr("nqm_fast.settings.padded", lambda _: whole)
     assert_same(run(problem, name), usual[name])
 
