@@ -125,6 +125,8 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
     risk = np.empty(T)
     spare = np.empty(T)
     first = np.full((settings, replicas), -1)
+    weight, band = model.weight[at : at + T], model.band[at : at + T]
+    values = model.values.ravel()
     made = (-1, -1, -1)
     t = timeline.begin
     segment = 0
@@ -133,6 +135,7 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
     while True:
         recorded = record < timeline.records.size and timeline.records[record] == t
         for g in range(settings):
+            read = model.read[g]
             for r in range(replicas):
                 if not alive[g, r]:
                     continue
@@ -140,8 +143,8 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                     local[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
                 if recorded:
                     out = partial[record, g, r, :, at // LEAF : at // LEAF + len(unit)]
-                    measure(zeros, unit, model, g, at, local, risk, spare, out)
-                risk_of(zeros, unit, model.read[g], model.weight[at : at + T], local, risk)
+                    measure(zeros, unit, read, weight, band, model.bands, local, risk, spare, out)
+                risk_of(zeros, unit, read, weight, local, risk)
                 beyond = is_beyond(unit, risk)
                 if beyond and first[g, r] < 0:
                     first[g, r] = t
@@ -156,7 +159,11 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
             if not alive[g].any():
                 continue
             if made != (g, segment, steps):
-                build_coefficients(zeros, unit, model, timeline, segment, g, at, coefficient)
+                build_coefficients(
+                    zeros, unit, model.entries, model.factors, model.offsets[g],
+                    model.offsets[g + 1], timeline.weights[segment, g], values, model.sigma,
+                    timeline.amplitude[segment, g], at, coefficient,
+                )  # fmt: skip
                 map_of_many_steps(zeros, unit, steps, coefficient, maps)
                 made = (g, segment, steps)
             for r in range(replicas):

@@ -13,44 +13,49 @@ from .contract import LEAF, LIMIT
 
 
 @kernel
-def scaled_row(unit, factor, values, row):
-    """Add a multiple of an array."""
+def scaled_row(unit, factor, values, begin, out, at):
+    """Add a multiple of values[begin:] to a row of `out`."""
     for j in range(LEAF * len(unit)):
-        row[j] += factor * values[j]
+        # an index without a sign needs no look at whether it counts from the end
+        out[np.uint64(at) + np.uint64(j)] += factor * values[np.uint64(begin) + np.uint64(j)]
 
 
 @kernel
-def raised_row(unit, amount, row):
-    """Add a number."""
+def raised_row(unit, amount, out, at):
+    """Add a number to a row of `out`."""
     for j in range(LEAF * len(unit)):
-        row[j] += amount
+        out[np.uint64(at) + np.uint64(j)] += amount
 
 
 @kernel
-def kick_row(unit, amplitude, sigma, row):
-    """Multiply b with the size of the noise."""
+def kick_row(unit, amplitude, sigma, begin, out, at):
+    """Multiply b, a row of `out`, with the size of the noise."""
     for j in range(LEAF * len(unit)):
-        row[j] *= sigma[j] * amplitude
+        size = sigma[np.uint64(begin) + np.uint64(j)] * amplitude
+        out[np.uint64(at) + np.uint64(j)] *= size
 
 
 @kernel
-def build_coefficients(zeros, unit, model, timeline, segment, g, first, out):
-    """Rows ``A - I`` and ``b sigma amplitude`` of a setting: for each a, n of A and one of b."""
+def build_coefficients(
+    zeros, unit, entries, factors, begin, end, weights, values, sigma, amplitude, first, out
+):
+    """Rows ``A - I`` and ``b sigma amplitude`` of a setting: for each a, n of A and one of b.
+
+    The setting's entries are begin .. end - 1; `values` is flat, with rows as long as `sigma`.
+    """
     T = LEAF * len(unit)
     n = len(zeros)
     out[:] = 0.0
-    for e in range(model.offsets[g], model.offsets[g + 1]):
-        term, a, b, source = model.entries[e]
-        factor = timeline.weights[segment, g, term] * model.factors[e]
-        at = (a * (n + 1) + b) * T
+    for e in range(begin, end):
+        source = entries[e, 3]
+        factor = weights[entries[e, 0]] * factors[e]
+        at = (entries[e, 1] * (n + 1) + entries[e, 2]) * T
         if source < 0:
-            raised_row(unit, factor, out[at : at + T])
+            raised_row(unit, factor, out, at)
         else:
-            scaled_row(unit, factor, model.values[source, first : first + T], out[at : at + T])
-    amplitude = timeline.amplitude[segment, g]
+            scaled_row(unit, factor, values, source * sigma.size + first, out, at)
     for a in range(n):
-        at = (a * (n + 1) + n) * T
-        kick_row(unit, amplitude, model.sigma[first : first + T], out[at : at + T])
+        kick_row(unit, amplitude, sigma, first, out, (a * (n + 1) + n) * T)
 
 
 @kernel
@@ -149,22 +154,13 @@ def leaf_sums(unit, x, out):
     """Sum every leaf of a tile in the order of the contract; `x` is used up."""
     for leaf in range(len(unit)):
         at = leaf * LEAF
-        half = LEAF // 2
-        while half >= 8:
-            fold(half, x[at : at + half], x[at + half : at + 2 * half])
-            half //= 2
-        while half:
-            for j in range(half):
-                x[at + j] += x[at + half + j]
-            half //= 2
-        out[leaf] = x[at]
-
-
-@kernel
-def fold(half, x, y):
-    """Add the second half to the first."""
-    for j in range(half):
-        x[j] += y[j]
+        for j in range(at, at + 8):  # folded by 32, 16 and 8 at once
+            x[j] = ((x[j] + x[j + 32]) + (x[j + 16] + x[j + 48])) + (
+                (x[j + 8] + x[j + 40]) + (x[j + 24] + x[j + 56])
+            )
+        out[leaf] = ((x[at] + x[at + 4]) + (x[at + 2] + x[at + 6])) + (
+            (x[at + 1] + x[at + 5]) + (x[at + 3] + x[at + 7])
+        )
 
 
 @kernel
@@ -180,16 +176,13 @@ def pair_sum(x):
 
 
 @kernel
-def measure(zeros, unit, model, g, first, state, risk, spare, out):
+def measure(zeros, unit, read, weight, band, bands, state, risk, spare, out):
     """Risk of a tile's leaves, whole and by band, into out[band]."""
-    T = LEAF * len(unit)
-    risk_of(zeros, unit, model.read[g], model.weight[first : first + T], state, risk)
-    band = model.band[first : first + T]
-    if model.bands:
-        for number in range(band.min(), band.max() + 1):
-            if number > 0:
-                mask_band(unit, number, band, risk, spare)
-                leaf_sums(unit, spare, out[number])
+    risk_of(zeros, unit, read, weight, state, risk)
+    if bands:
+        for number in range(max(band.min(), 1), band.max() + 1):
+            mask_band(unit, number, band, risk, spare)
+            leaf_sums(unit, spare, out[number])
     leaf_sums(unit, risk, out[0])
 
 

@@ -39,7 +39,11 @@ def walk(
     built = np.full(local.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
     spare = np.empty(T)
-    weight = model.weight[at : at + T]
+    # plain arrays: passing all of a model costs more than a stage
+    entries, factors, offsets, sigma = model.entries, model.factors, model.offsets, model.sigma
+    values, read, bands = model.values.ravel(), model.read, model.bands
+    weight, band = model.weight[at : at + T], model.band[at : at + T]
+    weights, amplitude = timeline.weights, timeline.amplitude
     t = timeline.begin
     filled = -1
     segment = 0
@@ -47,13 +51,13 @@ def walk(
     while True:
         if cautious:
             g = settings[0]
-            risk_of(zeros, unit, model.read[g], weight, local[g], risk)
+            risk_of(zeros, unit, read[g], weight, local[g], risk)
             if is_beyond(unit, risk):
                 return t
         elif record < timeline.records.size and timeline.records[record] == t:
             for g in settings:
                 out = partial[record, g]
-                measure(zeros, unit, model, g, at, local[g], risk, spare, out)
+                measure(zeros, unit, read[g], weight, band, bands, local[g], risk, spare, out)
             record += 1
         if t == timeline.end:
             return -1
@@ -75,7 +79,10 @@ def walk(
                     normal_burst(unit, k0, k1, coordinate, replica, t, until, length, words, z)
                 filled = begin
             if built[g] != segment:
-                build_coefficients(zeros, unit, model, timeline, segment, g, at, coefficient[g])
+                build_coefficients(
+                    zeros, unit, entries, factors, offsets[g], offsets[g + 1],
+                    weights[segment, g], values, sigma, amplitude[segment, g], at, coefficient[g],
+                )  # fmt: skip
                 built[g] = segment
             if summed:
                 many_steps(zeros, unit, t - begin, stop - begin, coefficient[g], sums, local[g])

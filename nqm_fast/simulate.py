@@ -22,10 +22,10 @@ from .checks import (
     shown,
     step_array,
 )
-from .engine import Outcome, Work, by_blocks, by_steps
+from .engine import Outcome, Work, block_size, by_blocks, by_steps
 from .exact import as_problem, cores
 from .kernels import noise as numbering
-from .kernels.contract import Noise
+from .kernels.contract import Noise, padded
 from .problem import Problem
 from .run import Run
 from .schedules import Schedule
@@ -271,13 +271,17 @@ def _choose_order(work: Work, keep_state: bool) -> bool:
     """Whether coordinates are worked through in blocks, if the run fits into memory at all."""
     import psutil
 
-    d, replicas = work.problem.dim, work.replicas
+    replicas = work.replicas
     kept = replicas * sum(len(group.numbers) * group.components for group in work.groups)
-    held = 8 * d * (2 * kept + replicas + 8 + 2 * work.settings)
-    in_blocks = not keep_state and held > IN_MEMORY
+
+    def held(coordinates: int) -> int:
+        return 8 * padded(coordinates) * (2 * kept + replicas + 8 + 2 * work.settings)
+
+    in_blocks = not keep_state and held(work.problem.dim) > IN_MEMORY
     bands = 1 if work.bands is None else work.bands.size
     results = 16 * work.records.size * work.settings * replicas * bands
-    needed = results + (IN_MEMORY if in_blocks else held)
+    at_once = min(block_size(work), work.problem.dim) if in_blocks else work.problem.dim
+    needed = results + held(at_once)
     available = psutil.virtual_memory().available
     if needed > available:
         change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
