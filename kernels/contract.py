@@ -19,9 +19,9 @@ folded in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are
 ``leap(noise, model, timeline, state, alive, threads)``
     The same by one Gaussian draw from each segment's end or record to the next.
 
-With A - I and b added up from the entries of a setting, a step is, in this order,
+With D = A - I and b added up from the entries of a setting, a step is, in this order,
 
-    s_a + (((A - I)_a0 s_0 + (A - I)_a1 s_1 + ...) + b_a (sigma amplitude) z)
+    s_a + (((b_a (sigma amplitude) z + D_a0 s_0) + (D_a1 s_1 + D_a2 s_2)) + ...)
 
 and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...``.
 """

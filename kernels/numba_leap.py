@@ -9,7 +9,7 @@ from .compile import kernel, parallel_kernel, prange, replaced
 from .contract import LEAF
 from .noise import LEAP
 from .numba_noise import draw_words, make_normals
-from .numba_tile import build_coefficients, is_beyond, measure, risk_of
+from .numba_tile import GAP, build_coefficients, is_beyond, measure, risk_of
 
 
 @kernel
@@ -20,9 +20,9 @@ def one_step_map(zeros, unit, coefficient, out):
     for a in range(n):
         for b in range(n):
             at = (a * n + b) * T
-            kick = (a * (n + 1) + n) * T, (b * (n + 1) + n) * T
+            kick = (a * (n + 1) + n) * (T + GAP), (b * (n + 1) + n) * (T + GAP)
             for j in range(T):
-                out[at + j] = coefficient[(a * (n + 1) + b) * T + j]
+                out[at + j] = coefficient[(a * (n + 1) + b) * (T + GAP) + j]
                 out[n * n * T + at + j] = coefficient[kick[0] + j] * coefficient[kick[1] + j]
 
 
@@ -117,7 +117,7 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
     T = LEAF * len(unit)
     at = tile * T
     settings, replicas = alive.shape
-    coefficient = np.empty(n * (n + 1) * T)
+    coefficient = np.empty(n * (n + 1) * (T + GAP))
     maps = np.empty((3, 3 * n * n * T))
     words = np.empty(4 * T, dtype=np.uint32)
     z = np.empty((n + 3) // 4 * 4 * T, dtype=np.float32)

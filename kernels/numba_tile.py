@@ -11,6 +11,8 @@ import numpy as np
 from .compile import inlined, kernel, replaced
 from .contract import LEAF, LIMIT
 
+GAP = 8  # elements between rows of coefficients, which would else compete for cache lines
+
 
 @kernel
 def scaled_row(unit, factor, values, begin, out, at):
@@ -49,13 +51,13 @@ def build_coefficients(
     for e in range(begin, end):
         source = entries[e, 3]
         factor = weights[entries[e, 0]] * factors[e]
-        at = (entries[e, 1] * (n + 1) + entries[e, 2]) * T
+        at = (entries[e, 1] * (n + 1) + entries[e, 2]) * (T + GAP)
         if source < 0:
             raised_row(unit, factor, out, at)
         else:
             scaled_row(unit, factor, values, source * sigma.size + first, out, at)
     for a in range(n):
-        kick_row(unit, amplitude, sigma, first, out, (a * (n + 1) + n) * T)
+        kick_row(unit, amplitude, sigma, first, out, (a * (n + 1) + n) * (T + GAP))
 
 
 @kernel
@@ -72,7 +74,7 @@ def whole_quads(zeros, unit, begin, end, coefficient, z, state):
             for i in range(4):
                 # an index without a sign needs no look at whether it counts from the end
                 x = np.float64(z[row + np.uint64(i * T + j)])
-                s = moved(zeros, T, s, x, coefficient, j)
+                s = moved(zeros, T + GAP, s, x, coefficient, j)
             for a in range(n):
                 state[a * T + j] = s[a]
 
@@ -87,22 +89,24 @@ def one_step(zeros, unit, begin, coefficient, z, state):
         for a in range(n):
             s = replaced(s, a, state[a * T + j])
         x = np.float64(z[np.uint64(begin) + np.uint64(j)])
-        s = moved(zeros, T, s, x, coefficient, j)
+        s = moved(zeros, T + GAP, s, x, coefficient, j)
         for a in range(n):
             state[a * T + j] = s[a]
 
 
 @inlined
-def moved(zeros, T, s, x, coefficient, j):
-    """A coordinate's state one step on."""
+def moved(zeros, stride, s, x, coefficient, j):
+    """A coordinate's state one step on; sums are of pairs, for a shorter chain of additions."""
     n = len(zeros)
     new = s
     for a in range(n):
-        row = a * (n + 1) * T
-        total = coefficient[row + j] * s[0]
-        for b in range(1, n):
-            total = total + coefficient[row + b * T + j] * s[b]
-        total = total + coefficient[row + n * T + j] * x
+        row = a * (n + 1) * stride
+        total = coefficient[row + n * stride + j] * x + coefficient[row + j] * s[0]
+        for b in range(1, n - 1, 2):
+            pair = coefficient[row + b * stride + j] * s[b]
+            total = total + (pair + coefficient[row + (b + 1) * stride + j] * s[b + 1])
+        if n % 2 == 0:
+            total = total + coefficient[row + (n - 1) * stride + j] * s[n - 1]
         new = replaced(new, a, s[a] + total)
     return new
 

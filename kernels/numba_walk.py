@@ -11,7 +11,7 @@ import numpy as np
 from .compile import kernel, parallel_kernel, prange
 from .contract import LEAF
 from .numba_noise import normal_burst, summed_burst
-from .numba_tile import build_coefficients, is_beyond, many_steps, measure, risk_of
+from .numba_tile import GAP, build_coefficients, is_beyond, many_steps, measure, risk_of
 
 
 @kernel
@@ -35,7 +35,7 @@ def walk(
     count = np.empty(4 * T, dtype=np.int64)
     z = np.empty(0 if summed else length * T, dtype=np.float32)
     sums = np.empty(length * T if summed else 0)
-    coefficient = np.empty((local.shape[0], n * (n + 1) * T))
+    coefficient = np.empty((local.shape[0], n * (n + 1) * (T + GAP)))
     built = np.full(local.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
     spare = np.empty(T)

@@ -142,15 +142,28 @@ def _coefficients(model: Model, timeline: Timeline, segment: int, g: int) -> tup
     return both[:, :n], both[:, n] * (model.sigma * timeline.amplitude[segment, g])
 
 
-def _applied(change: Floats, kick: Floats, state: Floats, draws: list[Any]) -> Floats:
-    """``s + ((change s) + kick draws)``, summed from the left."""
+def _stepped(change: Floats, kick: Floats, state: Floats, z: Floats) -> Floats:
+    """``s + ((b z + change_0 s_0) + (change_1 s_1 + change_2 s_2) + ...)``, sums of pairs."""
+    moved = []
+    for a, row in enumerate(change):
+        terms = [kick[a] * z, *(row[b] * state[b] for b in range(len(state)))]
+        total = terms[0] + terms[1]
+        for first in range(2, len(terms), 2):
+            pair = terms[first : first + 2]
+            total = total + (pair[0] + pair[1] if len(pair) == 2 else pair[0])
+        moved.append(state[a] + total)
+    return np.array(moved)
+
+
+def _jumped(change: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
+    """``s + (change s + factor draws)``, summed from the left."""
     moved = []
     for a, row in enumerate(change):
         total = row[0] * state[0]
         for b in range(1, len(state)):
             total = total + row[b] * state[b]
         for b, z in enumerate(draws):
-            total = total + kick[a, b] * z
+            total = total + factor[a, b] * z
         moved.append(state[a] + total)
     return np.array(moved)
 
@@ -234,7 +247,7 @@ def advance(
         change, kick = _coefficients(model, timeline, segment, g)
         samples = int(timeline.samples[segment, g])
         z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
-        return _applied(change, kick[:, None], s, [z]), step + 1
+        return _stepped(change, kick, s, z), step + 1
 
     return _walk(model, timeline, state, alive, move)
 
@@ -306,6 +319,6 @@ def leap(
         for block in range(-(-n // 4)):
             words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
             draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
-        return _applied(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+        return _jumped(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
 
     return _walk(model, timeline, state, alive, move)

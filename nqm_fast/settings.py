@@ -176,7 +176,7 @@ def model(group: Group, problem: Problem, begin: int, end: int, bands: Array | N
         np.concatenate(entries),
         np.array(offsets),
         np.concatenate(factors),
-        np.array(values).reshape(-1, padded(size)),
+        values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size)),
         whole_leaves(np.sqrt(block.c), size),
         whole_leaves(0.5 * block.h, size),
         band,

@@ -205,18 +205,18 @@ def digest(run):
 NOT_EVERYWHERE = ("all", "student-t")
 STREAM = {
     "plain": "af65d85f0129eb73",
-    "momentum": "37ffbb9d268f690d",
-    "ema": "0b7a8b0265099a39",
+    "momentum": "309837ad4cade4e6",
+    "ema": "21cc4ee41a107c20",
     "power": "0b2b1695cf6438e2",
-    "schedule": "91ce49ac2937cefb",
-    "bands": "cb7e2e70e3f75137",
+    "schedule": "85736f77f3450fc2",
+    "bands": "acacab08941b13c6",
     "diverging": "f05eb56575c5c9db",
     "leap": "19bfcaf4f2461786",
     "leap in pieces": "6fdfdc03cbc1f609",
-    "normal": "b9483c9f6a179207",
-    "uniform": "267ee165562afa9e",
-    "rademacher": "9bb737932fc706f1",
-    "laplace": "9ebf13b5f1f2b7f3",
+    "normal": "e782114a8f21712c",
+    "uniform": "953a37373c612564",
+    "rademacher": "7e765366ac5e9613",
+    "laplace": "b431e9c5f8b15782",
 }
 
 

@@ -1,0 +1,58 @@
+"""What the benchmarks share: turns with peers in one run, and versions in the JSON."""
+
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import peers`
+
+from peers import PACKAGES
+
+
+@pytest.fixture
+def alternate(benchmark):
+    """Benchmark a function in turns with others; gives the median seconds of each."""
+
+    def run(function: Callable[[], Any], *others: Callable[[], Any], rounds: int = 9):
+        every = (function, *others)
+        times: list[list[float]] = [[] for _ in every]
+        cores = []
+
+        def timed(which: int) -> None:
+            begin = time.perf_counter()
+            every[which]()
+            times[which].append(time.perf_counter() - begin)
+
+        def take_turns() -> None:
+            for which in range(1, len(every)):
+                timed(which)
+
+        def ours() -> None:
+            begin = time.process_time()
+            timed(0)
+            cores.append((time.process_time() - begin) / times[0][-1])
+
+        for other in every:  # compile, fill caches
+            other()
+        benchmark.pedantic(ours, setup=take_turns, rounds=rounds)
+        benchmark.extra_info["cores"] = median(cores)  # fewer than threads on a busy machine
+        return [median(values) for values in times]
+
+    return run
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(machine_info):
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    machine_info["packages"] = versions

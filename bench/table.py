@@ -1,0 +1,103 @@
+"""The README's table of Monte Carlo speed, from ``pytest bench --benchmark-json=FILE``.
+
+``python bench/table.py FILE`` prints it; ``--readme README.md`` puts it between the two marker
+comments there.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+BEGIN = "<!-- monte carlo table -->"
+END = "<!-- end -->"
+
+UNITS = {"ns per sample": "ns", "ns per coordinate-step": "ns", "MB": "MB", "seconds": "s"}
+
+
+def shown(value: float | None, unit: str = "") -> str:
+    """Three digits without an exponent, or nothing."""
+    if value is None:
+        return ""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f} {unit}".strip()
+
+
+def row(info: dict[str, Any]) -> str:
+    """One benchmark, as a row of the table."""
+    measured = next((key for key in UNITS if key in info), None)
+    if measured is None:
+        raise SystemExit(
+            f"{info['work']!r} was not measured: run pytest without --benchmark-disable"
+        )
+    ours = shown(info[measured], UNITS[measured])
+    if "MB with import and first call" in info:
+        ours += f" ({shown(info['MB with import and first call'], 'MB')} with import, first call)"
+    peer = f"{info['peer']}: {shown(info['peer ns'], 'ns')}" if "peer" in info else ""
+    cells = [info["work"], ours, peer, shown(info.get("ratio")), info.get("target", "")]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown: what it was measured on, and a row for each benchmark that says what it did."""
+    machine = results["machine_info"]
+    cpu = machine["cpu"]
+    versions = [f"Python {machine['python_version']}"]
+    versions += [f"{name} {number}" for name, number in machine.get("packages", {}).items()]
+    rows = [
+        row(benchmark["extra_info"])
+        for benchmark in results["benchmarks"]
+        if "work" in benchmark["extra_info"]
+    ]
+    if not rows:
+        raise SystemExit("the file has no results of bench/test_monte_carlo.py")
+    return "\n".join(
+        [
+            f"{cpu['brand_raw']}, {cpu['count']} cores; {', '.join(versions)}. "
+            "One thread and float64 unless said; medians.",
+            "",
+            "| work | nqm_fast | peer | ratio | target |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def warn_if_busy(results: dict[str, Any]) -> None:
+    """Say which rows got less of the machine than they were to use."""
+    for benchmark in results["benchmarks"]:
+        info = benchmark["extra_info"]
+        if "cores" in info and info["cores"] < 0.95 * info.get("threads", 1):
+            sys.stderr.write(
+                f"{benchmark['name']}: got {info['cores']:.2f} of {info['threads']} cores; "
+                "other programs were running, measure again\n"
+            )
+
+
+def replaced(text: str, new: str) -> str:
+    """`text` with the block between the markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"found no {BEGIN} ... {END} to replace")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def main() -> None:
+    """Print the table, or put it into the README."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="what --benchmark-json wrote")
+    parser.add_argument("--readme", type=Path, help="replace the block between the markers there")
+    arguments = parser.parse_args()
+    results = json.loads(arguments.results.read_text())
+    warn_if_busy(results)
+    if arguments.readme is None:
+        print(table(results))
+        return
+    text = replaced(arguments.readme.read_text(), table(results))
+    arguments.readme.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Throughput of the simulation: medians, and ratios to peers that take turns in the same run.
+
+One thread, and only the last step recorded, unless a test says otherwise: peers record nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from peers import PEERS, NumPy, NumPyMomentum
+
+import nqm_fast as nqm
+
+DIM = 65_536
+BATCH = 64
+LR = 0.1
+SETTINGS = 64
+HUGE = 10**8
+
+PLAIN = nqm.SGD(LR)
+
+TARGETS = {
+    "NumPy": "14 times",
+    "randompack + Numba": "2.5 times",
+    "mkl_random + Numba": "4 times",
+    "JAX float32": "6 times",
+    "torch float32": "5 times",
+}
+
+
+class Sizes:
+    """Large enough to measure, or just enough to see that everything runs."""
+
+    def __init__(self, measured: bool) -> None:
+        self.dim = DIM if measured else 1024
+        self.steps = 4096 if measured else 8
+        self.peer_steps = 256 if measured else 2
+        self.huge = HUGE if measured else 10**6
+        self.measured = measured
+
+
+@pytest.fixture
+def sizes(benchmark) -> Sizes:
+    return Sizes(benchmark.enabled)
+
+
+def simulate(dim: int, algorithm: Any, steps: int, threads: int | None = 1, **options: Any) -> Any:
+    problem = nqm.Problem.power_law(dim)
+    return nqm.simulate(
+        problem, algorithm, BATCH, steps, record=[steps], threads=threads, **options
+    )
+
+
+def made(kind: type, dim: int) -> Any:
+    h = 1.0 / np.arange(1, dim + 1)
+    return kind(h, h, BATCH, LR)
+
+
+def stepped(kind: type, sizes: Sizes) -> Any:
+    """A function that runs the peer, to take turns with."""
+    peer = made(kind, sizes.dim)
+    return lambda: peer.step(sizes.peer_steps)
+
+
+@pytest.mark.parametrize("name", [*PEERS, "momentum + EMA"])
+def test_peers_simulate_the_model(name):
+    """Not a benchmark: peers do the same work, as their risk shows."""
+    kind = PEERS.get(name, NumPyMomentum)
+    algorithm = PLAIN
+    if kind is NumPyMomentum:
+        algorithm = nqm.SGD(LR, momentum=kind.MOMENTUM, ema=kind.EMA)
+    problem = nqm.Problem(np.ones(4096))
+    for count in (3, 600):  # while the start decays, and when the noise is all
+        peer = kind(problem.h, problem.c, BATCH, LR)
+        peer.step(count)
+        x = (1.0 - kind.EMA) * peer.e if kind is NumPyMomentum else np.asarray(peer.w, float)
+        expected = nqm.expected_risk(problem, algorithm, BATCH, count)
+        assert 0.5 * (x @ x) == pytest.approx(expected, rel=0.12)  # 5 standard deviations
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peer(benchmark, alternate, sizes, name):
+    """Plain SGD, minibatch sampling."""
+    others = [stepped(PEERS[name], sizes)]
+    if name != "NumPy":
+        others.append(stepped(NumPy, sizes))
+    ours, peer, *numpy = (
+        1e9 * seconds / (steps * sizes.dim)
+        for seconds, steps in zip(
+            alternate(lambda: simulate(sizes.dim, PLAIN, sizes.steps), *others),
+            [sizes.steps, sizes.peer_steps, sizes.peer_steps],
+            strict=False,
+        )
+    )
+    benchmark.extra_info |= {
+        "work": "plain SGD",
+        "ns per coordinate-step": ours,
+        "peer": name,
+        "peer ns": peer,
+        "ratio": peer / ours,
+        "ratio to NumPy": (numpy or [peer])[0] / ours,
+        "threads": 1,
+        "dtype": "float64",
+        "target": TARGETS.get(name, ""),
+    }
+
+
+def test_momentum_and_ema(benchmark, alternate, sizes):
+    """Against the NumPy loop for the same."""
+    algorithm = nqm.SGD(LR, momentum=NumPyMomentum.MOMENTUM, ema=NumPyMomentum.EMA)
+    seconds, others = alternate(
+        lambda: simulate(sizes.dim, algorithm, sizes.steps), stepped(NumPyMomentum, sizes)
+    )
+    ours = 1e9 * seconds / (sizes.steps * sizes.dim)
+    peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
+    benchmark.extra_info |= {
+        "work": "momentum + EMA",
+        "ns per coordinate-step": ours,
+        "peer": "NumPy",
+        "peer ns": peer,
+        "ratio": peer / ours,
+        "ratio to NumPy": peer / ours,
+        "threads": 1,
+        "dtype": "float64",
+        "target": "12 times",
+    }
+
+
+def test_settings(benchmark, alternate, sizes):
+    """Learning rates that share one noise stream, per setting."""
+    algorithms = [nqm.SGD(lr) for lr in np.geomspace(0.001, 1.0, SETTINGS)]
+    steps = max(sizes.steps // 4, 1)
+    seconds, others = alternate(
+        lambda: simulate(sizes.dim, algorithms, steps), stepped(NumPy, sizes)
+    )
+    ours = 1e9 * seconds / (steps * sizes.dim * SETTINGS)
+    peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
+    benchmark.extra_info |= {
+        "work": f"plain SGD, {SETTINGS} settings on one stream, each",
+        "ns per coordinate-step": ours,
+        "peer": "NumPy",
+        "peer ns": peer,
+        "ratio": peer / ours,
+        "ratio to NumPy": peer / ours,
+        "threads": 1,
+        "dtype": "float64",
+        "target": "80 times",
+    }
+
+
+def test_two_threads(benchmark, alternate, sizes):
+    """Against one."""
+    two, one = (
+        1e9 * seconds / (sizes.steps * sizes.dim)
+        for seconds in alternate(
+            lambda: simulate(sizes.dim, PLAIN, sizes.steps, threads=2),
+            lambda: simulate(sizes.dim, PLAIN, sizes.steps),
+        )
+    )
+    benchmark.extra_info |= {
+        "work": "plain SGD, two threads",
+        "ns per coordinate-step": two,
+        "peer": "one thread",
+        "peer ns": one,
+        "ratio": one / two,
+        "threads": 2,
+        "dtype": "float64",
+        "target": "1.85 times",
+    }
+
+
+def test_per_sample(benchmark, alternate, sizes):
+    """Every sample drawn: signs, which are one bit each."""
+    steps = max(sizes.steps // 4, 1)
+    seconds, others = alternate(
+        lambda: simulate(sizes.dim, PLAIN, steps, sampling="per-sample", data="rademacher"),
+        stepped(NumPy, sizes),
+    )
+    ours = 1e9 * seconds / (steps * sizes.dim)
+    peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
+    benchmark.extra_info |= {
+        "work": f"plain SGD, each of {BATCH} Rademacher samples, per sample",
+        "ns per coordinate-step": ours,
+        "ns per sample": ours / BATCH,
+        "ratio to NumPy": peer / ours,
+        "threads": 1,
+        "dtype": "float64",
+        "target": "0.02 ns",
+    }
+
+
+def test_flat_in_dimension(benchmark, alternate, sizes):
+    """From 10^3 to 10^8 coordinates, for at least 128 steps and as many coordinate-steps."""
+    powers = range(8, 2, -1) if sizes.measured else (4, 3)
+    dims = [10**k for k in powers]
+    work = 32 * HUGE if sizes.measured else 1
+    steps = [max(128 if sizes.measured else 4, work // dim) for dim in dims]
+    seconds = alternate(
+        *(
+            lambda dim=dim, count=count: simulate(dim, PLAIN, count)
+            for dim, count in zip(dims, steps, strict=True)
+        ),
+        rounds=3,
+    )
+    each = [1e9 * s / (dim * n) for s, dim, n in zip(seconds, dims, steps, strict=True)]
+    benchmark.extra_info |= {
+        "work": f"plain SGD, d = 10^{powers[-1]} to 10^{powers[0]}, slowest",
+        "ns per coordinate-step": max(each),
+        "ns by dimension": dict(zip(map(str, dims), each, strict=True)),
+        "peer": "fastest of these",
+        "peer ns": min(each),
+        "ratio": max(each) / min(each),
+        "threads": 1,
+        "dtype": "float64",
+        "target": "within 1.35",
+    }
+
+
+MEMORY = """
+import contextlib, json, sys
+
+def resident(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024 / 1e6
+
+def forget_peak():
+    with contextlib.suppress(OSError):  # then earlier peaks count as well
+        open("/proc/self/clear_refs", "w").write("5")
+
+forget_peak()
+bare = resident("VmRSS")
+
+import nqm_fast as nqm
+
+def run(dim):
+    nqm.simulate(nqm.Problem.power_law(dim), nqm.SGD(0.1), 64, 16, keep_state=False)
+
+run(2000)
+first, before = resident("VmHWM"), resident("VmRSS")
+forget_peak()
+run(int(sys.argv[1]))
+peak = resident("VmHWM")
+print(json.dumps([peak - before, max(peak, first) - bare]))
+"""
+
+
+def test_memory(benchmark, sizes):
+    """Peak growth of a new process, on all cores and with the default records."""
+    if not os.path.exists("/proc/self/clear_refs"):
+        pytest.skip("peak memory is read from Linux's /proc")
+
+    def run(dim: int) -> list[float]:
+        command = [sys.executable, "-c", MEMORY, str(dim)]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        return json.loads(answer.stdout)
+
+    run(4000)  # compiles, if need be
+    more, in_all = benchmark.pedantic(run, (sizes.huge,), rounds=1)
+    benchmark.extra_info |= {
+        "work": f"memory of a run of d = {sizes.huge:,}, keep_state=False",
+        "MB": more,
+        "MB with import and first call": in_all,
+        "target": "below 100 MB",
+    }
+
+
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_first_run(benchmark, tmp_path, sizes, cache):
+    """A new process, from import to the end of a short simulation."""
+    code = (
+        "import nqm_fast as nqm; nqm.simulate(nqm.Problem.power_law(65_536), nqm.SGD(0.1), 64, 10)"
+    )
+    folders = iter(range(100))
+
+    def run() -> None:
+        environment = dict(os.environ)
+        if sizes.measured:
+            folder = tmp_path / (str(next(folders)) if cache == "cold" else "kept")
+            environment["NUMBA_CACHE_DIR"] = str(folder)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+    warm = cache == "warm"
+    benchmark.pedantic(run, rounds=5 if warm else 1, warmup_rounds=int(warm))
+    benchmark.extra_info["work"] = "first run in a new process, " + (
+        "from the cache" if warm else "compiling"
+    )
+    if benchmark.enabled:
+        benchmark.extra_info["seconds"] = benchmark.stats.stats.median
