@@ -235,7 +235,7 @@ class PairSum:
 def block_size(work: Work) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
     each = 8 * work.replicas * sum(len(g.numbers) * g.components for g in work.groups)
-    return int(max(TILE, min(1 << 16, 1 << max(BLOCK_BYTES // each, 1).bit_length() - 1)))
+    return int(max(TILE, min(1 << 19, 1 << max(BLOCK_BYTES // each, 1).bit_length() - 1)))
 
 
 def by_blocks(work: Work) -> Outcome:

@@ -25,7 +25,8 @@ class PowerLaw:
 
     def block(self, start: int, stop: int) -> Array:
         """Curvatures of the coordinates start .. stop - 1 (counted from 0)."""
-        h: Array = np.arange(start + 1, stop + 1, dtype=np.float64) ** -self.exponent
+        i = np.arange(start + 1, stop + 1, dtype=np.float64)
+        h: Array = 1.0 / i if self.exponent == 1.0 else i**-self.exponent
         return h
 
 
