@@ -89,6 +89,15 @@ class Stretch:
                 self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
         self.done = end
 
+    def run(self, pace: Pace, pressed: Callable[[], bool]) -> None:
+        """Go on to the end, or until `pressed`."""
+        while True:
+            before = time.perf_counter()
+            self.advance(pace.end(self.done))
+            pace.took(time.perf_counter() - before)
+            if self.ended or pressed():
+                return
+
     @property
     def ended(self) -> bool:
         """Nothing is left to do."""
@@ -194,11 +203,7 @@ def by_steps(work: Work, keep_state: bool) -> Outcome:
         begin = time.perf_counter()
         stretch = Stretch(work, 0, work.problem.dim)
         pace = Pace(work, stretch.size)
-        stretch.advance(pace.end(0) if work.steps else 0)
-        while not stretch.ended and not pressed():
-            before = time.perf_counter()
-            stretch.advance(pace.end(stretch.done))
-            pace.took(time.perf_counter() - before)
+        stretch.run(pace, pressed)
         seconds = time.perf_counter() - begin
     return Outcome(
         stretch.risk,
@@ -252,11 +257,7 @@ def by_blocks(work: Work) -> Outcome:
         for start in track(range(0, dim, size), -(-dim // size), "simulation"):
             end = min(start + size, dim)
             stretch = Stretch(work, start, end)
-            stretch.advance(pace.end(0) if work.steps else 0)
-            while not stretch.ended and not pressed():
-                before = time.perf_counter()
-                stretch.advance(pace.end(stretch.done))
-                pace.took(time.perf_counter() - before)
+            stretch.run(pace, pressed)
             if not stretch.ended:
                 break
             with np.errstate(over="ignore", invalid="ignore"):
