@@ -194,11 +194,11 @@ def test_per_sample(benchmark, alternate, sizes):
 
 
 def test_flat_in_dimension(benchmark, alternate, sizes):
-    """From 10^3 to 10^8 coordinates, for at least 128 steps and as many coordinate-steps."""
+    """From 10^3 to 10^8 coordinates, for at least 256 steps and as many coordinate-steps."""
     powers = range(8, 2, -1) if sizes.measured else (4, 3)
     dims = [10**k for k in powers]
-    work = 32 * HUGE if sizes.measured else 1
-    steps = [max(128 if sizes.measured else 4, work // dim) for dim in dims]
+    work = 64 * HUGE if sizes.measured else 1
+    steps = [max(256 if sizes.measured else 4, work // dim) for dim in dims]
     seconds = alternate(
         *(
             lambda dim=dim, count=count: simulate(dim, PLAIN, count)

@@ -105,7 +105,7 @@ def test_three_threads_that_are_really_there(problem, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plain", "bands", "leap in pieces", "student-t", "diverging"])
-@pytest.mark.parametrize("leaves", [3, 16])
+@pytest.mark.parametrize("leaves", [3, 8])
 def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
     """Of any number of leaves; the problem has nine and a bit, the rest is padding."""
     whole = -(-problem.dim // (leaves * LEAF)) * leaves * LEAF
@@ -171,7 +171,7 @@ def test_settings_one_by_one(problem, sampling):
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("size", [TILE, 2 * TILE])
+@pytest.mark.parametrize("size", [2 * TILE])
 def test_both_orders_of_the_loops(name, size, monkeypatch):
     """Blocks of coordinates through all steps, or all coordinates through blocks of steps."""
     rng = np.random.default_rng(2)
