@@ -191,7 +191,7 @@ def leap_serial(zeros, unit, noise, model, timeline, stops, tiles, state, alive,
 def leap_parallel(
     zeros, unit, noise, model, timeline, stops, tiles, state, alive, partial, exceeded
 ):
-    """All tiles, on all threads."""
+    """All tiles, on all threads; apart from the other as in `numba_walk`."""
     for tile in prange(tiles):
         leap_item(
             zeros,

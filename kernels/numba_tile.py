@@ -60,38 +60,34 @@ def build_coefficients(
         kick_row(unit, amplitude, sigma, first, out, (a * (n + 1) + n) * (T + GAP))
 
 
-@kernel
-def whole_quads(zeros, unit, begin, end, coefficient, z, state):
-    """Steps begin .. end - 1, four at a time with the state in registers; row i of `z` is i's."""
-    n = len(zeros)
-    T = LEAF * len(unit)
-    for step in range(begin, end, 4):
-        row = np.uint64(step * T)
-        for j in range(T):
-            s = zeros
-            for a in range(n):
-                s = replaced(s, a, state[a * T + j])
-            for i in range(4):
-                # an index without a sign needs no look at whether it counts from the end
-                x = np.float64(z[row + np.uint64(i * T + j)])
-                s = moved(zeros, T + GAP, s, x, coefficient, j)
-            for a in range(n):
-                state[a * T + j] = s[a]
-
-
-@kernel
-def one_step(zeros, unit, begin, coefficient, z, state):
-    """One step with the noise of z[begin:]."""
+@inlined
+def together(zeros, unit, steps, begin, coefficient, z, state):
+    """Some steps with the state in registers; the noise of the first is in z[begin:]."""
     n = len(zeros)
     T = LEAF * len(unit)
     for j in range(T):
         s = zeros
         for a in range(n):
             s = replaced(s, a, state[a * T + j])
-        x = np.float64(z[np.uint64(begin) + np.uint64(j)])
-        s = moved(zeros, T + GAP, s, x, coefficient, j)
+        for i in range(steps):
+            # an index without a sign needs no look at whether it counts from the end
+            x = np.float64(z[np.uint64(begin) + np.uint64(i * T + j)])
+            s = moved(zeros, T + GAP, s, x, coefficient, j)
         for a in range(n):
             state[a * T + j] = s[a]
+
+
+@kernel
+def whole_quads(zeros, unit, begin, end, coefficient, z, state):
+    """Steps begin .. end - 1, four at a time; row i of `z` is i's."""
+    for step in range(begin, end, 4):
+        together(zeros, unit, 4, step * LEAF * len(unit), coefficient, z, state)
+
+
+@kernel
+def one_step(zeros, unit, begin, coefficient, z, state):
+    """One step with the noise of z[begin:]."""
+    together(zeros, unit, 1, begin, coefficient, z, state)
 
 
 @inlined

@@ -148,7 +148,7 @@ def advance_serial(
 def advance_parallel(
     zeros, unit, noise, model, timeline, burst, items, state, alive, partial, exceeded
 ):
-    """All items, on all threads."""
+    """All items, on all threads; Numba's cache would mistake it for the other, were it one."""
     for item in prange(items):
         advance_item(
             zeros,

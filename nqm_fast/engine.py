@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -9,7 +10,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Work:
     groups: list[Group]
     steps: int
     records: NDArray[np.int64]
-    noise: Callable[[int], Noise]  # of the coordinates from a number on
+    noise: Noise
     drawn: float | None  # scale of one sample, if every one is drawn
     leaps: bool
     bands: Array | None
@@ -50,7 +50,17 @@ class Work:
     @property
     def replicas(self) -> int:
         """How many replicas."""
-        return int(self.noise(0).replicas.size)
+        return int(self.noise.replicas.size)
+
+    @property
+    def components(self) -> int:
+        """Numbers in the state of a coordinate, of all settings and replicas."""
+        return self.replicas * sum(len(g.numbers) * g.components for g in self.groups)
+
+    @property
+    def sums(self) -> tuple[int, int, int]:
+        """What a record holds: settings, replicas, the whole risk and that of each band."""
+        return self.settings, self.replicas, 1 if self.bands is None else self.bands.size
 
 
 class Stretch:
@@ -58,7 +68,7 @@ class Stretch:
 
     def __init__(self, work: Work, begin: int, end: int) -> None:
         self.work, self.size = work, end - begin
-        self.noise = work.noise(begin)
+        self.noise = work.noise._replace(first=begin)
         mean, deviation = (
             whole_leaves(x[begin:end], self.size) for x in (work.problem.mean0, work.problem.var0)
         )
@@ -68,9 +78,8 @@ class Stretch:
         for group in work.groups:
             first = starts(group)
             self.states.append(first[:, None, :, None] * w[None, :, None, :])
-        bands = 0 if work.bands is None else work.bands.size - 1
-        self.risk = np.zeros((work.records.size, work.settings, work.replicas, 1 + bands))
-        self.diverged_at = np.full((work.settings, work.replicas), -1, dtype=np.int64)
+        self.risk = np.zeros((work.records.size, *work.sums))
+        self.diverged_at = np.full(work.sums[:2], -1, dtype=np.int64)
         self.done = 0
 
     def advance(self, end: int) -> None:
@@ -127,8 +136,8 @@ class Pace:
             samples = max(batches)
         each = padded(size) * work.replicas * work.settings
         self.length = int(np.clip(SECONDS / FIRST_GUESS / (each * samples), 4, 8 * BURST))
-        rows = work.settings * work.replicas * (1 if work.bands is None else work.bands.size)
-        self.most_records = max(PARTIAL_BYTES // (8 * rows * padded(size) // LEAF), 1)
+        record = 8 * math.prod(work.sums) * padded(size) // LEAF
+        self.most_records = max(PARTIAL_BYTES // record, 1)
         self.work = work
         self.calls = 0
 
@@ -151,10 +160,8 @@ class Pace:
         """Adapt, but for the first call, which may have compiled."""
         self.calls += 1
         if self.calls > 1:
-            self.length = max(
-                int(self.length * np.clip(SECONDS / max(seconds, 1e-6), 0.25, 4.0)), 1
-            )
-            self.length = min(self.length, 1 << 20)
+            change = np.clip(SECONDS / max(seconds, 1e-6), 0.25, 4.0)
+            self.length = int(np.clip(self.length * change, 1, 1 << 20))
 
 
 @contextmanager
@@ -239,8 +246,8 @@ class PairSum:
 
 def block_size(work: Work) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
-    each = 8 * work.replicas * sum(len(g.numbers) * g.components for g in work.groups)
-    return int(max(TILE, min(1 << 19, 1 << max(BLOCK_BYTES // each, 1).bit_length() - 1)))
+    most = max(BLOCK_BYTES // (8 * work.components), 1)
+    return max(TILE, min(1 << 19, 1 << most.bit_length() - 1))
 
 
 def by_blocks(work: Work) -> Outcome:
@@ -249,7 +256,7 @@ def by_blocks(work: Work) -> Outcome:
     dim = work.problem.dim
     risk = PairSum()
     never = np.iinfo(np.int64).max
-    first = np.full((work.settings, work.replicas), never)
+    first = np.full(work.sums[:2], never)
     done = 0
     with interrupts() as pressed:
         begin = time.perf_counter()
@@ -267,7 +274,6 @@ def by_blocks(work: Work) -> Outcome:
             if pressed():
                 break
         seconds = time.perf_counter() - begin
-    empty = np.zeros((work.records.size, work.settings, work.replicas, 1))
     diverged_at = np.where(first == never, -1, first)
-    total: Any = risk.total() if done else empty
+    total = risk.total() if done else np.zeros((work.records.size, *work.sums))
     return Outcome(total, diverged_at, None, done, done < dim, seconds)

@@ -324,6 +324,14 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
     return value
 
 
+def pieces(schedule: Schedule, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """The pieces of steps begin .. end - 1: first step, end, and whether it is constant."""
+    while begin < end:
+        until, same = schedule.piece(begin)
+        yield begin, int(min(until, end)), same
+        begin = int(min(until, end))
+
+
 WINDOW = 1 << 15  # steps of a varying schedule that are laid out at a time
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from .checks import Array, InputError
 from .exact import as_arrays
 from .kernels.contract import Model, Timeline, padded
 from .problem import Problem
-from .schedules import Constant, PerStep, Schedule, as_schedule, check_length, runs
+from .schedules import Constant, PerStep, Schedule, as_schedule, check_length, pieces, runs
 
 
 class Setting(NamedTuple):
@@ -91,15 +90,14 @@ def piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
                 f"which {setting.algorithm!r} is not: use 'minibatch'"
             )
         for name, schedule in (("lr", setting.algorithm.lr), ("batch_size", setting.batch_size)):
-            step: float = 0
-            while step < steps and not isinstance(schedule, PerStep):
-                end, same = schedule.piece(int(step))
-                if not same:
-                    raise InputError(
-                        f"sampling='leap' needs a constant or piecewise constant {name}, "
-                        f"not {schedule!r}: use 'minibatch', or schedules.Piecewise"
-                    )
-                step = end
+            by_pieces = isinstance(schedule, PerStep) or all(
+                same for _, _, same in pieces(schedule, 0, steps)
+            )
+            if not by_pieces:
+                raise InputError(
+                    f"sampling='leap' needs a constant or piecewise constant {name}, "
+                    f"not {schedule!r}: use 'minibatch', or schedules.Piecewise"
+                )
 
 
 # -- for kernels -------------------------------------------------------------------------
@@ -110,18 +108,14 @@ def timeline(
 ) -> Timeline:
     """Steps begin .. end - 1 in segments; `drawn` is the scale of a sample, if all are drawn."""
     ends = [np.array([end])]
-    varying = any(setting.algorithm.depends_on_step for setting in group.settings)
-    for schedule in (x for s in group.settings for x in (s.algorithm.lr, s.batch_size)):
-        step: float = begin
-        while step < end and not varying:
-            until, same = schedule.piece(int(step))
-            until = min(until, end)
-            ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
-            step = until
-    if varying:
+    if any(setting.algorithm.depends_on_step for setting in group.settings):
         ends.append(np.arange(begin + 1, end + 1))
-    ends_of_all = np.unique(np.concatenate(ends).astype(np.int64))
-    starts = np.concatenate([[begin], ends_of_all[:-1]]).astype(np.int64)
+    else:
+        for schedule in (x for s in group.settings for x in (s.algorithm.lr, s.batch_size)):
+            for step, until, same in pieces(schedule, begin, end):
+                ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
+    ends_of_all = np.unique(np.concatenate(ends))
+    starts = np.concatenate([[begin], ends_of_all[:-1]])
     weights = [s.algorithm.weights(s.algorithm.lr.values(starts), starts) for s in group.settings]
     batches = np.stack([s.batch_size.values(starts) for s in group.settings], axis=1)
     stacked = np.zeros((starts.size, len(weights), max(x.shape[1] for x in weights)))
@@ -226,4 +220,4 @@ def largest_stable_lr(algorithm: Algorithm, problem: Problem) -> float:
     for _ in range(60):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if is_stable(middle) else (low, middle)
-    return low if math.isfinite(low) else 0.0
+    return low

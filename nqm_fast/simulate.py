@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,7 +148,7 @@ def simulate(
         grouped(settings),
         steps,
         records,
-        lambda first: Noise(key, numbers, first, code, summed, np.float32(2.0 / df)),
+        Noise(key, numbers, 0, code, summed, np.float32(2.0 / df)),
         numbering.scale(data, df) if summed else None,
         sampling == "leap",
         edges,
@@ -271,15 +273,12 @@ def _choose_order(work: Work, keep_state: bool) -> bool:
     """Whether coordinates are worked through in blocks, if the run fits into memory at all."""
     import psutil
 
-    replicas = work.replicas
-    kept = replicas * sum(len(group.numbers) * group.components for group in work.groups)
-
     def held(coordinates: int) -> int:
-        return 8 * padded(coordinates) * (2 * kept + replicas + 8 + 2 * work.settings)
+        arrays = 2 * work.components + work.replicas + 8 + 2 * work.settings
+        return 8 * padded(coordinates) * arrays
 
     in_blocks = not keep_state and held(work.problem.dim) > IN_MEMORY
-    bands = 1 if work.bands is None else work.bands.size
-    results = 16 * work.records.size * work.settings * replicas * bands
+    results = 16 * work.records.size * math.prod(work.sums)
     at_once = min(block_size(work), work.problem.dim) if in_blocks else work.problem.dim
     needed = results + held(at_once)
     available = psutil.virtual_memory().available
@@ -342,21 +341,17 @@ def _divergence(work: Work, settings: Sequence[Setting], diverged_at: NDArray[np
     which = f"setting {g}, " if len(settings) > 1 else ""
     return (
         f"{which}{algorithm!r} diverged at step {when[g, r]} (replica "
-        f"{work.noise(0).replicas[r]}): lower the learning rate; constant ones are stable up to "
+        f"{work.noise.replicas[r]}): lower the learning rate; constant ones are stable up to "
         f"about {largest_stable_lr(algorithm, work.problem):.4g} here"
     )
 
 
 def _only_setting(run: Run) -> Run:
     """The run without its leading axis."""
-    return Run(
-        run.steps,
-        run.risk[0],
-        run.status,
-        run.message,
-        run.diverged_at[0],
-        None if run.state is None else run.state[0],
-        run.band_edges,
-        None if run.band_risk is None else run.band_risk[0],
-        run.stats,
+    return replace(
+        run,
+        risk=run.risk[0],
+        diverged_at=run.diverged_at[0],
+        state=None if run.state is None else run.state[0],
+        band_risk=None if run.band_risk is None else run.band_risk[0],
     )

@@ -1,18 +1,15 @@
-"""The generator, the variates made of its words, and the machine code that makes them."""
+"""The generator, and the variates made of its words."""
 
 import math
-import re
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import mpmath
 import numba
 import numpy as np
 import pytest
-from nqm_fast.kernels import noise, numba_cpu, numba_noise, numba_tile, numba_walk, reference
-from nqm_fast.kernels.compile import OPTIONS
+from nqm_fast.kernels import noise, numba_cpu, numba_noise, reference
 from nqm_fast.kernels.contract import LEAF, TILE, Model, Noise, Timeline
 from scipy import special, stats
 
@@ -445,103 +442,3 @@ def test_other_variates_have_their_distribution():
     counts = np.bincount(noise.ones(a), minlength=33)[4:29]
     expected *= counts.sum() / expected.sum()
     assert stats.chisquare(counts, expected).pvalue > 1e-4
-
-
-# -- machine code ------------------------------------------------------------------------
-
-FEATURES = llvm.get_host_cpu_features()
-X86 = llvm.get_process_triple().startswith("x86_64")
-MATHS = re.compile(r"(?<![\w.])(__svml_\w+|(log|exp|sin|cos|sincos|pow|sqrt|fma|expm1)f?)(?![\w.])")
-
-
-def assembly(kernel, *arguments):
-    """Of a fresh compilation: code from the cache on disk cannot be inspected."""
-    compiled = numba.njit(**OPTIONS)(getattr(kernel, "py_func", kernel))
-    compiled(*arguments)
-    (text,) = compiled.inspect_asm().values()
-    return text
-
-
-def wide(text, operation):
-    """How many instructions of a kind work on the widest registers in use on this machine.
-
-    LLVM has 512 bits and prefers 256 on Intel's machines with AVX-512, for their clocks.
-    """
-    if FEATURES.get("avx512f") and llvm.get_host_cpu_name().startswith("znver"):
-        register = "%zmm"
-    else:
-        register = "%[yz]mm"
-    return len(re.findall(rf"^\s+{operation}\s.*{register}", text, re.MULTILINE))
-
-
-FMA, FMA_DOUBLE = r"vfn?m(?:add|sub)\w*ps", r"vfn?m(?:add|sub)\w*[ps]d"
-needs_avx2 = pytest.mark.skipif(
-    not (X86 and FEATURES.get("avx2") and FEATURES.get("fma")),
-    reason="names of registers and instructions are those of x86 with AVX2",
-)
-
-
-def stages(n):
-    """Kernels of the hot loop, their arguments, and vector instructions of a loop's turn."""
-    key, words, z = np.uint64(1), np.zeros(4 * TILE, dtype=np.uint32), np.zeros(4 * TILE, "f4")
-    sums, count = np.zeros(TILE), np.zeros(TILE, dtype=np.int64)
-    terms = n * (n + 1)
-    steps = (0.0,) * n, UNIT, 0, 4, np.zeros(terms * TILE), z, np.zeros(n * TILE)
-    return [
-        (numba_noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
-        (numba_noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
-        (numba_noise.make_laplaces, (UNIT, words, z), {FMA: 10}),
-        (numba_noise.make_students, (UNIT, np.float32(0.4), words, z), {FMA: 50}),
-        (numba_noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
-        (numba_noise.add_ones, (UNIT, words[0], words, count), {"vpaddq": 1}),
-        (numba_tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
-    ]
-
-
-@needs_avx2
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_stages_are_vectorised(n):
-    for kernel, arguments, expected in stages(n):
-        text = assembly(kernel, *arguments)
-        found = {operation: wide(text, operation) for operation in expected}
-        assert all(found[name] >= count for name, count in expected.items()), (kernel, found)
-        assert not MATHS.search(text), kernel
-        assert not re.search(FMA_DOUBLE, text), kernel
-
-
-@needs_avx2
-def test_the_whole_walk_is_vectorised(monkeypatch):
-    """The same instructions are in what is run, where stages may be inlined."""
-    texts = []
-    monkeypatch.setattr(
-        numba_cpu,
-        "advance_serial",
-        lambda *a: texts.append(assembly(numba_walk.advance_serial, *a)),
-    )
-    drawn(numba_cpu, 0, 0, 0, 0)
-    (text,) = texts
-    for _, _, expected in stages(1):
-        assert all(wide(text, name) >= count for name, count in expected.items())
-    assert not MATHS.search(text)
-    assert not re.search(FMA_DOUBLE, text)
-
-
-@needs_avx2
-def test_what_is_looked_for_in_machine_code_can_be_found():
-    def logarithms(x):
-        for i in range(x.size):
-            x[i] = math.log(x[i])
-
-    def carried(x):
-        for i in range(1, x.size):
-            x[i] = x[i - 1] * x[i]
-
-    def fused(x):
-        for i in range(x.size):
-            x[i] = numba_fma(x[i], x[i], x[i])
-
-    from nqm_fast.kernels.compile import fma as numba_fma
-
-    assert MATHS.search(assembly(logarithms, np.ones(TILE)))
-    assert not wide(assembly(carried, np.ones(TILE)), "vmulpd")
-    assert re.search(FMA_DOUBLE, assembly(fused, np.ones(TILE)))
