@@ -7,6 +7,7 @@ is free: Numba is loaded by the first call of a function that needs it.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -23,6 +24,12 @@ def present_backends() -> list[str]:
 def load_backend(name: str) -> ModuleType:
     """The module that fulfils the `contract` under that name."""
     return import_module(f".{BACKENDS[name][0]}", __name__)
+
+
+def compile_seconds() -> float:
+    """What compiling kernels, or loading them from the cache, has taken in this process so far."""
+    compiler = sys.modules.get(f"{__name__}.compile")
+    return float(compiler.clock.duration) if compiler is not None and compiler.clock.done else 0.0
 
 
 def load_moments() -> ModuleType:

@@ -129,4 +129,7 @@ class _SayOnce(event.Listener):
         """Nothing to say: the answer itself follows."""
 
 
+_timing: Any = event.TimingListener  # counts the outermost: a compilation may start others
+clock = _timing()
+_register("numba:compiler_lock", clock)
 _register("numba:compile", _SayOnce())

@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+STREAM = 1  # version of all that follows: other numbers would be another stream
+
 COORDINATES = 1 << 32
 STEPS = 1 << 42
 REPLICAS = 1 << 24

@@ -8,7 +8,8 @@ from .optimal import optimal_schedule
 from .passage import steps_to_target
 from .problem import Problem
 from .run import Run
-from .simulate import simulate
+from .simulate import resume, simulate
+from .store import open_run
 from .tuning import Tuned, tune
 
 __version__ = "0.1.0"
@@ -22,7 +23,9 @@ __all__ = [
     "Tuned",
     "bounds",
     "expected_risk",
+    "open_run",
     "optimal_schedule",
+    "resume",
     "schedules",
     "simulate",
     "steps_to_target",

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType, ModuleType
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Array
-from .kernels.contract import LEAF, TILE, Noise, padded
+from .control import Arrays, Control, Standing
+from .kernels.contract import TILE, Noise
 from .problem import Problem
-from .progress import track
 from .settings import Group, model, starts, timeline, whole_leaves
 
 BLOCK_BYTES = 1 << 22  # state of a block of coordinates that goes through all steps at once
-PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records of one call
-SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
-FIRST_GUESS = 2e-10  # seconds for a coordinate-step of a setting, until a call was timed
-BURST = 32  # a call has a multiple of so many steps, where it can
+NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -81,11 +72,12 @@ class Stretch:
         self.risk = np.zeros((work.records.size, *work.sums))
         self.diverged_at = np.full(work.sums[:2], -1, dtype=np.int64)
         self.done = 0
+        self.started = False
 
     def advance(self, end: int) -> None:
         """Go on to step `end`."""
         work = self.work
-        low = 0 if self.done == 0 else int(np.searchsorted(work.records, self.done, side="right"))
+        low = self.records
         high = int(np.searchsorted(work.records, end, side="right"))
         move = work.backend.leap if work.leaps else work.backend.advance
         for group, described, state in zip(work.groups, self.models, self.states, strict=True):
@@ -97,20 +89,40 @@ class Stretch:
                 self.risk[low:high, numbers] = risk
                 self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
         self.done = end
-
-    def run(self, pace: Pace, pressed: Callable[[], bool]) -> None:
-        """Go on to the end, or until `pressed`."""
-        while True:
-            before = time.perf_counter()
-            self.advance(pace.end(self.done))
-            pace.took(time.perf_counter() - before)
-            if self.ended or pressed():
-                return
+        self.started = True
 
     @property
     def ended(self) -> bool:
         """Nothing is left to do."""
-        return self.done == self.work.steps or bool((self.diverged_at >= 0).all())
+        done = self.done == self.work.steps or bool((self.diverged_at >= 0).all())
+        return self.started and done
+
+    @property
+    def records(self) -> int:
+        """Records that are complete."""
+        if self.ended:
+            return self.work.records.size
+        return int(np.searchsorted(self.work.records, self.done, side="right")) * self.started
+
+    @property
+    def coordinate_steps(self) -> int:
+        """Coordinates, settings and replicas times steps, up to here."""
+        done = self.work.steps if self.ended else self.done
+        return done * self.size * self.work.settings * self.work.replicas
+
+    def saved(self) -> Arrays:
+        """All that `restore` needs to go on from here, but for the risk so far."""
+        states = {f"state_{k}": state for k, state in enumerate(self.states)}
+        return states | {"done": np.array(self.done), "diverged_at": self.diverged_at}
+
+    def restore(self, saved: Arrays) -> None:
+        """Go to where a stretch of the same coordinates once was."""
+        for k, state in enumerate(self.states):
+            state[:] = saved[f"state_{k}"]
+        self.risk[: len(saved["risk"])] = saved["risk"]
+        self.diverged_at[:] = saved["diverged_at"]
+        self.done = int(saved["done"])
+        self.started = True
 
     def state(self) -> list[Array]:
         """State of every setting, (replicas, components, d); inf where it diverged."""
@@ -123,102 +135,43 @@ class Stretch:
         return [found[number] for number in sorted(found)]
 
 
-class Pace:
-    """How far the next call of a kernel goes, so that it takes about `SECONDS`."""
-
-    def __init__(self, work: Work, size: int) -> None:
-        samples = 1.0
-        if work.drawn is not None:
-            zero = np.zeros(1, dtype=np.int64)
-            batches = (
-                s.batch_size.values(zero)[0] for group in work.groups for s in group.settings
-            )
-            samples = max(batches)
-        each = padded(size) * work.replicas * work.settings
-        self.length = int(np.clip(SECONDS / FIRST_GUESS / (each * samples), 4, 8 * BURST))
-        record = 8 * math.prod(work.sums) * padded(size) // LEAF
-        self.most_records = max(PARTIAL_BYTES // record, 1)
-        self.work = work
-        self.calls = 0
-
-    def end(self, done: int) -> int:
-        """The step to go to from `done`."""
-        work = self.work
-        next_record = int(np.searchsorted(work.records, done, side="right"))
-        last = next_record + self.most_records - 1
-        if work.leaps:  # a jump may end at records only, or it would be another jump
-            last = min(last, next_record + self.length)
-            return int(work.records[last]) if last < work.records.size else work.steps
-        end = done + self.length
-        if end >= BURST:
-            end -= end % BURST
-        if last < work.records.size:
-            end = min(end, int(work.records[last]))
-        return min(max(end, done + 1), work.steps)
-
-    def took(self, seconds: float) -> None:
-        """Adapt, but for the first call, which may have compiled."""
-        self.calls += 1
-        if self.calls > 1:
-            change = np.clip(SECONDS / max(seconds, 1e-6), 0.25, 4.0)
-            self.length = int(np.clip(self.length * change, 1, 1 << 20))
-
-
-@contextmanager
-def interrupts() -> Generator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed within; a second one interrupts at once.
-
-    Only where Python's own handler is in charge, and in the main thread, which gets signals.
-    """
-    pressed = False
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    usual = signal.getsignal(signal.SIGINT)
-    mine = (
-        threading.current_thread() is threading.main_thread()
-        and usual is signal.default_int_handler
-    )
-    if mine:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        if mine:
-            signal.signal(signal.SIGINT, usual)
-
-
 @dataclass
 class Outcome:
     """What the loops found; `done` counts steps, or coordinates in the order of blocks."""
 
-    risk: Array
+    risk: Array  # (records, settings, replicas, 1 + bands)
+    records: int  # complete ones
     diverged_at: NDArray[np.int64]
     states: list[Array] | None
     done: int
+    coordinate_steps: int
     interrupted: bool
-    seconds: float
 
 
-def by_steps(work: Work, keep_state: bool) -> Outcome:
+def by_steps(work: Work, control: Control, saved: Arrays | None, keep_state: bool) -> Outcome:
     """All coordinates through a piece of the steps, then the next piece."""
-    with interrupts() as pressed:
-        begin = time.perf_counter()
-        stretch = Stretch(work, 0, work.problem.dim)
-        pace = Pace(work, stretch.size)
-        stretch.run(pace, pressed)
-        seconds = time.perf_counter() - begin
+    stretch = Stretch(work, 0, work.problem.dim)
+    if saved is not None:
+        stretch.restore(saved)
+
+    def standing() -> Standing:
+        return Standing(
+            stretch.records,
+            stretch.risk,
+            stretch.diverged_at,
+            stretch.coordinate_steps,
+            stretch.saved,
+        )
+
+    control.drive(stretch, standing)
     return Outcome(
         stretch.risk,
+        stretch.records,
         stretch.diverged_at,
         stretch.state() if keep_state else None,
         stretch.done,
+        stretch.coordinate_steps,
         not stretch.ended,
-        seconds,
     )
 
 
@@ -250,30 +203,82 @@ def block_size(work: Work) -> int:
     return max(TILE, min(1 << 19, 1 << most.bit_length() - 1))
 
 
-def by_blocks(work: Work) -> Outcome:
-    """A block of coordinates through all steps, then the next: no array is as long as d."""
+class Totals:
+    """What the blocks done so far add up to."""
+
+    def __init__(self, work: Work) -> None:
+        self.risk = PairSum()
+        self.first = np.full(work.sums[:2], NEVER)
+        self.done = 0  # coordinates
+
+    def add(self, stretch: Stretch) -> None:
+        """The next block is done."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.risk.add(stretch.risk)
+        diverged_at = np.where(stretch.diverged_at < 0, NEVER, stretch.diverged_at)
+        self.first = np.minimum(self.first, diverged_at)
+        self.done += stretch.size
+
+    def saved(self) -> Arrays:
+        """All that `restore` needs."""
+        branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.risk.branches)}
+        levels = np.array([level for level, _ in self.risk.branches], dtype=np.int64)
+        return branches | {"levels": levels, "first": self.first, "blocks": np.array(self.done)}
+
+    def restore(self, saved: Arrays) -> None:
+        """Go to where the same run once was."""
+        levels = saved["levels"].tolist()
+        self.risk.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
+        self.first = saved["first"]
+        self.done = int(saved["blocks"])
+
+
+def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
+    """A block of coordinates through all steps, then the next: no array is as long as d.
+
+    No record is complete before the last block is done.
+    """
     size = block_size(work)
     dim = work.problem.dim
-    risk = PairSum()
-    never = np.iinfo(np.int64).max
-    first = np.full(work.sums[:2], never)
-    done = 0
-    with interrupts() as pressed:
-        begin = time.perf_counter()
-        pace = Pace(work, size)
-        for start in track(range(0, dim, size), -(-dim // size), "simulation"):
-            end = min(start + size, dim)
-            stretch = Stretch(work, start, end)
-            stretch.run(pace, pressed)
-            if not stretch.ended:
-                break
-            with np.errstate(over="ignore", invalid="ignore"):
-                risk.add(stretch.risk)
-            first = np.minimum(first, np.where(stretch.diverged_at < 0, never, stretch.diverged_at))
-            done = end
-            if pressed():
-                break
-        seconds = time.perf_counter() - begin
-    diverged_at = np.where(first == never, -1, first)
-    total = risk.total() if done else np.zeros((work.records.size, *work.sums))
-    return Outcome(total, diverged_at, None, done, done < dim, seconds)
+    totals = Totals(work)
+    if saved is not None:
+        totals.restore(saved)
+    each = work.steps * work.settings * work.replicas
+    while totals.done < dim:
+        stretch = Stretch(work, totals.done, min(totals.done + size, dim))
+        if saved is not None:
+            stretch.restore(saved)
+            saved = None
+
+        def standing(stretch: Stretch = stretch) -> Standing:
+            return Standing(
+                0,
+                stretch.risk,
+                stretch.diverged_at,
+                totals.done * each + stretch.coordinate_steps,
+                lambda: totals.saved() | stretch.saved() | {"risk": stretch.risk[: stretch.records]},
+            )
+
+        control.drive(stretch, standing)
+        if not stretch.ended or (control.stopped and totals.done + stretch.size < dim):
+            break
+        totals.add(stretch)
+    ended = totals.done == dim
+    return Outcome(
+        totals.risk.total() if ended else np.zeros((work.records.size, *work.sums)),
+        work.records.size if ended else 0,
+        np.where(totals.first == NEVER, -1, totals.first),
+        None,
+        totals.done,
+        totals.done * each + (0 if ended else stretch.coordinate_steps),
+        not ended,
+    )
+
+
+def arranged(risk: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]) -> Array:
+    """Risk with the axes of the public API, and inf after divergence.
+
+    From (records, settings, replicas, bands) to (settings, replicas, records, bands).
+    """
+    late = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
+    return np.where(late[..., None], np.inf, np.moveaxis(risk, 0, 2))

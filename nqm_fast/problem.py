@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -386,16 +387,31 @@ class Problem:
 
     # -- files ---------------------------------------------------------------------------
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Numbers and arrays that `from_fields` makes the same problem of."""
+        if isinstance(self._h, PowerLaw):
+            return {"dim": self.dim, "exponent": self._h.exponent}
+        fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
+        return fields | {"count": self._count, "c": self.c if self._c is None else self._c}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Problem:
+        """The problem of these `fields`.
+
+        Raises
+        ------
+        InputError
+            If a value is outside its limits.
+        """
+        if "exponent" in fields:
+            return cls.power_law(fields["dim"], fields["exponent"])
+        return cls(**fields)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`."""
-        fields: dict[str, Any] = {"format": FORMAT}
-        if isinstance(self._h, PowerLaw):
-            fields |= {"dim": self.dim, "exponent": self._h.exponent}
-        else:
-            fields |= {"h": self._h, "mean0": self._mean0, "var0": self._var0}
-            fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
         with open(path, "wb") as file:
-            np.savez(file, **fields)
+            np.savez(file, format=np.array(FORMAT), **self.fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:
@@ -416,16 +432,14 @@ class Problem:
             raise InputError(f"path {str(path)!r} cannot be read: {error.strerror}") from None
         try:
             with np.load(content, allow_pickle=False) as file:
-                fields = {name: file[name] for name in file.files}
+                fields = {name: file[name][()] for name in file.files}
         except Exception as error:  # whatever foreign bytes make the readers of zip and npy raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"path {str(path)!r} is not a readable .npz file: {reason}") from None
         if str(fields.pop("format", "")) != FORMAT:
             raise InputError(f"path {str(path)!r} was not written by Problem.save")
         try:
-            if "exponent" in fields:
-                return cls.power_law(fields["dim"][()], fields["exponent"][()])
-            return cls(fields.pop("h"), **fields)
+            return cls.from_fields(fields)
         except (KeyError, TypeError, InputError) as error:
             raise InputError(f"path {str(path)!r} holds a damaged problem: {error}") from None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PATIENCE = 1.0  # seconds before a bar appears
+INTERVAL = 10.0  # seconds between lines where there is no terminal
 
 _bars: ContextVar[list[Progress] | None] = ContextVar("_bars", default=None)
 
@@ -64,6 +67,106 @@ def counted(what: str) -> Generator[Callable[[int, int, str], None]]:
     finally:
         for bar in bars:
             bar.stop()
+
+
+@contextmanager
+def rated(what: str, total: int, unit: str) -> Generator[Callable[[int], None]]:
+    """Show how many units of work are done, how fast, and how long the rest will take."""
+    if _bars.get() is None:
+        yield lambda _: None
+        return
+    display = (_Bar if sys.stderr.isatty() else _Lines)(what, total, unit)
+    try:
+        yield display.update
+    finally:
+        display.stop()
+
+
+class _Bar:
+    """A bar that fills the width of a terminal, after a little while."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.begin = time.monotonic()
+        self.bar: Progress | None = None
+
+    def update(self, done: int) -> None:
+        """So many units are done."""
+        if self.bar is None and time.monotonic() - self.begin > PATIENCE:
+            self.bar = _rate_bar(self.unit)
+            self.bar.add_task(self.what, total=self.total, completed=done)
+            self.bar.start()
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class _Lines:
+    """A line now and then, for pipes and logs."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.since = time.monotonic()
+        self.before: int | None = None
+
+    def update(self, done: int) -> None:
+        """So many units are done."""
+        now = time.monotonic()
+        if self.before is None:
+            self.since, self.before = now, done
+        elif now - self.since >= INTERVAL:
+            speed = (done - self.before) / (now - self.since)
+            left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
+            part = f"{100 * done / max(self.total, 1):.0f} %"
+            rate = f"{_with_prefix(speed)}{self.unit}/s"
+            sys.stderr.write(f"{self.what}: {part}, {rate}, {left} left\n")
+            sys.stderr.flush()
+            self.since, self.before = now, done
+
+    def stop(self) -> None:
+        """Nothing to tidy up."""
+
+
+def _with_prefix(number: float) -> str:
+    """Three digits and a letter for the powers of 1000."""
+    from rich.filesize import pick_unit_and_suffix
+
+    unit, prefix = pick_unit_and_suffix(int(number), ["", "k", "M", "G", "T"], 1000)
+    return f"{number / unit:.3g} {prefix}"
+
+
+def _rate_bar(unit: str) -> Progress:
+    """Percent, units per second, and the time that is left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{_with_prefix(task.speed or 0.0)}{unit}/s")
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+    )
 
 
 def _new_bar(what: str, total: int) -> Progress:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Array
+from .experiment import Experiment
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,7 +26,8 @@ class Run:
     risk : ndarray, shape (replicas, records)
         Excess risk of every replica; inf from the step at which it diverged.
     status : str
-        "finished", "diverged" (at least one setting and replica) or "interrupted".
+        "finished", "diverged" (at least one setting and replica) or "interrupted"; of a file
+        that `open_run` reads also "running" or "killed".
     message : str
         What happened, in a sentence, and what to change; empty if finished.
     diverged_at : ndarray of int, shape (replicas,)
@@ -39,8 +41,13 @@ class Run:
     band_risk : ndarray, shape (replicas, records, bands), or None
         Risk of the coordinates in each band.
     stats : dict
-        Backend, threads, seconds computing, coordinate-steps done (settings, replicas and
-        coordinates times steps), and the order of the loops: "steps" or "blocks".
+        Backend, threads, coordinate-steps done (settings, replicas and coordinates times
+        steps), the order of the loops ("steps" or "blocks"), and seconds spent in "compile"
+        (kernels compiled, or loaded from the cache), "compute" and "write".
+    experiment : Experiment
+        What was simulated: `problem`, `settings`, `seed` and so on.
+    wall_time : ndarray, shape (records,), or None
+        Seconds that a run with a file had taken when a record was made, without breaks.
     """
 
     steps: NDArray[np.int64]
@@ -52,6 +59,18 @@ class Run:
     band_edges: Array | None = None
     band_risk: Array | None = None
     stats: dict[str, Any] = field(default_factory=dict)
+    experiment: Experiment | None = None
+    wall_time: Array | None = None
+
+    def only_setting(self) -> Run:
+        """The run without its leading axis."""
+        return replace(
+            self,
+            risk=self.risk[0],
+            diverged_at=self.diverged_at[0],
+            state=None if self.state is None else self.state[0],
+            band_risk=None if self.band_risk is None else self.band_risk[0],
+        )
 
     def __repr__(self) -> str:
         *settings, replicas, records = self.risk.shape

@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import kernels
+from . import kernels, store
 from .algorithms import Algorithm
-from .checks import (
-    Array,
-    InputError,
-    any_array,
-    choice,
-    in_range,
-    integer,
-    number,
-    real_array,
-    shown,
-    step_array,
-)
-from .engine import Outcome, Work, block_size, by_blocks, by_steps
-from .exact import as_problem, cores
+from .checks import InputError, choice, integer, number
+from .control import Arrays, Control, Pace, Recorder, caught
+from .engine import Outcome, Work, arranged, block_size, by_blocks, by_steps
+from .exact import cores
+from .experiment import Experiment, as_experiment
 from .kernels import noise as numbering
 from .kernels.contract import Noise, padded
 from .problem import Problem
+from .progress import rated
 from .run import Run
 from .schedules import Schedule
-from .settings import (
-    Setting,
-    as_settings,
-    grouped,
-    largest_stable_lr,
-    piecewise_constant,
-    whole_batches,
-)
+from .settings import grouped, largest_stable_lr
 
-SAMPLING = ("minibatch", "per-sample", "leap")
-DEFAULT_DF = 5.0
-RECORDS = 200  # by default
+if TYPE_CHECKING:
+    from .store.recorder import FileRecorder
+
 IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
+STREAMED = 1 << 32  # the same for a run whose records are to be read while it goes on
+
+
+class Terminated(SystemExit):
+    """The process was asked to end (SIGTERM), and the run is saved; the exit status is 143."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        self.run = run
 
 
 def simulate(
@@ -62,6 +58,9 @@ def simulate(
     threads: int | None = None,
     bands: ArrayLike | None = None,
     keep_state: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    checkpoint_every: float = 60.0,
 ) -> Run:
     """Simulate the model and record its excess risk ``1/2 sum h w_t^2``.
 
@@ -107,19 +106,29 @@ def simulate(
     keep_state : bool
         Return the state after the last step. Without it, problems too large for memory are
         worked through in blocks of coordinates.
+    out : path, optional
+        An HDF5 file that records are written to while they are computed; read it, also
+        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on.
+    overwrite : bool
+        Replace the run that is in `out`.
+    checkpoint_every : float
+        Seconds between checkpoints, >= 0; longer where they would take over 1 % of the time.
 
     Returns
     -------
     Run
         With `steps` (records,), `risk` (replicas, records), `state`, `status` and `stats`;
         `risk` has a leading axis G for a list of settings. Ctrl-C returns the run so far,
-        with the status "interrupted".
+        with the status "interrupted"; where nothing is done yet, it is a KeyboardInterrupt.
+        With `out`, SIGTERM saves the run and then ends the process with status 143.
 
     Raises
     ------
     InputError
         If an argument is outside its limits, does not go with another, or needs more memory
-        than there is.
+        than there is; if `out` exists, or another process is writing it.
+    OSError
+        If `out` cannot be written. What was saved remains.
 
     Examples
     --------
@@ -129,133 +138,142 @@ def simulate(
     >>> bool(abs(run.risk.mean() / nqm.expected_risk(problem, nqm.SGD(0.1), 8, 50) - 1) < 0.1)
     True
     """
-    as_problem(problem)
-    steps = integer("steps", steps, least=0)
-    settings = as_settings(algorithm, batch_size, steps)
-    choice("sampling", sampling, SAMPLING)
-    choice("data", data, tuple(numbering.DATA))
-    numbers = _replica_numbers(replicas)
-    seed = integer("seed", seed, least=0)
-    df = _degrees_of_freedom(df, data)
-    _check_limits(problem, settings, steps, seed, sampling, data)
-    records = _records(record, steps)
-    edges = _band_edges(bands, problem)
-    name = _backend(backend)
-    key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
-    code, summed = numbering.DATA[data], sampling == "per-sample"
-    work = Work(
+    experiment = as_experiment(
         problem,
-        grouped(settings),
+        algorithm,
+        batch_size,
         steps,
-        records,
-        Noise(key, numbers, 0, code, summed, np.float32(2.0 / df)),
-        numbering.scale(data, df) if summed else None,
-        sampling == "leap",
-        edges,
-        kernels.load_backend(name),
-        cores() if threads is None else integer("threads", threads, least=1),
+        replicas=replicas,
+        seed=seed,
+        record=record,
+        sampling=sampling,
+        data=data,
+        df=df,
+        bands=bands,
+        keep_state=keep_state,
     )
-    in_blocks = _choose_order(work, bool(keep_state))
-    outcome = by_blocks(work) if in_blocks else by_steps(work, bool(keep_state))
-    run = _as_run(work, settings, outcome, in_blocks, name)
-    return run if isinstance(algorithm, list | tuple) else _only_setting(run)
+    machine = _as_machine(backend, threads)
+    if out is None:
+        return _carried_out(experiment, machine)
+    every = number("checkpoint_every", checkpoint_every, least=0.0)
+    with store.created(out, experiment, bool(overwrite), every) as recorder:
+        return _recorded(recorder, machine)
 
 
-def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
-    if any_array(replicas).ndim:
-        numbers = step_array("replicas", replicas)
-        if numbers.ndim != 1 or not numbers.size:
-            raise InputError(
-                f"replicas must be a count or a sequence of numbers, not {shown(replicas)}"
-            )
-    else:
-        numbers = np.arange(integer("replicas", replicas, least=1))
-    if numbers.max() >= numbering.REPLICAS:
-        raise InputError(
-            f"replicas must be below {numbering.REPLICAS}, where their numbers would overflow "
-            f"the noise counter, not {numbers.max()}"
-        )
-    return numbers
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    checkpoint_every: float = 60.0,
+) -> Run:
+    """Go on with a run that was interrupted or killed, to the same bits as without a break.
+
+    Parameters
+    ----------
+    path : path
+        What was the argument `out` of `simulate`.
+    backend, threads, checkpoint_every
+        As in `simulate`; they need not be those of before.
+
+    Returns
+    -------
+    Run
+        The whole run; of one that is finished, what is in the file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, foreign or from a newer version, or if another process is
+        writing it.
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it cannot be written. What was saved remains.
+    """
+    machine = _as_machine(backend, threads)
+    every = number("checkpoint_every", checkpoint_every, least=0.0)
+    with store.reopened(path, every) as recorder:
+        return store.open_run(path) if recorder is None else _recorded(recorder, machine)
 
 
-def _degrees_of_freedom(df: Any, data: str) -> float:
-    if df is None:
-        return DEFAULT_DF
-    if data != "student-t":
-        raise InputError(f"df = {shown(df)} is for data='student-t', not {data!r}")
-    return number("df", df, above=2.0)
+@dataclass(frozen=True)
+class Machine:
+    """What carries a run out; its numbers do not depend on it."""
+
+    backend: str
+    threads: int
 
 
-def _check_limits(
-    problem: Problem,
-    settings: Sequence[Setting],
-    steps: int,
-    seed: int,
-    sampling: str,
-    data: str,
-) -> None:
-    """What the noise counter holds, and what a mode of sampling allows."""
-    if problem.has_counts:
-        raise InputError(
-            "count must be 1 for a simulation: identical coordinates see different noise, "
-            "so that one cannot stand for several (list each, or use expected_risk)"
-        )
-    if seed >= 1 << 64:
-        raise InputError(f"seed must be below 2^64, not {seed}")
-    if problem.dim > numbering.COORDINATES:
-        raise InputError(
-            f"problem has {problem.dim} coordinates, but the noise counter numbers only "
-            f"{numbering.COORDINATES} of them"
-        )
-    most = numbering.STEPS // 4 if sampling == "leap" else numbering.STEPS
-    if steps > most:
-        raise InputError(
-            f"steps must be at most {most}, where the noise counter ends"
-            f"{' for leaps' * (sampling == 'leap')}, not {steps}"
-        )
-    if data != "normal" and sampling != "per-sample":
-        raise InputError(
-            f"data={data!r} needs sampling='per-sample', as sampling={sampling!r} draws means "
-            "of normal data only"
-        )
-    if sampling == "per-sample":
-        whole_batches(settings, steps, numbering.most_samples(data))
-    if sampling == "leap":
-        piecewise_constant(settings, steps)
+def _as_machine(backend: Any, threads: Any) -> Machine:
+    return Machine(
+        _backend(backend), cores() if threads is None else integer("threads", threads, least=1)
+    )
 
 
-def _records(record: Any, steps: int) -> NDArray[np.int64]:
-    """Steps to record, ascending."""
-    if record is None:
-        spaced = np.geomspace(1.0, max(steps, 1), RECORDS).round().astype(np.int64)
-        return np.unique([0, steps, *spaced[spaced <= steps]])
-    if not any_array(record).ndim:
-        stride = integer("record", record, least=1)
-        return np.unique(np.append(np.arange(0, steps + 1, stride), steps))
-    chosen = np.unique(step_array("record", record))
-    if chosen.size and chosen[-1] > steps:
-        raise InputError(
-            f"record must be steps from 0 to the last, {steps}, but contains {chosen[-1]}"
-        )
-    return chosen
+def _recorded(recorder: FileRecorder, machine: Machine) -> Run:
+    """A run with a file; the process ends if it was asked to."""
+    run = _carried_out(recorder.experiment, machine, recorder, recorder.saved)
+    if run.stats.get("signal") == signal.SIGTERM:
+        raise Terminated(run)
+    return run
 
 
-def _band_edges(bands: Any, problem: Problem) -> Array | None:
-    if bands is None:
-        return None
-    if any_array(bands).ndim:
-        edges = real_array("bands", bands)
-        in_range("bands", edges, least=0.0)
-        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
-            raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
-        return edges
-    count = integer("bands", bands, least=1)
-    low, high = problem.curvature_range
-    if low == high and count > 1:
-        raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")
-    edges = np.geomspace(low, high, count + 1) if low < high else np.array([low, 2.0 * low])
-    edges[0], edges[-1] = low, max(high, edges[-1])
-    return edges
+def _carried_out(
+    experiment: Experiment,
+    machine: Machine,
+    recorder: Recorder | None = None,
+    saved: Arrays | None = None,
+) -> Run:
+    """The run, from the start or from where it was saved."""
+    work = _as_work(experiment, machine)
+    recorder, live = recorder or Recorder(), recorder is not None
+    chosen = _choose_order(work, experiment.keep_state, STREAMED if live else IN_MEMORY)
+    in_blocks = chosen if saved is None else "blocks" in saved
+    pace = Pace(work, block_size(work) if in_blocks else work.problem.dim)
+    total = work.problem.dim * work.steps * work.settings * work.replicas
+    signals = (signal.SIGINT, signal.SIGTERM) if live else (signal.SIGINT,)
+    with caught(signals) as stop:
+        with rated("simulation", total, "coordinate-steps") as report:
+            control = Control(pace, stop, recorder, report)
+            if in_blocks:
+                outcome = by_blocks(work, control, saved)
+            else:
+                outcome = by_steps(work, control, saved, experiment.keep_state)
+        stats = {
+            "backend": machine.backend,
+            "threads": machine.threads,
+            "order": "blocks" if in_blocks else "steps",
+            "coordinate_steps": outcome.coordinate_steps,
+            "compile": control.compile,
+            "compute": control.compute,
+            "write": recorder.seconds,
+        }
+        if outcome.interrupted:
+            stats["signal"] = stop.number
+        run = _as_run(experiment, work, outcome, stats)
+        run = recorder.finish(run)
+    return run if experiment.listed else run.only_setting()
+
+
+def _as_work(experiment: Experiment, machine: Machine) -> Work:
+    """The experiment as the engine takes it."""
+    seed, data = experiment.seed, experiment.data
+    key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
+    summed = experiment.sampling == "per-sample"
+    exponent = np.float32(2.0 / experiment.df)
+    return Work(
+        experiment.problem,
+        grouped(experiment.settings),
+        experiment.steps,
+        experiment.records,
+        Noise(key, experiment.replicas, 0, numbering.DATA[data], summed, exponent),
+        numbering.scale(data, experiment.df) if summed else None,
+        experiment.sampling == "leap",
+        experiment.bands,
+        kernels.load_backend(machine.backend),
+        machine.threads,
+    )
 
 
 def _backend(name: Any) -> str:
@@ -269,7 +287,7 @@ def _backend(name: Any) -> str:
     return present[0] if name == "auto" else str(name)
 
 
-def _choose_order(work: Work, keep_state: bool) -> bool:
+def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
     """Whether coordinates are worked through in blocks, if the run fits into memory at all."""
     import psutil
 
@@ -277,11 +295,11 @@ def _choose_order(work: Work, keep_state: bool) -> bool:
         arrays = 2 * work.components + work.replicas + 8 + 2 * work.settings
         return 8 * padded(coordinates) * arrays
 
-    in_blocks = not keep_state and held(work.problem.dim) > IN_MEMORY
+    available = psutil.virtual_memory().available
+    in_blocks = not keep_state and held(work.problem.dim) > min(most, available // 4)
     results = 16 * work.records.size * math.prod(work.sums)
     at_once = min(block_size(work), work.problem.dim) if in_blocks else work.problem.dim
     needed = results + held(at_once)
-    available = psutil.virtual_memory().available
     if needed > available:
         change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
         if keep_state and results <= needed / 2:
@@ -294,32 +312,21 @@ def _choose_order(work: Work, keep_state: bool) -> bool:
 
 
 def _as_run(
-    work: Work, settings: Sequence[Setting], outcome: Outcome, in_blocks: bool, backend: str
+    experiment: Experiment, work: Work, outcome: Outcome, stats: dict[str, Any]
 ) -> Run:
-    """Axes in the order of the public API, inf after divergence, and words for what happened."""
+    """The outcome with axes as in the public API, and words for what happened."""
     diverged_at = outcome.diverged_at
-    steps = work.records
-    if outcome.interrupted:
-        steps = steps[:0] if in_blocks else steps[: int(np.sum(steps <= outcome.done))]
-    risk = np.moveaxis(outcome.risk[: steps.size], 0, 2)  # settings, replicas, records, bands
-    late = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
-    risk = np.where(late[..., None], np.inf, risk)
+    steps = work.records[: outcome.records]
+    risk = arranged(outcome.risk[: steps.size], steps, diverged_at)
     status, message = "finished", ""
     if (diverged_at >= 0).any():
-        status, message = "diverged", _divergence(work, settings, diverged_at)
+        status, message = "diverged", _divergence(experiment, work, diverged_at)
     if outcome.interrupted:
         status = "interrupted"
+        in_blocks = stats["order"] == "blocks"
         total = work.problem.dim if in_blocks else work.steps
         of = "coordinates, so that no record is complete" if in_blocks else "steps"
         message = " ".join([f"after {outcome.done} of {total} {of}", message]).strip()
-    progress = outcome.done * (work.steps if in_blocks else work.problem.dim)
-    stats = {
-        "backend": backend,
-        "threads": work.threads,
-        "compute": outcome.seconds,
-        "coordinate_steps": progress * work.settings * work.replicas,
-        "order": "blocks" if in_blocks else "steps",
-    }
     return Run(
         steps,
         np.ascontiguousarray(risk[..., 0]),
@@ -330,28 +337,18 @@ def _as_run(
         work.bands,
         None if work.bands is None else np.ascontiguousarray(risk[..., 1:]),
         stats,
+        experiment,
     )
 
 
-def _divergence(work: Work, settings: Sequence[Setting], diverged_at: NDArray[np.int64]) -> str:
+def _divergence(experiment: Experiment, work: Work, diverged_at: NDArray[np.int64]) -> str:
     """When the first setting diverged, and what to change."""
     when = np.where(diverged_at < 0, np.iinfo(np.int64).max, diverged_at)
     g, r = divmod(int(np.argmin(when)), when.shape[1])
-    algorithm = settings[g].algorithm
-    which = f"setting {g}, " if len(settings) > 1 else ""
+    algorithm = experiment.settings[g].algorithm
+    which = f"setting {g}, " if len(experiment.settings) > 1 else ""
     return (
         f"{which}{algorithm!r} diverged at step {when[g, r]} (replica "
-        f"{work.noise.replicas[r]}): lower the learning rate; constant ones are stable up to "
+        f"{experiment.replicas[r]}): lower the learning rate; constant ones are stable up to "
         f"about {largest_stable_lr(algorithm, work.problem):.4g} here"
-    )
-
-
-def _only_setting(run: Run) -> Run:
-    """The run without its leading axis."""
-    return replace(
-        run,
-        risk=run.risk[0],
-        diverged_at=run.diverged_at[0],
-        state=None if run.state is None else run.state[0],
-        band_risk=None if run.band_risk is None else run.band_risk[0],
     )

@@ -123,10 +123,15 @@ def draw(
         digits, scikit-learn) is not installed.
     """
     wanted = {choice("figure", name, list(_modules())): None for name in names or _modules()}
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("figures need Matplotlib: pip install 'nqm-fast[figures]'")
+    check_matplotlib()
     needed = {name: set(_modules()[name].jobs()) for name in wanted}
     return _draw(needed, _directory(out), progress or (lambda *_: None), workers)
+
+
+def check_matplotlib() -> None:
+    """Matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("figures need Matplotlib: pip install 'nqm-fast[figures]'")
 
 
 def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:

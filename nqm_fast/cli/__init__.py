@@ -1,0 +1,44 @@
+"""The command line, ``nqm-fast``: a module for each group of commands."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from .. import InputError, __version__
+from ..progress import shown_on_terminal
+from . import exact, paper, runs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status, 2 for a mistake in the arguments."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        with shown_on_terminal():
+            return chosen.run(chosen) or 0
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"nqm-fast {chosen.command}: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = error.filename or "output"
+        print(f"nqm-fast {chosen.command}: {where}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nqm-fast",
+        allow_abbrev=False,
+        description="The noisy quadratic model of minibatch training, solved exactly and simulated.",
+    )
+    parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (runs, paper, exact):
+        module.add(commands)
+    return parser

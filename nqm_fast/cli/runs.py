@@ -1,0 +1,161 @@
+"""The commands of simulations: ``nqm-fast run``, ``resume``, ``info``, ``plot`` and ``init``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import InputError, open_run
+from ..control import Stopped
+from ..run import Run
+from ..simulate import Terminated, resume, simulate
+from ._tables import table
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    run = commands.add_parser(
+        "run", allow_abbrev=False, help="simulate an experiment, stream it to a file, and plot it"
+    )
+    run.set_defaults(run=_run)
+    run.add_argument(
+        "config", nargs="?", type=Path, metavar="FILE", help="in TOML (default: see init)"
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a value, such as steps=100 or setting.0.lr=0.5",
+    )
+    run.add_argument("--out", type=Path, metavar="FILE", help="HDF5 file to write")
+    run.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+
+    again = commands.add_parser(
+        "resume", allow_abbrev=False, help="go on with a run that was interrupted or killed"
+    )
+    again.set_defaults(run=_resume)
+    again.add_argument("file", type=Path, metavar="FILE")
+
+    info = commands.add_parser(
+        "info", allow_abbrev=False, help="what this machine has, or what a run's file holds"
+    )
+    info.set_defaults(run=_info)
+    info.add_argument("file", nargs="?", type=Path, metavar="FILE")
+
+    plot = commands.add_parser("plot", allow_abbrev=False, help="draw a run, also an unfinished one")
+    plot.set_defaults(run=_plot)
+    plot.add_argument("file", type=Path, metavar="FILE")
+    plot.add_argument("--out", type=Path, metavar="FILE", help="picture to write (default: .png)")
+
+    init = commands.add_parser("init", allow_abbrev=False, help="write a commented example")
+    init.set_defaults(run=_init)
+    init.add_argument("file", nargs="?", type=Path, default=Path("nqm.toml"), metavar="FILE")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from .. import config
+
+    wanted = config.load(chosen.config, chosen.set)
+    out = chosen.out or Path(wanted.out)
+
+    def start() -> Run:
+        try:
+            return simulate(**wanted.arguments, out=out, overwrite=chosen.overwrite)
+        except InputError as error:
+            raise wanted.explained(error) from None
+
+    return _told(start, out)
+
+
+def _resume(chosen: argparse.Namespace) -> int:
+    if open_run(chosen.file).status in ("finished", "diverged"):
+        print(f"{chosen.file} is finished: there is nothing to go on with")
+        return 0
+    return _told(lambda: resume(chosen.file), chosen.file)
+
+
+def _told(action: Callable[[], Run], out: Path) -> int:
+    """Carry out a run, say how it ended, and draw it; the exit status."""
+    from ..store import resume_command
+
+    try:
+        run = action()
+    except Terminated as ended:
+        run = ended.run
+    except Stopped as stopped:
+        if out.exists():
+            print(f"interrupted; go on with: {resume_command(out)}", file=sys.stderr)
+        return 128 + stopped.number
+    if run.status == "interrupted":
+        print(f"interrupted {run.message}", file=sys.stderr)
+        return 128 + int(run.stats["signal"])
+    if run.message:
+        print(run.message, file=sys.stderr)
+    _summary(run)
+    print(f"\n{out}  {run.steps.size} records")
+    if find_spec("matplotlib") is None:
+        print("no figure, as that needs Matplotlib: pip install 'nqm-fast[figures]'")
+    elif run.steps.size:
+        print(f"{_drawn(run, out.with_suffix('.png'))}  Monte Carlo and exact expectation")
+    return 0
+
+
+def _summary(run: Run) -> None:
+    """The last record of each setting, and where the time went."""
+    import numpy as np
+
+    from ..figures._run import as_listed, exact_risk, label
+
+    if run.steps.size and run.experiment is not None:
+        rows = []
+        for g, risk in enumerate(as_listed(run)):
+            last = risk[:, -1]
+            spread = float(np.std(last, ddof=1)) if last.size > 1 else None
+            exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
+            row = {"setting": label(run.experiment, g), "risk": float(np.mean(last))}
+            rows.append(row | {"spread": spread, "expected": exact})
+        print(f"at step {run.steps[-1]}, of {last.size} replicas:")
+        table(rows)
+    stats = run.stats
+    rate = stats["coordinate_steps"] / max(stats["compute"], 1e-9)
+    seconds = ", ".join(f"{name} {stats[name]:.2f} s" for name in ("compile", "compute", "write"))
+    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {stats['threads']} threads")
+
+
+def _drawn(run: Run, path: Path) -> Path:
+    from ..figures._run import draw
+
+    return draw(run, path)
+
+
+def _plot(chosen: argparse.Namespace) -> int:
+    run = open_run(chosen.file)
+    print(_drawn(run, chosen.out or chosen.file.with_suffix(".png")))
+    return 0
+
+
+def _info(chosen: argparse.Namespace) -> int:
+    from ..store import facts
+
+    found = facts.of_machine() if chosen.file is None else facts.of_file(chosen.file)
+    width = max(map(len, found))
+    for name, value in found.items():
+        print(f"{name:{width}}  {value}")
+    return 0
+
+
+def _init(chosen: argparse.Namespace) -> int:
+    from ..config import default_text
+
+    try:
+        with chosen.file.open("x", encoding="utf-8") as file:
+            file.write(default_text())
+    except FileExistsError:
+        raise InputError(f"{chosen.file} exists: give another name") from None
+    print(f"{chosen.file} written: edit it, then nqm-fast run {chosen.file}")
+    return 0

@@ -1,0 +1,195 @@
+"""The controller of a run: how far a kernel goes at a time, and what happens in between.
+
+A kernel runs to the next event. Then progress is reported, the recorder may write, and signals
+are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import kernels
+from .checks import Array
+from .kernels.contract import LEAF, padded
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .engine import Stretch, Work
+    from .run import Run
+
+PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records of one call
+SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
+FIRST_GUESS = 2e-10  # seconds for a coordinate-step of a setting, until a call was timed
+BURST = 32  # a call has a multiple of so many steps, where it can
+LAID_OUT = 1 << 16  # steps of batch sizes that are looked at at a time
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Pace:
+    """How far the next call of a kernel goes, so that it takes about `SECONDS`."""
+
+    def __init__(self, work: Work, size: int) -> None:
+        self.work = work
+        settings = [setting for group in work.groups for setting in group.settings]
+        self.batch_sizes = [] if work.drawn is None else [s.batch_size for s in settings]
+        each = padded(size) * work.replicas * work.settings
+        most = 8 * BURST * self._samples(0, 1)[0]
+        self.length = min(SECONDS / FIRST_GUESS / each, most)  # in samples of a coordinate
+        record = 8 * math.prod(work.sums) * padded(size) // LEAF
+        self.most_records = max(PARTIAL_BYTES // record, 1)
+
+    def _samples(self, begin: int, end: int) -> Array:
+        """Variates that a step of a coordinate takes, at most, in any setting."""
+        if not self.batch_sizes:
+            return np.ones(end - begin)
+        steps = np.arange(begin, end)
+        largest: Array = np.max([b.values(steps) for b in self.batch_sizes], axis=0)
+        return largest
+
+    def _steps(self, done: int) -> int:
+        """Steps from `done` on that have `length` samples."""
+        if not self.batch_sizes:
+            return int(self.length)
+        most = min(LAID_OUT, self.work.steps - done, int(self.length) + 1)
+        samples = self._samples(done, done + most)
+        return int(np.searchsorted(np.cumsum(samples), self.length, side="right"))
+
+    def end(self, done: int) -> int:
+        """The step to go to from `done`."""
+        work = self.work
+        next_record = int(np.searchsorted(work.records, done, side="right"))
+        last = next_record + self.most_records - 1
+        if work.leaps:  # a jump may end at records only, or it would be another jump
+            last = min(last, next_record + int(self.length))
+            return int(work.records[last]) if last < work.records.size else work.steps
+        end = done + self._steps(done)
+        if end - done >= BURST:
+            end -= end % BURST
+        if last < work.records.size:
+            end = min(end, int(work.records[last]))
+        return min(max(end, done + 1), work.steps)
+
+    def took(self, seconds: float) -> None:
+        """Adapt."""
+        change = np.clip(SECONDS / max(seconds, 1e-6), 0.25, 4.0)
+        self.length = float(np.clip(self.length * change, 1.0, 2.0**40))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came before a run had anything to lose, or twice."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Signals:
+    """Whether a signal came that stops the run at its next event."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.waiting = False  # for an event; until the first of a run, kernels are compiled
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        """Remember the signal; what cannot wait, or came before, stops the run at once."""
+        again = self.number is not None
+        self.number = number
+        if again or not self.waiting:
+            raise Stopped(number)
+
+
+@contextmanager
+def caught(numbers: Sequence[int]) -> Generator[Signals]:
+    """Note signals within: those that would raise KeyboardInterrupt, or end the process.
+
+    Only in the main thread, which gets signals; somebody else's handler is left alone.
+    """
+    signals = Signals()
+    usual = {
+        number: signal.getsignal(number)
+        for number in numbers
+        if threading.current_thread() is threading.main_thread()
+    }
+    mine = [n for n, f in usual.items() if f in (signal.default_int_handler, signal.SIG_DFL)]
+    for number in mine:
+        signal.signal(number, signals.note)
+    try:
+        yield signals
+    finally:
+        for number in mine:
+            signal.signal(number, usual[number])
+
+
+class Standing(NamedTuple):
+    """Where a run is, for whoever writes it down."""
+
+    records: int  # how many are complete
+    risk: Array  # of all records, as in `engine.Outcome`
+    diverged_at: NDArray[np.int64]
+    coordinate_steps: int
+    state: Callable[[], Arrays]  # what it takes to go on from here
+
+
+class Recorder:
+    """Is told of events and may write; this one does not."""
+
+    seconds = 0.0  # spent writing
+
+    def event(self, standing: Standing) -> None:
+        """A kernel returned."""
+
+    def stop(self, standing: Standing) -> None:
+        """The run is stopped: the last chance to save."""
+
+    def finish(self, run: Run) -> Run:
+        """The run has ended, or is stopped; what it is to be known as."""
+        return run
+
+
+class Control:
+    """Drives stretches of coordinates from event to event."""
+
+    def __init__(
+        self,
+        pace: Pace,
+        signals: Signals,
+        recorder: Recorder,
+        report: Callable[[int], None],
+    ) -> None:
+        self.pace, self.signals, self.recorder, self.report = pace, signals, recorder, report
+        self.compile = 0.0
+        self.compute = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """A signal came."""
+        return self.signals.number is not None
+
+    def drive(self, stretch: Stretch, standing: Callable[[], Standing]) -> None:
+        """Run to the stretch's end, or until a signal came."""
+        while not stretch.ended:
+            begin, compiled = time.perf_counter(), kernels.compile_seconds()
+            stretch.advance(self.pace.end(stretch.done))
+            self.signals.waiting = True
+            compiled = kernels.compile_seconds() - compiled
+            seconds = time.perf_counter() - begin - compiled
+            self.compile += compiled
+            self.compute += seconds
+            self.pace.took(seconds)
+            now = standing()
+            self.recorder.event(now)
+            self.report(now.coordinate_steps)
+            if self.stopped:
+                self.recorder.stop(now)
+                return

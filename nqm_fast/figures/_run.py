@@ -1,0 +1,95 @@
+"""The figure of a simulation: its curves and their spread over the exact expectation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import expected_risk
+from ..checks import Array, InputError
+from ..experiment import Experiment
+from ..run import Run
+from ..schedules import Constant
+from ._style import SERIES, describe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINTS = 60  # of the exact curve
+
+
+def as_listed(run: Run) -> Array:
+    """Risk with an axis of settings, (settings, replicas, records)."""
+    return run.risk if run.risk.ndim == 3 else run.risk[None]
+
+
+def label(experiment: Experiment, g: int) -> str:
+    """What a setting is called: with its batch size, where settings differ in it."""
+    algorithm, batch_size = experiment.settings[g]
+    sizes = [size for _, size in experiment.settings]
+    name = repr(algorithm)
+    if all(size == batch_size for size in sizes):
+        return name
+    size = f"{batch_size.value:g}" if isinstance(batch_size, Constant) else repr(batch_size)
+    return f"{name}, B = {size}"
+
+
+def exact_risk(experiment: Experiment, g: int, steps: NDArray[np.int64]) -> Array:
+    """Expected risk of a setting."""
+    algorithm, batch_size = experiment.settings[g]
+    risk: Array = expected_risk(experiment.problem, algorithm, batch_size, steps)
+    return risk
+
+
+def draw(run: Run, path: Path) -> Path:
+    """Draw a run, also an unfinished one.
+
+    Raises
+    ------
+    InputError
+        If it has no record after step 0 yet, or Matplotlib is not installed.
+    """
+    from . import check_matplotlib
+    from ._output import write_png
+
+    check_matplotlib()
+    if run.experiment is None or not (run.steps > 0).any():
+        raise InputError(f"the run is {run.status} and has no record after step 0 to draw yet")
+    write_png(path, lambda figure, _: _plot(figure, run, run.experiment), {})
+    return path
+
+
+def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
+    assert experiment is not None
+    shown = run.steps > 0
+    steps = run.steps[shown]
+    exact_steps = steps[np.unique(np.linspace(0, steps.size - 1, POINTS).astype(int))]
+    axes = figure.subplots()
+    for g, risk in enumerate(as_listed(run)[:, :, shown]):
+        series = SERIES[g % len(SERIES)]
+        risk = np.where(np.isfinite(risk), risk, np.nan)
+        axes.loglog(
+            steps,
+            risk.mean(axis=0),
+            label=label(experiment, g),
+            color=series["color"],
+            linewidth=2.5,
+            alpha=0.8,
+        )
+        if risk.shape[0] > 1:
+            low, high = risk.min(axis=0), risk.max(axis=0)
+            axes.fill_between(steps, low, high, color=series["color"], alpha=0.3, linewidth=0)
+        exact = exact_risk(experiment, g, exact_steps)
+        exact = np.where(np.isfinite(exact), exact, np.nan)
+        name = "exact expectation" if g == 0 else None
+        axes.loglog(exact_steps, exact, color="black", linestyle=(0, (4, 2)), linewidth=1, label=name)
+    axes.set_xlabel("step $t$")
+    axes.set_ylabel("excess risk")
+    replicas = experiment.replicas.size
+    spread = f", and range of {replicas} replicas" if replicas > 1 else ""
+    axes.set_title(f"Monte Carlo: {'mean' if replicas > 1 else 'one replica'}{spread}")
+    axes.legend()
+    describe(figure, f"{experiment.problem!r}, {experiment.sampling} sampling, seed {experiment.seed}")

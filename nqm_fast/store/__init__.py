@@ -1,0 +1,142 @@
+"""Runs in files: written while they compute, read at any time, gone on with after any kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..checks import InputError
+from ..run import Run
+
+if TYPE_CHECKING:
+    from ..experiment import Experiment
+    from .files import Files
+    from .reading import Stored
+    from .recorder import FileRecorder
+
+# h5py, filelock and psutil are imported by the first call of a function that needs them
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run from its file: one that is finished, stopped, or still going on.
+
+    Parameters
+    ----------
+    path : path
+        What was the argument `out` of `simulate`.
+
+    Returns
+    -------
+    Run
+        With all records that are committed by now. Its `status` is "finished", "diverged",
+        "interrupted" (by a signal), "running", or "killed".
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, foreign or from a newer version.
+    FileNotFoundError
+        If there is no such file.
+    """
+    from .files import Files
+    from .reading import read
+
+    files = Files(path)
+    return as_run(files, read(files))
+
+
+def resume_command(path: str | os.PathLike[str]) -> str:
+    """What to type to go on with a run."""
+    return f"nqm-fast resume {shlex.quote(str(path))}"
+
+
+def as_run(files: Files, stored: Stored) -> Run:
+    """What is stored, as `simulate` returns it."""
+    from .reading import ENDED
+
+    experiment, values = stored.experiment, stored.values
+    message = stored.header["message"]
+    if stored.status not in ("interrupted", *ENDED):
+        message = ""
+        if stored.status == "killed":
+            of = f"{stored.records} of {experiment.records.size} records are there"
+            message = f"{of}; go on with: {resume_command(files.base)}"
+    run = Run(
+        values["step"],
+        values["risk"],
+        stored.status,
+        message,
+        stored.diverged_at,
+        None if stored.states is None else tuple(stored.states),
+        experiment.bands,
+        values.get("band_risk"),
+        json.loads(stored.header["stats"]),
+        experiment,
+        values["wall_time"],
+    )
+    return run if experiment.listed else run.only_setting()
+
+
+@contextmanager
+def created(
+    path: str | os.PathLike[str], experiment: Experiment, overwrite: bool, every: float
+) -> Generator[FileRecorder]:
+    """A recorder for a new run."""
+    from . import checkpoints
+    from .files import Files, locked
+    from .reading import read
+    from .recorder import FileRecorder
+
+    files = Files(path)
+    _check_folder(files)
+    with locked(files):
+        old: list[Any] = []
+        if files.base.exists():
+            stored = read(files)  # what is not a run is never replaced
+            if not overwrite:
+                raise InputError(
+                    f"out = {str(path)!r} exists, a run that is {stored.status}: choose another "
+                    "file, or overwrite it (overwrite=True, --overwrite)"
+                )
+            old = stored.segments
+            checkpoints.remove(files)
+        recorder = FileRecorder(files, experiment, every, None)
+        for segment in old:
+            segment.unlink()
+        with recorder.opened():
+            yield recorder
+
+
+@contextmanager
+def reopened(path: str | os.PathLike[str], every: float) -> Generator[FileRecorder | None]:
+    """A recorder that goes on with a run; none if it is finished."""
+    from .files import Files, locked
+    from .reading import ENDED, read
+    from .recorder import FileRecorder
+
+    files = Files(path)
+    if read(files).status in ENDED:
+        yield None
+        return
+    with locked(files):
+        stored = read(files)
+        if stored.status in ENDED:
+            yield None
+            return
+        with FileRecorder(files, stored.experiment, every, stored).opened() as recorder:
+            yield recorder
+
+
+def _check_folder(files: Files) -> None:
+    """There is a folder to write to."""
+    folder = files.base.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"out = {str(files.base)!r} is in a folder that does not exist")
+    if files.base.is_dir():
+        raise InputError(f"out = {str(files.base)!r} is a folder: give the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"out = {str(files.base)!r} is in a folder that cannot be written to")

@@ -1,0 +1,70 @@
+"""What there is to say of this machine, and of a run's file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .. import kernels
+from . import as_run
+from .checkpoints import read as read_checkpoint
+from .files import Files
+from .header import host, versions
+from .reading import ENDED, read
+
+
+def of_machine() -> dict[str, str]:
+    """Versions, backends, threads, devices."""
+    here = host()
+    present = kernels.present_backends()
+    backends = [f"{name}{'' if name in present else ' (missing)'}" for name in kernels.BACKENDS]
+    memory = here["memory_bytes"] / 1e9
+    return {
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "backends": f"{', '.join(backends)}; auto is {present[0]}",
+        "threads": f"{here['cores']} (NQM_NUM_THREADS changes it)",
+        "devices": f"CPU, {here['processor']}, {here['cores']} cores, {memory:.1f} GB of memory",
+        "system": here["system"],
+    }
+
+
+def of_file(path: Path) -> dict[str, str]:
+    """What a run's file holds, and how it is with the run."""
+    files = Files(path)
+    stored = read(files)
+    run, experiment, header = as_run(files, stored), stored.experiment, stored.header
+    found: dict[str, Any] = {
+        "status": run.status + (f": {run.message}" if run.message else ""),
+        "problem": repr(experiment.problem),
+    }
+    for g, (algorithm, batch_size) in enumerate(experiment.settings):
+        size = getattr(batch_size, "value", batch_size)
+        found[f"setting {g}"] = f"{algorithm!r}, batch size {size}"
+    law = "" if experiment.data == "normal" else f", {experiment.data}"
+    found |= {
+        "steps": experiment.steps,
+        "replicas": experiment.replicas.size,
+        "seed": experiment.seed,
+        "sampling": f"{experiment.sampling}{law}",
+        "records": f"{stored.records} of {experiment.records.size}",
+    }
+    if stored.records:
+        found["last record"] = f"step {run.steps[-1]}, after {run.wall_time[-1]:.1f} s"
+    saved = read_checkpoint(files.checkpoint)
+    if stored.status not in ENDED and saved and saved[0]["run_id"] == header["run_id"]:
+        total = experiment.problem.dim * experiment.steps * len(experiment.settings)
+        part = 100 * saved[0]["coordinate_steps"] / max(total * experiment.replicas.size, 1)
+        found["checkpoint"] = f"at {part:.1f} %, after {saved[0]['seconds']:.1f} s"
+    found |= {"started": header["started"], "ended": header["ended"] or "not yet"}
+    stats = json.loads(header["stats"])
+    if stats:
+        found["seconds"] = ", ".join(
+            f"{name} {stats[name]:.2f}" for name in ("compile", "compute", "write")
+        )
+    made = json.loads(header["versions"])
+    found["written by"] = ", ".join(f"{name} {number}" for name, number in made.items())
+    sizes = [os.path.getsize(part) for part in (files.base, *stored.segments)]
+    found["size"] = f"{sum(sizes) / 1e6:.2f} MB in {len(sizes)} file{'s' * (len(sizes) > 1)}"
+    return {name: str(value) for name, value in found.items()}

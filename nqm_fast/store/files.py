@@ -1,0 +1,76 @@
+"""The files of a run, and what a file system does to them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from ..checks import InputError
+
+
+class Files:
+    """Names of all that belongs to the run in `base`."""
+
+    def __init__(self, base: str | os.PathLike[str]) -> None:
+        self.base = Path(base)
+        beside = self.base.name
+        self.part = self.base.with_name(f"{beside}.part")
+        self.checkpoint = self.base.with_name(f"{beside}.checkpoint")
+        self.previous = self.base.with_name(f"{beside}.checkpoint.previous")
+        self.lock = self.base.with_name(f"{beside}.lock")
+
+    def segment(self, number: int) -> Path:
+        """The file that the run goes on in after its `number` - 1st resumption."""
+        return self.base.with_name(f"{self.base.stem}.{number:04d}{self.base.suffix}")
+
+    def segments(self) -> list[Path]:
+        """Existing files with names of segments, in order."""
+        pattern = rf"{re.escape(self.base.stem)}\.\d{{4}}{re.escape(self.base.suffix)}"
+        beside = self.base.parent
+        names = sorted(x for x in os.listdir(beside) if re.fullmatch(pattern, x))
+        return [beside / name for name in names]
+
+    def free_segment(self) -> Path:
+        """The first name of a segment that is after all that exist."""
+        taken = [int(path.stem[-4:]) for path in self.segments()]
+        return self.segment(max(taken, default=1) + 1)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace(new: Path, path: Path) -> None:
+    """Give a complete new file its name, so that there is no moment without one."""
+    sync(new)
+    os.replace(new, path)
+    if os.name == "posix":
+        sync(path.parent)
+
+
+@contextmanager
+def locked(files: Files) -> Generator[None]:
+    """Be the only process that writes this run."""
+    lock = filelock.FileLock(files.lock, timeout=0.5)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            f"out = {str(files.base)!r} is being written by another process: wait for its end, or "
+            "choose another file"
+        ) from None
+    try:
+        yield
+    finally:
+        files.lock.unlink(missing_ok=True)  # while it is held, or it might be another's
+        lock.release()

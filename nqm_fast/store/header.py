@@ -1,0 +1,91 @@
+"""The root attributes of a run's file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import uuid
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import h5py
+import psutil
+
+from ..exact import cores
+from ..experiment import Experiment
+from ..kernels.noise import STREAM
+from .layout import NAME, VERSION
+
+
+def now() -> str:
+    """The time, as text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_header(experiment: Experiment, configuration: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that a run keeps for all its life."""
+    return {
+        "schema": NAME,
+        "schema_version": VERSION,
+        "run_id": uuid.uuid4().hex,
+        "configuration": json.dumps(configuration, allow_nan=False),
+        "seed": experiment.seed,
+        "noise_stream": STREAM,
+        "started": now(),
+    }
+
+
+def standing(status: str, message: str, stats: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that say how it is with the run, and what wrote the file."""
+    return {
+        "status": status,
+        "message": message,
+        "stats": json.dumps(stats),
+        "ended": "" if status == "running" else now(),
+        "versions": json.dumps(versions()),
+        "host": json.dumps(host()),
+        "writer": json.dumps(writer()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of all packages that play a part in the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("nqm-fast", "numpy", "numba", "llvmlite", "h5py"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found | {"hdf5": h5py.version.hdf5_version}
+
+
+def host() -> dict[str, Any]:
+    """Of the machine."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def writer() -> dict[str, Any]:
+    """Which process this is, for others to see whether it is still there."""
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "since": process.create_time()}
+
+
+def is_alive(process: dict[str, Any]) -> bool:
+    """Whether the writer of a file is still there; of another machine's nothing is known."""
+    if process["host"] != socket.gethostname():
+        return True
+    if process["pid"] == os.getpid():
+        return True
+    try:
+        other = psutil.Process(process["pid"])
+        return other.status() != psutil.STATUS_ZOMBIE and other.create_time() == process["since"]
+    except psutil.Error:
+        return False

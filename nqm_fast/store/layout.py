@@ -1,0 +1,181 @@
+"""What is in a run's file: variables with dimensions, units and descriptions, and attributes.
+
+Files are netCDF4 in all but name, so that xarray opens them. They have two layouts. A finished
+file has the records one after the other. A live one is written so that no kill can damage what
+was committed: each commit starts a new chunk, which is written once and never touched again, and
+what is left of the chunk has the step -1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..experiment import Experiment
+
+NAME = "nqm_fast run"
+VERSION = 1
+BOUNDS = ("v110", "v110")
+CHUNK = 1 << 19  # bytes, at most; more than half of it where the array is that large
+FILTERS: dict[str, Any] = {
+    "shuffle": True,
+    "compression": "gzip",
+    "compression_opts": 1,
+    "fletcher32": True,
+}
+RECORD = "step"
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:10d}"  # netCDF4's own words
+
+
+class Variable(NamedTuple):
+    """An array of the file."""
+
+    dims: tuple[str, ...]
+    units: str
+    description: str
+    dtype: str = "f8"
+    fill: Any = np.nan
+
+
+SCALES = {
+    "setting": Variable(("setting",), "1", "number of the setting", "i8", -1),
+    "replica": Variable(("replica",), "1", "number of the replica", "i8", -1),
+    "step": Variable(("step",), "1", "steps done when the record was made", "i8", -1),
+    "band": Variable(("band",), "1", "number of the band of curvatures, from 0", "i8", -1),
+}
+
+_PER_RECORD = {
+    "risk": Variable(("setting", "replica", "step"), "1", "excess risk, 1/2 sum h w^2"),
+    "wall_time": Variable(("step",), "s", "running time when the record was made, without breaks"),
+}
+_BAND_RISK = Variable(
+    ("setting", "replica", "step", "band"), "1", "excess risk of the coordinates in a band"
+)
+_DIVERGED = "first step at which a coordinate's risk exceeded 1e290, -1 for none"
+LIVE_DIVERGED = Variable(
+    ("setting", "replica", "step"), "1", f"{_DIVERGED}, as known with the record", "i8", -1
+)
+DIVERGED = Variable(("setting", "replica"), "1", _DIVERGED, "i8", -1)
+BAND_EDGE = Variable(("band_edge",), "1", "curvatures that bound the bands")
+
+
+def per_record(experiment: Experiment) -> dict[str, Variable]:
+    """Variables with a value for each record; the first is the commit mark, written last."""
+    bands = {} if experiment.bands is None else {"band_risk": _BAND_RISK}
+    return {"step": SCALES["step"]} | _PER_RECORD | bands
+
+
+def state_names(experiment: Experiment) -> list[str]:
+    """Names of the variables of the final state of each setting."""
+    if not experiment.listed:
+        return ["state"]
+    return [f"state_{g}" for g in range(len(experiment.settings))]
+
+
+def state_variable(name: str) -> Variable:
+    """The final state of a setting; settings differ in their number of components."""
+    text = "components of the recurrence (for SGD w, v, e) after the last step"
+    return Variable(("replica", f"{name}_component", "coordinate"), "1", text)
+
+
+def chunk_length(row: int) -> int:
+    """Records in a chunk, of `row` bytes each."""
+    return 1 << max(CHUNK // row, 1).bit_length() - 1
+
+
+def chunk_shape(variable: Variable, shape: tuple[int, ...], records: int) -> tuple[int, ...]:
+    """Whole along the last axes as far as they fit; bands are apart, as risk is."""
+    room = CHUNK // np.dtype(variable.dtype).itemsize
+    chunk = [1] * len(shape)
+    for axis in reversed(range(len(shape))):
+        if variable.dims[axis] == RECORD:
+            chunk[axis] = records
+        elif variable.dims[axis] != "band" or len(shape) == 1:
+            chunk[axis] = max(min(shape[axis], room), 1)
+        room = max(room // chunk[axis], 1)
+    return tuple(chunk)
+
+
+def add(
+    file: h5py.File,
+    name: str,
+    variable: Variable,
+    shape: tuple[int, ...],
+    records: int,
+    values: Any = None,
+) -> h5py.Dataset:
+    """Make a variable; along the records it can grow, in chunks of so many."""
+    growing = RECORD in variable.dims
+    options: dict[str, Any] = {}
+    if growing or all(shape):
+        options = FILTERS | {"chunks": chunk_shape(variable, shape, records)}
+    if growing:
+        options["maxshape"] = tuple(
+            None if d == RECORD else n for d, n in zip(variable.dims, shape, strict=True)
+        )
+    dataset = file.create_dataset(
+        name, shape, variable.dtype, fillvalue=variable.fill, **options
+    )
+    describe(dataset, variable.units, variable.description)
+    if values is not None and all(shape):
+        dataset[...] = values
+    if variable.dims == (name,):
+        dataset.make_scale(name)
+        return dataset
+    for axis, dim in enumerate(variable.dims):
+        if dim not in file:
+            add_dimension(file, dim, shape[axis])
+        dataset.dims[axis].attach_scale(file[dim])
+    return dataset
+
+
+def add_dimension(file: h5py.File, name: str, size: int) -> None:
+    """A dimension without values: they would be 0, 1, 2, ..."""
+    dataset = file.create_dataset(name, (size,), ">f4")
+    dataset.make_scale(NO_VARIABLE.format(size))
+    describe(dataset, "1", "a dimension without values")
+
+
+def describe(dataset: h5py.Dataset, units: str, description: str) -> None:
+    """Attributes that every variable has."""
+    dataset.attrs["units"] = units
+    dataset.attrs["description"] = description
+
+
+def add_arrays(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """The arrays that the configuration names, in a group of their own."""
+    group = file.create_group("configuration")
+    for name, array in arrays.items():
+        dim = f"configuration_{array.size}"
+        text = f"{name} of the configuration"
+        variable = Variable((dim,), "1", text, array.dtype.str[1:], 0)
+        if dim not in file:
+            add_dimension(file, dim, array.size)
+        options = FILTERS | {"chunks": chunk_shape(variable, array.shape, 1)} if array.size else {}
+        dataset = group.create_dataset(name, data=array, **options)
+        describe(dataset, "1", text)
+        dataset.dims[0].attach_scale(file[dim])
+
+
+# -- attributes --------------------------------------------------------------------------
+
+
+def seal(file: h5py.File, attributes: Mapping[str, Any]) -> None:
+    """Write the attributes of the root, and a digest of them: HDF5 has none for text."""
+    for name, value in attributes.items():
+        file.attrs[name] = value
+    file.attrs["digest"] = digest(attributes)
+
+
+def digest(attributes: Mapping[str, Any]) -> str:
+    """SHA-256 of names and values."""
+    plain = {name: value if isinstance(value, str) else int(value) for name, value in
+             attributes.items()}  # fmt: skip
+    text = json.dumps(plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

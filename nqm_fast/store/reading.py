@@ -1,0 +1,218 @@
+"""Reading a run's files, also while they are written, and refusing what is not one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import codec
+from ..checks import Array, InputError
+from ..experiment import Experiment
+from ..kernels.noise import STREAM
+from .files import Files
+from .header import is_alive
+from .layout import LIVE_DIVERGED, NAME, RECORD, VERSION, digest, per_record, state_names
+
+ENDED = ("finished", "diverged")
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+TRIES = 6  # a file may be replaced, or a chunk be on its way, while it is read
+PAUSE = 0.05  # seconds between them
+
+
+@dataclass
+class Stored:
+    """What the files of a run hold."""
+
+    experiment: Experiment
+    header: dict[str, Any]
+    values: dict[str, NDArray[Any]]  # of the variables with a value for each record
+    diverged_at: NDArray[np.int64]
+    states: list[Array] | None
+    status: str
+    segments: list[Path]
+
+    @property
+    def records(self) -> int:
+        """How many are committed."""
+        return int(self.values[RECORD].size)
+
+
+class Foreign(InputError):
+    """The file is whole, but none that this version can read."""
+
+
+def read(files: Files) -> Stored:
+    """All that is committed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    InputError
+        If it is damaged, foreign, or from a newer version.
+    """
+    for attempt in range(TRIES):
+        try:
+            return _read(files)
+        except FileNotFoundError:
+            if not files.base.exists() or attempt == TRIES - 1:
+                raise
+        except Foreign:
+            raise
+        except InputError:
+            if attempt == TRIES - 1:
+                raise
+        time.sleep(PAUSE)
+    raise AssertionError
+
+
+def _read(files: Files) -> Stored:
+    """One attempt."""
+    with opened(files.base) as file:
+        header = header_of(files.base, file)
+        experiment = experiment_of(file, header)
+        whole = header["status"] != "running"
+        parts = [values_of(file, experiment, whole)]
+        diverged_at = diverged_of(file, parts[0], whole)
+        states = states_of(file, experiment) if whole else None
+    status, own = header["status"], []
+    for path in files.segments():
+        with opened(path) as file:
+            later = header_of(path, file)
+            if later["run_id"] != header["run_id"]:
+                continue
+            own.append(path)
+            parts.append(values_of(file, experiment, False))
+            diverged_at = np.maximum(diverged_at, diverged_of(file, parts[-1], False))
+            if status not in ENDED:
+                status, header["writer"] = later["status"], later["writer"]
+    if status == "running" and not (files.lock.exists() and is_alive(json.loads(header["writer"]))):
+        status = "killed"
+    values = joined(files.base, experiment, parts)
+    return Stored(experiment, header, values, diverged_at, states, status, own)
+
+
+@contextmanager
+def opened(path: Path) -> Generator[h5py.File]:
+    """A file for reading; whatever damaged ones make HDF5 raise within, as one sentence.
+
+    In SWMR mode, which also reads files that are not live.
+    """
+    if path.is_dir():
+        raise Foreign(f"path {str(path)!r} is a folder, not a run")
+    with path.open("rb") as raw:
+        start = raw.read(len(SIGNATURE))
+    if start != SIGNATURE:
+        what = "not an HDF5 file" if start else "empty"
+        raise Foreign(f"path {str(path)!r} is {what}, and so not a run of nqm_fast")
+    try:
+        with h5_file(path) as file:
+            yield file
+    except (FileNotFoundError, InputError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"path {str(path)!r} is damaged: {reason}") from None
+
+
+def h5_file(path: Path) -> h5py.File:
+    """The file as HDF5 opens it: as it already is, where this process has it open."""
+    modes: list[dict[str, Any]] = [{"swmr": True, "locking": False}, {"locking": False}, {}]
+    for mode in modes[:-1]:
+        try:
+            return h5py.File(path, "r", **mode)
+        except OSError as error:
+            if "already open" not in str(error) and "match" not in str(error):
+                raise
+    return h5py.File(path, "r", **modes[-1])
+
+
+def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
+    """The root attributes, after a look whether they are ours and whole."""
+    if str(file.attrs.get("schema", "")) != NAME:
+        raise Foreign(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
+    header = {
+        name: value if isinstance(value, str) else int(value) for name, value in file.attrs.items()
+    }
+    if header["schema_version"] > VERSION:
+        raise Foreign(
+            f"path {str(path)!r} has schema version {header['schema_version']}, and this version "
+            f"of nqm_fast reads up to {VERSION}: update nqm_fast"
+        )
+    if header.pop("digest") != digest(header):
+        raise InputError(f"path {str(path)!r} is damaged: its attributes do not match their digest")
+    if header["noise_stream"] != STREAM:
+        raise Foreign(
+            f"path {str(path)!r} was made with version {header['noise_stream']} of the noise, and "
+            f"this version of nqm_fast has version {STREAM}: use the one that made it"
+        )
+    return header
+
+
+def experiment_of(file: h5py.File, header: dict[str, Any]) -> Experiment:
+    """What is simulated."""
+    arrays = {name: dataset[()] for name, dataset in file["configuration"].items()}
+    return codec.decode(json.loads(header["configuration"]), arrays)
+
+
+def values_of(file: h5py.File, experiment: Experiment, whole: bool) -> dict[str, NDArray[Any]]:
+    """Values per record of one file, without the gaps of a live one."""
+    variables = per_record(experiment)
+    if whole:
+        return {name: file[name][()] for name in variables}
+    steps = file[RECORD][()]  # first: what is there is committed in all others
+    chunk = file[RECORD].chunks[0]
+    filled = [
+        slice(low, low + int(np.sum(steps[low : low + chunk] >= 0)))
+        for low in range(0, steps.size, chunk)
+    ]
+    return {
+        name: gathered(file[name], variable.dims.index(RECORD), filled)
+        for name, variable in (variables | {"diverged_at": LIVE_DIVERGED}).items()
+    }
+
+
+def gathered(dataset: h5py.Dataset, axis: int, rows: list[slice]) -> NDArray[Any]:
+    """Some rows along an axis."""
+    before = (slice(None),) * axis
+    empty = np.empty([0 if k == axis else n for k, n in enumerate(dataset.shape)], dataset.dtype)
+    return np.concatenate([empty, *(dataset[(*before, part)] for part in rows)], axis=axis)
+
+
+def diverged_of(file: h5py.File, values: dict[str, NDArray[Any]], whole: bool) -> NDArray[np.int64]:
+    """Where settings and replicas diverged, as far as is known."""
+    if whole:
+        found: NDArray[np.int64] = file["diverged_at"][()]
+        return found
+    known = values.pop("diverged_at")
+    return known[..., -1] if known.shape[-1] else np.full(known.shape[:-1], -1, dtype=np.int64)
+
+
+def states_of(file: h5py.File, experiment: Experiment) -> list[Array] | None:
+    """The final state of each setting, if it was kept."""
+    names = state_names(experiment)
+    return [file[name][()] for name in names] if names[0] in file else None
+
+
+def joined(
+    base: Path, experiment: Experiment, parts: list[dict[str, NDArray[Any]]]
+) -> dict[str, NDArray[Any]]:
+    """The records of all files; one that was made again after a kill is there only once."""
+    steps = np.concatenate([part[RECORD] for part in parts])
+    steps, first = np.unique(steps, return_index=True)
+    if not np.array_equal(steps, experiment.records[: steps.size]):
+        raise InputError(f"path {str(base)!r} is damaged: records are missing")
+    return {
+        name: np.concatenate([part[name] for part in parts], axis=axis).take(first, axis=axis)
+        for name, variable in per_record(experiment).items()
+        for axis in [variable.dims.index(RECORD)]
+    }

@@ -1,0 +1,223 @@
+"""The recorder that writes a run to its files."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import codec
+from ..checks import InputError
+from ..control import Arrays, Recorder, Standing
+from ..engine import arranged
+from ..experiment import Experiment
+from ..run import Run
+from . import checkpoints, resume_command
+from .files import Files
+from .header import new_header, standing
+from .layout import RECORD
+from .reading import ENDED, Stored, read
+from .writing import Segment, Whole, write_whole
+
+MOST = 0.01  # of the time, that commits, and that checkpoints, may take
+GAPS = (1.0, 60.0)  # seconds between commits, at least, and where a hundredth of the time is more
+
+
+class FileRecorder(Recorder):
+    """Commits records, saves checkpoints, and puts all into one file in the end."""
+
+    def __init__(
+        self, files: Files, experiment: Experiment, every: float, stored: Stored | None
+    ) -> None:
+        begin = time.perf_counter()
+        self.files, self.experiment, self.every = files, experiment, every
+        self.configuration, self.arrays = codec.encode(experiment)
+        self.stored = stored
+        self.saved: Arrays | None = None
+        self.committed = 0 if stored is None else stored.records
+        self.noted = 0  # records whose time is known, or that were compared
+        self.wall_time = np.full(experiment.records.size, np.nan)
+        self.before = 0.0  # seconds that the run took before it was resumed
+        if stored is None:
+            self.header = new_header(experiment, self.configuration)
+        else:
+            kept = ("schema", "schema_version", "run_id", "configuration", "seed")
+            kept += ("noise_stream", "started")
+            self.header = {name: stored.header[name] for name in kept}
+            self._restore(stored)
+        live = self.header | standing("running", "", {})
+        path, own = (files.base, self.arrays) if stored is None else (files.free_segment(), None)
+        with self.explained():
+            self.segment = Segment(path, files.part, experiment, live, own)
+        self.begin = time.perf_counter()
+        self.seconds = self.begin - begin
+        self.next_commit = self.begin
+        self.next_checkpoint = self.begin + every
+
+    def _restore(self, stored: Stored) -> None:
+        """Find the newest checkpoint that can be gone on from."""
+        times = stored.values["wall_time"]
+        self.wall_time[: times.size] = times
+        self.before = float(times[-1]) if times.size else 0.0
+        for facts, arrays in checkpoints.usable(self.files, self.header["run_id"], stored.records):
+            self.before = facts["seconds"]
+            self.noted = facts["records"]
+            if "risk" not in arrays:
+                arrays["risk"] = np.moveaxis(self._stored_risk(facts["records"]), 2, 0)
+            self.saved = arrays
+            return
+
+    def _stored_risk(self, records: int) -> Any:
+        """The committed risk, (settings, replicas, records, 1 + bands)."""
+        assert self.stored is not None
+        values = self.stored.values
+        risk = values["risk"][:, :, :records, None]
+        if "band_risk" in values:
+            risk = np.concatenate([risk, values["band_risk"][:, :, :records]], axis=3)
+        return risk
+
+    @contextmanager
+    def opened(self) -> Generator[FileRecorder]:
+        """Close the file in the end, whatever happens."""
+        try:
+            yield self
+        finally:
+            self.segment.close()
+
+    # -- events --------------------------------------------------------------------------
+
+    def event(self, standing: Standing) -> None:
+        """Write what is due."""
+        now = time.perf_counter()
+        self._note(standing, now)
+        if now >= self.next_checkpoint:
+            self.save(standing)
+        elif self.noted > self.committed and now >= self.next_commit:
+            self.commit(standing)
+        self.seconds += time.perf_counter() - now
+
+    def stop(self, standing: Standing) -> None:
+        """Save where the run is."""
+        begin = time.perf_counter()
+        self.save(standing)
+        self.seconds += time.perf_counter() - begin
+
+    def _note(self, standing: Standing, now: float) -> None:
+        """Give new records their time; those of before a kill must come out the same."""
+        low, self.noted = self.noted, max(standing.records, self.noted)
+        again = slice(low, min(self.noted, self.committed))
+        if again.stop > low and self.stored is not None:
+            steps = self.experiment.records[again]
+            new = arranged(standing.risk[again], steps, standing.diverged_at)
+            if not np.array_equal(new, self._stored_risk(again.stop)[:, :, low:]):
+                raise InputError(
+                    f"path {str(self.files.base)!r} cannot be gone on with: steps {steps[0]} to "
+                    f"{steps[-1]} give other numbers here than those it holds"
+                )
+        self.wall_time[max(low, self.committed) : self.noted] = self.elapsed(now)
+
+    def elapsed(self, now: float) -> float:
+        """Seconds that the run takes so far."""
+        return self.before + now - self.begin
+
+    def commit(self, standing: Standing) -> None:
+        """Write the records that are new."""
+        begin = time.perf_counter()
+        rows = slice(self.committed, self.noted)
+        if rows.stop > rows.start:
+            steps = self.experiment.records[rows]
+            risk = arranged(standing.risk[rows], steps, standing.diverged_at)
+            known = standing.diverged_at[..., None]
+            values = {
+                RECORD: steps,
+                "risk": risk[..., 0],
+                "band_risk": risk[..., 1:],
+                "wall_time": self.wall_time[rows],
+                "diverged_at": np.broadcast_to(known, (*known.shape[:-1], steps.size)),
+            }
+            with self.explained():
+                self.segment.check()
+                self.segment.add(values)
+            self.committed = rows.stop
+        now = time.perf_counter()
+        pause = float(np.clip(MOST * (now - self.begin), *GAPS))
+        self.next_commit = now + max(pause, (now - begin) / MOST)
+
+    def save(self, standing: Standing) -> None:
+        """Write the records that are new, wait until they are on disk, and save a checkpoint."""
+        begin = time.perf_counter()
+        self.commit(standing)
+        facts = {
+            "run_id": self.header["run_id"],
+            "records": standing.records,
+            "coordinate_steps": standing.coordinate_steps,
+            "seconds": self.elapsed(begin),
+        }
+        with self.explained():
+            self.segment.sync()
+            checkpoints.save(self.files, facts, standing.state())
+        now = time.perf_counter()
+        self.next_checkpoint = now + max(self.every, (now - begin) / MOST)
+
+    # -- the end -------------------------------------------------------------------------
+
+    def finish(self, run: Run) -> Run:
+        """Put the whole run into one file; what is beside it is needed only to go on.
+
+        The run has an axis of settings, whether they were listed or not.
+        """
+        begin = time.perf_counter()
+        self.wall_time[self.noted : run.steps.size] = self.elapsed(begin)
+        if run.status not in ENDED:
+            message = f"{run.message}; go on with: {resume_command(self.files.base)}"
+            run = replace(run, message=message)
+        values = {
+            RECORD: run.steps,
+            "risk": run.risk,
+            "band_risk": run.band_risk,
+            "wall_time": self.wall_time[: run.steps.size],
+        }
+        header = self.header | standing(run.status, run.message, run.stats)
+        whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
+        with self.explained():
+            self.segment.check()
+            write_whole(self.files, self.experiment, whole)
+            self.segment.close()
+            for path in self.own_segments():
+                path.unlink(missing_ok=True)
+            if run.status in ENDED:
+                checkpoints.remove(self.files)
+        self.seconds += time.perf_counter() - begin
+        stats = run.stats | {"write": self.seconds}
+        return replace(run, stats=stats, wall_time=values["wall_time"])
+
+    def own_segments(self) -> list[Any]:
+        """Segments of this run."""
+        before = [] if self.stored is None else self.stored.segments
+        return [*before, *([] if self.segment.path == self.files.base else [self.segment.path])]
+
+    @contextmanager
+    def explained(self) -> Generator[None]:
+        """Say what can be done where the disk is full, or a folder or file not as it was."""
+        try:
+            yield
+        except OSError as error:
+            found = re.search(r"errno = (\\d+)", str(error))
+            number = error.errno or (int(found[1]) if found else 0)
+            reason = os.strerror(number) if number else str(error)
+            with suppress(OSError):
+                self.files.part.unlink(missing_ok=True)
+            raise OSError(number, self.advice(reason), str(self.files.base)) from None
+
+    def advice(self, reason: str) -> str:
+        """What happened to the files, and what to do."""
+        base = self.files.base
+        if not base.exists():
+            return f"{reason}: the run has no file to go on with"
+        return f"{reason}: the run was stopped; mend that, then go on with: {resume_command(base)}"
