@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,13 +43,15 @@ class _Table(BaseModel):
 class ProblemTable(_Table):
     """The problem: a power law, or a file."""
 
-    dim: Whole = Field(1_000_000, ge=1)
-    exponent: float = Field(1.0, ge=0.0)
+    dim: Annotated[Whole, Field(ge=1)] = 1_000_000
+    exponent: Annotated[float, Field(ge=0.0)] = 1.0
     file: str | None = None
 
     def build(self) -> Problem:
         """The problem itself."""
         if self.file is not None:
+            if not Path(self.file).exists():
+                raise InputError(f"file = {self.file!r} does not exist")
             return Problem.load(self.file)
         return Problem.power_law(self.dim, self.exponent)
 
@@ -56,21 +60,21 @@ class RunTable(_Table):
     """The whole file. What may have several forms is checked by `simulate`."""
 
     out: str = "run.h5"
-    steps: Whole = Field(4000, ge=0)
+    steps: Annotated[Whole, Field(ge=0)] = 4000
     batch_size: Any = 16
     replicas: Any = 4
-    seed: Whole = Field(0, ge=0)
+    seed: Annotated[Whole, Field(ge=0)] = 0
     record: Any = None
     sampling: Literal["minibatch", "per-sample", "leap"] = "minibatch"
     data: Literal["normal", "uniform", "rademacher", "laplace", "student-t"] = "normal"
     df: float | None = None
     bands: Any = None
     keep_state: bool = False
-    checkpoint_every: float = Field(60.0, ge=0.0)
+    checkpoint_every: Annotated[float, Field(ge=0.0)] = 60.0
     backend: str = "auto"
-    threads: Whole | None = Field(None, ge=1)
+    threads: Annotated[Whole, Field(ge=1)] | None = None
     problem: ProblemTable = ProblemTable()
-    setting: list[dict[str, Any]] = Field(min_length=1)
+    setting: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 @dataclass
@@ -144,13 +148,15 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
         raise InputError("\n".join(_described(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
     out, problem, tables = (values.pop(key) for key in ("out", "problem", "setting"))
+    with _placed(source, ("batch_size",)):
+        batch_size = _scheduled(values["batch_size"])
     algorithms, sizes = [], []
-    batch_size = _placed(source, ("batch_size",), lambda: _scheduled(values.pop("batch_size")))
     for k, setting in enumerate(tables):
-        algorithm, size = _placed(source, ("setting", k), lambda s=setting: _setting(s))
-        algorithms.append(algorithm)
-        sizes.append(batch_size if size is None else size)
-    values["problem"] = _placed(source, ("problem",), problem.build)
+        with _placed(source, ("setting", k)):
+            algorithms.append(_algorithm(setting))
+            sizes.append(_scheduled(setting.get("batch_size", batch_size)))
+    with _placed(source, ("problem",)):
+        values["problem"] = problem.build()
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 
@@ -161,21 +167,21 @@ def _text(file: Path) -> str:
         raise InputError(f"{file}: not a text file, and so not TOML") from None
 
 
-def _setting(table: Mapping[str, Any]) -> tuple[Any, Any]:
-    """An algorithm and its batch size, if it has one of its own."""
+def _algorithm(table: Mapping[str, Any]) -> Any:
+    """What a setting's table describes beside its batch size."""
     rest = {key: value for key, value in table.items() if key != "batch_size"}
-    own = table.get("batch_size")
-    return codec.build(Algorithm, {"kind": "SGD"} | rest), None if own is None else _scheduled(own)
+    return codec.build(Algorithm, {"kind": "SGD"} | rest)
 
 
 def _scheduled(value: Any) -> Any:
     return codec.build(Schedule, value) if isinstance(value, Mapping) else value
 
 
-def _placed(source: Source, path: Path_, action: Callable[[], Any]) -> Any:
-    """What the action gives; an error of it, with the place of what it names."""
+@contextmanager
+def _placed(source: Source, path: Path_) -> Generator[None]:
+    """Give errors within the place of the value that they name."""
     try:
-        return action()
+        yield
     except InputError as error:
         place = source.place(source.find(str(error).split()[0], path))
         raise InputError(f"{place}{error}") from None
@@ -208,8 +214,10 @@ def _set(content: dict[str, Any], change: str) -> list[Path_]:
         value = text.strip()  # a word needs no quotes here
     path: Path_ = tuple(int(x) if x.isdecimal() else x for x in key.strip().split("."))
     place: Any = content
-    for step, following in zip(path, path[1:], strict=False):
-        place = place.setdefault(step, {}) if isinstance(place, dict) else _item(place, step, change)
+    for step, following in pairwise(path):
+        place = (
+            place.setdefault(step, {}) if isinstance(place, dict) else _item(place, step, change)
+        )
         if not isinstance(place, dict | list):
             raise InputError(f"--set {change}: {step} has no {following}")
     if isinstance(place, list):

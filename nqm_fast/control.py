@@ -138,6 +138,7 @@ class Standing(NamedTuple):
     risk: Array  # of all records, as in `engine.Outcome`
     diverged_at: NDArray[np.int64]
     coordinate_steps: int
+    spent: tuple[float, float]  # seconds compiling and computing
     state: Callable[[], Arrays]  # what it takes to go on from here
 
 
@@ -145,6 +146,7 @@ class Recorder:
     """Is told of events and may write; this one does not."""
 
     seconds = 0.0  # spent writing
+    spent = (0.0, 0.0)  # compiling and computing, before a run was gone on with
 
     def event(self, standing: Standing) -> None:
         """A kernel returned."""
@@ -168,8 +170,12 @@ class Control:
         report: Callable[[int], None],
     ) -> None:
         self.pace, self.signals, self.recorder, self.report = pace, signals, recorder, report
-        self.compile = 0.0
-        self.compute = 0.0
+        self.compile, self.compute = recorder.spent
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Seconds compiling and computing."""
+        return self.compile, self.compute
 
     @property
     def stopped(self) -> bool:

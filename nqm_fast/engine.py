@@ -107,8 +107,7 @@ class Stretch:
     @property
     def coordinate_steps(self) -> int:
         """Coordinates, settings and replicas times steps, up to here."""
-        done = self.work.steps if self.ended else self.done
-        return done * self.size * self.work.settings * self.work.replicas
+        return self.done * self.size * self.work.settings * self.work.replicas
 
     def saved(self) -> Arrays:
         """All that `restore` needs to go on from here, but for the risk so far."""
@@ -160,6 +159,7 @@ def by_steps(work: Work, control: Control, saved: Arrays | None, keep_state: boo
             stretch.risk,
             stretch.diverged_at,
             stretch.coordinate_steps,
+            control.spent,
             stretch.saved,
         )
 
@@ -210,6 +210,7 @@ class Totals:
         self.risk = PairSum()
         self.first = np.full(work.sums[:2], NEVER)
         self.done = 0  # coordinates
+        self.coordinate_steps = 0
 
     def add(self, stretch: Stretch) -> None:
         """The next block is done."""
@@ -218,19 +219,21 @@ class Totals:
         diverged_at = np.where(stretch.diverged_at < 0, NEVER, stretch.diverged_at)
         self.first = np.minimum(self.first, diverged_at)
         self.done += stretch.size
+        self.coordinate_steps += stretch.coordinate_steps
 
     def saved(self) -> Arrays:
         """All that `restore` needs."""
         branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.risk.branches)}
         levels = np.array([level for level, _ in self.risk.branches], dtype=np.int64)
-        return branches | {"levels": levels, "first": self.first, "blocks": np.array(self.done)}
+        done = np.array([self.done, self.coordinate_steps])
+        return branches | {"levels": levels, "first": self.first, "blocks": done}
 
     def restore(self, saved: Arrays) -> None:
         """Go to where the same run once was."""
         levels = saved["levels"].tolist()
         self.risk.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
         self.first = saved["first"]
-        self.done = int(saved["blocks"])
+        self.done, self.coordinate_steps = saved["blocks"].tolist()
 
 
 def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
@@ -243,7 +246,6 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
     totals = Totals(work)
     if saved is not None:
         totals.restore(saved)
-    each = work.steps * work.settings * work.replicas
     while totals.done < dim:
         stretch = Stretch(work, totals.done, min(totals.done + size, dim))
         if saved is not None:
@@ -255,8 +257,11 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
                 0,
                 stretch.risk,
                 stretch.diverged_at,
-                totals.done * each + stretch.coordinate_steps,
-                lambda: totals.saved() | stretch.saved() | {"risk": stretch.risk[: stretch.records]},
+                totals.coordinate_steps + stretch.coordinate_steps,
+                control.spent,
+                lambda: (
+                    totals.saved() | stretch.saved() | {"risk": stretch.risk[: stretch.records]}
+                ),
             )
 
         control.drive(stretch, standing)
@@ -270,7 +275,7 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
         np.where(totals.first == NEVER, -1, totals.first),
         None,
         totals.done,
-        totals.done * each + (0 if ended else stretch.coordinate_steps),
+        totals.coordinate_steps + (0 if ended else stretch.coordinate_steps),
         not ended,
     )
 

@@ -136,7 +136,7 @@ def _with_prefix(number: float) -> str:
     from rich.filesize import pick_unit_and_suffix
 
     unit, prefix = pick_unit_and_suffix(int(number), ["", "k", "M", "G", "T"], 1000)
-    return f"{number / unit:.3g} {prefix}"
+    return f"{number / unit:.3g} {prefix} ".replace("  ", " ")
 
 
 def _rate_bar(unit: str) -> Progress:

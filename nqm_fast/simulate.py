@@ -6,7 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -311,9 +311,7 @@ def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
     return in_blocks
 
 
-def _as_run(
-    experiment: Experiment, work: Work, outcome: Outcome, stats: dict[str, Any]
-) -> Run:
+def _as_run(experiment: Experiment, work: Work, outcome: Outcome, stats: dict[str, Any]) -> Run:
     """The outcome with axes as in the public API, and words for what happened."""
     diverged_at = outcome.diverged_at
     steps = work.records[: outcome.records]

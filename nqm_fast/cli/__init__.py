@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nqm-fast",
         allow_abbrev=False,
-        description="The noisy quadratic model of minibatch training, solved exactly and simulated.",
+        description="The noisy quadratic model of minibatch training, solved and simulated.",
     )
     parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -47,7 +47,9 @@ def add(commands: Any) -> None:
     info.set_defaults(run=_info)
     info.add_argument("file", nargs="?", type=Path, metavar="FILE")
 
-    plot = commands.add_parser("plot", allow_abbrev=False, help="draw a run, also an unfinished one")
+    plot = commands.add_parser(
+        "plot", allow_abbrev=False, help="draw a run, also an unfinished one"
+    )
     plot.set_defaults(run=_plot)
     plot.add_argument("file", type=Path, metavar="FILE")
     plot.add_argument("--out", type=Path, metavar="FILE", help="picture to write (default: .png)")
@@ -118,7 +120,7 @@ def _summary(run: Run) -> None:
             spread = float(np.std(last, ddof=1)) if last.size > 1 else None
             exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
             row = {"setting": label(run.experiment, g), "risk": float(np.mean(last))}
-            rows.append(row | {"spread": spread, "expected": exact})
+            rows.append(row | {"std": spread, "expected": exact})
         print(f"at step {run.steps[-1]}, of {last.size} replicas:")
         table(rows)
     stats = run.stats

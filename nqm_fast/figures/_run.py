@@ -18,7 +18,7 @@ from ._style import SERIES, describe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 60  # of the exact curve
+POINTS = 200  # of the exact curve, at most
 
 
 def as_listed(run: Run) -> Array:
@@ -63,6 +63,8 @@ def draw(run: Run, path: Path) -> Path:
 
 
 def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
+    from matplotlib.ticker import LogFormatter, LogLocator
+
     assert experiment is not None
     shown = run.steps > 0
     steps = run.steps[shown]
@@ -85,11 +87,17 @@ def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
         exact = exact_risk(experiment, g, exact_steps)
         exact = np.where(np.isfinite(exact), exact, np.nan)
         name = "exact expectation" if g == 0 else None
-        axes.loglog(exact_steps, exact, color="black", linestyle=(0, (4, 2)), linewidth=1, label=name)
+        axes.loglog(
+            exact_steps, exact, color="black", linestyle=(0, (4, 2)), linewidth=1, label=name
+        )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(np.inf, np.inf)))
     axes.set_xlabel("step $t$")
     axes.set_ylabel("excess risk")
     replicas = experiment.replicas.size
     spread = f", and range of {replicas} replicas" if replicas > 1 else ""
     axes.set_title(f"Monte Carlo: {'mean' if replicas > 1 else 'one replica'}{spread}")
     axes.legend()
-    describe(figure, f"{experiment.problem!r}, {experiment.sampling} sampling, seed {experiment.seed}")
+    describe(
+        figure, f"{experiment.problem!r}, {experiment.sampling} sampling, seed {experiment.seed}"
+    )

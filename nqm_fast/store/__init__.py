@@ -96,7 +96,10 @@ def created(
     with locked(files):
         old: list[Any] = []
         if files.base.exists():
-            stored = read(files)  # what is not a run is never replaced
+            try:
+                stored = read(files)
+            except InputError as error:
+                raise InputError(f"out = {str(path)!r} exists and is kept: {error}") from None
             if not overwrite:
                 raise InputError(
                     f"out = {str(path)!r} exists, a run that is {stored.status}: choose another "

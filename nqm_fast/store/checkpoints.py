@@ -17,9 +17,9 @@ from .files import Files, replace
 
 def save(files: Files, facts: dict[str, Any], arrays: Arrays) -> None:
     """Write a checkpoint; the one before is kept."""
-    text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+    content: dict[str, Any] = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     with open(files.part, "wb") as file:
-        np.savez(file, facts=text, **arrays)
+        np.savez(file, **(content | arrays))
     with suppress(FileNotFoundError):
         os.replace(files.checkpoint, files.previous)
     replace(files.part, files.checkpoint)

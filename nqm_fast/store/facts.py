@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..schedules import Constant
 from . import as_run
 from .checkpoints import read as read_checkpoint
 from .files import Files
@@ -40,7 +41,7 @@ def of_file(path: Path) -> dict[str, str]:
         "problem": repr(experiment.problem),
     }
     for g, (algorithm, batch_size) in enumerate(experiment.settings):
-        size = getattr(batch_size, "value", batch_size)
+        size = f"{batch_size.value:g}" if isinstance(batch_size, Constant) else repr(batch_size)
         found[f"setting {g}"] = f"{algorithm!r}, batch size {size}"
     law = "" if experiment.data == "normal" else f", {experiment.data}"
     found |= {
@@ -51,7 +52,8 @@ def of_file(path: Path) -> dict[str, str]:
         "records": f"{stored.records} of {experiment.records.size}",
     }
     if stored.records:
-        found["last record"] = f"step {run.steps[-1]}, after {run.wall_time[-1]:.1f} s"
+        seconds = stored.values["wall_time"][-1]
+        found["last record"] = f"step {run.steps[-1]}, after {seconds:.1f} s"
     saved = read_checkpoint(files.checkpoint)
     if stored.status not in ENDED and saved and saved[0]["run_id"] == header["run_id"]:
         total = experiment.problem.dim * experiment.steps * len(experiment.settings)

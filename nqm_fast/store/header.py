@@ -19,6 +19,8 @@ from ..experiment import Experiment
 from ..kernels.noise import STREAM
 from .layout import NAME, VERSION
 
+KEPT = ("schema", "schema_version", "run_id", "configuration", "seed", "noise_stream", "started")
+
 
 def now() -> str:
     """The time, as text."""
@@ -26,7 +28,7 @@ def now() -> str:
 
 
 def new_header(experiment: Experiment, configuration: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that a run keeps for all its life."""
+    """Attributes that a run keeps for all its life (`KEPT`)."""
     return {
         "schema": NAME,
         "schema_version": VERSION,
@@ -86,6 +88,7 @@ def is_alive(process: dict[str, Any]) -> bool:
         return True
     try:
         other = psutil.Process(process["pid"])
-        return other.status() != psutil.STATUS_ZOMBIE and other.create_time() == process["since"]
+        same = bool(other.create_time() == process["since"])
+        return same and other.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -119,9 +119,7 @@ def add(
         options["maxshape"] = tuple(
             None if d == RECORD else n for d, n in zip(variable.dims, shape, strict=True)
         )
-    dataset = file.create_dataset(
-        name, shape, variable.dtype, fillvalue=variable.fill, **options
-    )
+    dataset = file.create_dataset(name, shape, variable.dtype, fillvalue=variable.fill, **options)
     describe(dataset, variable.units, variable.description)
     if values is not None and all(shape):
         dataset[...] = values

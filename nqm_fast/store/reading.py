@@ -46,7 +46,7 @@ class Stored:
         return int(self.values[RECORD].size)
 
 
-class Foreign(InputError):
+class ForeignError(InputError):
     """The file is whole, but none that this version can read."""
 
 
@@ -66,7 +66,7 @@ def read(files: Files) -> Stored:
         except FileNotFoundError:
             if not files.base.exists() or attempt == TRIES - 1:
                 raise
-        except Foreign:
+        except ForeignError:
             raise
         except InputError:
             if attempt == TRIES - 1:
@@ -108,12 +108,12 @@ def opened(path: Path) -> Generator[h5py.File]:
     In SWMR mode, which also reads files that are not live.
     """
     if path.is_dir():
-        raise Foreign(f"path {str(path)!r} is a folder, not a run")
+        raise ForeignError(f"path {str(path)!r} is a folder, not a run")
     with path.open("rb") as raw:
         start = raw.read(len(SIGNATURE))
     if start != SIGNATURE:
         what = "not an HDF5 file" if start else "empty"
-        raise Foreign(f"path {str(path)!r} is {what}, and so not a run of nqm_fast")
+        raise ForeignError(f"path {str(path)!r} is {what}, and so not a run of nqm_fast")
     try:
         with h5_file(path) as file:
             yield file
@@ -139,19 +139,19 @@ def h5_file(path: Path) -> h5py.File:
 def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
     """The root attributes, after a look whether they are ours and whole."""
     if str(file.attrs.get("schema", "")) != NAME:
-        raise Foreign(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
+        raise ForeignError(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
     header = {
         name: value if isinstance(value, str) else int(value) for name, value in file.attrs.items()
     }
-    if header["schema_version"] > VERSION:
-        raise Foreign(
+    if int(header["schema_version"]) > VERSION:
+        raise ForeignError(
             f"path {str(path)!r} has schema version {header['schema_version']}, and this version "
             f"of nqm_fast reads up to {VERSION}: update nqm_fast"
         )
     if header.pop("digest") != digest(header):
         raise InputError(f"path {str(path)!r} is damaged: its attributes do not match their digest")
     if header["noise_stream"] != STREAM:
-        raise Foreign(
+        raise ForeignError(
             f"path {str(path)!r} was made with version {header['noise_stream']} of the noise, and "
             f"this version of nqm_fast has version {STREAM}: use the one that made it"
         )

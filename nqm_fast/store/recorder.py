@@ -20,9 +20,9 @@ from ..experiment import Experiment
 from ..run import Run
 from . import checkpoints, resume_command
 from .files import Files
-from .header import new_header, standing
+from .header import KEPT, new_header, standing
 from .layout import RECORD
-from .reading import ENDED, Stored, read
+from .reading import ENDED, Stored
 from .writing import Segment, Whole, write_whole
 
 MOST = 0.01  # of the time, that commits, and that checkpoints, may take
@@ -47,16 +47,14 @@ class FileRecorder(Recorder):
         if stored is None:
             self.header = new_header(experiment, self.configuration)
         else:
-            kept = ("schema", "schema_version", "run_id", "configuration", "seed")
-            kept += ("noise_stream", "started")
-            self.header = {name: stored.header[name] for name in kept}
+            self.header = {name: stored.header[name] for name in KEPT}
             self._restore(stored)
         live = self.header | standing("running", "", {})
         path, own = (files.base, self.arrays) if stored is None else (files.free_segment(), None)
         with self.explained():
             self.segment = Segment(path, files.part, experiment, live, own)
         self.begin = time.perf_counter()
-        self.seconds = self.begin - begin
+        self.seconds += self.begin - begin
         self.next_commit = self.begin
         self.next_checkpoint = self.begin + every
 
@@ -67,6 +65,7 @@ class FileRecorder(Recorder):
         self.before = float(times[-1]) if times.size else 0.0
         for facts, arrays in checkpoints.usable(self.files, self.header["run_id"], stored.records):
             self.before = facts["seconds"]
+            *self.spent, self.seconds = facts["spent"]
             self.noted = facts["records"]
             if "risk" not in arrays:
                 arrays["risk"] = np.moveaxis(self._stored_risk(facts["records"]), 2, 0)
@@ -158,6 +157,7 @@ class FileRecorder(Recorder):
             "records": standing.records,
             "coordinate_steps": standing.coordinate_steps,
             "seconds": self.elapsed(begin),
+            "spent": [*standing.spent, self.seconds],
         }
         with self.explained():
             self.segment.sync()
@@ -177,11 +177,12 @@ class FileRecorder(Recorder):
         if run.status not in ENDED:
             message = f"{run.message}; go on with: {resume_command(self.files.base)}"
             run = replace(run, message=message)
+        wall_time = self.wall_time[: run.steps.size]
         values = {
             RECORD: run.steps,
             "risk": run.risk,
             "band_risk": run.band_risk,
-            "wall_time": self.wall_time[: run.steps.size],
+            "wall_time": wall_time,
         }
         header = self.header | standing(run.status, run.message, run.stats)
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
@@ -195,7 +196,7 @@ class FileRecorder(Recorder):
                 checkpoints.remove(self.files)
         self.seconds += time.perf_counter() - begin
         stats = run.stats | {"write": self.seconds}
-        return replace(run, stats=stats, wall_time=values["wall_time"])
+        return replace(run, stats=stats, wall_time=wall_time)
 
     def own_segments(self) -> list[Any]:
         """Segments of this run."""
