@@ -33,7 +33,8 @@ def kind_of(cls: type) -> str:
 def kinds(base: type) -> dict[str, Any]:
     """All dataclasses of algorithms or schedules that are defined in this process."""
     found: dict[str, Any] = {}
-    for cls in base.__subclasses__():
+    below: list[Any] = base.__subclasses__()
+    for cls in below:
         found |= ({kind_of(cls): cls} if is_dataclass(cls) else {}) | kinds(cls)
     return found
 
@@ -78,6 +79,7 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
         If an algorithm or schedule is not a dataclass of numbers, arrays and schedules.
     """
     arrays: dict[str, NDArray[Any]] = {}
+    known = kinds(Algorithm) | kinds(Schedule)
 
     def plain(name: str, value: Any) -> Any:
         if isinstance(value, np.ndarray) and value.ndim:
@@ -87,7 +89,7 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
             return value.item()
         if isinstance(value, Constant):
             return plain(name, value.value)
-        if isinstance(value, Algorithm | Schedule) and is_dataclass(value):
+        if is_dataclass(value) and kind_of(type(value)) in known:
             names = parameters(type(value))
             inner = {key: plain(f"{name}.{key}", getattr(value, f)) for key, f in names.items()}
             return {"kind": kind_of(type(value))} | inner

@@ -66,9 +66,14 @@ BAND_EDGE = Variable(("band_edge",), "1", "curvatures that bound the bands")
 
 
 def per_record(experiment: Experiment) -> dict[str, Variable]:
-    """Variables with a value for each record; the first is the commit mark, written last."""
+    """Variables with a value for each record; the last, the step, is the commit mark."""
     bands = {} if experiment.bands is None else {"band_risk": _BAND_RISK}
-    return {"step": SCALES["step"]} | _PER_RECORD | bands
+    return _PER_RECORD | bands | {RECORD: SCALES[RECORD]}
+
+
+def scales_first(variables: Mapping[str, Variable]) -> list[tuple[str, Variable]]:
+    """In an order in which they can be made."""
+    return sorted(variables.items(), key=lambda item: item[1].dims != (item[0],))
 
 
 def state_names(experiment: Experiment) -> list[str]:

@@ -86,6 +86,9 @@ class FileRecorder(Recorder):
         """Close the file in the end, whatever happens."""
         try:
             yield self
+        except OSError:
+            self.segment.cut_off()
+            raise
         finally:
             self.segment.close()
 
@@ -208,9 +211,9 @@ class FileRecorder(Recorder):
         """Say what can be done where the disk is full, or a folder or file not as it was."""
         try:
             yield
-        except OSError as error:
-            found = re.search(r"errno = (\\d+)", str(error))
-            number = error.errno or (int(found[1]) if found else 0)
+        except (OSError, RuntimeError) as error:  # HDF5 raises either
+            found = re.search(r"errno = (\d+)", str(error))
+            number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
             reason = os.strerror(number) if number else str(error)
             with suppress(OSError):
                 self.files.part.unlink(missing_ok=True)

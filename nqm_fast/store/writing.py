@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from .layout import (
     add_arrays,
     chunk_length,
     per_record,
+    scales_first,
     seal,
     state_names,
     state_variable,
@@ -42,9 +44,53 @@ def sizes(experiment: Experiment) -> dict[str, int]:
     return {"setting": len(experiment.settings), "replica": replicas, "band": bands, RECORD: 0}
 
 
-def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> h5py.File:
+class Output(io.FileIO):
+    """A file for HDF5 to write, which crashes where a write fails: it is told of none.
+
+    After a failure nothing is written any more, and `check` raises the error.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of it."""
+        rest = memoryview(content).cast("B")
+        size = rest.nbytes
+        while rest.nbytes and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file so long."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+    def check(self) -> None:
+        """All was written."""
+        if self.error is not None:
+            raise self.error
+
+
+@contextmanager
+def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> Generator[h5py.File]:
     """A file with what does not change during a run; the caller gives it its name."""
-    file = h5py.File(part, "w", libver=BOUNDS, locking=False)
+    with Output(part, "w+") as output:
+        try:
+            with h5py.File(output, "w", libver=BOUNDS) as file:
+                add_fixed(file, experiment, arrays)
+                yield file
+        finally:
+            output.check()  # before all that may have come of it
+
+
+def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) -> None:
+    """What does not change during a run."""
     size = sizes(experiment)
     numbers = {
         "setting": np.arange(size["setting"]),
@@ -58,7 +104,6 @@ def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> h5py.
         add(file, "band_edge", BAND_EDGE, experiment.bands.shape, 1, experiment.bands)
     if arrays is not None:
         add_arrays(file, arrays)
-    return file
 
 
 class Segment:
@@ -75,9 +120,9 @@ class Segment:
         self.path = path
         size = sizes(experiment)
         self.chunk = chunk_length(8 * size["setting"] * size["replica"])
-        variables = per_record(experiment) | {"diverged_at": LIVE_DIVERGED}
+        variables = {"diverged_at": LIVE_DIVERGED} | per_record(experiment)
         with new_file(part, experiment, arrays) as file:
-            for name, variable in variables.items():
+            for name, variable in scales_first(variables):
                 shape = tuple(size[dim] for dim in variable.dims)
                 add(file, name, variable, shape, self.chunk)
             seal(file, header)
@@ -87,7 +132,10 @@ class Segment:
         access.set_file_locking(False, True)
         flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
         self.file = h5py.File(h5py.h5f.open(os.fsencode(path), flags, fapl=access))
-        self.axes = {name: variable.dims.index(RECORD) for name, variable in variables.items()}
+        self.datasets = [
+            (name, variable.dims.index(RECORD), self.file[name])
+            for name, variable in variables.items()
+        ]
         self.length = 0
 
     def add(self, values: Values) -> None:
@@ -95,14 +143,13 @@ class Segment:
         steps = values[RECORD]
         for low in range(0, steps.size, self.chunk):
             rows = slice(low, min(low + self.chunk, steps.size))
-            end = self.length + rows.stop - rows.start
-            for name in [*(name for name in self.axes if name != RECORD), RECORD]:
-                dataset, axis = self.file[name], self.axes[name]
-                dataset.resize(self.length + self.chunk, axis)
-                before = (slice(None),) * axis
-                dataset[(*before, slice(self.length, end))] = values[name][(*before, rows)]
-                dataset.flush()
+            new = slice(self.length, self.length + rows.stop - rows.start)
             self.length += self.chunk
+            for name, axis, dataset in self.datasets:
+                dataset.resize(self.length, axis)
+                before = (slice(None),) * axis
+                dataset[(*before, new)] = values[name][(*before, rows)]
+                dataset.flush()
 
     def sync(self) -> None:
         """Wait until all is on disk, and still under its name.
@@ -124,9 +171,22 @@ class Segment:
             raise FileNotFoundError(2, "another file is in its place", str(self.path))
 
     def close(self) -> None:
-        """Leave it in order, if the disk lets us."""
-        with suppress(OSError, RuntimeError):
+        """Leave it in order."""
+        if self.file:
             self.file.close()
+
+    def cut_off(self) -> None:
+        """Leave the file as it is on disk, after a write has failed.
+
+        HDF5 would try to write again as it closes the file, and crash where it cannot; so what
+        it writes now goes nowhere.
+        """
+        if self.file:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, self.file.id.get_vfd_handle())
+            os.close(nowhere)
+            with suppress(OSError, RuntimeError):
+                self.file.close()
 
 
 class Whole(NamedTuple):
@@ -143,7 +203,7 @@ def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
     """Put one file with all records, and nothing else, in the place of the run's first."""
     size = sizes(experiment)
     with new_file(files.part, experiment, whole.arrays) as file:
-        for name, variable in per_record(experiment).items():
+        for name, variable in scales_first(per_record(experiment)):
             row = math.prod(size[d] for d in variable.dims if d not in (RECORD, "band"))
             values = whole.values[name]
             add(file, name, variable, values.shape, chunk_length(8 * row), values)
