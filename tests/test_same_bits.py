@@ -11,7 +11,7 @@ from nqm_fast.kernels import numba_cpu
 from nqm_fast.kernels.contract import LEAF, TILE
 
 import nqm_fast as nqm
-from nqm_fast import engine, schedules
+from nqm_fast import control, engine, schedules
 
 STEPS = 75
 RAMP = schedules.Warmup(13, schedules.Constant(0.2))
@@ -118,14 +118,21 @@ def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
 @pytest.mark.parametrize("length", [1, 3, 7, 32])
 def test_chunk_lengths(problem, usual, name, length, monkeypatch):
     """A timeline in pieces that need not fit the noise's blocks of four steps."""
-    monkeypatch.setattr(engine.Pace, "end", lambda pace, done: min(done + length, pace.work.steps))
+    monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + length, pace.work.steps))
     assert_same(run(problem, name), usual[name])
 
 
 def test_leaps_in_chunks(problem, usual, monkeypatch):
-    monkeypatch.setattr(engine.Pace, "length", 1, raising=False)
-    monkeypatch.setattr(engine.Pace, "took", lambda *_: None)
+    """Calls end at records only, here at each of them."""
+    ends = []
+
+    def next_record(pace, done):
+        ends.append(int(pace.work.records[np.searchsorted(pace.work.records, done, "right")]))
+        return ends[-1]
+
+    monkeypatch.setattr(control.Pace, "end", next_record)
     assert_same(run(problem, "leap in pieces"), usual["leap in pieces"])
+    assert ends == usual["leap in pieces"].steps[1:].tolist()
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if "leap" not in name])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import engine, schedules
+from nqm_fast import control, schedules
 
 PROBLEM = nqm.Problem.power_law(100)
 PLAIN = nqm.SGD(0.3)
@@ -237,9 +237,9 @@ def test_somebody_elses_handler_is_left_alone():
 
     usual = signal.signal(signal.SIGINT, mine)
     try:
-        with engine.interrupts() as pressed:
+        with control.caught([signal.SIGINT]) as signals:
             assert signal.getsignal(signal.SIGINT) is mine
-            assert not pressed()
+            assert signals.number is None
     finally:
         signal.signal(signal.SIGINT, usual)
 

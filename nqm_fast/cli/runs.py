@@ -76,6 +76,7 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _resume(chosen: argparse.Namespace) -> int:
     if open_run(chosen.file).status in ("finished", "diverged"):
+        resume(chosen.file)
         print(f"{chosen.file} is finished: there is nothing to go on with")
         return 0
     return _told(lambda: resume(chosen.file), chosen.file)

@@ -122,12 +122,14 @@ def reopened(path: str | os.PathLike[str], every: float) -> Generator[FileRecord
     from .recorder import FileRecorder
 
     files = Files(path)
-    if read(files).status in ENDED:
+    if read(files).status in ENDED and not files.leftovers():
         yield None
         return
     with locked(files):
         stored = read(files)
-        if stored.status in ENDED:
+        if stored.status in ENDED:  # and killed before it had tidied up
+            for left in (*stored.segments, *files.leftovers()):
+                left.unlink(missing_ok=True)
             yield None
             return
         with FileRecorder(files, stored.experiment, every, stored).opened() as recorder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 from collections.abc import Generator
@@ -11,6 +13,8 @@ from pathlib import Path
 import filelock
 
 from ..checks import InputError
+
+SIGNED = b"nqm_fast sha256 "
 
 
 class Files:
@@ -23,6 +27,11 @@ class Files:
         self.checkpoint = self.base.with_name(f"{beside}.checkpoint")
         self.previous = self.base.with_name(f"{beside}.checkpoint.previous")
         self.lock = self.base.with_name(f"{beside}.lock")
+
+    def leftovers(self) -> list[Path]:
+        """What is there beside the run, but for its segments."""
+        names = self.part, self.checkpoint, self.previous, self.lock
+        return [path for path in names if path.exists()]
 
     def segment(self, number: int) -> Path:
         """The file that the run goes on in after its `number` - 1st resumption."""
@@ -39,6 +48,28 @@ class Files:
         """The first name of a segment that is after all that exist."""
         taken = [int(path.stem[-4:]) for path in self.segments()]
         return self.segment(max(taken, default=1) + 1)
+
+
+def sign(path: Path) -> None:
+    """Append a digest of all bytes; HDF5 does not mind, and has checksums of some only."""
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        file.seek(0, io.SEEK_END)
+        file.write(SIGNED + digest.digest())
+
+
+def is_signed(path: Path) -> bool:
+    """Whether the file ends with the right digest."""
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END) - len(SIGNED) - hashlib.sha256().digest_size
+        file.seek(max(size, 0))
+        found = file.read()
+        file.seek(0)
+        digest = hashlib.sha256()
+        while size > 0 and (block := file.read(min(size, 1 << 20))):
+            digest.update(block)
+            size -= len(block)
+    return found == SIGNED + digest.digest()
 
 
 def sync(path: Path) -> None:

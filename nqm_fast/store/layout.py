@@ -169,16 +169,35 @@ def add_arrays(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
 # -- attributes --------------------------------------------------------------------------
 
 
-def seal(file: h5py.File, attributes: Mapping[str, Any]) -> None:
-    """Write the attributes of the root, and a digest of them: HDF5 has none for text."""
-    for name, value in attributes.items():
+SEAL = "sealed"
+
+
+def seal(file: h5py.File, header: Mapping[str, Any]) -> None:
+    """Write the attributes of the root.
+
+    Each is there under its name for whoever opens the file, and all of them once more in a text
+    of fixed length with its digest. That is what is read here: HDF5 keeps texts of variable
+    length where it has no checksums, and damaged ones can make it hang.
+    """
+    for name, value in header.items():
         file.attrs[name] = value
-    file.attrs["digest"] = digest(attributes)
+    text = json.dumps(dict(header)).encode()
+    file.attrs[SEAL] = np.bytes_(hashlib.sha256(text).hexdigest().encode() + text)
 
 
-def digest(attributes: Mapping[str, Any]) -> str:
-    """SHA-256 of names and values."""
-    plain = {name: value if isinstance(value, str) else int(value) for name, value in
-             attributes.items()}  # fmt: skip
-    text = json.dumps(plain, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def unsealed(file: h5py.File) -> dict[str, Any] | None:
+    """The attributes of the root, or none if it has none of ours.
+
+    Raises
+    ------
+    ValueError
+        If they are damaged.
+    """
+    if SEAL not in file.attrs:
+        return None
+    raw = bytes(file.attrs[SEAL])
+    digest, text = raw[:64], raw[64:]
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        raise ValueError("its attributes do not match their digest")
+    header: dict[str, Any] = json.loads(text)
+    return header

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from .. import codec
 from ..checks import Array, InputError
 from ..experiment import Experiment
 from ..kernels.noise import STREAM
-from .files import Files
+from .files import Files, is_signed
 from .header import is_alive
-from .layout import LIVE_DIVERGED, NAME, RECORD, VERSION, digest, per_record, state_names
+from .layout import LIVE_DIVERGED, NAME, RECORD, VERSION, per_record, state_names, unsealed
+from .snapshot import SIGNATURE, Snapshot
 
 ENDED = ("finished", "diverged")
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 TRIES = 6  # a file may be replaced, or a chunk be on its way, while it is read
 PAUSE = 0.05  # seconds between them
 
@@ -76,11 +78,14 @@ def read(files: Files) -> Stored:
 
 
 def _read(files: Files) -> Stored:
-    """One attempt."""
+    """One attempt; FileNotFoundError also where the file was replaced meanwhile."""
+    begun = files.base.stat()
     with opened(files.base) as file:
         header = header_of(files.base, file)
         experiment = experiment_of(file, header)
         whole = header["status"] != "running"
+        if whole and not is_signed(files.base):
+            raise ValueError("its bytes do not match their digest")
         parts = [values_of(file, experiment, whole)]
         diverged_at = diverged_of(file, parts[0], whole)
         states = states_of(file, experiment) if whole else None
@@ -97,25 +102,24 @@ def _read(files: Files) -> Stored:
                 status, header["writer"] = later["status"], later["writer"]
     if status == "running" and not (files.lock.exists() and is_alive(json.loads(header["writer"]))):
         status = "killed"
+    if not os.path.samestat(begun, files.base.stat()):
+        raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
     values = joined(files.base, experiment, parts)
     return Stored(experiment, header, values, diverged_at, states, status, own)
 
 
 @contextmanager
 def opened(path: Path) -> Generator[h5py.File]:
-    """A file for reading; whatever damaged ones make HDF5 raise within, as one sentence.
-
-    In SWMR mode, which also reads files that are not live.
-    """
+    """A file for reading; whatever damaged ones make HDF5 raise within, as one sentence."""
     if path.is_dir():
         raise ForeignError(f"path {str(path)!r} is a folder, not a run")
-    with path.open("rb") as raw:
-        start = raw.read(len(SIGNATURE))
+    with path.open("rb") as file:
+        start = file.read(len(SIGNATURE))
     if start != SIGNATURE:
         what = "not an HDF5 file" if start else "empty"
         raise ForeignError(f"path {str(path)!r} is {what}, and so not a run of nqm_fast")
     try:
-        with h5_file(path) as file:
+        with Snapshot(path) as raw, h5py.File(raw, "r") as file:
             yield file
     except (FileNotFoundError, InputError):
         raise
@@ -124,32 +128,16 @@ def opened(path: Path) -> Generator[h5py.File]:
         raise InputError(f"path {str(path)!r} is damaged: {reason}") from None
 
 
-def h5_file(path: Path) -> h5py.File:
-    """The file as HDF5 opens it: as it already is, where this process has it open."""
-    modes: list[dict[str, Any]] = [{"swmr": True, "locking": False}, {"locking": False}, {}]
-    for mode in modes[:-1]:
-        try:
-            return h5py.File(path, "r", **mode)
-        except OSError as error:
-            if "already open" not in str(error) and "match" not in str(error):
-                raise
-    return h5py.File(path, "r", **modes[-1])
-
-
 def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
     """The root attributes, after a look whether they are ours and whole."""
-    if str(file.attrs.get("schema", "")) != NAME:
+    header = unsealed(file)
+    if header is None or header.get("schema") != NAME:
         raise ForeignError(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
-    header = {
-        name: value if isinstance(value, str) else int(value) for name, value in file.attrs.items()
-    }
-    if int(header["schema_version"]) > VERSION:
+    if header["schema_version"] > VERSION:
         raise ForeignError(
             f"path {str(path)!r} has schema version {header['schema_version']}, and this version "
             f"of nqm_fast reads up to {VERSION}: update nqm_fast"
         )
-    if header.pop("digest") != digest(header):
-        raise InputError(f"path {str(path)!r} is damaged: its attributes do not match their digest")
     if header["noise_stream"] != STREAM:
         raise ForeignError(
             f"path {str(path)!r} was made with version {header['noise_stream']} of the noise, and "

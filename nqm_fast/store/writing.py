@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..checks import Array
 from ..experiment import Experiment
-from .files import Files, replace
+from .files import Files, replace, sign
 from .layout import (
     BAND_EDGE,
     BOUNDS,
@@ -168,7 +169,7 @@ class Segment:
         mine = os.fstat(self.file.id.get_vfd_handle())
         there = os.stat(self.path)
         if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
-            raise FileNotFoundError(2, "another file is in its place", str(self.path))
+            raise FileNotFoundError(ENOENT, "another file is in its place", str(self.path))
 
     def close(self) -> None:
         """Leave it in order."""
@@ -212,4 +213,5 @@ def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
             for name, state in zip(state_names(experiment), whole.states, strict=True):
                 add(file, name, state_variable(name), state.shape, 1, state)
         seal(file, whole.header)
+    sign(files.part)
     replace(files.part, files.base)

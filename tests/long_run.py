@@ -1,0 +1,85 @@
+"""A run for other processes to kill and to watch: python long_run.py start|resume FILE ORDER.
+
+It writes at every event, and has many. With NQM_KILL_AT=n it kills itself in the midst of its
+writing: before the n-th call of a function that changes a file.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import h5py
+
+import nqm_fast as nqm
+from nqm_fast import control, engine
+from nqm_fast.store import recorder
+
+STEPS = 100_000
+ARGUMENTS = {
+    "algorithm": [nqm.SGD(0.1), nqm.SGD(0.05, momentum=0.9, ema=0.9), nqm.SGD(2.2)],
+    "batch_size": 8,
+    "steps": STEPS,
+    "replicas": 2,
+    "seed": 5,
+    "bands": 3,
+    "record": 100,
+}
+SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy"}
+PROBLEM = nqm.Problem.power_law(3000)
+WRITES = [
+    (os, "replace"),
+    (os, "fsync"),
+    (Path, "unlink"),
+    (h5py.Dataset, "resize"),
+    (h5py.Dataset, "__setitem__"),
+    (h5py.Dataset, "flush"),
+    (h5py.File, "close"),
+]
+
+
+def write_often(seconds=0.004):
+    """An event every few milliseconds, and all is written at each."""
+    control.SECONDS = seconds
+    recorder.GAPS = (0.0, 0.0)
+    recorder.MOST = 0.5
+
+
+def in_blocks(size=1024):
+    """Coordinates in blocks, also with a file."""
+    sys.modules["nqm_fast.simulate"].STREAMED = 0
+    engine.block_size = lambda _: size
+
+
+def count_writes(kill_at):
+    """Kill this process before a certain write; without one, only count."""
+    done = [0]
+
+    def counted(function):
+        def wrapper(*arguments, **options):
+            done[0] += 1
+            if done[0] == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return wrapper
+
+    for owner, name in WRITES:
+        setattr(owner, name, counted(getattr(owner, name)))
+    return done
+
+
+if __name__ == "__main__":
+    action, path, order = sys.argv[1:]
+    kill_at = os.environ.get("NQM_KILL_AT")
+    write_often(0.004 if kill_at is None else 1e-4)
+    arguments = ARGUMENTS if kill_at is None else SHORT
+    if order == "blocks":
+        in_blocks()
+    count = count_writes(int(kill_at or 0))
+    if action == "start":
+        keep = order == "steps"
+        nqm.simulate(PROBLEM, **arguments, keep_state=keep, threads=1, out=path, checkpoint_every=0)
+    else:
+        nqm.resume(path, threads=1, checkpoint_every=0, backend=arguments.get("backend", "auto"))
+    print(count[0])

@@ -1,0 +1,160 @@
+"""Runs that are killed, stopped, watched and resumed give the same bits, and lose nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nqm_fast as nqm
+
+HERE = Path(__file__).parent
+KILLS = int(os.environ.get("NQM_KILLS", "20"))  # in all, of both orders
+
+
+def command(action, path, order):
+    return [sys.executable, str(HERE / "long_run.py"), action, str(path), order]
+
+
+def environment(**more):
+    return os.environ | {"NUMBA_NUM_THREADS": "1"} | more
+
+
+@pytest.fixture(scope="module", params=["steps", "blocks"])
+def whole(request, tmp_path_factory):
+    """A run that nobody disturbed, and its order."""
+    path = tmp_path_factory.mktemp("whole") / "run.h5"
+    subprocess.run(command("start", path, request.param), check=True, env=environment())
+    return nqm.open_run(path), request.param
+
+
+def assert_begins_like(run, whole):
+    n = run.steps.size
+    assert np.array_equal(run.steps, whole.steps[:n])
+    assert np.array_equal(run.risk, whole.risk[..., :n])
+    assert np.array_equal(run.band_risk, whole.band_risk[..., :n, :])
+
+
+def assert_same(run, whole):
+    assert run.status == whole.status
+    assert run.steps.size == whole.steps.size
+    assert_begins_like(run, whole)
+    assert np.array_equal(run.diverged_at, whole.diverged_at)
+    assert (run.state is None) == (whole.state is None)
+    for a, b in zip(run.state or (), whole.state or (), strict=True):
+        assert np.array_equal(a, b)
+    assert np.all(np.diff(run.wall_time) >= 0)
+
+
+def committed(path):
+    """What a reader sees, if there is anything yet."""
+    try:
+        return nqm.open_run(path)
+    except FileNotFoundError:
+        return None
+
+
+def finish(path, order, **more):
+    """Go on to the end, undisturbed."""
+    action = "resume" if path.exists() else "start"
+    subprocess.run(
+        command(action, path, order), check=True, env=environment(**more), stdout=subprocess.DEVNULL
+    )
+    assert [x.name for x in path.parent.iterdir()] == [path.name]  # and nothing is left over
+    return nqm.open_run(path)
+
+
+@pytest.mark.kill
+def test_kills_at_random_moments(whole, tmp_path):
+    """SIGKILL, again and again: what was committed stays, and the end is the same."""
+    whole, order = whole
+    path = tmp_path / "run.h5"
+    chance = random.Random(f"kills {order}")
+    kills = resumed = 0
+    while kills < KILLS // 2:
+        action = "resume" if path.exists() else "start"
+        resumed += action == "resume"
+        process = subprocess.Popen(
+            command(action, path, order), env=environment(), stdout=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.5, 2.0))
+        before = committed(path)
+        process.kill()
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+        after = committed(path)
+        if after is None:
+            assert before is None
+            continue
+        assert_begins_like(after, whole)
+        if before is not None:
+            assert after.steps.size >= before.steps.size
+        if after.status in ("finished", "diverged"):
+            assert_same(after, whole)
+            for file in tmp_path.iterdir():
+                file.unlink()
+        else:
+            assert after.status == "killed"
+    assert resumed
+    assert_same(finish(path, order), whole)
+
+
+@pytest.fixture(scope="module", params=["steps", "blocks"])
+def short(request, tmp_path_factory):
+    """A short run that is undisturbed, its order, and its number of writes."""
+    path = tmp_path_factory.mktemp("short") / "run.h5"
+    done = subprocess.run(
+        command("start", path, request.param),
+        check=True,
+        env=environment(NQM_KILL_AT="0"),
+        capture_output=True,
+        text=True,
+    )
+    return nqm.open_run(path), request.param, int(done.stdout)
+
+
+@pytest.mark.kill
+def test_kills_within_writes(short, tmp_path):
+    """Before a rename, between the parts of a commit, before a file is closed, ..."""
+    whole, order, writes = short
+    assert writes > 50
+    moments = {*np.linspace(1, writes, max(KILLS // 2, 10)).astype(int).tolist(), writes - 1}
+    for moment in sorted(moments):
+        path = tmp_path / str(moment) / "run.h5"
+        path.parent.mkdir()
+        killed = subprocess.run(
+            command("start", path, order), env=environment(NQM_KILL_AT=str(moment))
+        )
+        assert killed.returncode == -signal.SIGKILL
+        found = committed(path)
+        if found is not None:
+            assert_begins_like(found, whole)
+        assert_same(finish(path, order, NQM_KILL_AT="0"), whole)
+
+
+def test_a_reader_sees_no_torn_record(whole, tmp_path):
+    """It polls the whole run through; every time it sees the beginning, and no less than before."""
+    whole, order = whole
+    path = tmp_path / "run.h5"
+    process = subprocess.Popen(
+        command("start", path, order), env=environment(), stdout=subprocess.DEVNULL
+    )
+    seen, statuses, sizes = 0, set(), set()
+    while process.poll() is None:
+        run = committed(path)
+        if run is not None:
+            assert_begins_like(run, whole)
+            assert run.steps.size >= seen
+            seen = run.steps.size
+            statuses.add(run.status)
+            sizes.add(seen)
+    assert process.returncode == 0
+    assert_same(nqm.open_run(path), whole)
+    assert statuses - {"diverged"} == {"running"}
+    if order == "steps":
+        assert len(sizes) > 3
