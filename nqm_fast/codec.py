@@ -24,10 +24,10 @@ Arrays = Mapping[str, NDArray[Any]]
 HERE = __name__.rpartition(".")[0] + "."
 
 
-def kind_of(cls: type) -> str:
+def kind_of(cls: Any) -> str:
     """The name that a class goes by: ours their own, others with their module."""
     ours = cls.__module__.startswith(HERE)
-    return cls.__name__ if ours else f"{cls.__module__}:{cls.__qualname__}"
+    return str(cls.__name__) if ours else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def kinds(base: type) -> dict[str, Any]:

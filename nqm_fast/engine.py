@@ -265,9 +265,11 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
             )
 
         control.drive(stretch, standing)
-        if not stretch.ended or (control.stopped and totals.done + stretch.size < dim):
+        if not stretch.ended:
             break
         totals.add(stretch)
+        if control.stopped:
+            break
     ended = totals.done == dim
     return Outcome(
         totals.risk.total() if ended else np.zeros((work.records.size, *work.sums)),
@@ -275,7 +277,7 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
         np.where(totals.first == NEVER, -1, totals.first),
         None,
         totals.done,
-        totals.coordinate_steps + (0 if ended else stretch.coordinate_steps),
+        totals.coordinate_steps + (0 if stretch.ended else stretch.coordinate_steps),
         not ended,
     )
 

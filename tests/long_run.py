@@ -38,11 +38,11 @@ WRITES = [
 ]
 
 
-def write_often(seconds=0.004):
+def write_often():
     """An event every few milliseconds, and all is written at each."""
-    control.SECONDS = seconds
+    control.SECONDS = 0.004
     recorder.GAPS = (0.0, 0.0)
-    recorder.MOST = 0.5
+    recorder.MOST = 1e9
 
 
 def in_blocks(size=1024):
@@ -72,8 +72,11 @@ def count_writes(kill_at):
 if __name__ == "__main__":
     action, path, order = sys.argv[1:]
     kill_at = os.environ.get("NQM_KILL_AT")
-    write_often(0.004 if kill_at is None else 1e-4)
-    arguments = ARGUMENTS if kill_at is None else SHORT
+    write_often()
+    arguments = ARGUMENTS
+    if kill_at is not None:  # the same number of events every time
+        arguments = SHORT
+        control.Pace.end = lambda pace, done: min(done + 20, pace.work.steps)
     if order == "blocks":
         in_blocks()
     count = count_writes(int(kill_at or 0))

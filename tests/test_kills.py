@@ -123,7 +123,7 @@ def test_kills_within_writes(short, tmp_path):
     """Before a rename, between the parts of a commit, before a file is closed, ..."""
     whole, order, writes = short
     assert writes > 50
-    moments = {*np.linspace(1, writes, max(KILLS // 2, 10)).astype(int).tolist(), writes - 1}
+    moments = {*np.linspace(1, writes, max(KILLS // 4, 5)).astype(int).tolist(), writes - 1}
     for moment in sorted(moments):
         path = tmp_path / str(moment) / "run.h5"
         path.parent.mkdir()

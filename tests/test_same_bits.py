@@ -135,6 +135,58 @@ def test_leaps_in_chunks(problem, usual, monkeypatch):
     assert ends == usual["leap in pieces"].steps[1:].tolist()
 
 
+PARTS = {"one by one": [1], "few": [2, 3, 1, 13, 4, 28, 5], "in two": [40]}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("parts", PARTS)
+def test_runs_in_parts(problem, usual, name, parts, monkeypatch, tmp_path):
+    """Stopped after any number of steps, and gone on with from the file."""
+    lengths = iter(PARTS[parts] * STEPS)
+
+    def end(pace, done):
+        to = done + next(lengths)
+        if pace.work.leaps:
+            to = pace.work.records[np.searchsorted(pace.work.records[:-1], to)]
+        return min(int(to), pace.work.steps)
+
+    monkeypatch.setattr(control.Pace, "end", end)
+    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    path = tmp_path / "run.h5"
+    part = run(problem, name, out=path)
+    count = 1
+    while part.status == "interrupted":
+        assert f"go on with: nqm-fast resume {path}" in part.message
+        part = nqm.resume(path, threads=1)
+        count += 1
+    assert count > 1 or name == "diverging"
+    assert_same(part, usual[name])
+    assert_same(nqm.open_run(path), usual[name])
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_blocks_in_parts(monkeypatch, tmp_path):
+    """The order for problems beyond memory, stopped within blocks and between them."""
+    problem = nqm.Problem(np.random.default_rng(3).uniform(0.01, 1.0, 5 * TILE + 70))
+    whole = run(problem, "bands", keep_state=False)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
+    monkeypatch.setattr(engine, "block_size", lambda _: TILE)
+    lengths = iter([40, 40, 7, 75, 3, 80, 21] * 10)
+    monkeypatch.setattr(
+        control.Pace, "end", lambda pace, done: min(done + next(lengths), pace.work.steps)
+    )
+    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    path = tmp_path / "run.h5"
+    part = run(problem, "bands", keep_state=False, out=path)
+    assert part.stats["order"] == "blocks"
+    while part.status == "interrupted":
+        assert "so that no record is complete" in part.message
+        assert part.risk.shape[1] == 0
+        part = nqm.resume(path)
+    assert part.stats["coordinate_steps"] == 3 * problem.dim * STEPS
+    assert_same(part, whole)
+
+
 @pytest.mark.parametrize("name", [name for name in RUNS if "leap" not in name])
 @pytest.mark.parametrize("record", [1, 10, [STEPS], [0, 3, 4, 5, 41], []], ids=str)
 def test_records(problem, usual, name, record):

@@ -118,7 +118,9 @@ def _summary(run: Run) -> None:
         rows = []
         for g, risk in enumerate(as_listed(run)):
             last = risk[:, -1]
-            spread = float(np.std(last, ddof=1)) if last.size > 1 else None
+            spread: float | str = ""
+            if last.size > 1:
+                spread = float(np.std(last, ddof=1)) if np.isfinite(last).all() else np.inf
             exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
             row = {"setting": label(run.experiment, g), "risk": float(np.mean(last))}
             rows.append(row | {"std": spread, "expected": exact})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,12 @@ from ..schedules import Constant
 from ._style import SERIES, describe
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POINTS = 200  # of the exact curve, at most
+TOO_FAR = 100.0  # times the first risk: a curve that goes there diverges
+EXACT = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1}
 
 
 def as_listed(run: Run) -> Array:
@@ -62,34 +65,45 @@ def draw(run: Run, path: Path) -> Path:
     return path
 
 
+class Curve(NamedTuple):
+    """One setting in the figure; what is above `top` is left out."""
+
+    name: str
+    number: int
+    top: float
+
+    def draw(
+        self, axes: Axes, steps: NDArray[np.int64], risk: Array, exact: Array, few: NDArray[np.intp]
+    ) -> None:
+        """The mean and range of the replicas (replicas, steps), and over them what is exact."""
+        color = SERIES[self.number % len(SERIES)]["color"]
+        risk = np.where(risk <= self.top, risk, np.nan)
+        exact = np.where(exact <= self.top, exact, np.nan)
+        mean: dict[str, Any] = {"linewidth": 2.5, "alpha": 0.8, "label": self.name}
+        axes.loglog(steps, risk.mean(axis=0), color=color, **mean)
+        if len(risk) > 1:
+            low, high = risk.min(axis=0), risk.max(axis=0)
+            axes.fill_between(steps, low, high, color=color, alpha=0.3, linewidth=0)
+        line: dict[str, Any] = EXACT
+        axes.loglog(steps[few], exact, **line)
+
+
 def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
     from matplotlib.ticker import LogFormatter, LogLocator
 
     assert experiment is not None
     shown = run.steps > 0
     steps = run.steps[shown]
-    exact_steps = steps[np.unique(np.linspace(0, steps.size - 1, POINTS).astype(int))]
+    few = np.unique(np.linspace(0, steps.size - 1, POINTS).astype(int))
+    risks = as_listed(run)[:, :, shown]
+    top = TOO_FAR * float(np.median(risks[:, :, 0]))
+    diverged = np.reshape(run.diverged_at, risks.shape[:2]).max(axis=1) >= 0
     axes = figure.subplots()
-    for g, risk in enumerate(as_listed(run)[:, :, shown]):
-        series = SERIES[g % len(SERIES)]
-        risk = np.where(np.isfinite(risk), risk, np.nan)
-        axes.loglog(
-            steps,
-            risk.mean(axis=0),
-            label=label(experiment, g),
-            color=series["color"],
-            linewidth=2.5,
-            alpha=0.8,
-        )
-        if risk.shape[0] > 1:
-            low, high = risk.min(axis=0), risk.max(axis=0)
-            axes.fill_between(steps, low, high, color=series["color"], alpha=0.3, linewidth=0)
-        exact = exact_risk(experiment, g, exact_steps)
-        exact = np.where(np.isfinite(exact), exact, np.nan)
-        name = "exact expectation" if g == 0 else None
-        axes.loglog(
-            exact_steps, exact, color="black", linestyle=(0, (4, 2)), linewidth=1, label=name
-        )
+    for g, risk in enumerate(risks):
+        curve = Curve(label(experiment, g) + " (diverged)" * bool(diverged[g]), g, top)
+        curve.draw(axes, steps, risk, exact_risk(experiment, g, steps[few]), few)
+    line: dict[str, Any] = EXACT
+    axes.plot([], [], label="exact expectation", **line)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(np.inf, np.inf)))
     axes.set_xlabel("step $t$")

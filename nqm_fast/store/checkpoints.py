@@ -28,7 +28,7 @@ def save(files: Files, facts: dict[str, Any], arrays: Arrays) -> None:
 def read(path: Path) -> tuple[dict[str, Any], Arrays] | None:
     """A checkpoint, if there is one and it is whole (zip files have checksums)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return json.loads(arrays.pop("facts").tobytes()), arrays
     except Exception:  # whatever foreign bytes make the readers of zip and npy raise

@@ -18,6 +18,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SUPERBLOCK = struct.Struct("<8s4B4QI")  # version 3, HDF5 file format specification, II.A
 MARKS = 4  # field of the marks of a writer
 END = 7  # field of the end of the file
+GROWTH = 1 << 32  # bytes, more than are written while a file is read
 LOW = 0xFFFFFFFF
 
 
@@ -32,6 +33,7 @@ class Snapshot(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r")
+        self.end = 0  # where HDF5 is told that it ends, if another process writes it
         self.start = self.read(SUPERBLOCK.size)
         if len(self.start) < SUPERBLOCK.size:
             raise ValueError("it is cut short")
@@ -42,18 +44,25 @@ class Snapshot(io.FileIO):
             raise ValueError("its first bytes do not match their checksum")
         if fields[MARKS]:
             fields[MARKS] = 0
-            fields[END] = self.seek(0, io.SEEK_END)  # which is noted only when it is closed
+            fields[END] = self.end = self.seek(0, io.SEEK_END) + GROWTH
             fields[-1] = lookup3(SUPERBLOCK.pack(*fields)[:-4])
             self.start = SUPERBLOCK.pack(*fields)
 
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; the end of a file that is being written is far away."""
+        if self.end and whence == io.SEEK_END:
+            return super().seek(self.end + offset)
+        return super().seek(offset, whence)
+
     def readinto(self, buffer: Any) -> int:
-        """Read what was asked for, or up to the end."""
+        """Read all that was asked for; where there is nothing, zeros."""
+        wanted = memoryview(buffer).cast("B")
         begin = self.tell()
-        count = super().readinto(buffer) or 0
-        if begin < len(self.start):
-            known = self.start[begin : begin + count]
-            memoryview(buffer).cast("B")[: len(known)] = known
-        return count
+        count = super().readinto(wanted) or 0
+        wanted[count:] = bytes(len(wanted) - count)
+        known = self.start[begin : begin + len(wanted)]
+        wanted[: len(known)] = known
+        return len(wanted)
 
 
 def lookup3(data: bytes) -> int:
