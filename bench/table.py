@@ -13,7 +13,13 @@ from typing import Any
 BEGIN = "<!-- monte carlo table -->"
 END = "<!-- end -->"
 
-UNITS = {"ns per sample": "ns", "ns per coordinate-step": "ns", "MB": "MB", "seconds": "s"}
+UNITS = {
+    "ns per sample": "ns",
+    "ns per coordinate-step": "ns",
+    "MB": "MB",
+    "seconds": "s",
+    "%": "%",
+}
 
 
 def shown(value: float | None, unit: str = "") -> str:

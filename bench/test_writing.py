@@ -1,0 +1,42 @@
+"""What a run costs beside its computation: writing it down, and the events in between."""
+
+from pathlib import Path
+from typing import Any
+
+import nqm_fast as nqm
+from nqm_fast import config
+
+
+def test_writing(benchmark: Any, tmp_path: Path) -> None:
+    """The default experiment with its file, by the run's own three timers."""
+    changes = [] if benchmark.enabled else ["problem.dim=1000", "steps=10"]
+    arguments = config.load(None, changes).arguments
+    path = tmp_path / "run.h5"
+    nqm.simulate(**arguments | {"steps": 2})  # compiled
+    run = benchmark.pedantic(
+        lambda: nqm.simulate(**arguments, out=path, overwrite=True),
+        rounds=3 if changes == [] else 1,
+    )
+    stats = run.stats
+    parts = {name: stats[name] for name in ("compile", "compute", "write")}
+    benchmark.extra_info |= parts | {
+        "work": "writing the default run to HDF5, of its time",
+        "%": 100 * stats["write"] / sum(parts.values()),
+        "target": "at most 2 %",
+    }
+
+
+def test_checkpoints(benchmark: Any, tmp_path: Path) -> None:
+    """The same with a checkpoint as often as it may be, every record at once, and the state."""
+    changes = ["record=10", "keep_state=true", "checkpoint_every=0"]
+    changes += [] if benchmark.enabled else ["problem.dim=1000", "steps=10"]
+    arguments = config.load(None, changes).arguments
+    path = tmp_path / "run.h5"
+    nqm.simulate(**arguments | {"steps": 2})
+    run = benchmark.pedantic(lambda: nqm.simulate(**arguments, out=path, overwrite=True), rounds=1)
+    stats = run.stats
+    whole = stats["compute"] + stats["write"]
+    benchmark.extra_info |= {
+        "work": "the same with checkpoints as often as allowed, and the state of 192 MB",
+        "%": 100 * stats["write"] / whole,
+    }
