@@ -6,6 +6,7 @@ new one needs nothing here. Arrays are kept beside the JSON, which refers to the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
@@ -82,11 +83,11 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
     known = kinds(Algorithm) | kinds(Schedule)
 
     def plain(name: str, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.ndim:
+        if isinstance(value, np.ndarray) and value.ndim == 1:
             arrays[name] = value
             return {"array": name}
-        if isinstance(value, np.generic | np.ndarray):
-            return value.item()
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+            return plain(name, value.item())
         if isinstance(value, Constant):
             return plain(name, value.value)
         if is_dataclass(value) and kind_of(type(value)) in known:
@@ -97,11 +98,13 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
             return {key: plain(f"{name}.{key}", x) for key, x in value.items()}
         if isinstance(value, list | tuple):
             return [plain(f"{name}.{k}", x) for k, x in enumerate(value)]
-        if value is None or isinstance(value, bool | int | float | str):
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
             return value
         raise InputError(
-            f"{name} cannot be written to a file: {shown(value)} is not a dataclass of numbers, "
-            "arrays and schedules"
+            f"{name} cannot be written to a file: {shown(value)} is not a dataclass of finite "
+            "numbers, one-dimensional arrays and schedules"
         )
 
     settings = [

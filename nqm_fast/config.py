@@ -200,6 +200,8 @@ def _described(error: Any, source: Source) -> str:
     if error["type"] in ("missing", "too_short"):
         return f"{source.place(path)}{name} must be one or more tables [[setting]]"
     said = error["msg"].removeprefix("Input should ").removeprefix("be ")
+    if error["type"] in ("dict_type", "model_type"):
+        said = "a table"
     return f"{source.place(path)}{name} must be {said}, not {shown(error['input'])}"
 
 

@@ -94,19 +94,41 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+def ending() -> list[int]:
+    """Signals that ask a process to end, and after which a run with a file is saved."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 class Signals:
     """Whether a signal came that stops the run at its next event."""
 
     def __init__(self) -> None:
         self.number: int | None = None
         self.waiting = False  # for an event; until the first of a run, kernels are compiled
+        self._shielded = False
+        self._late = False
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Remember the signal; what cannot wait, or came before, stops the run at once."""
-        again = self.number is not None
+        urgent = self.number is not None or not self.waiting
         self.number = number
-        if again or not self.waiting:
+        if urgent and self._shielded:
+            self._late = True
+        elif urgent:
             raise Stopped(number)
+
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Let files be written to their end: what would stop the run within does so after."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+        if self._late and self.number is not None:
+            self._late = False
+            raise Stopped(self.number)
 
 
 @contextmanager
@@ -147,6 +169,10 @@ class Recorder:
 
     seconds = 0.0  # spent writing
     spent = (0.0, 0.0)  # compiling and computing, before a run was gone on with
+
+    def taken(self) -> Arrays | None:
+        """What a run is to go on from, once."""
+        return None
 
     def event(self, standing: Standing) -> None:
         """A kernel returned."""
@@ -194,8 +220,11 @@ class Control:
             self.compute += seconds
             self.pace.took(seconds)
             now = standing()
-            self.recorder.event(now)
+            with self.signals.shield():
+                self.recorder.event(now)
+                stopped = self.stopped
+                if stopped:
+                    self.recorder.stop(now)
             self.report(now.coordinate_steps)
-            if self.stopped:
-                self.recorder.stop(now)
+            if stopped:
                 return

@@ -72,7 +72,7 @@ def counted(what: str) -> Generator[Callable[[int, int, str], None]]:
 @contextmanager
 def rated(what: str, total: int, unit: str) -> Generator[Callable[[int], None]]:
     """Show how many units of work are done, how fast, and how long the rest will take."""
-    if _bars.get() is None:
+    if _bars.get() is None or sys.stderr is None:
         yield lambda _: None
         return
     display = (_Bar if sys.stderr.isatty() else _Lines)(what, total, unit)

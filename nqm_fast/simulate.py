@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import kernels, store
 from .algorithms import Algorithm
 from .checks import InputError, choice, integer, number
-from .control import Arrays, Control, Pace, Recorder, caught
+from .control import Control, Pace, Recorder, Signals, Stopped, caught, ending
 from .engine import Outcome, Work, arranged, block_size, by_blocks, by_steps
 from .exact import cores
 from .experiment import Experiment, as_experiment
@@ -27,19 +28,16 @@ from .run import Run
 from .schedules import Schedule
 from .settings import grouped, largest_stable_lr
 
-if TYPE_CHECKING:
-    from .store.recorder import FileRecorder
-
 IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
 STREAMED = 1 << 32  # the same for a run whose records are to be read while it goes on
 
 
 class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM), and the run is saved; the exit status is 143."""
+    """The process was asked to end (SIGTERM, SIGHUP), and the run, if it had begun, is saved."""
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(128 + signal.SIGTERM)
-        self.run = run
+    def __init__(self, number: int, run: Run | None) -> None:
+        super().__init__(128 + number)
+        self.number, self.run = number, run
 
 
 def simulate(
@@ -120,7 +118,8 @@ def simulate(
         With `steps` (records,), `risk` (replicas, records), `state`, `status` and `stats`;
         `risk` has a leading axis G for a list of settings. Ctrl-C returns the run so far,
         with the status "interrupted"; where nothing is done yet, it is a KeyboardInterrupt.
-        With `out`, SIGTERM saves the run and then ends the process with status 143.
+        With `out`, SIGTERM and SIGHUP save the run and then end the process, with status 143
+        or 129.
 
     Raises
     ------
@@ -154,10 +153,16 @@ def simulate(
     )
     machine = _as_machine(backend, threads)
     if out is None:
-        return _carried_out(experiment, machine)
+        with caught([signal.SIGINT]) as signals:
+            return _carried_out(_planned(experiment, machine, IN_MEMORY), signals, Recorder())
     every = number("checkpoint_every", checkpoint_every, least=0.0)
-    with store.created(out, experiment, bool(overwrite), every) as recorder:
-        return _recorded(recorder, machine)
+    plan = _planned(experiment, machine, STREAMED)  # before anything is overwritten
+    with _ending() as signals:
+        with signals.shield():
+            opened = ExitStack()
+            recorder = opened.enter_context(store.created(out, experiment, bool(overwrite), every))
+        with opened:
+            return _carried_out(plan, signals, recorder)
 
 
 def resume(
@@ -193,8 +198,27 @@ def resume(
     """
     machine = _as_machine(backend, threads)
     every = number("checkpoint_every", checkpoint_every, least=0.0)
-    with store.reopened(path, every) as recorder:
-        return store.open_run(path) if recorder is None else _recorded(recorder, machine)
+    with _ending() as signals:
+        with signals.shield():
+            opened = ExitStack()
+            recorder = opened.enter_context(store.reopened(path, every))
+        with opened:
+            if recorder is None:
+                return store.open_run(path)
+            plan = _planned(recorder.experiment, machine, STREAMED)
+            return _carried_out(plan, signals, recorder)
+
+
+@contextmanager
+def _ending() -> Generator[Signals]:
+    """Notice the signals that ask for the end; those that do not mean Ctrl-C end the process."""
+    with caught(ending()) as signals:
+        try:
+            yield signals
+        except Stopped as stopped:
+            if stopped.number != signal.SIGINT:
+                raise Terminated(stopped.number, None) from None
+            raise
 
 
 @dataclass(frozen=True)
@@ -211,49 +235,52 @@ def _as_machine(backend: Any, threads: Any) -> Machine:
     )
 
 
-def _recorded(recorder: FileRecorder, machine: Machine) -> Run:
-    """A run with a file; the process ends if it was asked to."""
-    run = _carried_out(recorder.experiment, machine, recorder, recorder.saved)
-    if run.stats.get("signal") == signal.SIGTERM:
-        raise Terminated(run)
-    return run
+@dataclass(frozen=True)
+class Plan:
+    """How an experiment is carried out."""
+
+    experiment: Experiment
+    machine: Machine
+    work: Work
+    in_blocks: bool
 
 
-def _carried_out(
-    experiment: Experiment,
-    machine: Machine,
-    recorder: Recorder | None = None,
-    saved: Arrays | None = None,
-) -> Run:
-    """The run, from the start or from where it was saved."""
+def _planned(experiment: Experiment, machine: Machine, most: int) -> Plan:
+    """By blocks, if its state takes more than so many bytes."""
     work = _as_work(experiment, machine)
-    recorder, live = recorder or Recorder(), recorder is not None
-    chosen = _choose_order(work, experiment.keep_state, STREAMED if live else IN_MEMORY)
-    in_blocks = chosen if saved is None else "blocks" in saved
+    return Plan(experiment, machine, work, _choose_order(work, experiment.keep_state, most))
+
+
+def _carried_out(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
+    """The run, from the start or from where it was saved; the process ends if asked to."""
+    experiment, machine, work = plan.experiment, plan.machine, plan.work
+    saved = recorder.taken()
+    in_blocks = plan.in_blocks if saved is None else "blocks" in saved
     pace = Pace(work, block_size(work) if in_blocks else work.problem.dim)
     total = work.problem.dim * work.steps * work.settings * work.replicas
-    signals = (signal.SIGINT, signal.SIGTERM) if live else (signal.SIGINT,)
-    with caught(signals) as stop:
-        with rated("simulation", total, "coordinate-steps") as report:
-            control = Control(pace, stop, recorder, report)
-            if in_blocks:
-                outcome = by_blocks(work, control, saved)
-            else:
-                outcome = by_steps(work, control, saved, experiment.keep_state)
-        stats = {
-            "backend": machine.backend,
-            "threads": machine.threads,
-            "order": "blocks" if in_blocks else "steps",
-            "coordinate_steps": outcome.coordinate_steps,
-            "compile": control.compile,
-            "compute": control.compute,
-            "write": recorder.seconds,
-        }
-        if outcome.interrupted:
-            stats["signal"] = stop.number
-        run = _as_run(experiment, work, outcome, stats)
-        run = recorder.finish(run)
-    return run if experiment.listed else run.only_setting()
+    with rated("simulation", total, "coordinate-steps") as report:
+        control = Control(pace, signals, recorder, report)
+        if in_blocks:
+            outcome = by_blocks(work, control, saved)
+        else:
+            outcome = by_steps(work, control, saved, experiment.keep_state)
+    stats = {
+        "backend": machine.backend,
+        "threads": machine.threads,
+        "order": "blocks" if in_blocks else "steps",
+        "coordinate_steps": outcome.coordinate_steps,
+        "compile": control.compile,
+        "compute": control.compute,
+        "write": recorder.seconds,
+    }
+    if outcome.interrupted:
+        stats["signal"] = signals.number
+    with signals.shield():
+        run = recorder.finish(_as_run(experiment, work, outcome, stats))
+    run = run if experiment.listed else run.only_setting()
+    if outcome.interrupted and signals.number not in (None, signal.SIGINT):
+        raise Terminated(int(signals.number or 0), run)
+    return run
 
 
 def _as_work(experiment: Experiment, machine: Machine) -> Work:

@@ -148,10 +148,22 @@ def test_info_and_plot_of_a_file(nqm_fast, here):
 
 
 def test_there_may_be_nothing_to_draw(nqm_fast):
-    nqm_fast("run", *SMALL, "--set", "record=[0]")
+    assert nqm_fast("run", *SMALL, "--set", "record=[0]")[0] == 0
     status, _, err = nqm_fast("plot", "run.h5")
     assert status == 2
-    assert "has no record after step 0 to draw yet" in err
+    assert "has no record after step 0 to draw" in err
+    assert nqm_fast("run", *SMALL, "--set", "steps=0", "--overwrite")[0] == 0
+
+
+def test_a_picture_never_replaces_the_run(nqm_fast, here):
+    assert nqm_fast("run", *SMALL, "--out", "run.png")[0] == 0
+    assert sorted(os.listdir(here)) == ["run.png", "run.png.png"]
+    status, _, err = nqm_fast("plot", "run.png", "--out", "run.png")
+    assert (status, nqm.open_run("run.png").status) == (2, "finished")
+    assert "--out run.png is the run itself" in err
+    status, _, err = nqm_fast("plot", "run.png", "--out", "x.xyz")
+    assert status == 2
+    assert "--out must end with one of" in err
 
 
 def test_without_matplotlib_the_run_is_complete(nqm_fast, monkeypatch):
@@ -341,6 +353,20 @@ def test_sigterm_ends_a_script_after_saving(here):
     assert process.communicate()[0] == ""
     assert process.returncode == 143
     assert nqm.open_run("run.h5").status == "interrupted"
+
+
+def test_sigterm_before_the_first_event(here, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
+    code = (
+        "import nqm_fast as nqm\n"
+        "nqm.simulate(nqm.Problem.power_law(5000), nqm.SGD(0.1), 8, 10**8, out='run.h5')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert "compiling" in process.stderr.readline()
+    process.terminate()
+    assert process.communicate()[1] == ""
+    assert process.returncode == 143
+    assert nqm.open_run("run.h5").status == "killed"
 
 
 # -- progress ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from nqm_fast.kernels import numba_cpu
 import nqm_fast as nqm
 from nqm_fast import control, schedules
 from nqm_fast.algorithms import Algorithm
-from nqm_fast.store import checkpoints, recorder
+from nqm_fast.store import checkpoints, recorder, writing
 from nqm_fast.store.files import Files, sign
 from nqm_fast.store.snapshot import lookup3
 
@@ -172,6 +173,20 @@ def test_the_timers():
 
 class Heavy(nqm.SGD):
     """An algorithm of somebody's own."""
+
+
+class Nameless(schedules.Constant):
+    """No dataclass of its own, so that its parameters are not known."""
+
+    value = object()
+
+    def __init__(self):
+        pass
+
+    least = 0.0
+
+    def values(self, steps):
+        return np.full(steps.shape, 0.1)
 
 
 IRREGULAR = nqm.Problem(
@@ -334,6 +349,110 @@ def test_numbers_that_do_not_come_out_again_are_an_error(broken_off, monkeypatch
     assert broken_off.read_bytes() == before
 
 
+def test_a_stop_before_the_run_has_caught_up_loses_nothing(broken_off, monkeypatch):
+    """Resumed from its start, as there is no checkpoint, and interrupted at once."""
+    for name in Files(broken_off).leftovers():
+        name.unlink()
+    before = nqm.open_run(broken_off)
+    with monkeypatch.context() as context:
+        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        run = nqm.resume(broken_off)
+    assert run.status == "interrupted"
+    for seen in (run, nqm.open_run(broken_off)):
+        assert np.array_equal(seen.risk, before.risk)
+    assert_same(nqm.resume(broken_off), nqm.simulate(PROBLEM, SETTINGS, 8, 60, record=1))
+
+
+def test_the_state_is_that_of_the_last_record_or_absent(path, monkeypatch, every_step):
+    """Interrupted, resumed, and lost."""
+    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    simulate(path, record=1, keep_state=True)
+    assert nqm.open_run(path).state is not None
+    monkeypatch.setattr(recorder.FileRecorder, "finish", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        nqm.resume(path)
+    stored = nqm.open_run(path)
+    assert stored.steps.size == 3
+    assert stored.state is None
+
+
+@pytest.mark.parametrize("which", range(1, 40, 3))
+def test_a_second_signal_while_a_file_is_written(path, monkeypatch, which, every_step):
+    """It waits for the end of the writing, wherever in it."""
+    usual = writing.Output.write
+    count = [0]
+
+    def write(self, content):
+        count[0] += 1
+        if count[0] == which:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return usual(self, content)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(writing.Output, "write", write)
+    try:
+        simulate(path, record=1)
+    except KeyboardInterrupt:
+        assert count[0] >= which
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.setattr(writing.Output, "write", usual)
+    assert nqm.open_run(path).status in ("killed", "interrupted", "finished")
+    assert_same(nqm.resume(path), nqm.simulate(PROBLEM, SETTINGS, 8, 60, record=1))
+
+
+# -- neighbours --------------------------------------------------------------------------
+
+
+def test_files_with_names_like_segments_are_left_alone(broken_off):
+    copy, notes = broken_off.with_name("run.2024.h5"), broken_off.with_name("run.0002.h5")
+    copy.write_bytes(broken_off.read_bytes())
+    notes.write_text("my notes")
+    other = broken_off.with_name("run.9999.h5")
+    simulate(other, steps=3)
+    kept = {file: file.read_bytes() for file in (copy, notes, other)}
+    assert nqm.open_run(broken_off).steps.size == 40
+    run = nqm.resume(broken_off)
+    assert_same(run, nqm.simulate(PROBLEM, SETTINGS, 8, 60, record=1))
+    assert {file: file.read_bytes() for file in kept} == kept
+    assert_same(nqm.open_run(broken_off), run)
+
+
+def test_a_file_that_takes_the_place_of_the_run_is_kept(broken_off, monkeypatch):
+    usual = recorder.FileRecorder.finish
+
+    def finish(self, run):
+        broken_off.unlink()
+        broken_off.write_text("mine")
+        return usual(self, run)
+
+    monkeypatch.setattr(recorder.FileRecorder, "finish", finish)
+    with pytest.raises(FileNotFoundError, match="another file is in its place: the run has no"):
+        nqm.resume(broken_off)
+    assert broken_off.read_text() == "mine"
+
+
+def test_a_link_leads_to_the_file(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    link, target = tmp_path / "run.h5", tmp_path / "scratch" / "big.h5"
+    link.symlink_to(target)
+    run = simulate(link)
+    assert link.is_symlink()
+    assert_same(nqm.open_run(target), run)
+
+
+def test_a_run_that_cannot_be_leaves_the_old_one(path):
+    run = simulate(path)
+    huge = nqm.Problem.power_law(2**31)
+    with pytest.raises(nqm.InputError, match="GB are available"):
+        simulate(path, problem=huge, keep_state=True, replicas=10, overwrite=True)
+    with pytest.raises(nqm.InputError, match="cannot be written to a file"):
+        simulate(path, Heavy(Nameless()), overwrite=True)
+    assert_same(nqm.open_run(path), run)
+    assert os.listdir(path.parent) == [path.name]
+
+
 # -- what is refused ---------------------------------------------------------------------
 
 
@@ -411,7 +530,7 @@ def test_damaged_files_are_refused(path, what):
 def test_damaged_live_files_are_refused_or_do_not_matter(tmp_path):
     """A file that was left by a killed process has no digest of all its bytes."""
     path = tmp_path / "run.h5"
-    more = os.environ | {"NQM_KILL_AT": "200"}
+    more = os.environ | {"NQM_KILL_AT": "120"}
     command = [sys.executable, str(HERE / "long_run.py"), "start", str(path), "steps"]
     subprocess.run(command, env=more, stdout=subprocess.DEVNULL)
     for name in Files(path).leftovers():
@@ -435,7 +554,7 @@ def test_damaged_live_files_are_refused_or_do_not_matter(tmp_path):
             assert np.array_equal(run.risk, good.risk)
             assert np.array_equal(run.band_risk, good.band_risk)
             assert repr(run.experiment.settings) == repr(good.experiment.settings)
-    assert errors > 100
+    assert errors > 50
 
 
 @pytest.mark.parametrize(
@@ -457,6 +576,11 @@ def test_paths_that_cannot_be(tmp_path):
             read(tmp_path / "no.h5")
         with pytest.raises(nqm.InputError, match="is a folder, not a run"):
             read(tmp_path)
+    for name in ("", ".", 3, b"run.h5", "a\0b"):
+        with pytest.raises(nqm.InputError, match="out must be the name of a file, not"):
+            simulate(name)
+        with pytest.raises(nqm.InputError, match="path must be the name of a file, not"):
+            nqm.open_run(name)
     with pytest.raises(nqm.InputError, match="checkpoint_every must be >= 0, not -1"):
         simulate(tmp_path / "run.h5", checkpoint_every=-1)
 
@@ -492,10 +616,11 @@ def test_no_room(tmp_path):
         done = limited(path, size)
         assert done.returncode == 1, done.stderr  # a traceback, as of any exception in a script
         last = done.stderr.splitlines()[-1]
-        assert last.startswith("OSError: [Errno 27] File too large: the run")
+        assert last.startswith("OSError: [Errno 27] File too large: ")
+        assert ("out must be a file that can be written" in last) != path.exists()
         if path.exists():
             begun += 1
-            assert "go on with: nqm-fast resume" in last
+            assert "the run was stopped; mend that, then go on with: nqm-fast resume" in last
             assert limited(path, 10**9, "resume").returncode == 0
             assert_same(nqm.open_run(path), expected)
     assert 0 < begun < 6

@@ -42,7 +42,7 @@ def table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         grid.add_row(*(_cell(name, value) for name, value in row.items()))
     # no digit may be lost: a pipe gets long lines, a narrow terminal folded ones
-    width = None if sys.stdout.isatty() else 400
+    width = None if sys.stdout and sys.stdout.isatty() else 400
     Console(highlight=False, width=width).print(grid)
 
 

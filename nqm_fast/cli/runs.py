@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -40,6 +41,9 @@ def add(commands: Any) -> None:
     )
     again.set_defaults(run=_resume)
     again.add_argument("file", type=Path, metavar="FILE")
+    again.add_argument("--threads", type=int, help="all cores, if left out")
+    again.add_argument("--backend", default="auto")
+    again.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
 
     info = commands.add_parser(
         "info", allow_abbrev=False, help="what this machine has, or what a run's file holds"
@@ -52,11 +56,23 @@ def add(commands: Any) -> None:
     )
     plot.set_defaults(run=_plot)
     plot.add_argument("file", type=Path, metavar="FILE")
-    plot.add_argument("--out", type=Path, metavar="FILE", help="picture to write (default: .png)")
+    plot.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="picture to write (default: the name of the run with .png)",
+    )
 
     init = commands.add_parser("init", allow_abbrev=False, help="write a commented example")
     init.set_defaults(run=_init)
-    init.add_argument("file", nargs="?", type=Path, default=Path("nqm.toml"), metavar="FILE")
+    init.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path("nqm.toml"),
+        metavar="FILE",
+        help="to write (default: nqm.toml)",
+    )
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -69,7 +85,8 @@ def _run(chosen: argparse.Namespace) -> int:
         try:
             return simulate(**wanted.arguments, out=out, overwrite=chosen.overwrite)
         except InputError as error:
-            raise wanted.explained(error) from None
+            of_option = chosen.out is not None and str(error).startswith("out ")
+            raise error if of_option else wanted.explained(error) from None
 
     return _told(start, out)
 
@@ -79,33 +96,52 @@ def _resume(chosen: argparse.Namespace) -> int:
         resume(chosen.file)
         print(f"{chosen.file} is finished: there is nothing to go on with")
         return 0
-    return _told(lambda: resume(chosen.file), chosen.file)
+
+    def go_on() -> Run:
+        return resume(
+            chosen.file,
+            backend=chosen.backend,
+            threads=chosen.threads,
+            checkpoint_every=chosen.checkpoint_every,
+        )
+
+    return _told(go_on, chosen.file)
 
 
 def _told(action: Callable[[], Run], out: Path) -> int:
     """Carry out a run, say how it ended, and draw it; the exit status."""
     from ..store import resume_command
 
+    run: Run | None = None
+    number: int = signal.SIGINT
     try:
         run = action()
     except Terminated as ended:
-        run = ended.run
+        run, number = ended.run, ended.number
     except Stopped as stopped:
-        if out.exists():
-            print(f"interrupted; go on with: {resume_command(out)}", file=sys.stderr)
-        return 128 + stopped.number
-    if run.status == "interrupted":
-        print(f"interrupted {run.message}", file=sys.stderr)
-        return 128 + int(run.stats["signal"])
+        number = stopped.number
+    if run is None or run.status == "interrupted":
+        said = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
+        print(f"interrupted{said}", file=sys.stderr)
+        return 128 + number
     if run.message:
         print(run.message, file=sys.stderr)
+    picture = None
+    if find_spec("matplotlib") is not None and (run.steps > 0).any():
+        picture = _drawn(run, _picture(out))
     _summary(run)
     print(f"\n{out}  {run.steps.size} records")
-    if find_spec("matplotlib") is None:
+    if picture is not None:
+        print(f"{picture}  Monte Carlo and exact expectation")
+    elif find_spec("matplotlib") is None:
         print("no figure, as that needs Matplotlib: pip install 'nqm-fast[figures]'")
-    elif run.steps.size:
-        print(f"{_drawn(run, out.with_suffix('.png'))}  Monte Carlo and exact expectation")
     return 0
+
+
+def _picture(file: Path) -> Path:
+    """Where the figure of a run goes, unless it is said."""
+    usual = file.suffix in (".h5", ".hdf5", ".nc")
+    return file.with_suffix(".png") if usual else file.with_name(f"{file.name}.png")
 
 
 def _summary(run: Run) -> None:
@@ -140,7 +176,10 @@ def _drawn(run: Run, path: Path) -> Path:
 
 def _plot(chosen: argparse.Namespace) -> int:
     run = open_run(chosen.file)
-    print(_drawn(run, chosen.out or chosen.file.with_suffix(".png")))
+    picture = chosen.out or _picture(chosen.file)
+    if picture.exists() and picture.samefile(chosen.file):
+        raise InputError(f"--out {picture} is the run itself: choose another file")
+    print(_drawn(run, picture))
     return 0
 
 

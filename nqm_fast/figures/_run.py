@@ -60,7 +60,12 @@ def draw(run: Run, path: Path) -> Path:
 
     check_matplotlib()
     if run.experiment is None or not (run.steps > 0).any():
-        raise InputError(f"the run is {run.status} and has no record after step 0 to draw yet")
+        raise InputError(f"the run is {run.status} and has no record after step 0 to draw")
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:] not in kinds:
+        raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
     write_png(path, lambda figure, _: _plot(figure, run, run.experiment), {})
     return path
 

@@ -86,12 +86,11 @@ def created(
     path: str | os.PathLike[str], experiment: Experiment, overwrite: bool, every: float
 ) -> Generator[FileRecorder]:
     """A recorder for a new run."""
-    from . import checkpoints
     from .files import Files, locked
     from .reading import read
     from .recorder import FileRecorder
 
-    files = Files(path)
+    files = Files(path, "out")
     _check_folder(files)
     with locked(files):
         old: list[Any] = []
@@ -101,16 +100,15 @@ def created(
             except InputError as error:
                 raise InputError(f"out = {str(path)!r} exists and is kept: {error}") from None
             if not overwrite:
+                status = "killed" if stored.status == "running" else stored.status  # not by us
                 raise InputError(
-                    f"out = {str(path)!r} exists, a run that is {stored.status}: choose another "
+                    f"out = {str(path)!r} exists, a run that is {status}: choose another "
                     "file, or overwrite it (overwrite=True, --overwrite)"
                 )
-            old = stored.segments
-            checkpoints.remove(files)
-        recorder = FileRecorder(files, experiment, every, None)
-        for segment in old:
-            segment.unlink()
-        with recorder.opened():
+            old = [*stored.segments, *files.leftovers()]
+        with FileRecorder(files, experiment, every, None).opened() as recorder:
+            for left in old:
+                left.unlink(missing_ok=True)
             yield recorder
 
 
@@ -122,7 +120,8 @@ def reopened(path: str | os.PathLike[str], every: float) -> Generator[FileRecord
     from .recorder import FileRecorder
 
     files = Files(path)
-    if read(files).status in ENDED and not files.leftovers():
+    stored = read(files)
+    if stored.status in ENDED and not (stored.segments or files.leftovers() or files.lock.exists()):
         yield None
         return
     with locked(files):

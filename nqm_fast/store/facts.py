@@ -10,7 +10,7 @@ from typing import Any
 from .. import kernels
 from ..schedules import Constant
 from . import as_run
-from .checkpoints import read as read_checkpoint
+from .checkpoints import newest
 from .files import Files
 from .header import host, versions
 from .reading import ENDED, read
@@ -54,11 +54,13 @@ def of_file(path: Path) -> dict[str, str]:
     if stored.records:
         seconds = stored.values["wall_time"][-1]
         found["last record"] = f"step {run.steps[-1]}, after {seconds:.1f} s"
-    saved = read_checkpoint(files.checkpoint)
-    if stored.status not in ENDED and saved and saved[0]["run_id"] == header["run_id"]:
-        total = experiment.problem.dim * experiment.steps * len(experiment.settings)
-        part = 100 * saved[0]["coordinate_steps"] / max(total * experiment.replicas.size, 1)
-        found["checkpoint"] = f"at {part:.1f} %, after {saved[0]['seconds']:.1f} s"
+    if stored.status not in ENDED:
+        saved = newest(files, header["run_id"], stored.records)
+        found["checkpoint"] = "none: a resumption begins at step 0"
+        if saved is not None:
+            total = experiment.problem.dim * experiment.steps * len(experiment.settings)
+            part = 100 * saved["coordinate_steps"] / max(total * experiment.replicas.size, 1)
+            found["checkpoint"] = f"at {part:.1f} %, after {saved['seconds']:.1f} s"
     found |= {"started": header["started"], "ended": header["ended"] or "not yet"}
     stats = json.loads(header["stats"])
     if stats:

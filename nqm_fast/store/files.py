@@ -9,19 +9,31 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 
-from ..checks import InputError
+from ..checks import InputError, shown
 
 SIGNED = b"nqm_fast sha256 "
 
 
 class Files:
-    """Names of all that belongs to the run in `base`."""
+    """Names of all that belongs to the run in `base`.
 
-    def __init__(self, base: str | os.PathLike[str]) -> None:
+    Raises
+    ------
+    InputError
+        If it is not the name of a file.
+    """
+
+    def __init__(self, base: Any, argument: str = "path") -> None:
+        usable = isinstance(base, str | os.PathLike) and "\0" not in os.fspath(base)
+        if not usable or not Path(base).name:
+            raise InputError(f"{argument} must be the name of a file, not {shown(base)}")
         self.base = Path(base)
+        if self.base.is_symlink():  # its target is the file, whatever it is called
+            self.base = self.base.resolve()
         beside = self.base.name
         self.part = self.base.with_name(f"{beside}.part")
         self.checkpoint = self.base.with_name(f"{beside}.checkpoint")
@@ -29,25 +41,23 @@ class Files:
         self.lock = self.base.with_name(f"{beside}.lock")
 
     def leftovers(self) -> list[Path]:
-        """What is there beside the run, but for its segments."""
-        names = self.part, self.checkpoint, self.previous, self.lock
-        return [path for path in names if path.exists()]
+        """What is there beside the run, but for its segments and the lock."""
+        return [path for path in (self.part, self.checkpoint, self.previous) if path.exists()]
 
     def segment(self, number: int) -> Path:
         """The file that the run goes on in after its `number` - 1st resumption."""
         return self.base.with_name(f"{self.base.stem}.{number:04d}{self.base.suffix}")
 
-    def segments(self) -> list[Path]:
-        """Existing files with names of segments, in order."""
-        pattern = rf"{re.escape(self.base.stem)}\.\d{{4}}{re.escape(self.base.suffix)}"
+    def segments(self) -> dict[int, Path]:
+        """Existing files with names of segments, by number; not all need be this run's."""
+        pattern = rf"{re.escape(self.base.stem)}\.(\d{{4,}}){re.escape(self.base.suffix)}"
         beside = self.base.parent
-        names = sorted(x for x in os.listdir(beside) if re.fullmatch(pattern, x))
-        return [beside / name for name in names]
+        names = [name for x in os.listdir(beside) if (name := re.fullmatch(pattern, x))]
+        return dict(sorted((int(name[1]), beside / name[0]) for name in names))
 
-    def free_segment(self) -> Path:
-        """The first name of a segment that is after all that exist."""
-        taken = [int(path.stem[-4:]) for path in self.segments()]
-        return self.segment(max(taken, default=1) + 1)
+    def free_segment(self) -> int:
+        """The first number of a segment after all that exist."""
+        return max(self.segments(), default=1) + 1
 
 
 def sign(path: Path) -> None:

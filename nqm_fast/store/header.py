@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import socket
 import uuid
@@ -40,9 +39,10 @@ def new_header(experiment: Experiment, configuration: dict[str, Any]) -> dict[st
     }
 
 
-def standing(status: str, message: str, stats: dict[str, Any]) -> dict[str, Any]:
-    """Attributes that say how it is with the run, and what wrote the file."""
+def standing(status: str, message: str, stats: dict[str, Any], segment: int) -> dict[str, Any]:
+    """Attributes that say how it is with the run, and which file of it this is."""
     return {
+        "segment": segment,
         "status": status,
         "message": message,
         "stats": json.dumps(stats),
@@ -84,11 +84,9 @@ def is_alive(process: dict[str, Any]) -> bool:
     """Whether the writer of a file is still there; of another machine's nothing is known."""
     if process["host"] != socket.gethostname():
         return True
-    if process["pid"] == os.getpid():
-        return True
     try:
         other = psutil.Process(process["pid"])
-        same = bool(other.create_time() == process["since"])
+        same = bool(abs(other.create_time() - process["since"]) < 5.0)  # clocks are set, and drift
         return same and other.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

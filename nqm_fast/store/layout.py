@@ -1,15 +1,17 @@
 """What is in a run's file: variables with dimensions, units and descriptions, and attributes.
 
-Files are netCDF4 in all but name, so that xarray opens them. They have two layouts. A finished
-file has the records one after the other. A live one is written so that no kill can damage what
-was committed: each commit starts a new chunk, which is written once and never touched again, and
-what is left of the chunk has the step -1.
+Files are netCDF4 in all but name, so that xarray opens them. They have two layouts. That of a
+finished or interrupted run is for its readers: chunks, compressed. A live one is written so that no
+kill can damage what was committed, not even one that tears a write apart: it has room for all
+records from the start, so that no index and no other metadata ever changes, and a record is written
+into its place, where the step is -1 until then. It has no filters, but a checksum of each record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -58,9 +60,12 @@ _BAND_RISK = Variable(
     ("setting", "replica", "step", "band"), "1", "excess risk of the coordinates in a band"
 )
 _DIVERGED = "first step at which a coordinate's risk exceeded 1e290, -1 for none"
-LIVE_DIVERGED = Variable(
-    ("setting", "replica", "step"), "1", f"{_DIVERGED}, as known with the record", "i8", -1
-)
+_LIVE = {
+    "diverged_at": Variable(
+        ("setting", "replica", "step"), "1", f"{_DIVERGED}, as known with the record", "i8", -1
+    ),
+    "checksum": Variable(("step",), "1", "CRC-32 of the record", "u4", 0),
+}
 DIVERGED = Variable(("setting", "replica"), "1", _DIVERGED, "i8", -1)
 BAND_EDGE = Variable(("band_edge",), "1", "curvatures that bound the bands")
 
@@ -69,6 +74,15 @@ def per_record(experiment: Experiment) -> dict[str, Variable]:
     """Variables with a value for each record; the last, the step, is the commit mark."""
     bands = {} if experiment.bands is None else {"band_risk": _BAND_RISK}
     return _PER_RECORD | bands | {RECORD: SCALES[RECORD]}
+
+
+def live(experiment: Experiment) -> dict[str, Variable]:
+    """The same for a file that is being written, with records along the first axis."""
+    found = _LIVE | per_record(experiment)
+    return {
+        name: variable._replace(dims=(RECORD, *(d for d in variable.dims if d != RECORD)))
+        for name, variable in found.items()
+    }
 
 
 def scales_first(variables: Mapping[str, Variable]) -> list[tuple[str, Variable]]:
@@ -114,28 +128,45 @@ def add(
     shape: tuple[int, ...],
     records: int,
     values: Any = None,
-) -> h5py.Dataset:
+) -> None:
     """Make a variable; along the records it can grow, in chunks of so many."""
     growing = RECORD in variable.dims
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"fillvalue": variable.fill}
     if growing or all(shape):
-        options = FILTERS | {"chunks": chunk_shape(variable, shape, records)}
+        options |= FILTERS | {"chunks": chunk_shape(variable, shape, records)}
     if growing:
         options["maxshape"] = tuple(
             None if d == RECORD else n for d, n in zip(variable.dims, shape, strict=True)
         )
-    dataset = file.create_dataset(name, shape, variable.dtype, fillvalue=variable.fill, **options)
-    describe(dataset, variable.units, variable.description)
+    dataset = file.create_dataset(name, shape, variable.dtype, **options)
     if values is not None and all(shape):
         dataset[...] = values
+    attach(file, name, variable, dataset)
+
+
+def add_live(file: h5py.File, name: str, variable: Variable, shape: tuple[int, ...]) -> None:
+    """Make a variable with room for all records, in one piece; only steps are written at once."""
+    room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    room.set_layout(h5py.h5d.CONTIGUOUS)
+    room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    room.set_fill_value(np.array(variable.fill, variable.dtype))
+    filled = name == RECORD
+    room.set_fill_time(h5py.h5d.FILL_TIME_ALLOC if filled else h5py.h5d.FILL_TIME_NEVER)
+    kind, space = h5py.h5t.py_create(np.dtype(variable.dtype)), h5py.h5s.create_simple(shape)
+    dataset = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, room))
+    attach(file, name, variable, dataset)
+
+
+def attach(file: h5py.File, name: str, variable: Variable, dataset: h5py.Dataset) -> None:
+    """Describe a variable, and attach scales to its dimensions."""
+    describe(dataset, variable.units, variable.description)
     if variable.dims == (name,):
         dataset.make_scale(name)
-        return dataset
+        return
     for axis, dim in enumerate(variable.dims):
         if dim not in file:
-            add_dimension(file, dim, shape[axis])
+            add_dimension(file, dim, dataset.shape[axis])
         dataset.dims[axis].attach_scale(file[dim])
-    return dataset
 
 
 def add_dimension(file: h5py.File, name: str, size: int) -> None:
@@ -170,6 +201,17 @@ def add_arrays(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 SEAL = "sealed"
+
+
+def checksums(values: Mapping[str, NDArray[Any]], experiment: Experiment) -> NDArray[np.uint32]:
+    """CRC-32 of every record of a live file, over all its other variables."""
+    names = [name for name in live(experiment) if name != "checksum"]
+    parts = [np.ascontiguousarray(values[name]) for name in names]
+    found = np.zeros(len(values[RECORD]), dtype=np.uint32)
+    for k in range(found.size):
+        for part in parts:
+            found[k] = zlib.crc32(part[k].tobytes(), int(found[k]))
+    return found
 
 
 def seal(file: h5py.File, header: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOENT
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..experiment import Experiment
 from ..kernels.noise import STREAM
 from .files import Files, is_signed
 from .header import is_alive
-from .layout import LIVE_DIVERGED, NAME, RECORD, VERSION, per_record, state_names, unsealed
+from .layout import NAME, RECORD, VERSION, checksums, live, per_record, state_names, unsealed
 from .snapshot import SIGNATURE, Snapshot
 
 ENDED = ("finished", "diverged")
@@ -83,29 +83,34 @@ def _read(files: Files) -> Stored:
     with opened(files.base) as file:
         header = header_of(files.base, file)
         experiment = experiment_of(file, header)
-        whole = header["status"] != "running"
-        if whole and not is_signed(files.base):
-            raise ValueError("its bytes do not match their digest")
-        parts = [values_of(file, experiment, whole)]
-        diverged_at = diverged_of(file, parts[0], whole)
-        states = states_of(file, experiment) if whole else None
-    status, own = header["status"], []
-    for path in files.segments():
-        with opened(path) as file:
+        status = header["status"]
+        states = None
+        if status == "running":
+            parts = [live_values_of(file, experiment)]
+            diverged_at = last_known(parts[0])
+        else:
+            if not is_signed(files.base):
+                raise ValueError("its bytes do not match their digest")
+            parts = [values_of(file, experiment)]
+            diverged_at = file["diverged_at"][()]
+            states = states_of(file, experiment)
+    segments = []
+    for number, path in files.segments().items():
+        with suppress(ForeignError), opened(path) as file:
             later = header_of(path, file)
-            if later["run_id"] != header["run_id"]:
+            if (later["run_id"], later["segment"]) != (header["run_id"], number):
                 continue
-            own.append(path)
-            parts.append(values_of(file, experiment, False))
-            diverged_at = np.maximum(diverged_at, diverged_of(file, parts[-1], False))
+            segments.append(path)
             if status not in ENDED:
-                status, header["writer"] = later["status"], later["writer"]
+                parts.append(live_values_of(file, experiment))
+                diverged_at = np.maximum(diverged_at, last_known(parts[-1]))
+                status, states, header["writer"] = later["status"], None, later["writer"]
     if status == "running" and not (files.lock.exists() and is_alive(json.loads(header["writer"]))):
         status = "killed"
     if not os.path.samestat(begun, files.base.stat()):
         raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
     values = joined(files.base, experiment, parts)
-    return Stored(experiment, header, values, diverged_at, states, status, own)
+    return Stored(experiment, header, values, diverged_at, states, status, segments)
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def opened(path: Path) -> Generator[h5py.File]:
     try:
         with Snapshot(path) as raw, h5py.File(raw, "r") as file:
             yield file
-    except (FileNotFoundError, InputError):
+    except (FileNotFoundError, InputError, MemoryError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -152,35 +157,29 @@ def experiment_of(file: h5py.File, header: dict[str, Any]) -> Experiment:
     return codec.decode(json.loads(header["configuration"]), arrays)
 
 
-def values_of(file: h5py.File, experiment: Experiment, whole: bool) -> dict[str, NDArray[Any]]:
-    """Values per record of one file, without the gaps of a live one."""
-    variables = per_record(experiment)
-    if whole:
-        return {name: file[name][()] for name in variables}
+def values_of(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
+    """Values per record of a file of a run that has ended."""
+    return {name: file[name][()] for name in per_record(experiment)}
+
+
+def live_values_of(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
+    """What is committed in a live file, with the axes of one that has ended."""
     steps = file[RECORD][()]  # first: what is there is committed in all others
-    chunk = file[RECORD].chunks[0]
-    filled = [
-        slice(low, low + int(np.sum(steps[low : low + chunk] >= 0)))
-        for low in range(0, steps.size, chunk)
-    ]
-    return {
-        name: gathered(file[name], variable.dims.index(RECORD), filled)
-        for name, variable in (variables | {"diverged_at": LIVE_DIVERGED}).items()
-    }
+    there = np.flatnonzero(steps >= 0)
+    rows = slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0)
+    values = {name: file[name][rows] for name in live(experiment)}
+    values[RECORD] = steps[rows]
+    if not np.array_equal(values.pop("checksum"), checksums(values, experiment)):
+        raise ValueError("a record does not match its checksum")
+    final = per_record(experiment)
+    for name in values:
+        axis = final[name].dims.index(RECORD) if name in final else -1
+        values[name] = np.moveaxis(values[name], 0, axis)
+    return values
 
 
-def gathered(dataset: h5py.Dataset, axis: int, rows: list[slice]) -> NDArray[Any]:
-    """Some rows along an axis."""
-    before = (slice(None),) * axis
-    empty = np.empty([0 if k == axis else n for k, n in enumerate(dataset.shape)], dataset.dtype)
-    return np.concatenate([empty, *(dataset[(*before, part)] for part in rows)], axis=axis)
-
-
-def diverged_of(file: h5py.File, values: dict[str, NDArray[Any]], whole: bool) -> NDArray[np.int64]:
-    """Where settings and replicas diverged, as far as is known."""
-    if whole:
-        found: NDArray[np.int64] = file["diverged_at"][()]
-        return found
+def last_known(values: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Where settings and replicas diverged, as far as the last record of a live file knows."""
     known = values.pop("diverged_at")
     return known[..., -1] if known.shape[-1] else np.full(known.shape[:-1], -1, dtype=np.int64)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from errno import ENOENT
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,12 @@ class FileRecorder(Recorder):
         else:
             self.header = {name: stored.header[name] for name in KEPT}
             self._restore(stored)
-        live = self.header | standing("running", "", {})
-        path, own = (files.base, self.arrays) if stored is None else (files.free_segment(), None)
-        with self.explained():
+        number = 1 if stored is None else files.free_segment()
+        path, own = (files.base, self.arrays) if number == 1 else (files.segment(number), None)
+        live = self.header | standing("running", "", {}, number)
+        with self.explained("out must be a file that can be written"):
             self.segment = Segment(path, files.part, experiment, live, own)
+        self.base = self._base()
         self.begin = time.perf_counter()
         self.seconds += self.begin - begin
         self.next_commit = self.begin
@@ -64,7 +67,7 @@ class FileRecorder(Recorder):
         self.wall_time[: times.size] = times
         self.before = float(times[-1]) if times.size else 0.0
         for facts, arrays in checkpoints.usable(self.files, self.header["run_id"], stored.records):
-            self.before = facts["seconds"]
+            self.before = max(self.before, facts["seconds"])
             *self.spent, self.seconds = facts["spent"]
             self.noted = facts["records"]
             if "risk" not in arrays:
@@ -91,6 +94,11 @@ class FileRecorder(Recorder):
             raise
         finally:
             self.segment.close()
+
+    def taken(self) -> Arrays | None:
+        """The state of the checkpoint, which is not kept."""
+        saved, self.saved = self.saved, None
+        return saved
 
     # -- events --------------------------------------------------------------------------
 
@@ -135,17 +143,17 @@ class FileRecorder(Recorder):
         if rows.stop > rows.start:
             steps = self.experiment.records[rows]
             risk = arranged(standing.risk[rows], steps, standing.diverged_at)
-            known = standing.diverged_at[..., None]
+            known = standing.diverged_at.shape
             values = {
                 RECORD: steps,
-                "risk": risk[..., 0],
-                "band_risk": risk[..., 1:],
+                "risk": np.moveaxis(risk[..., 0], 2, 0),
+                "band_risk": np.moveaxis(risk[..., 1:], 2, 0),
                 "wall_time": self.wall_time[rows],
-                "diverged_at": np.broadcast_to(known, (*known.shape[:-1], steps.size)),
+                "diverged_at": np.broadcast_to(standing.diverged_at, (steps.size, *known)),
             }
             with self.explained():
-                self.segment.check()
-                self.segment.add(values)
+                self.check()
+                self.segment.add(rows.start, values)
             self.committed = rows.stop
         now = time.perf_counter()
         pause = float(np.clip(MOST * (now - self.begin), *GAPS))
@@ -164,6 +172,7 @@ class FileRecorder(Recorder):
         }
         with self.explained():
             self.segment.sync()
+            self.check()
             checkpoints.save(self.files, facts, standing.state())
         now = time.perf_counter()
         self.next_checkpoint = now + max(self.every, (now - begin) / MOST)
@@ -180,6 +189,8 @@ class FileRecorder(Recorder):
         if run.status not in ENDED:
             message = f"{run.message}; go on with: {resume_command(self.files.base)}"
             run = replace(run, message=message)
+        if self.stored is not None and run.steps.size < self.committed:
+            run = self._with_committed(run)  # it has not caught up with what is in the files
         wall_time = self.wall_time[: run.steps.size]
         values = {
             RECORD: run.steps,
@@ -187,10 +198,10 @@ class FileRecorder(Recorder):
             "band_risk": run.band_risk,
             "wall_time": wall_time,
         }
-        header = self.header | standing(run.status, run.message, run.stats)
+        header = self.header | standing(run.status, run.message, run.stats, 1)
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
         with self.explained():
-            self.segment.check()
+            self.check()
             write_whole(self.files, self.experiment, whole)
             self.segment.close()
             for path in self.own_segments():
@@ -201,27 +212,61 @@ class FileRecorder(Recorder):
         stats = run.stats | {"write": self.seconds}
         return replace(run, stats=stats, wall_time=wall_time)
 
+    def _with_committed(self, run: Run) -> Run:
+        """The run with the records that were committed before it was resumed."""
+        assert self.stored is not None
+        values = self.stored.values
+        return replace(
+            run,
+            steps=values[RECORD],
+            risk=values["risk"],
+            band_risk=values.get("band_risk"),
+            diverged_at=np.maximum(self.stored.diverged_at, run.diverged_at),
+            state=None,
+        )
+
+    def check(self) -> None:
+        """The run's files are still there, and nobody else's are in their place.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one was removed, moved or replaced.
+        """
+        self.segment.check()
+        if self._base() != self.base:
+            raise FileNotFoundError(ENOENT, "another file is in its place", str(self.files.base))
+
+    def _base(self) -> tuple[int, ...]:
+        """What tells the first file from others; only the first segment is written to."""
+        found = self.files.base.stat()
+        if self.segment.path == self.files.base:
+            return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
     def own_segments(self) -> list[Any]:
         """Segments of this run."""
         before = [] if self.stored is None else self.stored.segments
         return [*before, *([] if self.segment.path == self.files.base else [self.segment.path])]
 
     @contextmanager
-    def explained(self) -> Generator[None]:
+    def explained(self, advice: str = "") -> Generator[None]:
         """Say what can be done where the disk is full, or a folder or file not as it was."""
         try:
             yield
         except (OSError, RuntimeError) as error:  # HDF5 raises either
             found = re.search(r"errno = (\d+)", str(error))
             number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
-            reason = os.strerror(number) if number else str(error)
+            own = None if found else getattr(error, "strerror", None)
+            reason = own or (os.strerror(number) if number else str(error))
             with suppress(OSError):
                 self.files.part.unlink(missing_ok=True)
-            raise OSError(number, self.advice(reason), str(self.files.base)) from None
+            said = f"{reason}: {advice or self.advice()}"
+            raise OSError(number, said, str(self.files.base)) from None
 
-    def advice(self, reason: str) -> str:
-        """What happened to the files, and what to do."""
+    def advice(self) -> str:
+        """What can be done."""
         base = self.files.base
-        if not base.exists():
-            return f"{reason}: the run has no file to go on with"
-        return f"{reason}: the run was stopped; mend that, then go on with: {resume_command(base)}"
+        if not base.exists() or self._base() != self.base:
+            return "the run has no file to go on with"
+        return f"the run was stopped; mend that, then go on with: {resume_command(base)}"

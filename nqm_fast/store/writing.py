@@ -22,12 +22,14 @@ from .layout import (
     BAND_EDGE,
     BOUNDS,
     DIVERGED,
-    LIVE_DIVERGED,
     RECORD,
     SCALES,
     add,
     add_arrays,
+    add_live,
+    checksums,
     chunk_length,
+    live,
     per_record,
     scales_first,
     seal,
@@ -48,27 +50,27 @@ def sizes(experiment: Experiment) -> dict[str, int]:
 class Output(io.FileIO):
     """A file for HDF5 to write, which crashes where a write fails: it is told of none.
 
-    After a failure nothing is written any more, and `check` raises the error.
+    After a failure nothing is written any more, and `check` raises it.
     """
 
-    error: OSError | None = None
+    error: BaseException | None = None
 
     def write(self, content: Any) -> int:
         """Write all of it."""
         rest = memoryview(content).cast("B")
         size = rest.nbytes
-        while rest.nbytes and self.error is None:
-            try:
+        try:
+            while rest.nbytes and self.error is None:
                 rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.error = error
+        except BaseException as error:  # a signal's as well
+            self.error = error
         return size
 
     def truncate(self, size: int | None = None) -> int:
         """Make the file so long."""
         try:
             return super().truncate(size)
-        except OSError as error:
+        except BaseException as error:
             self.error = self.error or error
             return size or 0
 
@@ -118,14 +120,12 @@ class Segment:
         header: Mapping[str, Any],
         arrays: Values | None,
     ) -> None:
-        self.path = path
-        size = sizes(experiment)
-        self.chunk = chunk_length(8 * size["setting"] * size["replica"])
-        variables = {"diverged_at": LIVE_DIVERGED} | per_record(experiment)
+        self.path, self.experiment = path, experiment
+        size = sizes(experiment) | {RECORD: experiment.records.size}
+        variables = live(experiment)
         with new_file(part, experiment, arrays) as file:
             for name, variable in scales_first(variables):
-                shape = tuple(size[dim] for dim in variable.dims)
-                add(file, name, variable, shape, self.chunk)
+                add_live(file, name, variable, tuple(size[dim] for dim in variable.dims))
             seal(file, header)
         replace(part, path)
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -133,42 +133,27 @@ class Segment:
         access.set_file_locking(False, True)
         flags = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
         self.file = h5py.File(h5py.h5f.open(os.fsencode(path), flags, fapl=access))
-        self.datasets = [
-            (name, variable.dims.index(RECORD), self.file[name])
-            for name, variable in variables.items()
-        ]
-        self.length = 0
+        self.datasets = {name: self.file[name] for name in variables}
 
-    def add(self, values: Values) -> None:
-        """Commit records: every chunk is written once, and the step last of all."""
-        steps = values[RECORD]
-        for low in range(0, steps.size, self.chunk):
-            rows = slice(low, min(low + self.chunk, steps.size))
-            new = slice(self.length, self.length + rows.stop - rows.start)
-            self.length += self.chunk
-            for name, axis, dataset in self.datasets:
-                dataset.resize(self.length, axis)
-                before = (slice(None),) * axis
-                dataset[(*before, new)] = values[name][(*before, rows)]
+    def add(self, begin: int, values: Values) -> None:
+        """Commit records from number `begin` on, given along the first axis; the step is last."""
+        values = {**values, "checksum": checksums(values, self.experiment)}
+        rows = slice(begin, begin + values[RECORD].size)
+        for name, dataset in self.datasets.items():
+            if name != RECORD:
+                dataset[rows] = values[name]
                 dataset.flush()
+        self.datasets[RECORD][rows] = values[RECORD]
+        self.datasets[RECORD].flush()
 
     def sync(self) -> None:
-        """Wait until all is on disk, and still under its name.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the file was removed or moved.
-        """
-        handle = self.file.id.get_vfd_handle()
-        os.fsync(handle)
-        self.check()
+        """Wait until all is on disk."""
+        os.fsync(self.file.id.get_vfd_handle())
 
     def check(self) -> None:
         """The file is still under its name."""
         mine = os.fstat(self.file.id.get_vfd_handle())
-        there = os.stat(self.path)
-        if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        if not os.path.samestat(mine, os.stat(self.path)):
             raise FileNotFoundError(ENOENT, "another file is in its place", str(self.path))
 
     def close(self) -> None:
