@@ -8,7 +8,7 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from .control import Control, Pace, Recorder, Signals, Stopped, caught, ending
 from .engine import Outcome, Work, arranged, block_size, by_blocks, by_steps
 from .exact import cores
 from .experiment import Experiment, as_experiment
+from .fingerprint import fingerprint
 from .kernels import noise as numbering
 from .kernels.contract import Noise, padded
 from .problem import Problem
@@ -27,6 +28,9 @@ from .progress import rated
 from .run import Run
 from .schedules import Schedule
 from .settings import grouped, largest_stable_lr
+
+if TYPE_CHECKING:
+    from .store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
 STREAMED = 1 << 32  # the same for a run whose records are to be read while it goes on
@@ -160,7 +164,9 @@ def simulate(
     with _ending() as signals:
         with signals.shield():
             opened = ExitStack()
-            recorder = opened.enter_context(store.created(out, experiment, bool(overwrite), every))
+            recorder = opened.enter_context(
+                store.created(out, experiment, fingerprint(plan.work), bool(overwrite), every)
+            )
         with opened:
             return _carried_out(plan, signals, recorder)
 
@@ -198,15 +204,24 @@ def resume(
     """
     machine = _as_machine(backend, threads)
     every = number("checkpoint_every", checkpoint_every, least=0.0)
+    plans: list[Plan] = []
+
+    def check(stored: Stored) -> None:
+        plans.append(_planned(stored.experiment, machine, STREAMED))
+        if fingerprint(plans[0].work) != stored.header["fingerprint"]:
+            raise InputError(
+                f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
+                "with other last bits than where it was begun, as of another library of mathematics"
+            )
+
     with _ending() as signals:
         with signals.shield():
             opened = ExitStack()
-            recorder = opened.enter_context(store.reopened(path, every))
+            recorder = opened.enter_context(store.reopened(path, every, check))
         with opened:
             if recorder is None:
                 return store.open_run(path)
-            plan = _planned(recorder.experiment, machine, STREAMED)
-            return _carried_out(plan, signals, recorder)
+            return _carried_out(plans[0], signals, recorder)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from nqm_fast.kernels import numba_cpu
 import nqm_fast as nqm
 from nqm_fast import control, schedules
 from nqm_fast.algorithms import Algorithm
+from nqm_fast.problem import PowerLaw
 from nqm_fast.store import checkpoints, recorder, writing
 from nqm_fast.store.files import Files, sign
 from nqm_fast.store.snapshot import lookup3
@@ -451,6 +452,21 @@ def test_a_run_that_cannot_be_leaves_the_old_one(path):
         simulate(path, Heavy(Nameless()), overwrite=True)
     assert_same(nqm.open_run(path), run)
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_another_library_of_mathematics_is_noticed(path, monkeypatch, every_step):
+    problem = nqm.Problem.power_law(50, 0.7)
+    with monkeypatch.context() as context:
+        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        simulate(path, problem=problem)
+    before = {file: file.read_bytes() for file in path.parent.iterdir()}
+    usual = PowerLaw.block
+    with monkeypatch.context() as context:
+        context.setattr(PowerLaw, "block", lambda *a: np.nextafter(usual(*a), 2.0))
+        with pytest.raises(nqm.InputError, match="with other last bits than where it was begun"):
+            nqm.resume(path)
+    assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
+    assert_same(nqm.resume(path), nqm.simulate(problem, SETTINGS, 8, 60))
 
 
 # -- what is refused ---------------------------------------------------------------------

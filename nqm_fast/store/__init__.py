@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,11 @@ def as_run(files: Files, stored: Stored) -> Run:
 
 @contextmanager
 def created(
-    path: str | os.PathLike[str], experiment: Experiment, overwrite: bool, every: float
+    path: str | os.PathLike[str],
+    experiment: Experiment,
+    fingerprint: str,
+    overwrite: bool,
+    every: float,
 ) -> Generator[FileRecorder]:
     """A recorder for a new run."""
     from .files import Files, locked
@@ -106,15 +110,17 @@ def created(
                     "file, or overwrite it (overwrite=True, --overwrite)"
                 )
             old = [*stored.segments, *files.leftovers()]
-        with FileRecorder(files, experiment, every, None).opened() as recorder:
+        with FileRecorder(files, experiment, every, fingerprint).opened() as recorder:
             for left in old:
                 left.unlink(missing_ok=True)
             yield recorder
 
 
 @contextmanager
-def reopened(path: str | os.PathLike[str], every: float) -> Generator[FileRecorder | None]:
-    """A recorder that goes on with a run; none if it is finished."""
+def reopened(
+    path: str | os.PathLike[str], every: float, check: Callable[[Stored], None]
+) -> Generator[FileRecorder | None]:
+    """A recorder that goes on with a run, if it passes a check; none if it is finished."""
     from .files import Files, locked
     from .reading import ENDED, read
     from .recorder import FileRecorder
@@ -131,6 +137,7 @@ def reopened(path: str | os.PathLike[str], every: float) -> Generator[FileRecord
                 left.unlink(missing_ok=True)
             yield None
             return
+        check(stored)
         with FileRecorder(files, stored.experiment, every, stored).opened() as recorder:
             yield recorder
 

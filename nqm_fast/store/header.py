@@ -18,7 +18,16 @@ from ..experiment import Experiment
 from ..kernels.noise import STREAM
 from .layout import NAME, VERSION
 
-KEPT = ("schema", "schema_version", "run_id", "configuration", "seed", "noise_stream", "started")
+KEPT = (
+    "schema",
+    "schema_version",
+    "run_id",
+    "configuration",
+    "seed",
+    "noise_stream",
+    "fingerprint",
+    "started",
+)
 
 
 def now() -> str:
@@ -26,7 +35,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def new_header(experiment: Experiment, configuration: dict[str, Any]) -> dict[str, Any]:
+def new_header(
+    experiment: Experiment, configuration: dict[str, Any], fingerprint: str
+) -> dict[str, Any]:
     """Attributes that a run keeps for all its life (`KEPT`)."""
     return {
         "schema": NAME,
@@ -35,6 +46,7 @@ def new_header(experiment: Experiment, configuration: dict[str, Any]) -> dict[st
         "configuration": json.dumps(configuration, allow_nan=False),
         "seed": experiment.seed,
         "noise_stream": STREAM,
+        "fingerprint": fingerprint,
         "started": now(),
     }
 

@@ -34,8 +34,10 @@ class FileRecorder(Recorder):
     """Commits records, saves checkpoints, and puts all into one file in the end."""
 
     def __init__(
-        self, files: Files, experiment: Experiment, every: float, stored: Stored | None
+        self, files: Files, experiment: Experiment, every: float, origin: Stored | str
     ) -> None:
+        """Of a run that is stored, or of a new one with a fingerprint."""
+        stored = None if isinstance(origin, str) else origin
         begin = time.perf_counter()
         self.files, self.experiment, self.every = files, experiment, every
         self.configuration, self.arrays = codec.encode(experiment)
@@ -45,9 +47,9 @@ class FileRecorder(Recorder):
         self.noted = 0  # records whose time is known, or that were compared
         self.wall_time = np.full(experiment.records.size, np.nan)
         self.before = 0.0  # seconds that the run took before it was resumed
-        if stored is None:
-            self.header = new_header(experiment, self.configuration)
-        else:
+        if isinstance(origin, str):
+            self.header = new_header(experiment, self.configuration, origin)
+        if stored is not None:
             self.header = {name: stored.header[name] for name in KEPT}
             self._restore(stored)
         number = 1 if stored is None else files.free_segment()
