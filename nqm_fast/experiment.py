@@ -160,7 +160,7 @@ def _records(record: Any, steps: int) -> NDArray[np.int64]:
         return np.unique([0, steps, *spaced[spaced <= steps]])
     if not any_array(record).ndim:
         stride = integer("record", record, least=1)
-        return np.unique(np.append(np.arange(0, steps + 1, stride), steps))
+        return np.append(np.arange(0, steps, stride), steps)
     chosen = np.unique(step_array("record", record))
     if chosen.size and chosen[-1] > steps:
         raise InputError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ FILTERS: dict[str, Any] = {
     "fletcher32": True,
 }
 RECORD = "step"
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable. {:10d}"  # netCDF4's own words
 
 
@@ -64,7 +64,7 @@ _LIVE = {
     "diverged_at": Variable(
         ("setting", "replica", "step"), "1", f"{_DIVERGED}, as known with the record", "i8", -1
     ),
-    "checksum": Variable(("step",), "1", "CRC-32 of the record", "u4", 0),
+    "checksum": Variable(("step",), "1", "checksum of the record", "u8", 0),
 }
 DIVERGED = Variable(("setting", "replica"), "1", _DIVERGED, "i8", -1)
 BAND_EDGE = Variable(("band_edge",), "1", "curvatures that bound the bands")
@@ -203,14 +203,24 @@ def add_arrays(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
 SEAL = "sealed"
 
 
-def checksums(values: Mapping[str, NDArray[Any]], experiment: Experiment) -> NDArray[np.uint32]:
-    """CRC-32 of every record of a live file, over all its other variables."""
-    names = [name for name in live(experiment) if name != "checksum"]
-    parts = [np.ascontiguousarray(values[name]) for name in names]
-    found = np.zeros(len(values[RECORD]), dtype=np.uint32)
-    for k in range(found.size):
-        for part in parts:
-            found[k] = zlib.crc32(part[k].tobytes(), int(found[k]))
+def checksums(values: Mapping[str, NDArray[Any]], experiment: Experiment) -> NDArray[np.uint64]:
+    """Of every record of a live file, over all its other variables, which have 8 bytes each.
+
+    The words, times odd numbers that differ, modulo 2^64: no flipped bit leaves it as it was. For
+    millions of small records this is hundreds of times as fast as a CRC of each.
+    """
+    records = len(values[RECORD])
+    parts = [values[name] for name in live(experiment) if name != "checksum"]
+    words = (
+        np.concatenate(
+            [np.ascontiguousarray(x).view(np.uint64).reshape(records, -1) for x in parts if x.size],
+            axis=1,
+        )
+        if records
+        else np.zeros((0, 1), dtype=np.uint64)
+    )
+    odd = 2 * np.arange(words.shape[1], dtype=np.uint64) + np.uint64(1)
+    found: NDArray[np.uint64] = (words * (odd * _ODD)).sum(axis=1, dtype=np.uint64)
     return found
 
 
