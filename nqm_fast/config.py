@@ -60,7 +60,7 @@ class RunTable(_Table):
     """The whole file. What may have several forms is checked by `simulate`."""
 
     out: str = "run.h5"
-    steps: Annotated[Whole, Field(ge=0)] = 4000
+    steps: Annotated[Whole, Field(ge=0)] = 2000
     batch_size: Any = 16
     replicas: Any = 4
     seed: Annotated[Whole, Field(ge=0)] = 0

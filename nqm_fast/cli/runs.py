@@ -97,6 +97,10 @@ def _resume(chosen: argparse.Namespace) -> int:
         print(f"{chosen.file} is finished: there is nothing to go on with")
         return 0
 
+    from ..store import facts
+
+    print(f"checkpoint {facts.of_file(chosen.file)['checkpoint']}", file=sys.stderr)
+
     def go_on() -> Run:
         return resume(
             chosen.file,
@@ -128,7 +132,12 @@ def _told(action: Callable[[], Run], out: Path) -> int:
         print(run.message, file=sys.stderr)
     picture = None
     if find_spec("matplotlib") is not None and (run.steps > 0).any():
-        picture = _drawn(run, _picture(out))
+        try:
+            picture = _drawn(run, _picture(out))
+        except KeyboardInterrupt:
+            said = f"{out} is complete, its figure was interrupted: nqm-fast plot {out}"
+            print(said, file=sys.stderr)
+            return 128 + signal.SIGINT
     _summary(run)
     print(f"\n{out}  {run.steps.size} records")
     if picture is not None:
