@@ -93,9 +93,7 @@ class _Bar:
     def update(self, done: int) -> None:
         """So many units are done."""
         if self.bar is None and time.monotonic() - self.begin > PATIENCE:
-            self.bar = _rate_bar(self.unit)
-            self.bar.add_task(self.what, total=self.total, completed=done)
-            self.bar.start()
+            self.bar = _new_bar(self.what, self.total, done, self.unit)
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done)
 
@@ -139,8 +137,8 @@ def _with_prefix(number: float) -> str:
     return f"{number / unit:.3g} {prefix} ".replace("  ", " ")
 
 
-def _rate_bar(unit: str) -> Progress:
-    """Percent, units per second, and the time that is left."""
+def _new_bar(what: str, total: int, done: int = 0, unit: str = "") -> Progress:
+    """Percent and the time that is left; with a unit also the rate, and as wide as the terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -157,36 +155,16 @@ def _rate_bar(unit: str) -> Progress:
         def render(self, task: Task) -> Text:
             return Text(f"{_with_prefix(task.speed or 0.0)}{unit}/s")
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TaskProgressColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        expand=True,
-    )
-
-
-def _new_bar(what: str, total: int) -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None) if unit else BarColumn(),
         TaskProgressColumn(),
+        *([Rate()] if unit else []),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        expand=bool(unit),
     )
-    bar.add_task(what, total=total)
+    bar.add_task(what, total=total, completed=done)
     bar.start()
     return bar

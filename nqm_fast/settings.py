@@ -23,6 +23,12 @@ class Setting(NamedTuple):
     algorithm: Algorithm
     batch_size: Schedule
 
+    @property
+    def batch_size_text(self) -> str:
+        """As a person would write it."""
+        size = self.batch_size
+        return f"{size.value:g}" if isinstance(size, Constant) else repr(size)
+
 
 @dataclass(frozen=True)
 class Group:

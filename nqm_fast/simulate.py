@@ -6,9 +6,9 @@ import math
 import os
 import signal
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -161,14 +161,9 @@ def simulate(
             return _carried_out(_planned(experiment, machine, IN_MEMORY), signals, Recorder())
     every = number("checkpoint_every", checkpoint_every, least=0.0)
     plan = _planned(experiment, machine, STREAMED)  # before anything is overwritten
-    with _ending() as signals:
-        with signals.shield():
-            opened = ExitStack()
-            recorder = opened.enter_context(
-                store.created(out, experiment, fingerprint(plan.work), bool(overwrite), every)
-            )
-        with opened:
-            return _carried_out(plan, signals, recorder)
+    new = store.created(out, experiment, fingerprint(plan.work), bool(overwrite), every)
+    with _recording(new) as (signals, recorder):
+        return _carried_out(plan, signals, recorder)
 
 
 def resume(
@@ -214,22 +209,29 @@ def resume(
                 "with other last bits than where it was begun, as of another library of mathematics"
             )
 
-    with _ending() as signals:
-        with signals.shield():
-            opened = ExitStack()
-            recorder = opened.enter_context(store.reopened(path, every, check))
-        with opened:
-            if recorder is None:
-                return store.open_run(path)
-            return _carried_out(plans[0], signals, recorder)
+    with _recording(store.reopened(path, every, check)) as (signals, recorder):
+        if recorder is None:
+            return store.open_run(path)
+        return _carried_out(plans[0], signals, recorder)
+
+
+Opened = TypeVar("Opened")
 
 
 @contextmanager
-def _ending() -> Generator[Signals]:
-    """Notice the signals that ask for the end; those that do not mean Ctrl-C end the process."""
+def _recording(
+    opening: AbstractContextManager[Opened],
+) -> Generator[tuple[Signals, Opened]]:
+    """Open a recorder, and notice signals that ask for the end.
+
+    Those that do not mean Ctrl-C end the process.
+    """
     with caught(ending()) as signals:
         try:
-            yield signals
+            with ExitStack() as opened:  # which closes the files also where a signal comes here
+                with signals.shield():
+                    recorder = opened.enter_context(opening)
+                yield signals, recorder
         except Stopped as stopped:
             if stopped.number != signal.SIGINT:
                 raise Terminated(stopped.number, None) from None

@@ -509,19 +509,18 @@ def test_foreign_files_are_refused(path):
 
 
 @pytest.mark.usefixtures("quickly")
-def test_a_newer_schema_is_refused(path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "version", "said"),
+    [
+        ("VERSION", 2, "has schema version 2, and this version of nqm_fast reads up to 1"),
+        ("STREAM", 7, "made with version 7 of the noise, and this version of nqm_fast has"),
+    ],
+)
+def test_files_of_other_versions_are_refused(path, monkeypatch, name, version, said):
     with monkeypatch.context() as context:
-        context.setattr("nqm_fast.store.header.VERSION", 2)
+        context.setattr(f"nqm_fast.store.header.{name}", version)
         simulate(path)
-    assert "has schema version 2, and this version of nqm_fast reads up to 1" in refused(path)
-
-
-@pytest.mark.usefixtures("quickly")
-def test_another_noise_is_refused(path, monkeypatch):
-    with monkeypatch.context() as context:
-        context.setattr("nqm_fast.store.header.STREAM", 7)
-        simulate(path)
-    assert "made with version 7 of the noise, and this version of nqm_fast has" in refused(path)
+    assert said in refused(path)
 
 
 @pytest.mark.usefixtures("quickly")

@@ -92,14 +92,14 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _resume(chosen: argparse.Namespace) -> int:
-    if open_run(chosen.file).status in ("finished", "diverged"):
-        resume(chosen.file)
-        print(f"{chosen.file} is finished: there is nothing to go on with")
-        return 0
-
     from ..store import facts
 
-    print(f"checkpoint {facts.of_file(chosen.file)['checkpoint']}", file=sys.stderr)
+    checkpoint = facts.of_file(chosen.file).get("checkpoint")
+    if checkpoint is None:
+        resume(chosen.file)  # to tidy up, where it was killed before it did
+        print(f"{chosen.file} is finished: there is nothing to go on with")
+        return 0
+    print(f"checkpoint {checkpoint}", file=sys.stderr)
 
     def go_on() -> Run:
         return resume(

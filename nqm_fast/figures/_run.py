@@ -12,7 +12,6 @@ from .. import expected_risk
 from ..checks import Array, InputError
 from ..experiment import Experiment
 from ..run import Run
-from ..schedules import Constant
 from ._style import SERIES, describe
 
 if TYPE_CHECKING:
@@ -31,13 +30,11 @@ def as_listed(run: Run) -> Array:
 
 def label(experiment: Experiment, g: int) -> str:
     """What a setting is called: with its batch size, where settings differ in it."""
-    algorithm, batch_size = experiment.settings[g]
-    sizes = [size for _, size in experiment.settings]
-    name = repr(algorithm)
-    if all(size == batch_size for size in sizes):
+    setting = experiment.settings[g]
+    name = repr(setting.algorithm)
+    if all(other.batch_size == setting.batch_size for other in experiment.settings):
         return name
-    size = f"{batch_size.value:g}" if isinstance(batch_size, Constant) else repr(batch_size)
-    return f"{name}, B = {size}"
+    return f"{name}, B = {setting.batch_size_text}"
 
 
 def exact_risk(experiment: Experiment, g: int, steps: NDArray[np.int64]) -> Array:

@@ -40,30 +40,14 @@ def read(path: Path, *, facts_only: bool = False) -> tuple[dict[str, Any], Array
         return None
 
 
-def usable(files: Files, run_id: str, records: int) -> Iterator[tuple[dict[str, Any], Arrays]]:
+def usable(
+    files: Files, run_id: str, records: int, *, facts_only: bool = False
+) -> Iterator[tuple[dict[str, Any], Arrays]]:
     """Checkpoints of this run that need no more than its committed records, newest first."""
     for path in (files.checkpoint, files.previous):
-        found = read(path)
-        if found and is_usable(found[0], run_id, records):
-            yield found
-
-
-def is_usable(facts: dict[str, Any], run_id: str, records: int) -> bool:
-    """Whether a run with so many committed records can go on from there."""
-    known = facts.get("version") == VERSION and facts["run_id"] == run_id
-    return known and bool(facts["records"] <= records)
-
-
-def newest(files: Files, run_id: str, records: int) -> dict[str, Any] | None:
-    """Facts of the checkpoint that a resumption would go on from."""
-    for path in (files.checkpoint, files.previous):
-        found = read(path, facts_only=True)
-        if found and is_usable(found[0], run_id, records):
-            return found[0]
-    return None
-
-
-def remove(files: Files) -> None:
-    """Of a run that is finished."""
-    for path in (files.checkpoint, files.previous):
-        path.unlink(missing_ok=True)
+        found = read(path, facts_only=facts_only)
+        if found is not None:
+            facts = found[0]
+            known = facts.get("version") == VERSION and facts["run_id"] == run_id
+            if known and facts["records"] <= records:
+                yield found

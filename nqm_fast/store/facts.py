@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .. import kernels
-from ..schedules import Constant
 from . import as_run
-from .checkpoints import newest
+from .checkpoints import usable
 from .files import Files
 from .header import host, versions
 from .reading import ENDED, read
@@ -40,9 +40,8 @@ def of_file(path: Path) -> dict[str, str]:
         "status": run.status + (f": {run.message}" if run.message else ""),
         "problem": repr(experiment.problem),
     }
-    for g, (algorithm, batch_size) in enumerate(experiment.settings):
-        size = f"{batch_size.value:g}" if isinstance(batch_size, Constant) else repr(batch_size)
-        found[f"setting {g}"] = f"{algorithm!r}, batch size {size}"
+    for g, setting in enumerate(experiment.settings):
+        found[f"setting {g}"] = f"{setting.algorithm!r}, batch size {setting.batch_size_text}"
     law = "" if experiment.data == "normal" else f", {experiment.data}"
     found |= {
         "steps": experiment.steps,
@@ -55,9 +54,8 @@ def of_file(path: Path) -> dict[str, str]:
         seconds = stored.values["wall_time"][-1]
         found["last record"] = f"step {run.steps[-1]}, after {seconds:.1f} s"
     if stored.status not in ENDED:
-        saved = newest(files, header["run_id"], stored.records)
         found["checkpoint"] = "none: a resumption begins at step 0"
-        if saved is not None:
+        for saved, _ in islice(usable(files, header["run_id"], stored.records, facts_only=True), 1):
             total = experiment.problem.dim * experiment.steps * len(experiment.settings)
             part = 100 * saved["coordinate_steps"] / max(total * experiment.replicas.size, 1)
             found["checkpoint"] = f"at {part:.1f} %, after {saved['seconds']:.1f} s"

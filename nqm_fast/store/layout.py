@@ -189,18 +189,8 @@ def add_arrays(file: h5py.File, arrays: Mapping[str, NDArray[Any]]) -> None:
         dim = f"configuration_{array.size}"
         text = f"{name} of the configuration"
         variable = Variable((dim,), "1", text, array.dtype.str[1:], 0)
-        if dim not in file:
-            add_dimension(file, dim, array.size)
         options = FILTERS | {"chunks": chunk_shape(variable, array.shape, 1)} if array.size else {}
-        dataset = group.create_dataset(name, data=array, **options)
-        describe(dataset, "1", text)
-        dataset.dims[0].attach_scale(file[dim])
-
-
-# -- attributes --------------------------------------------------------------------------
-
-
-SEAL = "sealed"
+        attach(file, name, variable, group.create_dataset(name, data=array, **options))
 
 
 def checksums(values: Mapping[str, NDArray[Any]], experiment: Experiment) -> NDArray[np.uint64]:
@@ -222,6 +212,12 @@ def checksums(values: Mapping[str, NDArray[Any]], experiment: Experiment) -> NDA
     odd = 2 * np.arange(words.shape[1], dtype=np.uint64) + np.uint64(1)
     found: NDArray[np.uint64] = (words * (odd * _ODD)).sum(axis=1, dtype=np.uint64)
     return found
+
+
+# -- attributes --------------------------------------------------------------------------
+
+
+SEAL = "sealed"
 
 
 def seal(file: h5py.File, header: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from .layout import NAME, RECORD, VERSION, checksums, live, per_record, state_na
 from .snapshot import SIGNATURE, Snapshot
 
 ENDED = ("finished", "diverged")
-TRIES = 6  # a file may be replaced, or a chunk be on its way, while it is read
+TRIES = 6  # a file may be replaced, or a record be on its way, while it is read
 PAUSE = 0.05  # seconds between them
 
 

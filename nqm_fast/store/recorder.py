@@ -40,7 +40,7 @@ class FileRecorder(Recorder):
         stored = None if isinstance(origin, str) else origin
         begin = time.perf_counter()
         self.files, self.experiment, self.every = files, experiment, every
-        self.configuration, self.arrays = codec.encode(experiment)
+        configuration, self.arrays = codec.encode(experiment)
         self.stored = stored
         self.saved: Arrays | None = None
         self.committed = 0 if stored is None else stored.records
@@ -48,7 +48,7 @@ class FileRecorder(Recorder):
         self.wall_time = np.full(experiment.records.size, np.nan)
         self.before = 0.0  # seconds that the run took before it was resumed
         if isinstance(origin, str):
-            self.header = new_header(experiment, self.configuration, origin)
+            self.header = new_header(experiment, configuration, origin)
         if stored is not None:
             self.header = {name: stored.header[name] for name in KEPT}
             self._restore(stored)
@@ -68,14 +68,15 @@ class FileRecorder(Recorder):
         times = stored.values["wall_time"]
         self.wall_time[: times.size] = times
         self.before = float(times[-1]) if times.size else 0.0
-        for facts, arrays in checkpoints.usable(self.files, self.header["run_id"], stored.records):
+        run_id = self.header["run_id"]
+        found = next(checkpoints.usable(self.files, run_id, stored.records), None)
+        if found is not None:
+            facts, self.saved = found
             self.before = max(self.before, facts["seconds"])
             *self.spent, self.seconds = facts["spent"]
             self.noted = facts["records"]
-            if "risk" not in arrays:
-                arrays["risk"] = np.moveaxis(self._stored_risk(facts["records"]), 2, 0)
-            self.saved = arrays
-            return
+            if "risk" not in self.saved:
+                self.saved["risk"] = np.moveaxis(self._stored_risk(self.noted), 2, 0)
 
     def _stored_risk(self, records: int) -> Any:
         """The committed risk, (settings, replicas, records, 1 + bands)."""
@@ -206,10 +207,9 @@ class FileRecorder(Recorder):
             self.check()
             write_whole(self.files, self.experiment, whole)
             self.segment.close()
-            for path in self.own_segments():
+            done_with = self.files.leftovers() if run.status in ENDED else []
+            for path in (*self.own_segments(), *done_with):
                 path.unlink(missing_ok=True)
-            if run.status in ENDED:
-                checkpoints.remove(self.files)
         self.seconds += time.perf_counter() - begin
         stats = run.stats | {"write": self.seconds}
         return replace(run, stats=stats, wall_time=wall_time)
