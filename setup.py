@@ -1,5 +1,139 @@
-"""Extension modules only; everything else is in pyproject.toml. There are none yet."""
+"""The extension module; everything else is in pyproject.toml.
 
-from setuptools import setup
+It is optional: without a C compiler the package is installed without it. Environment variables:
+NQM_REQUIRE_EXT=1 makes a failed build an error, NQM_NO_EXT=1 skips it, and NQM_ABI3=1 builds one
+wheel for all later versions of Python.
+"""
 
-setup(ext_modules=[])
+import os
+import platform
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, PlatformError
+
+ROOT = Path(__file__).parent
+
+
+def asked(name: str) -> bool:
+    """Whether an environment variable is set."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+# Nothing that may change a result, and no contraction of a product and a sum into one operation.
+# Errno and traps are not looked at, and would keep square roots and choices out of vectors.
+EXACT = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fwrapv"]
+EXACT += ["-fno-math-errno", "-fno-trapping-math"]
+QUIET = ["-g0", "-Wno-unused-function", "-Wno-unused-but-set-variable"]  # the code is generated
+# GCC compares pointers before it works on vectors, by default only a few
+HELPFUL = ["--param=vect-max-version-for-alias-checks=1000"]
+# bits are counted in vectors, not one number at a time by an instruction
+LEVELS = {
+    "nqm_v3": ["-march=x86-64-v3", "-mno-popcnt"],
+    "nqm_v4": ["-march=x86-64-v4", "-mno-popcnt", "-mprefer-vector-width=512"],
+}
+
+OPENMP = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+SUPPORTS = 'int main(void) { return __builtin_cpu_supports("x86-64-v4"); }\n'
+NOTHING = "int main(void) { return 0; }\n"
+
+MISSING = """
+nqm_fast is installed without its compiled extension: {error}
+The backends numba and numpy remain. The extension needs a C compiler, GCC or Clang.
+"""
+
+
+class Build(build_ext):
+    """Translate the kernels to C, compile them for every level of processors, link the module."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build it, or say what is missing."""
+        try:
+            self.translate_and_compile(ext)
+        except (CCompilerError, PlatformError, ImportError, OSError) as error:
+            if asked("NQM_REQUIRE_EXT"):
+                raise
+            self.warn(MISSING.format(error=error))
+
+    def translate_and_compile(self, ext: Extension) -> None:
+        """The parts in turn."""
+        sys.path.insert(0, str(ROOT))  # wherever this is run
+        from Cython.Build import cythonize
+
+        from kernels import ahead
+
+        if self.compiler.compiler_type == "msvc":
+            raise PlatformError("Microsoft's compiler is not supported")
+        made = Path(self.build_temp, "native").resolve()
+        ahead.write(made)
+        flags = EXACT + QUIET + [flag for flag in HELPFUL if self.accepts(NOTHING, [flag])]
+        levels = self.levels()
+        if len(levels) > 1:
+            ext.define_macros.append(("NQM_X86_LEVELS", "1"))
+        if self.accepts(OPENMP, ["-fopenmp"]):
+            ext.extra_compile_args.append("-fopenmp")
+            ext.extra_link_args.append("-fopenmp")
+
+        def compiled(name: str) -> list[str]:
+            return self.compiler.compile(
+                [str(made / "native.c")],
+                output_dir=str(made / name),
+                macros=[("NQM_LEVEL", name)],
+                extra_postargs=flags + levels[name],
+            )
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(compiled, levels):
+                ext.extra_objects += objects
+        ext.include_dirs.append(str(made))
+        (module,) = cythonize([ext], include_path=[str(made)], build_dir=str(made), quiet=True)
+        ext.sources = module.sources
+        super().build_extension(ext)
+
+    def levels(self) -> dict[str, list[str]]:
+        """Levels of processors that there is a compiler for, and its flags."""
+        levels: dict[str, list[str]] = {"nqm_plain": []}
+        is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+        if (
+            is_x86
+            and self.accepts(SUPPORTS, [])
+            and all(self.accepts(NOTHING, flags) for flags in LEVELS.values())
+        ):
+            levels |= LEVELS
+        return levels
+
+    def accepts(self, text: str, flags: list[str]) -> bool:
+        """Whether a program can be compiled and linked with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "try.c")
+            source.write_text(text)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=[*flags, "-Werror"]
+                )
+                program = str(Path(folder, "try"))
+                self.compiler.link_executable(objects, program, extra_postargs=flags)
+            except CCompilerError:
+                return False
+        return True
+
+
+abi3 = asked("NQM_ABI3")
+extension = Extension(
+    "nqm_fast.kernels.cython_cpu",
+    ["kernels/cython_cpu.pyx"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
+    extra_compile_args=["-g0"],
+    libraries=[] if os.name == "nt" else ["m"],
+    optional=not asked("NQM_REQUIRE_EXT"),
+    py_limited_api=abi3,
+)
+setup(
+    ext_modules=[] if asked("NQM_NO_EXT") else [extension],
+    cmdclass={"build_ext": Build},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
+)

@@ -2,28 +2,65 @@
 
 The public package describes problems and algorithms; the functions here receive those
 descriptions as plain arrays and never import from ``nqm_fast``. Importing this package
-is free: Numba is loaded by the first call of a function that needs it.
+is free: what is compiled is loaded by the first call of a function that needs it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
-BACKENDS = {"numba": ("numba_cpu", "numba"), "numpy": ("reference", "numpy")}
-"""Of the Monte Carlo engine, fastest first: the module here and what must be installed."""
+
+class Backend(NamedTuple):
+    """Of the Monte Carlo engine: the module here, what must be installed, and how to get that."""
+
+    module: str
+    needs: str
+    cure: str
+
+
+BACKENDS = {
+    "numba": Backend("numba_cpu", "numba", "run 'pip install numba'"),
+    "cython": Backend(
+        "cython_cpu",
+        f"{__name__}.cython_cpu",
+        "its extension was not built, as without a C compiler; install GCC or Clang, then nqm-fast "
+        "again, with NQM_REQUIRE_EXT=1 in the environment to see what is missing",
+    ),
+    "numpy": Backend("reference", "numpy", "run 'pip install numpy'"),
+}
+"""Fastest first."""
+
+SOURCES = (
+    *("noise", "numba_noise", "numba_tile", "numba_walk", "numba_leap", "numba_cpu"),
+    *("moments", "closed_form", "passage"),
+)
+"""Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 
 
 def present_backends() -> list[str]:
     """Backends whose requirement is installed, fastest first."""
-    return [name for name, (_, needs) in BACKENDS.items() if find_spec(needs)]
+    return [name for name, backend in BACKENDS.items() if find_spec(backend.needs)]
 
 
 def load_backend(name: str) -> ModuleType:
     """The module that fulfils the `contract` under that name."""
-    return import_module(f".{BACKENDS[name][0]}", __name__)
+    return import_module(f".{BACKENDS[name].module}", __name__)
+
+
+@cache
+def digest() -> str:
+    """Of everything here: other sources need another compilation."""
+    here = Path(__file__).parent
+    files = (path for kind in ("*.py", "*.pyx", "*.h") for path in here.rglob(kind))
+    content = b"".join(path.read_bytes() for path in sorted(files))
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def compile_seconds() -> float:
@@ -32,22 +69,27 @@ def compile_seconds() -> float:
     return float(compiler.clock.duration) if compiler is not None and compiler.clock.done else 0.0
 
 
-def load_moments() -> ModuleType:
-    """The compiled second-moment kernels (imports Numba on first use)."""
-    from . import moments
-
-    return moments
+def load_moments() -> Any:
+    """The second-moment kernels."""
+    return _exact("moments")
 
 
-def load_passage() -> ModuleType:
-    """The compiled first-passage search."""
-    from . import passage
-
-    return passage
+def load_passage() -> Any:
+    """The first-passage search."""
+    return _exact("passage")
 
 
-def load_closed_form() -> ModuleType:
-    """The compiled closed form for one-component recurrences."""
-    from . import closed_form
+def load_closed_form() -> Any:
+    """The closed form for one-component recurrences."""
+    return _exact("closed_form")
 
-    return closed_form
+
+@cache
+def _exact(name: str) -> Any:
+    """A part of the exact model, of the fastest backend that is installed."""
+    fastest = present_backends()[0]
+    if fastest == "numba":
+        return import_module(f".{name}", __name__)
+    if fastest == "cython":
+        return getattr(load_backend("cython"), name)
+    return import_module(".arrays", __name__).load()[name]

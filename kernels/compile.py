@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import threading
@@ -17,7 +16,7 @@ from numba import extending, types
 from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem
 
-from . import noise
+from . import digest, noise
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,12 +31,10 @@ def _cache_folder() -> Path | None:
     Numba notices a change of the file that holds a function, not of another file whose
     functions and constants were compiled into it.
     """
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     homes = [Path(__file__).parent / "__pycache__", platformdirs.user_cache_path("nqm_fast")]
     for home in [Path(chosen)] if chosen else homes:
-        folder = home / f"compiled-{digest[:16]}"
+        folder = home / f"compiled-{digest()}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

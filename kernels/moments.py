@@ -236,7 +236,7 @@ def _run(
     noise,
     risk,
 ):
-    """Record the risk of one tile through a run, and leave the state at `end` in slot 0.
+    """Record the risk of one tile through a run, (records, 1); leave the state at `end` in slot 0.
 
     `maps` starts with the map of one step, `stack` with the state at the run's start. The
     state at an offset applies the maps of its bits from the highest down, so that offsets
@@ -275,7 +275,7 @@ def _run(
         at = slot[0] * rows * TILE
         if record < records:
             _responses(q, stack, at, signal, noise)
-            risk[record] = _weighted_sum(signal_weight, noise_weight, signal, noise)
+            risk[record, 0] = _weighted_sum(signal_weight, noise_weight, signal, noise)
         elif at:
             for j in range(rows * TILE):
                 stack[j] = stack[at + j]
@@ -370,7 +370,7 @@ def propagate(
                 noise_weight,
                 signal,
                 noise,
-                partial[record:next_record, tile],
+                partial[record:next_record, tile : tile + 1],
             )
             record = next_record
         if not is_last:

@@ -59,18 +59,18 @@ _WORD = np.uint64(32)
 def fma(x: Any, y: Any, z: Any) -> Any:
     """``x * y + z`` in float32, rounded once; compiled kernels have the instruction instead.
 
-    The product is exact in float64. The sum is rounded to odd there, after which rounding
-    to float32 is as if from the exact sum.
+    The product is exact in float64. The sum is rounded to odd there (towards zero, then its last
+    bit is set if that lost anything), after which rounding to float32 is as if from the exact sum.
     """
     product = np.float64(x) * np.float64(y)
     addend = np.float64(z)
     total = product + addend
     part = total - product
     lost = (product - (total - part)) + (addend - part)
-    bits = total.view(np.int64)
-    towards = np.where((lost > 0) == (total > 0), 1, -1)
-    odd = np.where((lost != 0) & (bits & 1 == 0), bits + towards, bits)
-    return np.float32(odd.view(np.float64))
+    bits = total.view(np.uint64)
+    beyond = (bits ^ lost.view(np.uint64)) >> np.uint64(63)  # 1 where the sum was rounded up
+    odd = (bits - beyond) | np.uint64(1)
+    return np.float32(select(lost != 0.0, odd, bits).view(np.float64))
 
 
 def select(condition: Any, x: Any, y: Any) -> Any:
@@ -78,11 +78,16 @@ def select(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
+def product(x: Any, y: Any) -> Any:
+    """Of the low half of a uint64 and a number below 2^32, as processors multiply vectors."""
+    return (x & _LOW) * y
+
+
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Four uint32 words from counter and key, given as uint64 whose low halves count."""
     for _ in range(10):
-        p0 = (c0 & _LOW) * _M0
-        p1 = (c2 & _LOW) * _M1
+        p0 = product(c0, _M0)
+        p1 = product(c2, _M1)
         c0 = (p1 >> _WORD) ^ c1 ^ k0
         c1 = p1
         c2 = (p0 >> _WORD) ^ c3 ^ k1
@@ -275,6 +280,7 @@ def scale(data: str, df: float) -> float:
 
 
 SHARED = (
+    product,
     philox,
     counter,
     minus_log,

@@ -156,7 +156,10 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
             return
         steps = stops[stop] - t
         for g in range(settings):
-            if not alive[g].any():
+            count = 0
+            for r in range(replicas):
+                count += 1 if alive[g, r] else 0
+            if count == 0:
                 continue
             if made != (g, segment, steps):
                 build_coefficients(

@@ -109,36 +109,36 @@ def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, 
                 used = min(samples[i] - block * BITS, BITS)
                 if used > 0:
                     mask = np.uint32(_LOW >> np.uint64(BITS - used))
-                    row = slice(i * T, (i + 1) * T)
-                    add_ones(unit, mask, words[row], count[row])
+                    row, end = i * T, (i + 1) * T
+                    add_ones(unit, mask, words[row:end], count[row:end])
         for i in range(4):
-            row = slice(i * T, (i + 1) * T)
-            as_sum(unit, 2, -np.float64(samples[i]), count[row], z[row])
+            row, end = i * T, (i + 1) * T
+            as_sum(unit, 2, -np.float64(samples[i]), count[row:end], z[row:end])
         return
     per_sample = 2 if noise.data == STUDENT else 1
     for block in range(most * per_sample):
         sample = block // per_sample
         draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
-        begin, end = 0, 4
+        first, last = 0, 4  # of the steps that the block is for
         if noise.data == NORMAL:
             make_normals(unit, words, 0, x)
         elif noise.data == LAPLACE:
             make_laplaces(unit, words, x)
         elif noise.data == STUDENT:
             make_students(unit, noise.exponent, words, x)
-            begin = 2 * (block % 2)
-            end = begin + 2
-        for i in range(begin, end):
+            first = 2 * (block % 2)
+            last = first + 2
+        for i in range(first, last):
             if sample < samples[i]:
-                to = slice(i * T, (i + 1) * T)
+                row, end = i * T, (i + 1) * T
                 if noise.data == UNIFORM:
-                    add_signed(unit, words[to], count[to])
+                    add_signed(unit, words[row:end], count[row:end])
                 else:
-                    add_to(unit, x[(i - begin) * T : (i - begin + 1) * T], z[to])
+                    add_to(unit, x[(i - first) * T : (i - first + 1) * T], z[row:end])
     if noise.data == UNIFORM:
         for i in range(4):
-            row = slice(i * T, (i + 1) * T)
-            as_sum(unit, 1, 0.5 * np.float64(samples[i]), count[row], z[row])
+            row, end = i * T, (i + 1) * T
+            as_sum(unit, 1, 0.5 * np.float64(samples[i]), count[row:end], z[row:end])
 
 
 @kernel

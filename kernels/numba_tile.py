@@ -180,7 +180,10 @@ def measure(zeros, unit, read, weight, band, bands, state, risk, spare, out):
     """Risk of a tile's leaves, whole and by band, into out[band]."""
     risk_of(zeros, unit, read, weight, state, risk)
     if bands:
-        for number in range(max(band.min(), 1), band.max() + 1):
+        least, most = bands, 0
+        for j in range(LEAF * len(unit)):
+            least, most = min(least, band[j]), max(most, band[j])
+        for number in range(max(least, 1), most + 1):
             mask_band(unit, number, band, risk, spare)
             leaf_sums(unit, spare, out[number])
     leaf_sums(unit, risk, out[0])

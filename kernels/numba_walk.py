@@ -101,8 +101,15 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
     tiles = model.sigma.size // T
     r, tile = item // tiles, item % tiles
     at = tile * T
-    settings = np.flatnonzero(alive[:, r])
-    local = load(zeros, unit, state, r, at)
+    chosen = np.empty(alive.shape[0], dtype=np.int64)
+    count = 0
+    for g in range(alive.shape[0]):
+        if alive[g, r]:
+            chosen[count] = g
+            count += 1
+    settings = chosen[:count]
+    local = np.empty((state.shape[0], n * T))
+    load(zeros, unit, state, r, at, local)
     replica = noise.replicas[r]
     leaves = len(unit)
     out = partial[:, :, r, :, tile * leaves : (tile + 1) * leaves]
@@ -112,8 +119,9 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
     for g in settings:
         risk_of(zeros, unit, model.read[g], weight, local[g], risk)
         if is_beyond(unit, risk):
-            again = load(zeros, unit, state, r, at)
-            one = np.array([g])
+            again = np.empty((state.shape[0], n * T))
+            load(zeros, unit, state, r, at, again)
+            one = np.full(1, g)
             exceeded[g, r, tile] = walk(
                 zeros, unit, noise, model, timeline, burst, at, replica, one, 1, again, out
             )
@@ -123,14 +131,12 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
 
 
 @kernel
-def load(zeros, unit, state, r, at):
-    """State of a tile and replica, (settings, n T)."""
+def load(zeros, unit, state, r, at, local):
+    """State of a tile and replica into `local`, (settings, n T)."""
     T = LEAF * len(unit)
-    local = np.empty((state.shape[0], len(zeros) * T))
     for g in range(state.shape[0]):
         for a in range(len(zeros)):
             local[g, a * T : (a + 1) * T] = state[g, r, a, at : at + T]
-    return local
 
 
 @kernel

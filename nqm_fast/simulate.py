@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -98,8 +99,8 @@ def simulate(
         Law of the data; all but "normal" need ``sampling="per-sample"``.
     df : float, optional
         Degrees of freedom of "student-t", > 2; 5 by default.
-    backend : {"auto", "numba", "numpy"}
-        "auto" is the fastest that is installed.
+    backend : {"auto", "numba", "cython", "numpy"}
+        "auto" is the first of these that is installed; all give the same bits.
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
     bands : int or array_like, optional
@@ -315,9 +316,16 @@ def _as_work(experiment: Experiment, machine: Machine) -> Work:
         numbering.scale(data, experiment.df) if summed else None,
         experiment.sampling == "leap",
         experiment.bands,
-        kernels.load_backend(machine.backend),
+        _loaded(machine.backend),
         machine.threads,
     )
+
+
+def _loaded(backend: str) -> ModuleType:
+    try:
+        return kernels.load_backend(backend)
+    except ValueError as error:  # what the environment asks for is not there
+        raise InputError(str(error)) from None
 
 
 def _backend(name: Any) -> str:
@@ -325,8 +333,8 @@ def _backend(name: Any) -> str:
     present = kernels.present_backends()
     if name != "auto" and name not in present:
         raise InputError(
-            f"backend={name!r} is not installed: run 'pip install {kernels.BACKENDS[name][1]}', "
-            f"or use one of {', '.join(present)}"
+            f"backend={name!r} is not installed: {kernels.BACKENDS[name].cure}; or use one of "
+            f"{', '.join(present)}"
         )
     return present[0] if name == "auto" else str(name)
 

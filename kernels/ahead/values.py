@@ -1,0 +1,101 @@
+"""Types and values of C, as expressions are translated to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+C_TYPES = {
+    "f64": "double",
+    "f32": "float",
+    "i64": "int64_t",
+    "u64": "uint64_t",
+    "i32": "int32_t",
+    "u32": "uint32_t",
+    "b1": "uint8_t",
+    "u64v": "u64v",  # as many as a register holds
+    "u32v": "u32v",
+}
+OF_NUMPY = {
+    np.float64: "f64",
+    np.float32: "f32",
+    np.int64: "i64",
+    np.uint64: "u64",
+    np.int32: "i32",
+    np.uint32: "u32",
+    float: "f64",
+    int: "i64",
+    bool: "b1",
+}
+
+
+class Array(NamedTuple):
+    """Type of an array: its numbers, and how many axes."""
+
+    of: str
+    axes: int
+
+    @property
+    def c(self) -> str:
+        """The struct's name."""
+        return f"{self.of}_{self.axes}"
+
+
+class Record(NamedTuple):
+    """Type of a named tuple."""
+
+    name: str
+    fields: tuple[tuple[str, Any], ...]
+
+    @property
+    def c(self) -> str:
+        """Records are passed by reference."""
+        return f"const {self.name} *"
+
+
+Type = str | Array | Record
+Kind = TypeVar("Kind", bound=Type)
+
+
+def c_type(kind: Type) -> str:
+    """How a type is spelled in C."""
+    return C_TYPES[kind] if isinstance(kind, str) else kind.c
+
+
+class Value(NamedTuple):
+    """An expression in C."""
+
+    code: str
+    type: Type
+
+
+class Known(NamedTuple):
+    """What is known while translating: a number, a function, a tuple of them, ..."""
+
+    value: Any
+
+
+Item = Any  # Value, Known, or a tuple of them
+
+
+def scalar_type(value: Any) -> str:
+    """Type of a known number."""
+    for kind, name in OF_NUMPY.items():
+        if type(value) is kind:
+            return name
+    raise TypeError(f"{value!r} is no number")
+
+
+def literal(value: Any, kind: str) -> str:
+    """A number in C, exactly."""
+    if kind in ("f64", "f32"):
+        number = float(value)
+        if math.isinf(number):
+            return "INFINITY" if number > 0 else "(-INFINITY)"
+        text = number.hex() + ("f" if kind == "f32" else "")
+        return f"({text})" if number < 0 else text
+    if kind == "b1":
+        return str(int(value))
+    return f"(({C_TYPES[kind]}){int(value)}{'U' if kind[0] == 'u' else ''}LL)"

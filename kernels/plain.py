@@ -1,0 +1,54 @@
+"""The kernels as plain Python functions, whether Numba is installed or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FOLDER = Path(__file__).parent
+NAME = "_nqm_fast_kernels_as_plain_python"  # of the package they are imported as
+
+
+def _undecorated() -> Any:
+    """What stands in for `compile`: decorators that only note which functions are to be inlined."""
+    module: Any = ModuleType(f"{NAME}.compile")
+    module.inline = set()
+
+    def inlined(function: Any) -> Any:
+        module.inline.add(function)
+        return function
+
+    module.inlined = inlined
+    module.kernel = module.parallel_kernel = lambda function: function
+    module.replaced = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
+    module.fma = lambda x, y, z: x * y + z  # of float64, where a last bit does not matter
+    module.prange, module.threads = range, None
+    return module
+
+
+def load(
+    names: tuple[str, ...], loader: Callable[[str, str], Loader] = SourceFileLoader
+) -> dict[str, ModuleType]:
+    """Import modules of kernels, each after those it imports, under a name of their own."""
+    package = ModuleSpec(NAME, None, is_package=True)
+    package.submodule_search_locations = [str(FOLDER)]
+    sys.modules[NAME] = module_from_spec(package)
+    sys.modules[f"{NAME}.compile"] = _undecorated()
+    try:
+        for name in names:
+            full = f"{NAME}.{name}"
+            spec = spec_from_loader(full, loader(full, str(FOLDER / f"{name}.py")))
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[full] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[full])
+        return {name: sys.modules[f"{NAME}.{name}"] for name in ("compile", *names)}
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == NAME]:
+            del sys.modules[name]
