@@ -140,6 +140,22 @@ def test_settings(benchmark, alternate, sizes):
     note(benchmark, work, ours, ("NumPy", peer), **more)
 
 
+@pytest.mark.parametrize("work", ["plain SGD", "momentum + EMA"])
+def test_compiled_ahead(benchmark, alternate, sizes, work):
+    """The extension against Numba, on the widest level of this processor."""
+    pytest.importorskip("nqm_fast.kernels.cython_cpu")
+    algorithm = nqm.SGD(LR, momentum=0.9, ema=0.9) if "EMA" in work else PLAIN
+    cython, numba = (
+        1e9 * seconds / (sizes.steps * sizes.dim)
+        for seconds in alternate(
+            lambda: simulate(sizes.dim, algorithm, sizes.steps, backend="cython"),
+            lambda: simulate(sizes.dim, algorithm, sizes.steps, backend="numba"),
+        )
+    )
+    target = {"target": "above 0.87 (1 / 1.15)"}
+    note(benchmark, f'{work}, backend="cython"', cython, ('backend="numba"', numba), **target)
+
+
 def test_two_threads(benchmark, alternate, sizes):
     """Against one."""
     two, one = (
@@ -242,6 +258,27 @@ def test_memory(benchmark, sizes):
         "MB with import and first call": in_all,
         "target": "below 100 MB",
     }
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None  # as if it were not installed
+import nqm_fast as nqm
+nqm.simulate(nqm.Problem.power_law(1000), nqm.SGD(0.1), 64, 100)
+"""
+
+
+def test_first_run_without_numba(benchmark):
+    """A new process, from import to the end of a short simulation, where there is no Numba."""
+    pytest.importorskip("nqm_fast.kernels.cython_cpu")
+    command = [sys.executable, "-c", WITHOUT_NUMBA]
+    benchmark.pedantic(lambda: subprocess.run(command, check=True), rounds=9, warmup_rounds=1)
+    benchmark.extra_info |= {
+        "work": "first run in a new process, without Numba",
+        "target": "below 0.25 s",
+    }
+    if benchmark.enabled:
+        benchmark.extra_info["seconds"] = benchmark.stats.stats.median
 
 
 @pytest.mark.parametrize("cache", ["cold", "warm"])

@@ -1,6 +1,7 @@
 """What several test modules share: two oracles, and a guard against endless searches."""
 
 import signal
+from contextlib import contextmanager
 
 import mpmath
 import numpy as np
@@ -8,10 +9,40 @@ import pytest
 from hypothesis import settings
 from nqm_fast.kernels.reference import stepped_risk
 
+from nqm_fast import kernels
 from nqm_fast.schedules import as_schedule
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("fixed")
+
+
+LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
+MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")
+
+
+@contextmanager
+def machine_in_use(name):
+    """The backend that a name like "cython, x86-64-v3" stands for; skips where it is not there."""
+    backend, _, level = name.partition(", ")
+    if backend not in kernels.present_backends():
+        pytest.skip(f"{backend} is not installed")
+    if not level:
+        yield backend
+        return
+    module = kernels.load_backend(backend)
+    if level not in module.levels():
+        pytest.skip(f"{level} is not built, or not a part of this processor")
+    before = module.level()
+    module.use_level(level)
+    yield backend
+    module.use_level(before)
+
+
+@pytest.fixture(params=MACHINES)
+def machine(request):
+    """Every backend, and every level of processors that there is code for."""
+    with machine_in_use(request.param) as backend:
+        yield backend
 
 
 @pytest.fixture(scope="session")

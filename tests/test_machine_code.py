@@ -3,15 +3,16 @@
 import math
 import re
 
-import llvmlite.binding as llvm
-import numba
 import numpy as np
 import pytest
-from nqm_fast.kernels import numba_cpu, numba_noise, numba_tile, numba_walk
-from nqm_fast.kernels.compile import OPTIONS
 from nqm_fast.kernels.contract import LEAF, TILE
 
 import nqm_fast as nqm
+
+numba = pytest.importorskip("numba")
+import llvmlite.binding as llvm  # noqa: E402
+from nqm_fast.kernels import numba_cpu, numba_noise, numba_tile, numba_walk  # noqa: E402
+from nqm_fast.kernels.compile import OPTIONS  # noqa: E402
 
 UNIT = (0,) * (TILE // LEAF)
 
@@ -79,12 +80,13 @@ def test_stages_are_vectorised(n):
 def test_the_whole_walk_is_vectorised(monkeypatch):
     """The same instructions are in what is run, where stages may be inlined."""
     texts = []
-    monkeypatch.setattr(
-        numba_cpu,
-        "advance_serial",
-        lambda *a: texts.append(assembly(numba_walk.advance_serial, *a)),
-    )
-    nqm.simulate(nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1)
+
+    def compiled(job, leaves, threads):
+        arguments = (0.0,), (0,) * leaves, *job
+        texts.append(assembly(numba_walk.advance_serial, *arguments))
+
+    monkeypatch.setattr(numba_cpu, "LOOPS", numba_cpu.LOOPS._replace(advance=compiled))
+    nqm.simulate(nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1, backend="numba")
     (text,) = texts
     for _, _, expected in stages(1):
         assert all(wide(text, name) >= count for name, count in expected.items())

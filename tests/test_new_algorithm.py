@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
+from nqm_fast import kernels
 from nqm_fast.algorithms import Recurrence
 from nqm_fast.schedules import as_schedule
 
@@ -63,6 +64,30 @@ class PolyakAverage(nqm.Algorithm):
     def weights(self, lr, step):
         share = 1.0 / (step + 2.0)
         return np.stack([lr, share, lr * share], axis=1)
+
+    def largest_lr(self, h):
+        return 2.0 / h.max()
+
+
+@dataclass(frozen=True)
+class Averages(nqm.Algorithm):
+    """SGD, and averages of averages of it: more numbers than are compiled ahead of time."""
+
+    lr: Any
+    depth: int = 5
+
+    def __post_init__(self):
+        object.__setattr__(self, "lr", as_schedule("lr", self.lr))
+
+    def recurrence(self, h):
+        n = self.depth
+        average = [[0.5 * ((a == b + 1) - (a == b)) * (a > 0) for b in range(n)] for a in range(n)]
+        walk = [[-h if a == b == 0 else 0.0 for b in range(n)] for a in range(n)]
+        kick = [-1.0 if a == 0 else 0.0 for a in range(n)]
+        return Recurrence([(average, [0.0] * n), (walk, kick)], [1.0] * n, [0.0] * (n - 1) + [1.0])
+
+    def weights(self, lr, step):
+        return np.stack([np.ones(lr.size), lr], axis=1)
 
     def largest_lr(self, h):
         return 2.0 / h.max()
@@ -136,6 +161,26 @@ def test_simulation(algorithm):
     assert np.abs((run.risk.mean(axis=0) - exact) / error).max() < 4
     oracle = nqm.simulate(PROBLEM, algorithm, 4, 60, **arguments | {"replicas": 2}, backend="numpy")
     assert np.array_equal(run.risk[:2], oracle.risk)
+
+
+@pytest.mark.parametrize("sampling", ["minibatch", "leap"])
+def test_a_state_of_any_size(machine, sampling):
+    arguments = {"replicas": 2, "record": [1, 10, 40], "seed": 5, "sampling": sampling}
+    run = nqm.simulate(PROBLEM, Averages(0.3), 4, 40, **arguments, backend=machine)
+    oracle = nqm.simulate(PROBLEM, Averages(0.3), 4, 40, **arguments, backend="numpy")
+    assert np.array_equal(run.risk, oracle.risk)
+
+
+def test_the_exact_model_of_a_state_of_any_size(machine, monkeypatch):
+    """Of the fourth average: what four steps of averaging do to the mean of one coordinate."""
+    monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
+    kernels._exact.cache_clear()
+    problem = nqm.Problem([1.0], sigma=[0.0])
+    risk = nqm.expected_risk(problem, Averages(0.5), 1, [0, 1, 2, 500])
+    kernels._exact.cache_clear()
+    matrix = np.diag([0.5] * 5) + np.diag([0.5] * 4, -1)
+    states = [np.linalg.matrix_power(matrix, t) @ np.ones(5) for t in (0, 1, 2, 500)]
+    assert risk == pytest.approx([0.5 * state[-1] ** 2 for state in states], rel=1e-12, abs=0.0)
 
 
 def test_leaps():

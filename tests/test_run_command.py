@@ -131,7 +131,7 @@ def test_a_diverging_run_says_so_and_is_drawn(nqm_fast, here):
 def test_info_of_the_machine(nqm_fast):
     status, out, _ = nqm_fast("info")
     assert status == 0
-    for word in ("numpy", "numba", "h5py", "hdf5", "backends", "threads", "devices"):
+    for word in ("numpy", "numba", "cython", "h5py", "hdf5", "backends", "threads", "devices"):
         assert word in out
 
 
@@ -191,7 +191,7 @@ WRONG = {
     "record = 'all'": "line 1: record must be a whole number >= 1, not 'all'",
     "bands = [2, 1]": "line 1: bands must be two or more ascending edges, not [2, 1]",
     "df = 3.0": "line 1: df = 3.0 is for data='student-t'",
-    "backend = 'gpu'": "line 1: backend must be one of auto, numba, numpy, not 'gpu'",
+    "backend = 'gpu'": "line 1: backend must be one of auto, numba, cython, numpy, not 'gpu'",
     "steps = 10\nsteps = 10": "not valid TOML: Cannot overwrite a value (at line 2",
     "steps = ": "not valid TOML: Invalid value (at line 1",
 }
@@ -326,6 +326,7 @@ def test_signals_save_the_run(nqm_fast, here, number, status):
 
 def test_ctrl_c_while_kernels_are_compiled(here, monkeypatch):
     """There is nothing to wait for yet."""
+    pytest.importorskip("numba")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
     process = started("run", *LONG)
     while "compiling" not in process.stderr.readline():
@@ -356,6 +357,7 @@ def test_sigterm_ends_a_script_after_saving(here):
 
 
 def test_sigterm_before_the_first_event(here, monkeypatch):
+    pytest.importorskip("numba")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
     code = (
         "import nqm_fast as nqm\n"

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from nqm_fast.kernels import numba_cpu
+from nqm_fast.kernels import load_backend, present_backends
 from nqm_fast.kernels.contract import LEAF, TILE
 
 import nqm_fast as nqm
-from nqm_fast import control, engine, schedules
+from nqm_fast import control, engine, kernels, schedules
 
 STEPS = 75
 RAMP = schedules.Warmup(13, schedules.Constant(0.2))
@@ -38,14 +38,24 @@ for data in ("normal", "uniform", "rademacher", "laplace", "student-t"):
     )
 
 
-@pytest.fixture(scope="module")
-def problem():
-    """Not a whole number of leaves; an irregular start."""
+def irregular(d):
+    """A problem with an irregular start."""
     rng = np.random.default_rng(1)
-    d = 9 * LEAF + 5
     return nqm.Problem(
         rng.uniform(0.01, 1.0, d), rng.uniform(0.0, 2.0, d), mean0=rng.uniform(-1, 1, d), var0=0.5
     )
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Not a whole number of leaves."""
+    return irregular(9 * LEAF + 5)
+
+
+@pytest.fixture(scope="module")
+def whole_tiles():
+    """Of many leaves each, the last one not full."""
+    return irregular(2 * TILE - 3)
 
 
 def run(problem, name, **changes):
@@ -68,6 +78,11 @@ def usual(problem):
     return {name: run(problem, name) for name in RUNS}
 
 
+@pytest.fixture(scope="module")
+def usual_tiles(whole_tiles):
+    return {name: run(whole_tiles, name) for name in RUNS}
+
+
 def assert_same(a, b):
     assert np.array_equal(a.steps, b.steps)
     assert np.array_equal(a.risk, b.risk)
@@ -79,18 +94,21 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_backends(problem, usual, name):
-    assert_same(run(problem, name, backend="numpy"), usual[name])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_backends_and_threads(problem, usual, machine, name, threads):
+    if machine == "numpy" and threads > 1:
+        pytest.skip("NumPy has one thread")
+    assert_same(run(problem, name, backend=machine, threads=threads), usual[name])
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads(problem, usual, name, threads):
-    assert_same(run(problem, name, threads=threads), usual[name])
+def test_backends_on_large_tiles(whole_tiles, usual_tiles, machine, name):
+    assert_same(run(whole_tiles, name, backend=machine, threads=2), usual_tiles[name])
 
 
 def test_three_threads_that_are_really_there(problem, tmp_path):
     """Numba has as many as it was started with, usually one a core."""
+    pytest.importorskip("numba")
     code = (
         "import numpy as np, numba, nqm_fast as nqm\n"
         "problem = nqm.Problem.power_law(5000)\n"
@@ -108,10 +126,11 @@ def test_three_threads_that_are_really_there(problem, tmp_path):
 @pytest.mark.parametrize("leaves", [3])
 def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
     """Of any number of leaves; the problem has nine and a bit, the rest is padding."""
+    pytest.importorskip("numba")  # the extension has two sizes
     whole = -(-problem.dim // (leaves * LEAF)) * leaves * LEAF
-    monkeypatch.setattr(numba_cpu, "_unit", lambda *_: (0,) * leaves)
+    monkeypatch.setattr("nqm_fast.kernels.cpu.tile_leaves", lambda _: leaves)
     monkeypatch.setattr("nqm_fast.settings.padded", lambda _: whole)
-    assert_same(run(problem, name), usual[name])
+    assert_same(run(problem, name, backend="numba"), usual[name])
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if "leap" not in name])
@@ -283,3 +302,79 @@ STREAM = {
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in NOT_EVERYWHERE])
 def test_the_stream_has_not_changed(usual, name):
     assert digest(usual[name]) == STREAM[name]
+
+
+@pytest.mark.parametrize("name", ["plain", "all", "leap", "normal", "diverging"])
+def test_settings_together_and_in_chunks_on_every_backend(problem, machine, name, monkeypatch):
+    """What else the contract has: several settings, replicas by number, timelines in pieces."""
+    algorithm, batch, arguments = RUNS[name]
+    settings = [algorithm, nqm.SGD(0.2, momentum=0.3), algorithm]
+    changes = {"replicas": [2, 5], "keep_state": True, "seed": 9, "record": 25, **arguments}
+    whole = nqm.simulate(problem, settings, batch, STEPS, **changes)
+    if name != "leap":
+        monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + 22, pace.work.steps))
+    run = nqm.simulate(problem, settings, batch, STEPS, backend=machine, **changes)
+    assert np.array_equal(run.risk, whole.risk)
+    assert np.array_equal(run.diverged_at, whole.diverged_at)
+    assert all(np.array_equal(a, b) for a, b in zip(run.state, whole.state, strict=True))
+
+
+EXACT = [
+    nqm.SGD(0.1),
+    nqm.SGD(0.1, momentum=0.9),
+    nqm.SGD(0.1, ema=0.9, power=0.5),
+    nqm.SGD(0.05, momentum=0.9, ema=0.9),
+    nqm.SGD(RAMP, momentum=0.5),
+    nqm.SGD(5.0, momentum=0.9),
+]
+
+
+@pytest.mark.parametrize("algorithm", EXACT, ids=repr)
+def test_the_exact_model_has_the_same_bits(machine, algorithm, monkeypatch):
+    """One source: the extension does what Numba does, NumPy does it with larger tiles."""
+    steps = np.unique(np.geomspace(1, 10**6, 50).astype(int))
+    answers = []
+    for name in (present_backends()[0], machine):
+        kernels._exact.cache_clear()
+        monkeypatch.setattr(kernels, "present_backends", lambda name=name: [name])
+        problem = nqm.Problem.power_law(3000)
+        found = nqm.expected_risk(problem, algorithm, 64, steps)
+        first = [
+            nqm.steps_to_target(problem, algorithm, 64, x, max_steps=10**5) for x in (1.0, 0.1)
+        ]
+        answers.append((found, first))
+    kernels._exact.cache_clear()
+    (usual, first), (found, again) = answers
+    assert first == again
+    if machine == "numpy":
+        finite = np.isfinite(usual)
+        assert np.array_equal(finite, np.isfinite(found))
+        assert np.allclose(found[finite], usual[finite], rtol=1e-13, atol=0.0)
+    else:
+        assert np.array_equal(found, usual)
+
+
+def test_a_level_of_processors_is_chosen_by_the_environment(problem, usual, tmp_path):
+    """In a process of its own; a level that is not there is refused with a sentence."""
+    pytest.importorskip("nqm_fast.kernels.cython_cpu")
+    code = (
+        "import nqm_fast as nqm\n"
+        "from nqm_fast.kernels import load_backend\n"
+        "run = nqm.simulate(nqm.Problem.power_law(700), nqm.SGD(0.3), 8, 20, backend='cython')\n"
+        "print(load_backend('cython').level(), run.risk.tobytes().hex())"
+    )
+    answers = {}
+    for level in load_backend("cython").levels():
+        environment = os.environ | {"NQM_CPU_LEVEL": level}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        chosen, answers[level] = done.stdout.split()
+        assert chosen == level
+    assert len(set(answers.values())) == 1
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"NQM_CPU_LEVEL": "avx"}, cwd=tmp_path,
+        text=True, capture_output=True,
+    )  # fmt: skip
+    assert "InputError: NQM_CPU_LEVEL='avx' must be one of baseline, " in done.stderr

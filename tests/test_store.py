@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from nqm_fast.kernels import numba_cpu
+from nqm_fast.kernels import load_backend, present_backends
 
 import nqm_fast as nqm
 from nqm_fast import control, schedules
@@ -342,8 +342,9 @@ def test_numbers_that_do_not_come_out_again_are_an_error(broken_off, monkeypatch
     """As on a machine with another libm, were a power of the curvature in the problem."""
     for name in (Files(broken_off).checkpoint, Files(broken_off).previous):
         name.unlink()
-    usual = numba_cpu.start
-    monkeypatch.setattr(numba_cpu, "start", lambda *a: np.nextafter(usual(*a), 1.0))
+    backend = load_backend(present_backends()[0])
+    usual = backend.start
+    monkeypatch.setattr(backend, "start", lambda *a: np.nextafter(usual(*a), 1.0))
     before = broken_off.read_bytes()
     with pytest.raises(nqm.InputError, match="give other numbers here than those it holds"):
         nqm.resume(broken_off)

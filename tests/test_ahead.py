@@ -1,0 +1,234 @@
+"""Kernels compiled ahead of time: the translation, and the extension made of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nqm_fast.kernels.ahead.translation import Program
+from nqm_fast.kernels.ahead.values import Array, Known, Value
+
+import nqm_fast as nqm
+from nqm_fast import kernels
+
+ROWS = Array("f64", 1)
+NUMBERS = Value("x", ROWS), Value("n", "i64")
+
+
+def translated(function, *arguments):
+    """The C of a function and of what it calls."""
+    program = Program()
+    program.function(function, arguments or NUMBERS)
+    return "\n".join(program.text)
+
+
+# -- what is translated --------------------------------------------------------------------
+
+
+def sums(x, n):
+    total = 0.0
+    for j in range(n):
+        if j % 2 == 0 and x[j] > 1.0:
+            total += x[j] * x[j + 1]
+    return total
+
+
+def powers(x, n):
+    size = 3
+    for a in range(size):
+        x[a] = x[n] if a == 1 else 0.5 * a + 1.0
+
+
+def parts(x, n):
+    copy = np.empty(n)
+    copy[:] = 1.0
+    copy[1:n] = x[: n - 1]
+    return max(copy[0], copy[1])
+
+
+def test_loops_and_choices():
+    text = translated(sums)
+    assert "for (int64_t j = ((int64_t)0LL); j < t1; j += ((int64_t)1LL))" in text
+    assert "(((j % ((int64_t)2LL)) == ((int64_t)0LL)) && (x.p[j] > 0x1.0000000000000p+0))" in text
+    assert "total = (total + (x.p[j] * x.p[(j + ((int64_t)1LL))]));" in text
+    assert "return total;" in text
+
+
+def test_what_is_known_is_worked_out():
+    """Short loops are unrolled, and known choices made, while translating."""
+    lines = [line.strip() for line in translated(powers).splitlines() if "=" in line]
+    assert lines == [
+        "x.p[((int64_t)0LL)] = 0x1.0000000000000p+0;",
+        "x.p[((int64_t)1LL)] = x.p[n];",
+        "x.p[((int64_t)2LL)] = 0x1.0000000000000p+1;",
+    ]
+
+
+def test_memory_is_given_back():
+    lines = translated(parts).splitlines()
+    take, release = (
+        next(i for i, line in enumerate(lines) if word in line)
+        for word in ("arena_take(", "arena_release(")
+    )
+    assert take < release < next(i for i, line in enumerate(lines) if "return" in line)
+
+
+def test_other_types_are_another_function():
+    program = Program()
+    first = program.function(parts, NUMBERS)
+    assert program.function(parts, NUMBERS) is first
+    other = program.function(parts, (Value("x", Array("f32", 1)), NUMBERS[1]))
+    assert other.name != first.name
+
+
+# -- what is not ---------------------------------------------------------------------------
+
+
+def of_lists(x, n):
+    x[0] = sum([1.0, 2.0])
+
+
+def of_dictionaries(x, n):
+    for j in range(n):
+        x[j] = {"a": 1.0}["a"]
+
+
+def of_powers(x, n):
+    x[0] = x[1] ** 0.5
+
+
+def of_two_types(x, n):
+    y = 1
+    y = x
+    y[0] = 1.0
+
+
+def of_unequal_types(x, n):
+    return np.uint64(n) + n
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (of_lists, "of_lists, line .*: not translated: .1.0, 2.0."),
+        (of_dictionaries, "of_dictionaries, line .*: not translated: {'a': 1.0}"),
+        (of_powers, "of_powers, line .*: not translated: x.1. .. 0.5"),
+        (of_two_types, "of_two_types: y has two types|is Array"),
+        (of_unequal_types, "of_unequal_types: .* are of different types"),
+    ],
+)
+def test_what_kernels_do_not_use_is_refused(function, said):
+    with pytest.raises((NotImplementedError, TypeError), match=said):
+        translated(function)
+
+
+def test_a_tuple_of_unknown_length_is_no_argument():
+    with pytest.raises((TypeError, AttributeError)):
+        translated(sums, Known((1.0,)), NUMBERS[1])
+
+
+# -- the extension -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def extension():
+    return pytest.importorskip("nqm_fast.kernels.cython_cpu")
+
+
+def test_levels(extension):
+    assert extension.levels()[0] == "baseline"
+    assert extension.level() in extension.levels()
+    with pytest.raises(ValueError, match="NQM_CPU_LEVEL='x87' must be one of baseline"):
+        extension.use_level("x87")
+
+
+def test_an_extension_of_other_sources_is_refused(extension, tmp_path):
+    code = (
+        "import nqm_fast.kernels as kernels\n"
+        "kernels.digest = lambda: 'of other sources'\n"
+        "import nqm_fast.kernels.cython_cpu"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "ImportError: the compiled extension of nqm_fast was built from other" in done.stderr
+
+
+def test_everything_works_without_numba(extension, tmp_path):
+    """And loads neither Numba nor anything else that takes long."""
+    code = (
+        "import sys\n"
+        "sys.modules['numba'] = None\n"
+        "import nqm_fast as nqm\n"
+        "problem = nqm.Problem.power_law(500)\n"
+        "run = nqm.simulate(problem, nqm.SGD(0.1, momentum=0.5), 8, 20)\n"
+        "print(run.stats['backend'], *(name for name in sys.modules if name.startswith('scipy')))\n"
+        "print(nqm.tune(problem, 64, 0.05).steps)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    backend, steps = done.stdout.splitlines()
+    assert backend == "cython"
+    assert int(steps) == nqm.tune(nqm.Problem.power_law(500), 64, 0.05).steps
+
+
+def test_memory_that_is_not_there_is_an_error(extension, tmp_path):
+    """No crash: the work is given up, and what it had is given back."""
+    pytest.importorskip("resource")
+    code = (
+        "import resource\n"
+        "import numpy as np, nqm_fast as nqm\n"
+        "from nqm_fast.kernels import cython_cpu\n"
+        "problem = nqm.Problem.power_law(500_000)\n"
+        "block = problem.block(0, problem.dim)\n"
+        "from nqm_fast.exact import as_arrays, settings\n"
+        "from nqm_fast.schedules import Constant\n"
+        "algorithm = nqm.SGD(0.001, momentum=0.9)\n"
+        "q, _, values, place, scale = as_arrays(algorithm.recurrence(block.h), problem.dim)\n"
+        "tiles = -(-problem.dim // cython_cpu.passage.TILE)\n"
+        "old = np.zeros((tiles, 5 * cython_cpu.passage.TILE))\n"
+        "limit = 10**9\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "part = next(iter(settings(algorithm, Constant(8.0), 10)))\n"
+        "try:\n"
+        "    cython_cpu.passage.first_passage(\n"
+        "        q, values, place, scale, part.weights, part.inverse_batch, np.array([2**62]),\n"
+        "        True, 1e-9, -1, False, *block[:4], old, np.zeros_like(old))\n"
+        "except MemoryError as error:\n"
+        "    print(error)\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.strip() == "there is no memory left for the work of the compiled kernels"
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+def test_no_product_and_sum_are_contracted(extension):
+    """Of float64 there are fused operations in the closed form alone, which spells them out."""
+    text = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", extension.__file__],
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    found, name = set(), ""
+    for line in text.splitlines():
+        if line.endswith(">:"):
+            name = line.partition("<")[2][:-2]
+        elif "vfm" in line and line.split()[1].endswith(("pd", "sd")):
+            found.add(name.split(".")[0])
+    assert found
+    assert all("constant_risk" in name or "log_square" in name for name in found), found
+
+
+def test_the_sources_are_those_of_the_wheel():
+    """Whatever the digest is of is a part of the package."""
+    folder = Path(kernels.__file__).parent
+    assert (folder / "ahead" / "head.h").exists()
+    assert (folder / "cython_cpu.pyx").exists()
