@@ -28,7 +28,9 @@ def asked(name: str) -> bool:
 # Errno and traps are not looked at, and would keep square roots and choices out of vectors.
 EXACT = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fwrapv"]
 EXACT += ["-fno-math-errno", "-fno-trapping-math"]
-QUIET = ["-g0", "-Wno-unused-function", "-Wno-unused-but-set-variable"]  # the code is generated
+# of code that is generated; what a compiler does not know of these it does not mind
+QUIET = ["-g0", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
+QUIET += ["-Wno-parentheses-equality"]
 # GCC compares pointers before it works on vectors, by default only a few
 HELPFUL = ["--param=vect-max-version-for-alias-checks=1000"]
 # bits are counted in vectors, not one number at a time by an instruction
@@ -74,7 +76,9 @@ class Build(build_ext):
         levels = self.levels()
         if len(levels) > 1:
             ext.define_macros.append(("NQM_X86_LEVELS", "1"))
+        print("levels of processors:", *levels)
         if self.accepts(OPENMP, ["-fopenmp"]):
+            print("with OpenMP")
             ext.extra_compile_args.append("-fopenmp")
             ext.extra_link_args.append("-fopenmp")
 
@@ -96,12 +100,11 @@ class Build(build_ext):
 
     def levels(self) -> dict[str, list[str]]:
         """Levels of processors that there is a compiler for, and its flags."""
-        levels: dict[str, list[str]] = {"nqm_plain": []}
-        is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-        if (
-            is_x86
-            and self.accepts(SUPPORTS, [])
-            and all(self.accepts(NOTHING, flags) for flags in LEVELS.values())
+        if platform.machine().lower() not in ("x86_64", "amd64"):
+            return {"nqm_plain": []}
+        levels = {"nqm_plain": ["-march=x86-64"]}  # also where CFLAGS ask for more
+        if self.accepts(SUPPORTS, []) and all(
+            self.accepts(NOTHING, flags) for flags in LEVELS.values()
         ):
             levels |= LEVELS
         return levels

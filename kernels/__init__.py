@@ -49,9 +49,20 @@ def present_backends() -> list[str]:
     return [name for name, backend in BACKENDS.items() if find_spec(backend.needs)]
 
 
+class BackendError(ValueError):
+    """A backend that is installed, but does not work here, and why."""
+
+
 def load_backend(name: str) -> ModuleType:
     """The module that fulfils the `contract` under that name."""
-    return import_module(f".{BACKENDS[name].module}", __name__)
+    return _loaded(name, BACKENDS[name].module)
+
+
+def _loaded(backend: str, module: str) -> ModuleType:
+    try:
+        return import_module(f".{module}", __name__)
+    except (ImportError, ValueError) as error:  # an old build, another NumPy, a wrong setting
+        raise BackendError(f"backend {backend!r} cannot be used: {error}") from error
 
 
 @cache
@@ -89,7 +100,7 @@ def _exact(name: str) -> Any:
     """A part of the exact model, of the fastest backend that is installed."""
     fastest = present_backends()[0]
     if fastest == "numba":
-        return import_module(f".{name}", __name__)
+        return _loaded(fastest, name)
     if fastest == "cython":
         return getattr(load_backend("cython"), name)
-    return import_module(".arrays", __name__).load()[name]
+    return _loaded(fastest, "arrays").load()[name]

@@ -1,9 +1,9 @@
 """What a Monte Carlo backend is: one module with the five functions below.
 
-Backends are `reference` (NumPy) and `numba_cpu`. They give the same bits, because noise is a
-pure function (see `noise`), every other operation is spelled out here and in them in one order
-of IEEE operations, and sums over coordinates are one fixed tree: a leaf of 64 coordinates is
-folded in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in pairs.
+Backends are `reference` (NumPy), `numba_cpu` and `cython_cpu`. They give the same bits, because
+noise is a pure function (see `noise`), every other operation is spelled out here and in them in
+one order of IEEE operations, and sums over coordinates are one fixed tree: a leaf of 64 is folded
+in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in pairs.
 
 ``philox4x32(counters, keys)``
     Words of the generator: uint32 arrays (m, 4) and (m, 2) to (m, 4).

@@ -144,12 +144,28 @@ def start(noise, mean, deviation, threads):
     cdef Arena arena = Arena(NULL, NULL)
     cdef Noise which = as_noise(noise)
     w = np.empty((noise.replicas.size, mean.size))
-    failed = code.start_tiles[cpu.tile_leaves(mean.size) > 1](
-        &arena, &which, as_f64_1(mean), as_f64_1(deviation), as_f64_2(w)
-    )
+    cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
+    cdef f64_2 out = as_f64_2(w)
+    cdef int failed, size = cpu.tile_leaves(mean.size) > 1
+    with nogil:
+        failed = code.start_tiles[size](&arena, &which, means, deviations, out)
     arena_free(&arena)
     check(failed)
     return w
+
+
+MOST_THREADS = max(os.cpu_count() or 1, 4)  # OpenMP ends the process where it gets no more
+_process = None  # where OpenMP has threads
+
+
+def _workers(wanted):
+    """How many threads to use: one in the child of a process that has some, which has them not."""
+    global _process
+    if wanted < 2:
+        return 1
+    if _process is None:
+        _process = os.getpid()
+    return min(wanted, MOST_THREADS) if _process == os.getpid() else 1
 
 
 def _run(job, leaves, threads, bint leaps):
@@ -165,7 +181,7 @@ def _run(job, leaves, threads, bint leaps):
     cdef i64_3 exceeded = as_i64_3(job.exceeded)
     cdef int64_t item, items = job.items
     cdef int last = job.state.shape[2] - 1, size = leaves > 1, failed = 0
-    cdef int workers = max(min(threads, items), 1)
+    cdef int workers = _workers(min(threads, items))
     cdef Arena *arena
     cdef Arena *arenas = <Arena *>calloc(workers, sizeof(Arena))
     check(arenas == NULL)

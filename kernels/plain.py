@@ -8,10 +8,12 @@ from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).parent
+_one_at_a_time = Lock()  # names of modules are the process's
 NAME = "_nqm_fast_kernels_as_plain_python"  # of the package they are imported as
 
 
@@ -36,6 +38,11 @@ def load(
     names: tuple[str, ...], loader: Callable[[str, str], Loader] = SourceFileLoader
 ) -> dict[str, ModuleType]:
     """Import modules of kernels, each after those it imports, under a name of their own."""
+    with _one_at_a_time:
+        return _loaded(names, loader)
+
+
+def _loaded(names: tuple[str, ...], loader: Callable[[str, str], Loader]) -> dict[str, ModuleType]:
     package = ModuleSpec(NAME, None, is_package=True)
     package.submodule_search_locations = [str(FOLDER)]
     sys.modules[NAME] = module_from_spec(package)

@@ -324,7 +324,7 @@ def _as_work(experiment: Experiment, machine: Machine) -> Work:
 def _loaded(backend: str) -> ModuleType:
     try:
         return kernels.load_backend(backend)
-    except ValueError as error:  # what the environment asks for is not there
+    except kernels.BackendError as error:
         raise InputError(str(error)) from None
 
 

@@ -54,7 +54,7 @@ class Expressions(ast.NodeVisitor):
 
     def refuse(self, node: ast.AST, what: str) -> Exception:
         """The error for what cannot be translated."""
-        line = self.tree.lineno + getattr(node, "lineno", 0) - 1
+        line = self.function.__code__.co_firstlineno + getattr(node, "lineno", 1) - 1
         return NotImplementedError(
             f"{self.function.__module__}.{self.function.__name__}, line {line}: {what}: "
             f"{ast.unparse(node)}"
@@ -95,8 +95,26 @@ class Expressions(ast.NodeVisitor):
         kind = scalar_type(item.value)
         return Value(literal(item.value, kind), kind)
 
-    def cast(self, item: Item, kind: Type) -> Value:
-        """Of another type, where that loses nothing that counts."""
+    def visit(self, node: ast.AST) -> Any:
+        """Translate a part; what goes wrong is told with its line."""
+        try:
+            return super().visit(node)
+        except (TypeError, ValueError, KeyError) as error:
+            raise self.refuse(node, str(error)) from error
+
+    def settled(self, node: ast.expr) -> Item:
+        """An expression that needs nothing to be done before it, as that would be done too soon."""
+        before = len(self.lines)
+        item = self.expression(node)
+        if len(self.lines) > before:
+            raise self.refuse(node, "a call with several results, which is made on a condition")
+        return item
+
+    def cast(self, item: Item, kind: Type, asked_for: bool = False) -> Value:
+        """Of another type; no number loses its fraction unless the kernel says so."""
+        given = self.number(item).type
+        if given in ("f64", "f32") and kind not in ("f64", "f32") and not asked_for:
+            raise TypeError(f"a number of type {given} does not fit into {kind}")
         if isinstance(item, Known):
             return Value(literal(item.value, str(kind)), kind)
         assert isinstance(item, Value)
@@ -106,7 +124,7 @@ class Expressions(ast.NodeVisitor):
             return Value(f"__builtin_convertvector({item.code}, u32v)", "u32v")
         if isinstance(item.type, str) and isinstance(kind, str):
             return Value(f"({C_TYPES[kind]})({item.code})", kind)
-        raise TypeError(f"{self.function.__name__}: {item.code} is {item.type}, not {kind}")
+        raise TypeError(f"{item.code} is of type {item.type}, not {kind}")
 
     def expression(self, node: ast.expr) -> Item:
         """A value, something known, or a tuple."""
@@ -124,6 +142,8 @@ class Expressions(ast.NodeVisitor):
         """A local variable, or what the function's module knows."""
         if node.id in self.names:
             return self.names[node.id]
+        if node.id in self.function.__code__.co_varnames:
+            raise self.refuse(node, "read where it has no value")
         known = self.function.__globals__
         builtins = known["__builtins__"]
         builtins = builtins if isinstance(builtins, dict) else vars(builtins)
@@ -141,7 +161,7 @@ class Expressions(ast.NodeVisitor):
         test = self.expression(node.test)
         if isinstance(test, Known):
             return self.expression(node.body if test.value else node.orelse)
-        return self.chosen(test, self.expression(node.body), self.expression(node.orelse))
+        return self.chosen(test, self.settled(node.body), self.settled(node.orelse))
 
     def chosen(self, test: Value, yes: Item, no: Item) -> Value:
         """``test ? yes : no``."""
@@ -163,10 +183,12 @@ class Expressions(ast.NodeVisitor):
         for at in (0, 1):
             if plain[at] and type((x, y)[at].value) is int:
                 return self.cast(x, kinds[1 - at]), self.cast(y, kinds[1 - at])
-        raise TypeError(f"{self.function.__name__}: {x} and {y} are of different types")
+        raise TypeError(f"values of types {kinds[0]} and {kinds[1]}")
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Item:
         """Minus, or not."""
+        if not isinstance(node.op, ast.USub | ast.Not):
+            raise self.refuse(node, "not translated")
         item = self.expression(node.operand)
         if isinstance(item, Known):
             return Known(-item.value if isinstance(node.op, ast.USub) else not item.value)
@@ -184,6 +206,8 @@ class Expressions(ast.NodeVisitor):
             raise self.refuse(node, "not translated")
         a, b = self.alike(x, y)
         operator = OPERATORS[type(node.op)]
+        if isinstance(node.op, ast.FloorDiv | ast.Mod) and a.type in ("f64", "f32"):
+            raise self.refuse(node, "of whole numbers only")
         if isinstance(node.op, ast.Div) and a.type == "i64":
             a, b = self.cast(a, "f64"), self.cast(b, "f64")
         if isinstance(node.op, ast.LShift) and a.type in ("i64", "i32"):
@@ -196,9 +220,11 @@ class Expressions(ast.NodeVisitor):
         """What is known is left out; the rest is looked at in turn."""
         decisive = isinstance(node.op, ast.Or)
         codes: list[str] = []
-        for part in node.values:
-            item = self.expression(part)
+        for number, part in enumerate(node.values):
+            item = self.settled(part) if number else self.expression(part)
             if isinstance(item, Known):
+                if not isinstance(item.value, bool | np.bool_):
+                    raise self.refuse(part, "neither true nor false")
                 if bool(item.value) is decisive:
                     if not codes:
                         return Known(decisive)
@@ -254,6 +280,8 @@ class Expressions(ast.NodeVisitor):
             return Known(item.value[self.expression(node.slice).value])
         if not isinstance(item, Value):
             return item[self.expression(node.slice).value]
+        if any(isinstance(x, ast.Slice) and x.step is not None for x in ast.walk(node.slice)):
+            raise self.refuse(node, "a part with steps")
         indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         return self.part(item, indices)
 
@@ -274,12 +302,15 @@ class Expressions(ast.NodeVisitor):
                 lengths.append(f"{upper} - {lower}" if lower else upper)
                 strides.append("1" if last else f"{array.code}.s[{axis}]")
             else:
-                place += f" + {self.value(index).code}{stride}"
+                at = self.expression(index)
+                if isinstance(at, Known) and at.value < 0:
+                    raise self.refuse(index, "an index from the end")
+                place += f" + {self.number(at).code}{stride}"
         if not lengths:
             base, _, offset = place.partition(" + ")
             return Value(f"{base}[{offset}]", kind.of)
         if strides[-1] != "1":
-            raise TypeError(f"{self.function.__name__}: the last axis of {array.code} is not kept")
+            raise TypeError(f"the last axis of {array.code} is not kept")
         new = self.program.needed(Array(kind.of, len(lengths)))
         more = f", {{{', '.join(strides[:-1])}}}" if len(lengths) > 1 else ""
         return Value(f"({new.c}){{{place}, {{{', '.join(lengths)}}}{more}}}", new)
@@ -305,9 +336,11 @@ class Expressions(ast.NodeVisitor):
             (item,) = arguments
             if isinstance(item, Known):
                 return Known(called(item.value))
-            return self.cast(item, OF_NUMPY[called])
+            return self.cast(item, OF_NUMPY[called], asked_for=True)
         if called in FUNCTIONS:
             return FUNCTIONS[called](self, *arguments, **named)
+        if named:
+            raise self.refuse(node, "an argument by name")
         return self.call(called, arguments)
 
     def call(self, function: Any, arguments: list[Item]) -> Item:

@@ -51,13 +51,16 @@ def _extreme(sign: str) -> Callable[..., Item]:
 
 def _root(this: Expressions, x: Item) -> Value:
     item = this.number(x)
-    return Value(f"{'sqrtf' if item.type == 'f32' else 'sqrt'}({item.code})", item.type)
+    if item.type == "f32":
+        return Value(f"sqrtf({item.code})", "f32")
+    return Value(f"sqrt({this.cast(item, 'f64').code})", "f64")
 
 
 def _absolute(this: Expressions, x: Item) -> Item:
     if isinstance(x, Known):
         return Known(abs(x.value))
-    return Value(f"{'fabs' if x.type == 'f64' else 'llabs'}({x.code})", x.type)
+    name = {"f64": "fabs", "f32": "fabsf", "i64": "llabs"}[x.type]
+    return Value(f"{name}({x.code})", x.type)
 
 
 def _empty(this: Expressions, shape: Item, dtype: Item = REAL) -> Value:

@@ -1,5 +1,10 @@
 /* What translated kernels stand on. */
+#include <float.h>
 #include <stdint.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "the same bits need arithmetic in float and double, not in wider registers"
+#endif
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -66,7 +71,7 @@ static void *arena_take(Arena *arena, size_t size)
         Chunk *new = arena->spare;
         if (new && new->size >= size)
             arena->spare = NULL;
-        else if ((new = malloc(sizeof(Chunk) + room)))
+        else if ((new = aligned_alloc(64, (sizeof(Chunk) + room + 63) / 64 * 64)))
             new->size = room;
         else
             longjmp(arena->out_of_memory, 1);

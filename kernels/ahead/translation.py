@@ -78,6 +78,7 @@ class Translation(Expressions):
         self.name = f"{function.__name__.lstrip('_')}_{number}"
         self.declared: dict[str, str] = {}
         self.result: Any = None
+        self.counters: list[str] = []  # of the loops around
         named = [argument.arg for argument in self.tree.args.args]
         changed = [
             node.id
@@ -178,6 +179,8 @@ class Translation(Expressions):
         """Give a name a value: known ones need no variable where nothing else is assigned."""
         if name == "_":
             return
+        if name in self.counters:
+            raise TypeError(f"{name} counts a loop, which goes on from where it was")
         if isinstance(item, Known):
             if name in self.once:
                 self.names[name] = item
@@ -203,7 +206,7 @@ class Translation(Expressions):
             kind = "i64"
         declared = f"{c_type(kind)} {code}" in self.parameters
         if not declared and self.declared.setdefault(code, c_type(kind)) != c_type(kind):
-            raise TypeError(f"{self.function.__name__}: {name} has two types")
+            raise TypeError(f"{name} has two types")
         self.emit(f"{code} = {self.cast(item, kind).code};")
         return Value(code, kind)
 
@@ -264,7 +267,7 @@ class Translation(Expressions):
 
     def visit_While(self, node: ast.While) -> None:
         """Until the test fails."""
-        test = self.expression(node.test)
+        test = self.settled(node.test)
         code = str(int(bool(test.value))) if isinstance(test, Known) else test.code
         self.emit(f"while ({code}) {{")
         self.inner(node.body)
@@ -316,16 +319,21 @@ class Translation(Expressions):
         """A loop in C; its bounds are looked at once."""
         begin, end = (self.number(bound) for bound in bounds[:2])
         step = bounds[2] if len(bounds) > 2 else Known(1)
+        if not isinstance(step, Known):
+            raise TypeError("a range whose steps are not known")
         code = name + "_" * (name in TAKEN)
         if not isinstance(bounds[1], Known):
             self.emit("{")
             self.depth += 1
             end = self.temporary(end)
-        test = ">" if isinstance(step, Known) and step.value < 0 else "<"
+        test = ">" if step.value < 0 else "<"
         move = f"{code} += {self.number(step).code}"
         self.emit(f"for (int64_t {code} = {begin.code}; {code} {test} {end.code}; {move}) {{")
         self.names[name] = Value(code, "i64")
+        self.counters.append(name)
         self.inner(body)
+        self.counters.pop()
+        del self.names[name]  # which is not known to be there after the loop
         self.emit("}")
         if not isinstance(bounds[1], Known):
             self.depth -= 1

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import InputError, __version__
+from ..kernels import BackendError
 from ..progress import shown_on_terminal
 from . import exact, paper, runs
 
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with shown_on_terminal():
             return chosen.run(chosen) or 0
-    except InputError as error:
+    except (InputError, BackendError) as error:
         for line in str(error).splitlines():
             print(f"nqm-fast {chosen.command}: {line}", file=sys.stderr)
         return 2
