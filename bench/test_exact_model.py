@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import figures
+from nqm_fast import figures, kernels
 
 LARGE = 10**7
 
@@ -49,6 +49,34 @@ def test_risk_at_one_step(benchmark, monkeypatch, large, algorithm, cores):
         one_pass = median_seconds(lambda: (h.sum(), c.sum()))
         benchmark.extra_info["cores"] = cores
         benchmark.extra_info["numpy passes"] = benchmark.stats.stats.median / one_pass
+
+
+WORK = {
+    "risk, plain": lambda p: nqm.expected_risk(p, PLAIN, 64, [20_000]),
+    "risk, momentum + EMA": lambda p: nqm.expected_risk(p, ALL, 64, [20_000]),
+    "steps to target": lambda p: nqm.steps_to_target(p, MOMENTUM, 64, 0.01),
+    "tune": lambda p: nqm.tune(p, 64, 0.01, ("lr",)),
+}
+
+
+@pytest.mark.parametrize("backend", ["cython", "numpy"])
+@pytest.mark.parametrize("work", WORK)
+def test_without_numba(benchmark, monkeypatch, alternate, work, backend):
+    """What the exact model takes where there is no Numba, against Numba in turns."""
+    if backend not in kernels.present_backends():
+        pytest.skip(f"{backend} is not installed")
+
+    def by(name: str) -> Callable[[], Any]:
+        def run() -> Any:
+            monkeypatch.setattr(kernels, "present_backends", lambda: [name])
+            kernels._exact.cache_clear()
+            return WORK[work](nqm.Problem.power_law(10_000))
+
+        return run
+
+    other, numba = alternate(by(backend), by("numba"), rounds=5)
+    kernels._exact.cache_clear()
+    benchmark.extra_info |= {"times Numba's": other / numba, "target": "below 5 for cython"}
 
 
 @pytest.mark.parametrize("over", [("lr",), ("lr", "momentum"), ("lr", "ema")], ids="+".join)
