@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -130,6 +131,8 @@ def opened(path: Path) -> Generator[h5py.File]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        # objects of h5py collected later, within one of its calls, may keep its lock for ever
+        traceback.clear_frames(error.__traceback__)
         raise InputError(f"path {str(path)!r} is damaged: {reason}") from None
 
 
