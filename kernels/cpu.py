@@ -27,8 +27,8 @@ class Job(NamedTuple):
     items: int  # tiles, of each replica or of all
     state: Floats
     alive: NDArray[np.bool_]
-    partial: Floats  # (records, settings, replicas, 1 + bands, leaves): risk
-    exceeded: Ints  # (settings, replicas, tiles): steps of divergence
+    partial: Floats = np.empty(0)  # (records, settings, replicas, 1 + bands, leaves): risk
+    exceeded: Ints = np.empty(0, dtype=np.int64)  # (settings, replicas, tiles): of divergence
 
 
 class Loops(NamedTuple):
@@ -56,24 +56,19 @@ def normals(loops: Loops, words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return z.transpose(0, 2, 1).reshape(-1, 4)[: len(words)]
 
 
-def _space(model: Model, timeline: Timeline, state: Floats, leaves: int) -> tuple[Floats, Ints]:
-    """What a loop fills."""
-    settings, replicas, _, d = state.shape
-    risks = timeline.records.size, settings, replicas, 1 + model.bands, d // LEAF
-    exceeded = np.full((settings, replicas, d // (LEAF * leaves)), -1, dtype=np.int64)
-    return np.zeros(risks), exceeded
-
-
 def _solve(
-    loop: Callable[[Job, int, int], None], loops: Loops, job: Job, leaves: int, threads: int
+    loops: Loops, loop: Callable[[Job, int, int], None], job: Job, leaves: int, threads: int
 ) -> tuple[Floats, Ints]:
-    """Run a loop over items, and add up what was measured."""
+    """Run a loop over items, and add up what it measured."""
     risk, first = empty_result(job.model, job.timeline, job.state)
-    loop(job, leaves, threads)
-    loops.add_leaves(job.partial.reshape(-1, job.partial.shape[-1]), risk.reshape(-1))
-    found = (job.exceeded >= 0).any(axis=2)
+    in_all = job.state.shape[-1] // LEAF
+    partial = np.zeros((*risk.shape, in_all))
+    exceeded = np.full((*first.shape, in_all // leaves), -1, dtype=np.int64)
+    loop(job._replace(partial=partial, exceeded=exceeded), leaves, threads)
+    loops.add_leaves(partial.reshape(-1, in_all), risk.reshape(-1))
+    found = (exceeded >= 0).any(axis=2)
     never = np.iinfo(np.int64).max
-    first[found] = np.where(job.exceeded < 0, never, job.exceeded).min(axis=2)[found]
+    first[found] = np.where(exceeded < 0, never, exceeded).min(axis=2)[found]
     return risk, first
 
 
@@ -92,10 +87,8 @@ def advance(
     separate = noise.summed and bool(np.ptp(timeline.samples, axis=1).any())
     burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
     items = replicas * (d // (LEAF * leaves))
-    job = Job(
-        noise, model, timeline, burst, items, state, alive, *_space(model, timeline, state, leaves)
-    )
-    return _solve(loops.advance, loops, job, leaves, threads)
+    job = Job(noise, model, timeline, burst, items, state, alive)
+    return _solve(loops, loops.advance, job, leaves, threads)
 
 
 def leap(
@@ -112,7 +105,5 @@ def leap(
     leaves = tile_leaves(d)
     stops = np.union1d(timeline.segment_end, timeline.records[timeline.records > timeline.begin])
     items = d // (LEAF * leaves)
-    job = Job(
-        noise, model, timeline, stops, items, state, alive, *_space(model, timeline, state, leaves)
-    )
-    return _solve(loops.leap, loops, job, leaves, threads)
+    job = Job(noise, model, timeline, stops, items, state, alive)
+    return _solve(loops, loops.leap, job, leaves, threads)

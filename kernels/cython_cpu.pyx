@@ -2,7 +2,7 @@
 # cython: cdivision=True
 """The Monte Carlo contract, and the exact model, for the CPU, compiled ahead of time.
 
-The loops are those of the Numba kernels, which `native` translates to C, compiled for several levels
+The loops are those of the Numba kernels, which `ahead` translates to C, compiled for several levels
 of processors. Here are the arrays they work on, the threads, and the choice of the level.
 """
 
