@@ -55,6 +55,9 @@ _W1 = np.uint64(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = np.uint64(32)
 
+_f = np.float32
+_HALF = _f(0.5)
+
 
 def fma(x: Any, y: Any, z: Any) -> Any:
     """``x * y + z`` in float32, rounded once; compiled kernels have the instruction instead.
@@ -76,6 +79,11 @@ def fma(x: Any, y: Any, z: Any) -> Any:
 def select(condition: Any, x: Any, y: Any) -> Any:
     """`x` where the condition holds, else y."""
     return np.where(condition, x, y)
+
+
+def root(x: Any) -> Any:
+    """Square root, correctly rounded; GPUs have another name for it."""
+    return np.sqrt(x)
 
 
 def product(x: Any, y: Any) -> Any:
@@ -107,10 +115,21 @@ def counter(quad: Any, replica: Any, block: Any, purpose: Any) -> Any:
     )
 
 
+def root_from(x: Any, y: Any) -> Any:
+    """Square root of a float32, correctly rounded, from `y` close to ``1 / sqrt(x)``.
+
+    It may be off by 6 units in its last place; a step of Goldschmidt's method mends that. GPUs
+    have such a y in one operation; their own square root calls a subroutine for rare numbers.
+    """
+    s, half = x * y, _HALF * y
+    off = fma(-s, half, _HALF)
+    half = fma(half, off, half)
+    s = fma(s, off, s)
+    return fma(fma(-s, s, x), half, s)
+
+
 # -- float32 functions; coefficients are minimax fits, made for these ranges ----------------
 
-_f = np.float32
-_HALF = _f(0.5)
 _ONE = _f(1.0)
 _HALF_ROOT_BITS = np.int32(0x3F3504F3)  # sqrt(1/2)
 _MANTISSA = np.int32(23)
@@ -211,7 +230,7 @@ def box_muller(a: Any, b: Any) -> Any:
     Within 1e-6 of the exact transform of the words as `open_unit` and `cos_sin` round them.
     """
     half = minus_log(open_unit(a))
-    radius = np.sqrt(half + half)
+    radius = root(half + half)
     cosine, sine = cos_sin(b)
     return radius * cosine, radius * sine
 
@@ -242,7 +261,7 @@ def student_t(a: Any, b: Any, exponent: Any) -> Any:
 
     Bailey 1994 (Mathematics of Computation 62), in its trigonometric form.
     """
-    radius = np.sqrt(expm1(exponent * minus_log(open_unit(a))))
+    radius = root(expm1(exponent * minus_log(open_unit(a))))
     cosine, _ = cos_sin(b)
     return radius * cosine
 
@@ -280,6 +299,7 @@ def scale(data: str, df: float) -> float:
 
 
 SHARED = (
+    root,
     product,
     philox,
     counter,
