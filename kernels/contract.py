@@ -1,6 +1,6 @@
 """What a Monte Carlo backend is: one module with the five functions below.
 
-Backends are `reference` (NumPy), `numba_cpu` and `cython_cpu`. They give the same bits, because
+Backends are `reference` (NumPy), `numba_cpu`, `cython_cpu` and `cuda_gpu`. They give the same bits, because
 noise is a pure function (see `noise`), every other operation is spelled out here and in them in
 one order of IEEE operations, and sums over coordinates are one fixed tree: a leaf of 64 is folded
 in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in pairs.
@@ -9,15 +9,19 @@ in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added 
     Words of the generator: uint32 arrays (m, 4) and (m, 2) to (m, 4).
 ``normals(words)``
     uint32 (m, 4) to float32 (m, 4), for the tests of the transform.
-``start(noise, mean, deviation, threads)``
+``start(noise, mean, deviation, workers)``
     ``w_0 = mean + deviation z``, shape (replicas, d).
-``advance(noise, model, timeline, state, alive, threads)``
+``advance(noise, model, timeline, state, alive, workers)``
     Step `state` (settings, replicas, n, d) in place over the timeline. Returns the risk at its
     records, (records, settings, replicas, 1 + bands), and for every setting and replica the
     first step at which a coordinate's risk exceeded `LIMIT` (or -1), looked for only where
     it does so at the end. A setting that is not `alive` (settings, replicas) is left alone.
-``leap(noise, model, timeline, state, alive, threads)``
+``leap(noise, model, timeline, state, alive, workers)``
     The same by one Gaussian draw from each segment's end or record to the next.
+
+`workers` is how many threads, or which devices. A backend that keeps states in a memory of its own,
+or computes while Python goes on, has a class `Held` too, to the pattern of the one here; and one
+that can compute curvatures itself says so by ``FORMULAS = True`` (see `Formula`).
 
 With D = A - I and b added up from the entries of a setting, a step is, in this order,
 
@@ -28,7 +32,8 @@ and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +55,17 @@ class Noise(NamedTuple):
     data: int  # a code of noise.DATA
     summed: bool  # every sample is drawn, and their sum used; otherwise one draw a step
     exponent: np.float32  # 2 / df of Student's t
+
+
+class Formula(NamedTuple):
+    """Curvatures ``h_i = 1 / i`` of coordinates from `first` on, whose noise is h too.
+
+    It stands for a model's arrays over coordinates, which are empty: `values` is h alone.
+    """
+
+    first: int
+    size: int
+    edges: Floats  # (bands + 1,), or none
 
 
 class Model(NamedTuple):
@@ -78,9 +94,52 @@ class Timeline(NamedTuple):
     records: Ints  # ascending, within begin .. end
 
 
-def empty_result(model: Model, timeline: Timeline, state: Floats) -> tuple[Floats, Ints]:
+class Held:
+    """The state of some coordinates under all settings of a model, on its way through the steps.
+
+    `launch` says how far to go next, and `collect` gives what `advance` or `leap` return, and the
+    seconds that took. What `read` gives is the state as last collected, (settings, replicas, n, d).
+    """
+
+    beside = False  # whether anything is computed between `launch` and `collect`
+
+    def __init__(
+        self,
+        backend: Any,
+        noise: Noise,
+        model: Model,
+        state: Floats,
+        workers: Any,
+        formula: Formula | None = None,
+    ) -> None:
+        assert formula is None
+        self.backend, self.noise, self.model = backend, noise, model
+        self.state, self.workers = state, workers
+
+    def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
+        """Go through the timeline; `alive` is (settings, replicas)."""
+        self.next = timeline, alive, leaps
+
+    def collect(self) -> tuple[Floats, Ints, float]:
+        """Risk at the timeline's records, first steps of divergence, seconds."""
+        timeline, alive, leaps = self.next
+        move = self.backend.leap if leaps else self.backend.advance
+        begin = time.perf_counter()
+        risk, first = move(self.noise, self.model, timeline, self.state, alive, self.workers)
+        return risk, first, time.perf_counter() - begin
+
+    def read(self) -> Floats:
+        """The state; what is written to it later may change it."""
+        return self.state
+
+    def write(self, state: Floats) -> None:
+        """Set the state."""
+        self.state[:] = state
+
+
+def empty_result(model: Model, timeline: Timeline, replicas: int) -> tuple[Floats, Ints]:
     """Space for what `advance` and `leap` return."""
-    settings, replicas = state.shape[:2]
+    settings = len(model.read)
     risk = np.zeros((timeline.records.size, settings, replicas, 1 + model.bands))
     return risk, np.full((settings, replicas), -1, dtype=np.int64)
 

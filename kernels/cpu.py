@@ -60,7 +60,7 @@ def _solve(
     loops: Loops, loop: Callable[[Job, int, int], None], job: Job, leaves: int, threads: int
 ) -> tuple[Floats, Ints]:
     """Run a loop over items, and add up what it measured."""
-    risk, first = empty_result(job.model, job.timeline, job.state)
+    risk, first = empty_result(job.model, job.timeline, job.state.shape[1])
     in_all = job.state.shape[-1] // LEAF
     partial = np.zeros((*risk.shape, in_all))
     exceeded = np.full((*first.shape, in_all // leaves), -1, dtype=np.int64)

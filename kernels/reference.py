@@ -212,7 +212,7 @@ def _walk(
     model: Model, timeline: Timeline, state: Floats, alive: NDArray[np.bool_], move: Any
 ) -> tuple[Floats, Ints]:
     """Move every setting and replica along the timeline, measuring at the records."""
-    risk, exceeded = empty_result(model, timeline, state)
+    risk, exceeded = empty_result(model, timeline, state.shape[1])
     for g, r in np.argwhere(alive):
         step = timeline.begin
         s = state[g, r]

@@ -1,0 +1,258 @@
+"""The one place that imports `numba.cuda`: compile options, launches, and what devices need.
+
+The kernels of `cuda_walk`, `cuda_leap` and `cuda_sums` are compiled through `kernel` and `device`
+and started through `launch`, so that a successor of numba-cuda concerns nobody else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+from numba import cuda as numba_cuda
+from numba.cuda import compiler, dispatcher
+from numba.cuda.core import config
+
+from . import noise
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether kernels run as Python, a thread for each of a GPU's (NUMBA_ENABLE_CUDASIM=1)."""
+
+REGISTERS = 64  # of a thread, so that half of the threads that a multiprocessor can hold fit
+
+# No fastmath: it flushes small numbers and approximates roots. No optimisation at link time: it
+# decides anew about fused multiply-add. The simulator knows no options.
+_KERNEL: dict[str, Any] = {"fastmath": False, "opt": True, "lto": False, "max_registers": REGISTERS}
+_DEVICE: dict[str, Any] = {"fastmath": False, "forceinline": True}
+if SIMULATED:
+    _KERNEL, _DEVICE = {}, {}
+
+
+class _Simulator:
+    """`numba.cuda` as a simulated kernel sees it, in whatever module its parts are."""
+
+    def __getattr__(self, name: str) -> Any:
+        from numba.cuda.simulator import kernel
+
+        return getattr(kernel._get_kernel_context() or numba_cuda, name)
+
+
+cuda: Any = _Simulator() if SIMULATED else numba_cuda
+
+seconds = 0.0
+"""What compiling has taken in this process so far."""
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` for GPUs when it is first launched."""
+    return cast(Function, cuda.jit(**_KERNEL)(function))
+
+
+def device(function: Function) -> Function:
+    """As `kernel`, for what is to become a part of kernels."""
+    if SIMULATED:
+        return function
+    return cast(Function, cuda.jit(device=True, **_DEVICE)(function))
+
+
+@device
+def pick(x, i):
+    """x[i]; an index without a sign needs no look at whether it counts from the end."""
+    return x[np.uint64(i)]
+
+
+@device
+def put(x, i, value):
+    """x[i] = value."""
+    x[np.uint64(i)] = value
+
+
+@device
+def square_root(x):
+    """Of a float64, correctly rounded."""
+    return math.sqrt(x)
+
+
+def available() -> None:
+    """Make sure that there is a GPU.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or no driver that works.
+    """
+    if SIMULATED:
+        return
+    if not cuda.is_available():
+        reason = " ".join(str(cuda.cuda_error() or "there is no device").split())
+        raise ValueError(
+            f"no NVIDIA GPU is found ({reason}); see what 'nvidia-smi' says, install NVIDIA's "
+            "driver, or start a container with 'docker run --gpus all'"
+        )
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Say what a device's errors mean.
+
+    Raises
+    ------
+    MemoryError
+        If the device's memory is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise MemoryError(
+            "the GPU's memory is full: use fewer replicas or settings, keep_state=False, more "
+            "devices, or wait for what else is running there"
+        ) from error
+
+
+# -- without contraction -----------------------------------------------------------------
+
+_own = threading.local()
+_compile_cuda = compiler.compile_cuda if not SIMULATED else None
+
+
+def _compile_own(*arguments: Any, nvvm_options: Any = None, **more: Any) -> Any:
+    """As numba-cuda does it, but what is ours without turning ``x * y + z`` into one operation.
+
+    There is no public option for that (numba-cuda issue 118); NVVM has it.
+    """
+    assert _compile_cuda is not None
+    if getattr(_own, "compiling", False):
+        nvvm_options = {**(nvvm_options or {}), "fma": False}
+    return _compile_cuda(*arguments, nvvm_options=nvvm_options, **more)
+
+
+if not SIMULATED:
+    compiler.compile_cuda = dispatcher.compile_cuda = _compile_own
+
+# Without "rn" the assembler would be free to contract; the kernels have no fused float64 at all.
+CONTRACTED = re.compile(r"\bfma\.\w+\.f64|\b(?:add|sub|mul)(?:\.ftz)?\.f(?:32|64)\b")
+
+
+@contextmanager
+def _compiling() -> Generator[None]:
+    global seconds
+    begin = time.perf_counter()
+    _own.compiling = True
+    try:
+        yield
+    finally:
+        _own.compiling = False
+        seconds += time.perf_counter() - begin
+
+
+def _checked(name: str, assembly: str) -> str:
+    if CONTRACTED.search(assembly):
+        raise ValueError(
+            f"this version of numba-cuda compiles {name} with other arithmetic than the contract's"
+        )
+    return assembly
+
+
+_said = SIMULATED
+
+
+def launch(
+    function: Any, blocks: tuple[int, ...], threads: int, stream: Any, *arguments: Any
+) -> None:
+    """Start a kernel on a stream, compiling it if it must be."""
+    global _said
+    if SIMULATED:
+        with np.errstate(over="ignore", invalid="ignore"):
+            function[blocks, threads, stream](*arguments)
+        return
+    known = len(function.overloads)
+    if not _said:
+        _said = True
+        sys.stderr.write("nqm_fast: compiling the kernels for the GPU ...\n")
+        sys.stderr.flush()
+    if known:
+        function[blocks, threads, stream](*arguments)
+    else:
+        with _compiling():
+            function[blocks, threads, stream](*arguments)
+    if len(function.overloads) != known:
+        for text in function.inspect_asm().values():
+            _checked(function.py_func.__name__, text)
+
+
+class Compiled(NamedTuple):
+    """A kernel as assembly, as machine code, and what the assembler said of its resources."""
+
+    assembly: str
+    machine_code: bytes
+    report: str
+
+
+def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Compiled:
+    """A kernel for GPUs of a compute capability, which need not be here."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    body = getattr(function, "py_func", function)
+    usual = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        with _compiling():
+            text, _ = cuda.compile(body, signature, device=False, abi="numba", cc=capability)
+    finally:
+        dispatcher.get_current_device = usual
+    _checked(body.__name__, text)
+    architecture = f"sm_{capability[0]}{capability[1]}"
+    options = LinkerOptions(arch=architecture, ptxas_options=["-v"], max_register_count=REGISTERS)
+    linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
+    code = linker.link("cubin").code
+    return Compiled(text, bytes(code), linker.get_info_log())
+
+
+# -- what backends share is compiled as it stands, but for what NumPy spells differently ----
+
+if not SIMULATED:
+    from llvmlite import ir
+    from numba.cuda import extending, types
+
+    def _inverse_root(_: Any, x: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+            assembly = ir.InlineAsm(kind, "rsqrt.approx.ftz.f32 $0, $1;", "=f,f")
+            return builder.call(assembly, arguments)
+
+        return types.float32(types.float32), generate
+
+    inverse_root: Any = extending.intrinsic(_inverse_root)
+
+    _LEAST, _UP, _DOWN = np.float32(2.0**-96), np.float32(2.0**64), np.float32(2.0**-32)
+
+    def _root(x):  # type: ignore[no-untyped-def]
+        """Correctly rounded; y is infinite for 0, and for what is too small to be normal."""
+        small = x < _LEAST
+        large = x * _UP if small else x
+        s = noise.root_from(large, inverse_root(large))
+        s = s * _DOWN if small else s
+        return s if x > 0 else x
+
+    _own_words: dict[Any, Any] = {
+        noise.fma: lambda x, y, z: lambda x, y, z: cuda.fma(x, y, z),
+        noise.select: lambda condition, x, y: lambda condition, x, y: x if condition else y,
+        noise.root: lambda x: _root,
+    }
+    for _function, _spelled in _own_words.items():
+        extending.overload(_function)(_spelled)
+    for _shared in (*noise.SHARED, noise.root_from):
+        if _shared not in _own_words:
+            extending.register_jitable(_shared)
