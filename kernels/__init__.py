@@ -23,6 +23,7 @@ class Backend(NamedTuple):
     module: str
     needs: str
     cure: str
+    on_request: bool = False  # taken only where it is asked for by name
 
 
 BACKENDS = {
@@ -34,8 +35,14 @@ BACKENDS = {
         "again, with NQM_REQUIRE_EXT=1 in the environment to see what is missing",
     ),
     "numpy": Backend("reference", "numpy", "run 'pip install numpy'"),
+    "cuda": Backend(
+        "cuda_gpu",
+        "numba_cuda",
+        "run \"pip install 'nqm-fast[cuda13]'\", or [cuda12] if the driver is older than 580",
+        on_request=True,
+    ),
 }
-"""Fastest first."""
+"""Fastest first, but for what is not taken unasked."""
 
 SOURCES = (
     *("noise", "numba_noise", "numba_tile", "numba_walk", "numba_leap", "numba_cpu"),
@@ -44,9 +51,14 @@ SOURCES = (
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 
 
+def is_installed(name: str) -> bool:
+    """Whether a backend's requirement is."""
+    return find_spec(BACKENDS[name].needs) is not None
+
+
 def present_backends() -> list[str]:
-    """Backends whose requirement is installed, fastest first."""
-    return [name for name, backend in BACKENDS.items() if find_spec(backend.needs)]
+    """Backends to choose from whose requirement is installed, fastest first."""
+    return [name for name in BACKENDS if is_installed(name) and not BACKENDS[name].on_request]
 
 
 class BackendError(ValueError):
@@ -77,7 +89,9 @@ def digest() -> str:
 def compile_seconds() -> float:
     """What compiling kernels, or loading them from the cache, has taken in this process so far."""
     compiler = sys.modules.get(f"{__name__}.compile")
-    return float(compiler.clock.duration) if compiler is not None and compiler.clock.done else 0.0
+    seconds = float(compiler.clock.duration) if compiler and compiler.clock.done else 0.0
+    for_gpus = sys.modules.get(f"{__name__}.cuda_target")
+    return seconds + (for_gpus.seconds if for_gpus else 0.0)
 
 
 def load_moments() -> Any:

@@ -1,9 +1,10 @@
 """What a Monte Carlo backend is: one module with the five functions below.
 
-Backends are `reference` (NumPy), `numba_cpu`, `cython_cpu` and `cuda_gpu`. They give the same bits, because
-noise is a pure function (see `noise`), every other operation is spelled out here and in them in
-one order of IEEE operations, and sums over coordinates are one fixed tree: a leaf of 64 is folded
-in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in pairs.
+Backends are `reference` (NumPy), `numba_cpu`, `cython_cpu` and `cuda_gpu`. They give the same
+bits, because noise is a pure function (see `noise`), every other operation is spelled out here
+and in them in one order of IEEE operations, and sums over coordinates are one fixed tree: a leaf
+of 64 is folded in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in
+pairs.
 
 ``philox4x32(counters, keys)``
     Words of the generator: uint32 arrays (m, 4) and (m, 2) to (m, 4).
@@ -20,8 +21,7 @@ in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added 
     The same by one Gaussian draw from each segment's end or record to the next.
 
 `workers` is how many threads, or which devices. A backend that keeps states in a memory of its own,
-or computes while Python goes on, has a class `Held` too, to the pattern of the one here; and one
-that can compute curvatures itself says so by ``FORMULAS = True`` (see `Formula`).
+or computes while Python goes on, has a class `Held` too, which inherits from the one here.
 
 With D = A - I and b added up from the entries of a setting, a step is, in this order,
 
@@ -32,6 +32,7 @@ and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -102,6 +103,18 @@ class Held:
     """
 
     beside = False  # whether anything is computed between `launch` and `collect`
+    formulas = False  # whether curvatures may be a `Formula`
+    block_bytes = 1 << 22  # of states that are best worked on at a time
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Names of the devices that there are to choose from."""
+        return []
+
+    @staticmethod
+    def free_memory(workers: Any) -> float:
+        """Bytes that states can take, beside the process's memory."""
+        return math.inf
 
     def __init__(
         self,
@@ -135,6 +148,12 @@ class Held:
     def write(self, state: Floats) -> None:
         """Set the state."""
         self.state[:] = state
+
+
+def holder(backend: Any) -> type[Held]:
+    """What holds the states of a backend."""
+    found: type[Held] = getattr(backend, "Held", Held)
+    return found
 
 
 def empty_result(model: Model, timeline: Timeline, replicas: int) -> tuple[Floats, Ints]:

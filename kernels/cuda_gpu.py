@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cuda_plan
-from .contract import LEAF, Floats, Formula, Held as HeldByHost, Ints, Model, Noise, Timeline
+from .contract import LEAF, Floats, Formula, Ints, Model, Noise, Timeline
+from .contract import Held as HeldByHost
 from .cuda_leap import MAPS, jump_kernel, map_kernel, measure_kernel
 from .cuda_start import harmonic, normal_rows, philox_rows, start_rows
 from .cuda_sums import GROUP, add_leaves, clear
-from .cuda_target import available, cuda, explained, launch
-from .cuda_walk import Coefficients, advance_kernel, search_kernel
+from .cuda_target import available, cuda, device_names, explained, launch
+from .cuda_walk import advance_kernel, search_kernel
 from .reference import pair_sum
 
-FORMULAS = True
 NEVER = np.iinfo(np.int64).max
 MOST_ROWS = 1 << 15  # of a grid, in one direction
 
@@ -40,16 +40,6 @@ def grid(columns: int, rows: int) -> tuple[int, int, int]:
 def devices(workers: Any) -> list[int]:
     """Numbers of the devices to use; a count of threads stands for the first."""
     return [0] if isinstance(workers, int) else list(workers)
-
-
-def free_memory(workers: Any) -> float:
-    """Bytes that are free on the chosen devices together, if all get the same share."""
-    chosen = devices(workers)
-    free = []
-    for number in set(chosen):
-        with cuda.gpus[number]:
-            free.append(cuda.current_context().get_memory_info()[0] / chosen.count(number))
-    return len(chosen) * float(min(free))
 
 
 def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
@@ -157,7 +147,8 @@ class Shard:
         bands = model.bands
         sizes = np.array([replicas, settings, self.leaves, bands, noise.first, n])
         with self.here():
-            self.work, self.copies = cuda.stream(), cuda.stream()
+            # what leaves the device does not wait for what is computed meanwhile
+            self.work, self.copies, self.reads = (cuda.stream() for _ in range(3))
             self.sizes = cuda.to_device(sizes)
             self.noise = on_device(noise, 0)
             self.coefficients = self._coefficients(model, d, formula)
@@ -181,7 +172,7 @@ class Shard:
         edges = cuda.to_device(formula.edges)
         size = max(min(formula.size, d), 0)
         launch(harmonic, (d // LEAF,), LEAF, 0, formula.first, size, edges, h, sigma, weight, band)
-        rest = on_device(Coefficients(*(x for x in arrays)), 0)
+        rest = on_device(arrays, 0)
         return rest._replace(values=h, sigma=sigma, weight=weight, band=band)
 
     def write(self, state: Floats) -> None:
@@ -195,8 +186,8 @@ class Shard:
         """The state as last collected."""
         settings, replicas, n, _ = self.shape
         with self.here():
-            tiled = self.state[self.now].copy_to_host(stream=self.copies)
-            self.copies.synchronize()
+            tiled = self.state[self.now].copy_to_host(stream=self.reads)
+            self.reads.synchronize()
         tiled = tiled.reshape(settings, replicas, self.leaves, n, LEAF)
         return np.ascontiguousarray(tiled.transpose(0, 1, 3, 2, 4)).reshape(self.shape)
 
@@ -208,10 +199,10 @@ class Shard:
         with self.here():
             stream = self.work
             begun, computed, copied = (cuda.event() for _ in range(3))
+            begun.record(stream)
             living = cuda.to_device(alive.ravel().astype(np.uint8), stream=stream)
             partial = cuda.device_array(max(rows, 1) * self.leaves, stream=stream)
             launch(clear, (-(-partial.size // LEAF),), LEAF, stream, partial)
-            begun.record(stream)
             after = self.state[1 - self.now]
             after.copy_to_device(self.state[self.now], stream=stream)
             move = self._leap if leaps else self._advance
@@ -310,6 +301,23 @@ class Held(HeldByHost):
     """As the contract's, on one device or several."""
 
     beside = True
+    formulas = True
+    block_bytes = 1 << 26
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Names of the GPUs."""
+        return device_names()
+
+    @staticmethod
+    def free_memory(workers: Any) -> float:
+        """Bytes that are free on the chosen devices together, if all get the same share."""
+        chosen = devices(workers)
+        free = []
+        for number in set(chosen):
+            with cuda.gpus[number]:
+                free.append(cuda.current_context().get_memory_info()[0] / chosen.count(number))
+        return len(chosen) * float(min(free))
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 def words_of(noise, coordinate, replica, quad, block, purpose):
     """The four words of a block.
 
-    No block's number is as large as 2^30, so that the key is found where it is, but not before the loop
-    over blocks: ten rounds' keys would take as many pairs of registers.
+    No block's number is as large as 2^30, so that the key is found where it is, but not before the
+    loop over blocks: ten rounds' keys would take as many pairs of registers.
     """
     c1, c2, c3 = formulas.counter(quad, replica, block, purpose)
     late = 2 * (block >> 30)

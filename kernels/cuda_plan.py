@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import Floats, Ints, Model, Timeline
+from .contract import Ints, Model, Timeline
 from .cuda_noise import BATCH
 from .cuda_walk import Coefficients, Steps, burst
 

@@ -36,7 +36,7 @@ def band_of(edges, h):
 
 @kernel
 def harmonic(first, size, edges, h, sigma, weight, band):
-    """The power law ``h_i = 1 / i`` with noise h, from coordinate `first` on; zeros after `size`."""
+    """A `Formula`: the power law ``h_i = 1 / i`` with noise h, and zeros after `size`."""
     j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     own = 1.0 / np.float64(first + j + 1) if j < size else 0.0
     put(h, j, own)

@@ -101,6 +101,17 @@ def available() -> None:
         )
 
 
+def device_names() -> list[str]:
+    """Of all devices that can be chosen."""
+    if SIMULATED:
+        return ["simulated by NumPy"]
+    return [
+        f"{gpu.name.decode() if isinstance(gpu.name, bytes) else gpu.name}, compute capability "
+        f"{'.'.join(map(str, gpu.compute_capability))}"
+        for gpu in cuda.gpus
+    ]
+
+
 @contextmanager
 def explained() -> Generator[None]:
     """Say what a device's errors mean.

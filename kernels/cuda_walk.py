@@ -184,7 +184,7 @@ def record_risk(model, risk, row, sizes, sums, partial):
 
 @cache
 def _parts(n: int, law: int) -> Any:
-    """What kernels for states of n numbers are made of; `law` is a code of noise.DATA, or `BATCH`."""
+    """Of kernels for states of n numbers; `law` is a code of noise.DATA, or `BATCH`."""
     draw = DRAWS[law]
     length = burst(n, law)
 

@@ -73,6 +73,7 @@ class RunTable(_Table):
     checkpoint_every: Annotated[float, Field(ge=0.0)] = 60.0
     backend: str = "auto"
     threads: Annotated[Whole, Field(ge=1)] | None = None
+    devices: Any = None
     problem: ProblemTable = ProblemTable()
     setting: Annotated[list[dict[str, Any]], Field(min_length=1)]
 

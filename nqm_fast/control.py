@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -197,6 +196,7 @@ class Control:
     ) -> None:
         self.pace, self.signals, self.recorder, self.report = pace, signals, recorder, report
         self.compile, self.compute = recorder.spent
+        self.compiled = kernels.compile_seconds()
 
     @property
     def spent(self) -> tuple[float, float]:
@@ -209,17 +209,20 @@ class Control:
         return self.signals.number is not None
 
     def drive(self, stretch: Stretch, standing: Callable[[], Standing]) -> None:
-        """Run to the stretch's end, or until a signal came."""
+        """Run to the stretch's end, or until a signal came.
+
+        Where kernels run beside Python, they are on their way to the next event while what was
+        found is written.
+        """
+        self.compile += self._compiled()
         while not stretch.ended:
-            begin, compiled = time.perf_counter(), kernels.compile_seconds()
-            stretch.advance(self.pace.end(stretch.done))
-            self.signals.waiting = True
-            compiled = kernels.compile_seconds() - compiled
-            seconds = time.perf_counter() - begin - compiled
-            self.compile += compiled
-            self.compute += seconds
-            self.pace.took(seconds)
+            with self._saving(stretch, standing):
+                self._launch(stretch)
+                self._collect(stretch)
             now = standing()
+            if stretch.beside and not self.stopped:
+                with self._saving(stretch, standing):
+                    self._launch(stretch)
             with self.signals.shield():
                 self.recorder.event(now)
                 stopped = self.stopped
@@ -228,3 +231,34 @@ class Control:
             self.report(now.coordinate_steps)
             if stopped:
                 return
+
+    @contextmanager
+    def _saving(self, stretch: Stretch, standing: Callable[[], Standing]) -> Generator[None]:
+        """Save what was computed before, where memory is full."""
+        try:
+            yield
+        except MemoryError:
+            if stretch.started:
+                with self.signals.shield():
+                    self.recorder.stop(standing())
+            raise
+
+    def _compiled(self) -> float:
+        """Seconds spent compiling since this was last asked."""
+        before, self.compiled = self.compiled, kernels.compile_seconds()
+        return self.compiled - before
+
+    def _launch(self, stretch: Stretch) -> None:
+        """Set out for the next event, if that was not done yet, and if there is one."""
+        if not stretch.running and not stretch.ended:
+            stretch.launch(self.pace.end(stretch.done))
+
+    def _collect(self, stretch: Stretch) -> None:
+        """Arrive there."""
+        seconds = stretch.collect()
+        self.signals.waiting = True
+        compiled = self._compiled()
+        seconds = max(seconds - compiled, 0.0)
+        self.compile += compiled
+        self.compute += seconds
+        self.pace.took(seconds)

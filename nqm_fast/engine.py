@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import Array
 from .control import Arrays, Control, Standing
-from .kernels.contract import TILE, Noise
+from .kernels.contract import TILE, Held, Noise, holder
 from .problem import Problem
-from .settings import Group, model, starts, timeline, whole_leaves
+from .settings import Group, described, starts, timeline, whole_leaves
 
-BLOCK_BYTES = 1 << 22  # state of a block of coordinates that goes through all steps at once
 NEVER = np.iinfo(np.int64).max
 
 
@@ -31,7 +31,7 @@ class Work:
     leaps: bool
     bands: Array | None
     backend: ModuleType
-    threads: int
+    workers: int | tuple[int, ...]  # threads, or numbers of devices
 
     @property
     def settings(self) -> int:
@@ -54,6 +54,15 @@ class Work:
         return self.settings, self.replicas, 1 if self.bands is None else self.bands.size
 
 
+class Piece(NamedTuple):
+    """What a group is on its way through."""
+
+    held: Held
+    numbers: list[int]  # of its settings
+    alive: NDArray[np.bool_]
+    records: slice
+
+
 class Stretch:
     """Some coordinates of a run, on their way through its steps."""
 
@@ -63,33 +72,51 @@ class Stretch:
         mean, deviation = (
             whole_leaves(x[begin:end], self.size) for x in (work.problem.mean0, work.problem.var0)
         )
-        w = work.backend.start(self.noise, mean, np.sqrt(deviation), work.threads)
-        self.models = [model(group, work.problem, begin, end, work.bands) for group in work.groups]
-        self.states = []
-        for group in work.groups:
-            first = starts(group)
-            self.states.append(first[:, None, :, None] * w[None, :, None, :])
+        w = work.backend.start(self.noise, mean, np.sqrt(deviation), work.workers)
+        self.held = [self._held(group, w, begin, end) for group in work.groups]
+        self.running: list[Piece] = []
         self.risk = np.zeros((work.records.size, *work.sums))
         self.diverged_at = np.full(work.sums[:2], -1, dtype=np.int64)
         self.done = 0
         self.started = False
 
-    def advance(self, end: int) -> None:
-        """Go on to step `end`."""
+    def _held(self, group: Group, w: Array, begin: int, end: int) -> Held:
+        """All settings and replicas of a group at the start."""
+        work, kind = self.work, holder(self.work.backend)
+        model, formula = described(group, work.problem, begin, end, work.bands, kind.formulas)
+        state = starts(group)[:, None, :, None] * w[None, :, None, :]
+        return kind(work.backend, self.noise, model, state, work.workers, formula)
+
+    def launch(self, end: int) -> None:
+        """Set out for step `end`."""
         work = self.work
-        low = self.records
-        high = int(np.searchsorted(work.records, end, side="right"))
-        move = work.backend.leap if work.leaps else work.backend.advance
-        for group, described, state in zip(work.groups, self.models, self.states, strict=True):
+        rows = slice(self.records, int(np.searchsorted(work.records, end, side="right")))
+        self.next = end
+        for group, held in zip(work.groups, self.held, strict=True):
             numbers = list(group.numbers)
             alive = self.diverged_at[numbers] < 0
             if alive.any():
-                piece = timeline(group, self.done, end, work.records[low:high], work.drawn)
-                risk, first = move(self.noise, described, piece, state, alive, work.threads)
-                self.risk[low:high, numbers] = risk
-                self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
-        self.done = end
+                way = timeline(group, self.done, end, work.records[rows], work.drawn)
+                held.launch(way, alive, work.leaps)
+                self.running.append(Piece(held, numbers, alive, rows))
+
+    def collect(self) -> float:
+        """Arrive there; the seconds that it took."""
+        total = 0.0
+        for held, numbers, alive, rows in self.running:
+            risk, first, seconds = held.collect()
+            self.risk[rows, numbers] = risk
+            self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
+            total += seconds
+        self.running = []
+        self.done = self.next
         self.started = True
+        return total
+
+    @property
+    def beside(self) -> bool:
+        """Whether it goes on while Python does something else."""
+        return holder(self.work.backend).beside
 
     @property
     def ended(self) -> bool:
@@ -111,13 +138,13 @@ class Stretch:
 
     def saved(self) -> Arrays:
         """All that `restore` needs to go on from here, but for the risk so far."""
-        states = {f"state_{k}": state for k, state in enumerate(self.states)}
+        states = {f"state_{k}": held.read() for k, held in enumerate(self.held)}
         return states | {"done": np.array(self.done), "diverged_at": self.diverged_at}
 
     def restore(self, saved: Arrays) -> None:
         """Go to where a stretch of the same coordinates once was."""
-        for k, state in enumerate(self.states):
-            state[:] = saved[f"state_{k}"]
+        for k, held in enumerate(self.held):
+            held.write(saved[f"state_{k}"])
         self.risk[: len(saved["risk"])] = saved["risk"]
         self.diverged_at[:] = saved["diverged_at"]
         self.done = int(saved["done"])
@@ -126,8 +153,8 @@ class Stretch:
     def state(self) -> list[Array]:
         """State of every setting, (replicas, components, d); inf where it diverged."""
         found: dict[int, Array] = {}
-        for group, state in zip(self.work.groups, self.states, strict=True):
-            for number, rows in zip(group.numbers, state, strict=True):
+        for group, held in zip(self.work.groups, self.held, strict=True):
+            for number, rows in zip(group.numbers, held.read(), strict=True):
                 own = rows[:, :, : self.size].copy()
                 own[self.diverged_at[number] >= 0] = np.inf
                 found[number] = own
@@ -199,8 +226,8 @@ class PairSum:
 
 def block_size(work: Work) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
-    most = max(BLOCK_BYTES // (8 * work.components), 1)
-    return max(TILE, min(1 << 19, 1 << most.bit_length() - 1))
+    most = max(holder(work.backend).block_bytes // (8 * work.components), 1)
+    return max(TILE, 1 << most.bit_length() - 1)
 
 
 class Totals:
@@ -209,6 +236,7 @@ class Totals:
     def __init__(self, work: Work) -> None:
         self.risk = PairSum()
         self.first = np.full(work.sums[:2], NEVER)
+        self.size = block_size(work)
         self.done = 0  # coordinates
         self.coordinate_steps = 0
 
@@ -225,7 +253,7 @@ class Totals:
         """All that `restore` needs."""
         branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.risk.branches)}
         levels = np.array([level for level, _ in self.risk.branches], dtype=np.int64)
-        done = np.array([self.done, self.coordinate_steps])
+        done = np.array([self.done, self.coordinate_steps, self.size])
         return branches | {"levels": levels, "first": self.first, "blocks": done}
 
     def restore(self, saved: Arrays) -> None:
@@ -233,7 +261,7 @@ class Totals:
         levels = saved["levels"].tolist()
         self.risk.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
         self.first = saved["first"]
-        self.done, self.coordinate_steps = saved["blocks"].tolist()
+        self.done, self.coordinate_steps, self.size = saved["blocks"].tolist()
 
 
 def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
@@ -241,13 +269,12 @@ def by_blocks(work: Work, control: Control, saved: Arrays | None) -> Outcome:
 
     No record is complete before the last block is done.
     """
-    size = block_size(work)
     dim = work.problem.dim
     totals = Totals(work)
     if saved is not None:
         totals.restore(saved)
     while totals.done < dim:
-        stretch = Stretch(work, totals.done, min(totals.done + size, dim))
+        stretch = Stretch(work, totals.done, min(totals.done + totals.size, dim))
         if saved is not None:
             stretch.restore(saved)
             saved = None

@@ -293,6 +293,11 @@ class Problem:
         return float(self._h.min()), float(self._h.max())
 
     @property
+    def is_harmonic(self) -> bool:
+        """Whether both curvature and noise are 1, 1/2, 1/3, ..., which need not be stored."""
+        return isinstance(self._h, PowerLaw) and self._h.exponent == 1.0 and self._c is None
+
+    @property
     def has_counts(self) -> bool:
         """Whether an entry stands for more, or less, than one coordinate."""
         return bool(np.any(np.asarray(self._count) != 1.0))

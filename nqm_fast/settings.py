@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .algorithms import Algorithm, as_algorithm
 from .checks import Array, InputError
 from .exact import as_arrays
-from .kernels.contract import Model, Timeline, padded
+from .kernels.contract import Formula, Model, Timeline, padded
 from .problem import Problem
 from .schedules import Constant, PerStep, Schedule, as_schedule, check_length, pieces, runs
 
@@ -145,6 +145,30 @@ def whole_leaves(array: Any, size: int) -> Any:
     out = np.zeros(padded(size), dtype=array.dtype)
     out[:size] = array
     return out
+
+
+def described(
+    group: Group, problem: Problem, begin: int, end: int, bands: Array | None, formulas: bool
+) -> tuple[Model, Formula | None]:
+    """The model of some coordinates, as a formula where that is wanted and there is one."""
+    if not (formulas and problem.is_harmonic and _reads_curvature_only(group)):
+        return model(group, problem, begin, end, bands), None
+    one = model(group, problem, begin, begin + 1, bands)
+    none = np.zeros(0)
+    empty = one._replace(
+        values=none.reshape(1, 0), sigma=none, weight=none, band=none.astype(np.int64)
+    )
+    return empty, Formula(begin, end - begin, none if bands is None else bands)
+
+
+def _reads_curvature_only(group: Group) -> bool:
+    """The recurrences have no arrays over coordinates but h itself."""
+    h = np.ones(2)
+    return all(
+        array.ctypes.data == h.ctypes.data
+        for setting in group.settings
+        for array in as_arrays(setting.algorithm.recurrence(h), h.size).values
+    )
 
 
 def model(group: Group, problem: Problem, begin: int, end: int, bands: Array | None) -> Model:

@@ -8,22 +8,21 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import kernels, store
+from . import store
 from .algorithms import Algorithm
-from .checks import InputError, choice, integer, number
+from .checks import InputError, number
 from .control import Control, Pace, Recorder, Signals, Stopped, caught, ending
 from .engine import Outcome, Work, arranged, block_size, by_blocks, by_steps
-from .exact import cores
 from .experiment import Experiment, as_experiment
 from .fingerprint import fingerprint
 from .kernels import noise as numbering
-from .kernels.contract import Noise, padded
+from .kernels.contract import Noise, holder, padded
+from .machine import Machine, as_machine
 from .problem import Problem
 from .progress import rated
 from .run import Run
@@ -59,6 +58,7 @@ def simulate(
     df: float | None = None,
     backend: str = "auto",
     threads: int | None = None,
+    devices: int | Sequence[int] | None = None,
     bands: ArrayLike | None = None,
     keep_state: bool = False,
     out: str | os.PathLike[str] | None = None,
@@ -99,10 +99,14 @@ def simulate(
         Law of the data; all but "normal" need ``sampling="per-sample"``.
     df : float, optional
         Degrees of freedom of "student-t", > 2; 5 by default.
-    backend : {"auto", "numba", "cython", "numpy"}
-        "auto" is the first of these that is installed; all give the same bits.
+    backend : {"auto", "numba", "cython", "numpy", "cuda"}
+        "auto" is the first of these that is installed, but never "cuda", an NVIDIA GPU; all
+        give the same bits.
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
+    devices : int or sequence of int, optional
+        Numbers of the GPUs to use with ``backend="cuda"``, as `nvidia-smi` shows them; the
+        first by default. Several share the coordinates.
     bands : int or array_like, optional
         Also record the risk by curvature: this many bands of equal width in log(h), or the
         ascending edges of bands.
@@ -131,6 +135,8 @@ def simulate(
     InputError
         If an argument is outside its limits, does not go with another, or needs more memory
         than there is; if `out` exists, or another process is writing it.
+    MemoryError
+        If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
         If `out` cannot be written. What was saved remains.
 
@@ -156,7 +162,7 @@ def simulate(
         bands=bands,
         keep_state=keep_state,
     )
-    machine = _as_machine(backend, threads)
+    machine = as_machine(backend, threads, devices)
     if out is None:
         with caught([signal.SIGINT]) as signals:
             return _carried_out(_planned(experiment, machine, IN_MEMORY), signals, Recorder())
@@ -172,6 +178,7 @@ def resume(
     *,
     backend: str = "auto",
     threads: int | None = None,
+    devices: int | Sequence[int] | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
     """Go on with a run that was interrupted or killed, to the same bits as without a break.
@@ -180,7 +187,7 @@ def resume(
     ----------
     path : path
         What was the argument `out` of `simulate`.
-    backend, threads, checkpoint_every
+    backend, threads, devices, checkpoint_every
         As in `simulate`; they need not be those of before.
 
     Returns
@@ -198,7 +205,7 @@ def resume(
     OSError
         If it cannot be written. What was saved remains.
     """
-    machine = _as_machine(backend, threads)
+    machine = as_machine(backend, threads, devices)
     every = number("checkpoint_every", checkpoint_every, least=0.0)
     plans: list[Plan] = []
 
@@ -240,20 +247,6 @@ def _recording(
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What carries a run out; its numbers do not depend on it."""
-
-    backend: str
-    threads: int
-
-
-def _as_machine(backend: Any, threads: Any) -> Machine:
-    return Machine(
-        _backend(backend), cores() if threads is None else integer("threads", threads, least=1)
-    )
-
-
-@dataclass(frozen=True)
 class Plan:
     """How an experiment is carried out."""
 
@@ -283,8 +276,7 @@ def _carried_out(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
         else:
             outcome = by_steps(work, control, saved, experiment.keep_state)
     stats = {
-        "backend": machine.backend,
-        "threads": machine.threads,
+        **machine.facts,
         "order": "blocks" if in_blocks else "steps",
         "coordinate_steps": outcome.coordinate_steps,
         "compile": control.compile,
@@ -316,27 +308,9 @@ def _as_work(experiment: Experiment, machine: Machine) -> Work:
         numbering.scale(data, experiment.df) if summed else None,
         experiment.sampling == "leap",
         experiment.bands,
-        _loaded(machine.backend),
-        machine.threads,
+        machine.module,
+        machine.workers,
     )
-
-
-def _loaded(backend: str) -> ModuleType:
-    try:
-        return kernels.load_backend(backend)
-    except kernels.BackendError as error:
-        raise InputError(str(error)) from None
-
-
-def _backend(name: Any) -> str:
-    choice("backend", name, ("auto", *kernels.BACKENDS))
-    present = kernels.present_backends()
-    if name != "auto" and name not in present:
-        raise InputError(
-            f"backend={name!r} is not installed: {kernels.BACKENDS[name].cure}; or use one of "
-            f"{', '.join(present)}"
-        )
-    return present[0] if name == "auto" else str(name)
 
 
 def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
@@ -348,7 +322,9 @@ def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
         return 8 * padded(coordinates) * arrays
 
     available = psutil.virtual_memory().available
-    in_blocks = not keep_state and held(work.problem.dim) > min(most, available // 4)
+    free = holder(work.backend).free_memory(work.workers)
+    least = min(most, available // 4, free / 2)
+    in_blocks = not keep_state and held(work.problem.dim) > least
     results = 16 * work.records.size * math.prod(work.sums)
     at_once = min(block_size(work), work.problem.dim) if in_blocks else work.problem.dim
     needed = results + held(at_once)
@@ -359,6 +335,12 @@ def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
         raise InputError(
             f"this run needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB "
             f"are available: {change}"
+        )
+    if held(at_once) > free:
+        raise InputError(
+            f"this run needs about {held(at_once) / 1e9:.1f} GB of the GPU's memory, of which "
+            f"{free / 1e9:.1f} GB are free: use fewer replicas or settings, more devices, or "
+            "keep_state=False"
         )
     return in_blocks
 

@@ -191,7 +191,7 @@ WRONG = {
     "record = 'all'": "line 1: record must be a whole number >= 1, not 'all'",
     "bands = [2, 1]": "line 1: bands must be two or more ascending edges, not [2, 1]",
     "df = 3.0": "line 1: df = 3.0 is for data='student-t'",
-    "backend = 'gpu'": "line 1: backend must be one of auto, numba, cython, numpy, not 'gpu'",
+    "backend = 'gpu'": "line 1: backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'",
     "steps = 10\nsteps = 10": "not valid TOML: Cannot overwrite a value (at line 2",
     "steps = ": "not valid TOML: Invalid value (at line 1",
 }

@@ -203,7 +203,7 @@ def interrupt_after(seconds):
 
 @pytest.mark.usefixtures("usual_handler")
 def test_ctrl_c_returns_the_run_so_far():
-    simulate(record=1)  # compiled
+    simulate(problem=nqm.Problem.power_law(5000))  # compiled
     interrupt_after(0.5)
     begin = time.monotonic()
     run = simulate(steps=10**7, problem=nqm.Problem.power_law(5000), record=10**5, keep_state=True)
@@ -222,7 +222,7 @@ def test_ctrl_c_returns_the_run_so_far():
 
 @pytest.mark.usefixtures("usual_handler")
 def test_ctrl_c_in_blocks_has_no_complete_record():
-    simulate(record=1)
+    simulate(problem=nqm.Problem.power_law(5000))
     interrupt_after(0.5)
     run = simulate(steps=1000, problem=nqm.Problem.power_law(10**8), record=[0, 1000])
     assert run.status == "interrupted"
@@ -336,7 +336,8 @@ WRONG = {
         "sampling": "leap",
     },
     "lr has values for 3 steps, but 20 are asked for": {"algorithm": nqm.SGD([0.1] * 3)},
-    "backend must be one of auto, numba, cython, numpy, not 'cuda'": {"backend": "cuda"},
+    "backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'": {"backend": "gpu"},
+    "devices=[0] goes with backend='cuda' only, not 'numpy'": {"backend": "numpy", "devices": [0]},
     "threads must be a whole number >= 1, not 0": {"threads": 0},
     "bands must be a whole number >= 1, not 0": {"bands": 0},
     "bands must be two or more ascending edges": {"bands": [0.2, 0.1]},
@@ -368,7 +369,7 @@ def test_what_is_wrong_is_said(message):
 
 
 def test_a_backend_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("nqm_fast.kernels.present_backends", lambda: ["numpy"])
+    monkeypatch.setattr("nqm_fast.kernels.is_installed", lambda name: name == "numpy")
     with pytest.raises(nqm.InputError, match="run 'pip install numba'; or use one of numpy"):
         simulate(backend="numba")
     with pytest.raises(nqm.InputError, match=r"its extension was not built.*install GCC or Clang"):

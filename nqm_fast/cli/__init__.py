@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with shown_on_terminal():
             return chosen.run(chosen) or 0
-    except (InputError, BackendError) as error:
+    except (InputError, BackendError, MemoryError) as error:
         for line in str(error).splitlines():
             print(f"nqm-fast {chosen.command}: {line}", file=sys.stderr)
         return 2

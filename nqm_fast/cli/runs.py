@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     again.add_argument("file", type=Path, metavar="FILE")
     again.add_argument("--threads", type=int, help="all cores, if left out")
     again.add_argument("--backend", default="auto")
+    again.add_argument("--devices", type=int, nargs="+", metavar="GPU", help="with --backend cuda")
     again.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
 
     info = commands.add_parser(
@@ -106,6 +107,7 @@ def _resume(chosen: argparse.Namespace) -> int:
             chosen.file,
             backend=chosen.backend,
             threads=chosen.threads,
+            devices=chosen.devices,
             checkpoint_every=chosen.checkpoint_every,
         )
 
@@ -174,7 +176,15 @@ def _summary(run: Run) -> None:
     stats = run.stats
     rate = stats["coordinate_steps"] / max(stats["compute"], 1e-9)
     seconds = ", ".join(f"{name} {stats[name]:.2f} s" for name in ("compile", "compute", "write"))
-    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {stats['threads']} threads")
+    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {_workers(stats)}")
+
+
+def _workers(stats: Mapping[str, Any]) -> str:
+    """What has done it."""
+    devices = stats.get("devices")
+    if not devices:
+        return f"{stats['threads']} threads"
+    return f"GPU{'s' * (len(devices) > 1)} {', '.join(map(str, devices))}"
 
 
 def _drawn(run: Run, path: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..kernels.contract import holder
 from . import as_run
 from .checkpoints import usable
 from .files import Files
@@ -19,16 +20,27 @@ from .reading import ENDED, read
 def of_machine() -> dict[str, str]:
     """Versions, backends, threads, devices."""
     here = host()
-    present = kernels.present_backends()
-    backends = [f"{name}{'' if name in present else ' (missing)'}" for name in kernels.BACKENDS]
+    backends = [f"{x}{'' if kernels.is_installed(x) else ' (missing)'}" for x in kernels.BACKENDS]
     memory = here["memory_bytes"] / 1e9
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "backends": f"{', '.join(backends)}; auto is {present[0]}",
+        "backends": f"{', '.join(backends)}; auto is {kernels.present_backends()[0]}",
         "threads": f"{here['cores']} (NQM_NUM_THREADS changes it)",
         "devices": f"CPU, {here['processor']}, {here['cores']} cores, {memory:.1f} GB of memory",
+        "GPUs": _gpus(),
         "system": here["system"],
     }
+
+
+def _gpus() -> str:
+    """Names of those that can be used, or why there is none."""
+    if not kernels.is_installed("cuda"):
+        return f"not looked for: {kernels.BACKENDS['cuda'].cure}"
+    try:
+        names = holder(kernels.load_backend("cuda")).devices()
+    except kernels.BackendError as error:
+        return str(error)
+    return "; ".join(f"{number}: {name}" for number, name in enumerate(names))
 
 
 def of_file(path: Path) -> dict[str, str]:

@@ -1,0 +1,81 @@
+"""What a run is carried out on: a backend, and its threads or devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .checks import InputError, choice, integer, shown
+from .exact import cores
+from .kernels.contract import holder
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A backend, by name and as a module, with the threads and GPUs that it may use."""
+
+    backend: str
+    module: ModuleType
+    threads: int
+    devices: tuple[int, ...]
+
+    @property
+    def workers(self) -> int | tuple[int, ...]:
+        """As the contract of the kernels has them."""
+        return self.devices or self.threads
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For a run's statistics."""
+        found = {"backend": self.backend, "threads": self.threads}
+        return found | ({"devices": list(self.devices)} if self.devices else {})
+
+
+def as_machine(backend: Any, threads: Any, devices: Any) -> Machine:
+    """The machine that arguments of `simulate` stand for.
+
+    Raises
+    ------
+    InputError
+        If they are not allowed, or what they name is not there.
+    """
+    name = _backend(backend)
+    count = cores() if threads is None else integer("threads", threads, least=1)
+    try:
+        module = kernels.load_backend(name)
+    except kernels.BackendError as error:
+        raise InputError(str(error)) from None
+    return Machine(name, module, count, _devices(name, module, devices))
+
+
+def _backend(name: Any) -> str:
+    choice("backend", name, ("auto", *kernels.BACKENDS))
+    present = kernels.present_backends()
+    if name != "auto" and not kernels.is_installed(name):
+        raise InputError(
+            f"backend={name!r} is not installed: {kernels.BACKENDS[name].cure}; or use one of "
+            f"{', '.join(present)}"
+        )
+    return present[0] if name == "auto" else str(name)
+
+
+def _devices(backend: str, module: ModuleType, devices: Any) -> tuple[int, ...]:
+    """Numbers of GPUs, the first if nothing is said."""
+    found = holder(module).devices()
+    if devices is None:
+        return (0,) if found else ()
+    if not found:
+        raise InputError(f"devices={devices!r} goes with backend='cuda' only, not {backend!r}")
+    listed = list(devices) if isinstance(devices, Sequence | np.ndarray) else [devices]
+    numbers = tuple(range(len(found)))
+    if not listed or any(number not in numbers for number in listed):
+        there = ", ".join(map(str, numbers))
+        raise InputError(
+            f"devices must be numbers of GPUs that are here ({there}), not {shown(devices)}"
+        )
+    return tuple(int(number) for number in listed)
