@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -35,6 +36,8 @@ REGISTERS = 64  # of a thread, so that half of the threads that a multiprocessor
 _KERNEL: dict[str, Any] = {"fastmath": False, "opt": True, "lto": False, "max_registers": REGISTERS}
 _DEVICE: dict[str, Any] = {"fastmath": False, "forceinline": True}
 if SIMULATED:
+    from numba.cuda.simulator import kernel as simulator
+
     _KERNEL, _DEVICE = {}, {}
 
 
@@ -42,9 +45,7 @@ class _Simulator:
     """`numba.cuda` as a simulated kernel sees it, in whatever module its parts are."""
 
     def __getattr__(self, name: str) -> Any:
-        from numba.cuda.simulator import kernel
-
-        return getattr(kernel._get_kernel_context() or numba_cuda, name)
+        return getattr(simulator._get_kernel_context() or numba_cuda, name)
 
 
 cuda: Any = _Simulator() if SIMULATED else numba_cuda
@@ -185,7 +186,8 @@ def launch(
     """Start a kernel on a stream, compiling it if it must be."""
     global _said
     if SIMULATED:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with warnings.catch_warnings():  # each of its threads would give them
+            warnings.simplefilter("ignore", RuntimeWarning)
             function[blocks, threads, stream](*arguments)
         return
     known = len(function.overloads)

@@ -239,8 +239,10 @@ class Control:
             yield
         except MemoryError:
             if stretch.started:
+                now = standing()
                 with self.signals.shield():
-                    self.recorder.stop(standing())
+                    self.recorder.event(now)
+                    self.recorder.stop(now)
             raise
 
     def _compiled(self) -> float:

@@ -7,6 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 from hypothesis import settings
+from nqm_fast.kernels.contract import LEAF, Model, Noise, Timeline
 from nqm_fast.kernels.reference import stepped_risk
 
 from nqm_fast import kernels
@@ -130,3 +131,39 @@ def patience():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+def arbitrary_job(components, settings, leaves, law):
+    """With every kind of entry, and two segments of different settings."""
+    rng = np.random.default_rng(components)
+    d = leaves * LEAF
+    places = [
+        (int(rng.integers(3)), a, b, int(rng.integers(-1, 2)))
+        for a in range(components)
+        for b in range(components + 1)
+        for _ in range(rng.integers(1, 3))
+    ]
+    entries, offsets = np.array(places * settings), np.arange(settings + 1) * len(places)
+    factors = rng.normal(size=len(entries)) / (4 * components)
+    values, sigma, weight = rng.random((2, d)), rng.random(d), rng.random(d)
+    read = rng.normal(size=(settings, components))
+    model = Model(
+        entries, offsets, factors, values, sigma, weight, np.zeros(0, dtype=np.int64), 0, read
+    )
+    segments = np.array([6, 10])
+    shape = 2, settings
+    timeline = Timeline(
+        1, 10, segments, rng.normal(size=(*shape, 3)), rng.random(shape),
+        rng.integers(1, 5, shape), np.array([1, 4, 6, 9, 10]),
+    )  # fmt: skip
+    stream = Noise(
+        np.array([5, 6], dtype=np.uint64), np.array([3, 1]), 2**31, max(law, 0), law >= 0,
+        np.float32(0.4),
+    )  # fmt: skip
+    return stream, model, timeline, rng.normal(size=(settings, 2, components, d))
+
+
+@pytest.fixture(scope="session")
+def arbitrary():
+    """Arguments of a backend's functions that no algorithm here would give."""
+    return arbitrary_job
