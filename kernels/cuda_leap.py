@@ -125,15 +125,17 @@ def map_kernel(n: int) -> Any:
                 put(m, power + part + at, pick(c, a * row + kick) * pick(c, b * row + kick))
                 b += 1
             a += 1
-        left = many
-        while left > 0:
-            if left & 1:
+        left, squares = many, False
+        while left > 0:  # in turns, so that `compose` stands here once
+            if squares:
+                left >>= 1
+                if left > 0:
+                    compose(components, d, power, power, spare, m)
+                    power, spare = spare, power
+            elif left & 1:
                 compose(components, d, power, whole, spare, m)
                 whole, spare = spare, whole
-            left >>= 1
-            if left > 0:
-                compose(components, d, power, power, spare, m)
-                power, spare = spare, power
+            squares = not squares
         factorize(components, d, whole + part, whole + 2 * part, m)
         if whole != j:
             at = 0

@@ -163,6 +163,26 @@ def go_in_memory(n, row, end, z, c, s):
 
 
 @device
+def fetch(sizes, at, state, s):
+    """A coordinate's state to shared memory, its numbers a leaf apart."""
+    a = np.int32(cuda.threadIdx.x)
+    while a < pick(sizes, COMPONENTS) * LEAF:
+        put(s, a, pick(state, at))
+        a = np.int32(a + LEAF)
+        at += LEAF
+
+
+@device
+def bring(sizes, at, state, s):
+    """And back."""
+    a = np.int32(cuda.threadIdx.x)
+    while a < pick(sizes, COMPONENTS) * LEAF:
+        put(state, at, pick(s, a))
+        a = np.int32(a + LEAF)
+        at += LEAF
+
+
+@device
 def record_risk(model, risk, row, sizes, sums, partial):
     """Sum of the leaf's risk, whole and by band."""
     leaves = pick(sizes, LEAVES)
@@ -238,17 +258,9 @@ def advance_kernel(n: int, law: int) -> Any:
                 put(state, at + a * LEAF, s[a])
         else:
             shared = cuda.shared.array(room, np.float64)
-            wide = pick(sizes, COMPONENTS) * LEAF
-            at = here(n, sizes, pick(steps.setting, task))
-            a = 0
-            while a < wide:
-                put(shared, a + cuda.threadIdx.x, pick(state, at + a))
-                a += LEAF
+            fetch(sizes, here(n, sizes, pick(steps.setting, task)), state, shared)
             go_in_memory(pick(sizes, COMPONENTS), row, end, z, coefficients, shared)
-            a = 0
-            while a < wide:
-                put(state, at + a, pick(shared, a + cuda.threadIdx.x))
-                a += LEAF
+            bring(sizes, here(n, sizes, pick(steps.setting, task)), state, shared)
 
     @kernel
     def advance(noise, model, steps, sizes, alive, state, partial, beyond):
@@ -309,7 +321,7 @@ def search_kernel(n: int, law: int) -> Any:
         r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
         if r >= pick(sizes, REPLICAS):
             return
-        task = 0
+        task = np.int32(0)
         while task < steps.setting.size:
             g = pick(steps.setting, task)
             row = g * pick(sizes, REPLICAS) + r
@@ -319,19 +331,15 @@ def search_kernel(n: int, law: int) -> Any:
                 segment = pick(steps.segment, task)
                 build(n, model, steps, segment, g, pick(sizes, SETTINGS), coefficients)
             if pick(alive, row) and not own_risk(sizes, model, g, after) <= LIMIT:
-                at = here(n, sizes, g)
-                for a in range(n):
-                    put(s, a * LEAF + cuda.threadIdx.x, pick(before, at + a * LEAF))
-                look(sizes, model, g, s, pick(steps.first, task), exceeded, row)
-                i = 0
-                while i < pick(steps.count, task):
-                    begin = np.int32((pick(steps.row, task) + i) * LEAF + cuda.threadIdx.x)
-                    end = np.int32(begin + LEAF)
-                    go_in_memory(pick(sizes, COMPONENTS), begin, end, z, coefficients, s)
-                    i += 1
+                fetch(sizes, here(n, sizes, g), before, s)
+                i = np.int32(0)
+                while i <= pick(steps.count, task):
                     look(sizes, model, g, s, pick(steps.first, task) + i, exceeded, row)
-                for a in range(n):
-                    put(before, at + a * LEAF, pick(s, a * LEAF + cuda.threadIdx.x))
-            task += 1
+                    begin = np.int32((pick(steps.row, task) + i) * LEAF + cuda.threadIdx.x)
+                    end = np.int32(begin + (LEAF if i < pick(steps.count, task) else 0))
+                    go_in_memory(pick(sizes, COMPONENTS), begin, end, z, coefficients, s)
+                    i = np.int32(i + 1)
+                bring(sizes, here(n, sizes, g), before, s)
+            task = np.int32(task + 1)
 
     return search
