@@ -213,6 +213,11 @@ class Compiled(NamedTuple):
     report: str
 
 
+def signature(*examples: Any) -> Any:
+    """Types of a kernel that takes such arguments."""
+    return types.void(*map(typeof, examples))
+
+
 def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Compiled:
     """A kernel for GPUs of a compute capability, which need not be here."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
@@ -237,6 +242,7 @@ def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Comp
 
 if not SIMULATED:
     from llvmlite import ir
+    from numba import typeof
     from numba.cuda import extending, types
 
     def _inverse_root(_: Any, x: Any) -> Any:

@@ -1,26 +1,168 @@
 """What the kernels for GPUs are compiled to, which needs no GPU: assembly and machine code."""
 
 import re
+from collections import Counter
 from functools import cache
 
 import numpy as np
 import pytest
 from nqm_fast.kernels import noise
-from nqm_fast.kernels.contract import LEAF
 
 pytest.importorskip("numba_cuda")
 cuda_target = pytest.importorskip("nqm_fast.kernels.cuda_target")
 if cuda_target.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 pytest.importorskip("cuda.core")
+cuda_code = pytest.importorskip("nqm_fast.kernels.cuda_code")
 
-from numba import typeof
-from nqm_fast.kernels import cuda_leap, cuda_plan, cuda_start, cuda_sums, cuda_walk
+BATCH = -1
+GPUS = {"A100": (8, 0), "H100": (9, 0)}
+OFTEN = [("advance", n, law) for n in (1, 2, 3) for law in range(BATCH, len(noise.DATA))]
+OFTEN += [("advance", 5, law) for law in (BATCH, noise.STUDENT)]
+OFTEN += [("search", n, law) for n in (1, 3, 6) for law in (BATCH, noise.STUDENT)]
+SELDOM = [(name, n, BATCH) for name in ("map", "jump", "measure") for n in (1, 3, 6)]
+ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
+EVERY = [*OFTEN, *SELDOM, *ONCE]
+DIVIDING = ("map", "harmonic")  # once for a stretch of steps, or for a run
 
-A100, H100 = (8, 0), (9, 0)
-BATCH = cuda_plan.BATCH
-KERNELS = {
-    **{f"advance {n} {law}": (n, law) for n in (1, 2, 3, 4) for law in range(BATCH, 5)},
-    "advance 6 -1": (6, BATCH),
-    "search 1 -1": (1, BATCH),
-}
+
+@cache
+def compiled(name, components, law, gpu):
+    return cuda_target.compiled(*cuda_code.kernels_for(components, law)[name], GPUS[gpu])
+
+
+@cache
+def machine_code(*which):
+    code = cuda_code.disassembled(compiled(*which).machine_code)
+    assert len(code) > 10
+    return code
+
+
+def test_no_kernel_is_left_out():
+    assert {name for name, _, _ in EVERY} == set(cuda_code.kernels_for(1, BATCH))
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize(("name", "components", "law"), EVERY)
+def test_resources(name, components, law, gpu):
+    """No local memory at all, and registers for half of the threads that could be at work."""
+    report = compiled(name, components, law, gpu).report
+    local = re.search(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
+    )
+    assert local.groups() == ("0", "0", "0")
+    registers = int(re.search(r"Used (\d+) registers", report)[1])
+    threads = 2048 // 2
+    assert 0 < registers * threads <= 65536
+    shared = re.search(r"(\d+) bytes smem", report)
+    blocks = threads // 64
+    assert int(shared[1] if shared else 0) * blocks <= (100 << 10) * (components <= 3 or 4)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize(("name", "components", "law"), EVERY)
+def test_arithmetic(name, components, law, gpu):
+    """Only what the contract has: no contraction, no approximate function but the one it mends."""
+    text = compiled(name, components, law, gpu).assembly
+    assert not re.search(r"\bfma\.\w+\.f64|\.ftz\.f64|\b(ex2|lg2|sin|cos|tanh)\.approx", text)
+    assert not re.search(r"\b(div|sqrt|rcp)\.(approx|full)", text)
+    rounded = re.findall(r"\b(?:add|sub|mul|fma|div|sqrt)\.(\w+)\.f(?:32|64)", text)
+    assert set(rounded) <= {"rn"}
+    code = machine_code(name, components, law, gpu)
+    names = {line.name for line in code}
+    functions = {x for x in names if x.startswith("MUFU")}
+    assert not functions & {"MUFU.EX2", "MUFU.LG2", "MUFU.SIN", "MUFU.COS", "MUFU.TANH"}
+    if name not in DIVIDING:
+        assert functions <= {"MUFU.RSQ"}
+        assert not any(x.startswith("DFMA") for x in names)
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize(("name", "components", "law"), OFTEN)
+def test_inner_loops(name, components, law, gpu):
+    """They draw noise and move the state, without a division, a call, or local memory.
+
+    What is called returns; without that, CALL.REL is the end of a loop.
+    """
+    code = machine_code(name, components, law, gpu)
+    assert not [x.name for x in code if x.name.startswith(("RET", "CALL.ABS"))]
+    loops = cuda_code.inner_loops(code)
+    assert any("DMUL" in loop and not any("MUFU" in x for x in loop) for loop in loops)
+    assert any(sum(x.startswith("LOP3") for x in loop) >= 20 for loop in loops)  # ten rounds
+    for loop in loops:
+        assert not [x for x in loop if x.startswith(("DFMA", "LDL", "STL", "MUFU.RCP"))]
+
+
+# -- these tests can fail ----------------------------------------------------------------
+
+
+def calls(monkeypatch, function, *arguments):
+    """How often `noise.fma` is called."""
+    counted, usual = [], noise.fma
+    monkeypatch.setattr(noise, "fma", lambda *a: counted.append(1) or usual(*a))
+    function(*arguments)
+    monkeypatch.setattr(noise, "fma", usual)
+    return len(counted)
+
+
+def test_fused_operations_are_those_that_are_written(monkeypatch):
+    """Four normals take two pairs, each with a square root of its own."""
+    words = np.uint32([7, 9])
+    pair = calls(monkeypatch, noise.box_muller, words[:1], words[1:])
+    one = np.float32([1.0])
+    root = calls(monkeypatch, noise.root_from, one, one)
+    for gpu in GPUS:
+        text = compiled("normals", 1, BATCH, gpu).assembly
+        fused = Counter(re.findall(r"\bfma\.\S+", text))
+        assert fused == {"fma.rn.f32": 2 * (pair + root)}
+        instructions = Counter(x.name for x in machine_code("normals", 1, BATCH, gpu))
+        assert instructions["FFMA"] == 2 * (pair + root)
+
+
+def test_contraction_is_noticed(monkeypatch):
+    """As where a version of numba-cuda does not know the option."""
+    monkeypatch.setattr(cuda_target.compiler, "compile_cuda", cuda_target._compile_cuda)
+    monkeypatch.setattr(cuda_target.dispatcher, "compile_cuda", cuda_target._compile_cuda)
+    kernel, types = cuda_code.kernels_for(1, BATCH)["start"]
+    with pytest.raises(ValueError, match="compiles start_rows with other arithmetic"):
+        cuda_target.compiled(kernel, types, GPUS["A100"])
+
+
+def test_the_contract_goes_only_as_far_as_our_kernels():
+    """What others compile in the same process is compiled as they are used to."""
+    from numba import cuda, types
+
+    def theirs(x, y):
+        x[0] = x[0] * y[0] + y[1]
+
+    array = types.float64[::1]
+    text, _ = cuda.compile_ptx(theirs, (array, array), cc=(8, 0))
+    assert "fma.rn.f64" in text
+
+
+def test_what_was_compiled_is_counted():
+    assert compiled("clear", 1, BATCH, "A100")
+    assert cuda_target.seconds > 0.0
+
+
+# -- the square root ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [-6, -2, -1, 0, 1, 2, 6])
+def test_the_root_is_correctly_rounded(off):
+    """For every mantissa and parity of the exponent, from inverses that are a little off."""
+    numba = pytest.importorskip("numba")
+    options = pytest.importorskip("nqm_fast.kernels.compile")
+    root_from = options.extending.register_jitable(**options.OPTIONS)(noise.root_from)
+    bits = np.arange(0x3F800000, 0x40800000, dtype=np.uint32)  # 1 to 4
+    x = bits.view(np.float32)
+    inverse = (1.0 / np.sqrt(x.astype(np.float64))).astype(np.float32)
+    y = (inverse.view(np.int32) + np.int32(off)).view(np.float32)
+    rooted = numba.vectorize(lambda x, y: root_from(x, y))
+    assert np.array_equal(rooted(x, y), np.sqrt(x))
+
+
+def test_a_root_from_a_worse_inverse_is_not():
+    x = np.arange(0x3F800000, 0x3F900000, dtype=np.uint32).view(np.float32)
+    y = (1.003 / np.sqrt(x)).astype(np.float32)
+    assert not np.array_equal(noise.root_from(x, y), np.sqrt(x))

@@ -1,0 +1,109 @@
+"""What kernels are compiled to for GPUs, which need not be here: assembly and machine code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import cuda_leap, cuda_plan, cuda_start, cuda_sums, cuda_walk
+from .contract import LEAF, Model, Noise, Timeline
+from .cuda_target import signature
+
+_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>.*);")
+_LABEL = re.compile(r"^(\.L_x_\d+):")
+_TARGET = re.compile(r"`\((\.L_x_\d+)\)")
+
+
+def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
+    """Every kernel that a run may launch, with the types of its arguments.
+
+    Parameters
+    ----------
+    components : int
+        Numbers in a state.
+    law : int
+        A code of ``noise.DATA``, or ``cuda_noise.BATCH``.
+    """
+    noise, model, steps = _smallest(components, law)
+    sizes = first = np.zeros(6, dtype=np.int64)
+    alive, floats = np.zeros(1, dtype=np.uint8), np.zeros(1)
+    words = np.zeros(4, dtype=np.uint32)
+    walk = noise, model, steps, sizes, alive
+    examples: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "advance": (cuda_walk.advance_kernel(components, law), (*walk, floats, floats, first)),
+        "search": (cuda_walk.search_kernel(components, law), (*walk, floats, floats, first)),
+        "map": (cuda_leap.map_kernel(components), (model, steps, sizes, 1, 1, 1, 1, floats)),
+        "jump": (cuda_leap.jump_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
+        "measure": (
+            cuda_leap.measure_kernel(components),
+            (model, sizes, 1, 1, 1, 1, alive, floats, floats, first, first),
+        ),
+        "start": (cuda_start.start_rows, (noise, floats, floats, floats)),
+        "harmonic": (cuda_start.harmonic, (1, 1, floats, floats, floats, floats, first)),
+        "philox": (cuda_start.philox_rows, (words, words, words)),
+        "normals": (cuda_start.normal_rows, (words, np.zeros(4, dtype=np.float32))),
+        "add leaves": (cuda_sums.add_leaves, (floats, 1, 1, floats)),
+        "clear": (cuda_sums.clear, (floats,)),
+    }
+    return {name: (kernel, signature(*given)) for name, (kernel, given) in examples.items()}
+
+
+def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
+    """A step of one leaf, as kernels take it."""
+    one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
+    noise = Noise(np.zeros(2, dtype=np.uint64), number[0], 0, max(law, 0), law >= 0, np.float32(1))
+    model = Model(
+        np.array([[0, 0, components, -1]]), np.arange(2), one[:1], one[None], one, one,
+        np.ones(LEAF, dtype=np.int64), 1, np.ones((1, components)),
+    )  # fmt: skip
+    timeline = Timeline(0, 1, number[0], np.ones((1, 1, 1)), one[None, :1], number, number[0])
+    return noise, cuda_plan.coefficients(model, LEAF), cuda_plan.steps(model, timeline, law)
+
+
+class Instruction(NamedTuple):
+    """Of a GPU's machine code."""
+
+    name: str
+    target: int | None  # number of the instruction that it jumps to
+
+
+def disassembled(machine_code: bytes) -> list[Instruction]:
+    """The instructions of a kernel, by NVIDIA's nvdisasm."""
+    from cuda import pathfinder
+
+    program = pathfinder.find_nvidia_binary_utility("nvdisasm")
+    if program is None:
+        raise FileNotFoundError("nvdisasm is missing: run 'pip install nvidia-cuda-nvdisasm'")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(machine_code)
+        text = subprocess.run([program, "-c", path], check=True, capture_output=True, text=True)
+    found, labels = [], {}
+    for line in map(str.strip, text.stdout.splitlines()):
+        if label := _LABEL.match(line):
+            labels[label[1]] = len(found)
+        elif part := _LINE.match(line):
+            target = _TARGET.search(part["operands"])
+            found.append((part["name"], target and target[1]))
+    return [Instruction(name, labels[to] if to else None) for name, to in found]
+
+
+def inner_loops(code: Sequence[Instruction]) -> list[list[str]]:
+    """Names of the instructions in every loop that has no loop within it."""
+    loops = [
+        (line.target, end)
+        for end, line in enumerate(code)
+        if line.name.startswith("BRA") and line.target is not None and line.target < end
+    ]
+    innermost = [
+        (begin, end)
+        for begin, end in loops
+        if not any(begin <= b and e <= end for b, e in loops if (b, e) != (begin, end))
+    ]
+    return [[line.name for line in code[begin : end + 1]] for begin, end in innermost]
