@@ -124,7 +124,7 @@ def on_device(record: Any, stream: Any) -> Any:
 class Running(NamedTuple):
     """What a launch leaves to be collected."""
 
-    partial: Any
+    kept: Any  # arrays that must not be freed meanwhile
     out: Any  # pinned: sums of groups of leaves, (rows, groups)
     beyond: Any  # pinned: marks or first steps of divergence, (settings replicas,)
     begun: Any
@@ -199,6 +199,8 @@ class Shard:
         with self.here():
             stream = self.work
             begun, computed, copied = (cuda.event() for _ in range(3))
+            sums = cuda.device_array(max(rows, 1) * groups, stream=stream)
+            out, marks = cuda.pinned_array(sums.size), cuda.pinned_array(alive.size, dtype=np.int64)
             begun.record(stream)
             living = cuda.to_device(alive.ravel().astype(np.uint8), stream=stream)
             partial = cuda.device_array(max(rows, 1) * self.leaves, stream=stream)
@@ -206,19 +208,17 @@ class Shard:
             after = self.state[1 - self.now]
             after.copy_to_device(self.state[self.now], stream=stream)
             move = self._leap if leaps else self._advance
-            beyond, again = move(timeline, living, partial)
-            sums = cuda.device_array(max(rows, 1) * groups, stream=stream)
+            beyond, again, more = move(timeline, living, partial)
             if rows:
                 blocks = grid(groups, rows)
                 launch(add_leaves, blocks, GROUP, stream, partial, self.leaves, groups, sums)
             computed.record(stream)
             computed.wait(self.copies)
-            out = cuda.pinned_array(sums.size)
-            marks = cuda.pinned_array(beyond.size, dtype=np.int64)
             sums.copy_to_host(out, stream=self.copies)
             beyond.copy_to_host(marks, stream=self.copies)
             copied.record(self.copies)
-        return Running((partial, sums, beyond, living), out, marks, begun, computed, copied, again)
+        kept = partial, sums, beyond, living, more
+        return Running(kept, out, marks, begun, computed, copied, again)
 
     def _advance(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Step by step; marks where a setting has diverged, and how to find out when."""
@@ -242,7 +242,7 @@ class Shard:
                 stream.synchronize()
             return found
 
-        return beyond, again
+        return beyond, again, steps
 
     def _leap(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """From stop to stop; first steps at which settings have diverged."""
@@ -283,7 +283,7 @@ class Shard:
                 )  # fmt: skip
             t = stop
             look(t)
-        return exceeded, None
+        return exceeded, None, (steps, first)
 
     def collect(self, running: Running) -> tuple[Floats, Ints, float]:
         """Sums of groups of leaves, first steps of divergence, seconds."""

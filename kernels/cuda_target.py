@@ -95,7 +95,8 @@ def available() -> None:
     if SIMULATED:
         return
     if not cuda.is_available():
-        reason = " ".join(str(cuda.cuda_error() or "there is no device").split())
+        said = " ".join(str(cuda.cuda_error() or "there is no device").split())
+        reason, _, _ = said.partition(". ")
         raise ValueError(
             f"no NVIDIA GPU is found ({reason}); see what 'nvidia-smi' says, install NVIDIA's "
             "driver, or start a container with 'docker run --gpus all'"
@@ -158,15 +159,18 @@ CONTRACTED = re.compile(r"\bfma\.\w+\.f64|\b(?:add|sub|mul)(?:\.ftz)?\.f(?:32|64
 
 
 @contextmanager
-def _compiling() -> Generator[None]:
-    global seconds
-    begin = time.perf_counter()
+def _own_options() -> Generator[None]:
+    """What is compiled within is ours."""
     _own.compiling = True
     try:
         yield
     finally:
         _own.compiling = False
-        seconds += time.perf_counter() - begin
+
+
+def _count(begin: float) -> None:
+    global seconds
+    seconds += time.perf_counter() - begin
 
 
 def _checked(name: str, assembly: str) -> str:
@@ -184,25 +188,31 @@ def launch(
     function: Any, blocks: tuple[int, ...], threads: int, stream: Any, *arguments: Any
 ) -> None:
     """Start a kernel on a stream, compiling it if it must be."""
+    with warnings.catch_warnings():
+        # few blocks leave a GPU idle, as small problems do; simulated threads warn of overflow
+        warnings.simplefilter("ignore", RuntimeWarning if SIMULATED else NumbaPerformanceWarning)
+        configured = function[blocks, threads, stream]
+        if SIMULATED:
+            configured(*arguments)
+            return
+        known, begin = len(function.overloads), time.perf_counter()
+        if not known:
+            _say_once()
+        with _own_options():
+            configured(*arguments)
+        if len(function.overloads) > known:
+            _count(begin)
+            for text in function.inspect_asm().values():
+                _checked(function.py_func.__name__, text)
+
+
+def _say_once() -> None:
+    """Tell the terminal about the first compilation of this process, which takes seconds."""
     global _said
-    if SIMULATED:
-        with warnings.catch_warnings():  # each of its threads would give them
-            warnings.simplefilter("ignore", RuntimeWarning)
-            function[blocks, threads, stream](*arguments)
-        return
-    known = len(function.overloads)
     if not _said:
         _said = True
         sys.stderr.write("nqm_fast: compiling the kernels for the GPU ...\n")
         sys.stderr.flush()
-    if known:
-        function[blocks, threads, stream](*arguments)
-    else:
-        with _compiling():
-            function[blocks, threads, stream](*arguments)
-    if len(function.overloads) != known:
-        for text in function.inspect_asm().values():
-            _checked(function.py_func.__name__, text)
 
 
 class Compiled(NamedTuple):
@@ -225,11 +235,13 @@ def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Comp
     body = getattr(function, "py_func", function)
     usual = dispatcher.get_current_device
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    begin = time.perf_counter()
     try:
-        with _compiling():
+        with _own_options():
             text, _ = cuda.compile(body, signature, device=False, abi="numba", cc=capability)
     finally:
         dispatcher.get_current_device = usual
+        _count(begin)
     _checked(body.__name__, text)
     architecture = f"sm_{capability[0]}{capability[1]}"
     options = LinkerOptions(arch=architecture, ptxas_options=["-v"], max_register_count=REGISTERS)
@@ -244,6 +256,7 @@ if not SIMULATED:
     from llvmlite import ir
     from numba import typeof
     from numba.cuda import extending, types
+    from numba.cuda.core.errors import NumbaPerformanceWarning
 
     def _inverse_root(_: Any, x: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:

@@ -1,0 +1,103 @@
+"""The backend for GPUs without one: its bits, in NVIDIA's simulator, and what it says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nqm_fast as nqm
+from nqm_fast import kernels
+
+HERE = Path(__file__).parent
+
+
+def in_a_process_of_its_own(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=HERE.parent, env=os.environ | environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def _installed():
+    pytest.importorskip("numba_cuda")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_installed")
+def test_the_same_bits_in_the_simulator():
+    """All of `test_cuda` but what is only for hardware; in a process of its own."""
+    done = in_a_process_of_its_own(
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_cuda.py")),
+        *("--rootdir", str(HERE.parent)),
+        NUMBA_ENABLE_CUDASIM="1",
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert skipped
+    assert all("needs a GPU" in line for line in skipped)
+
+
+# -- what it says ------------------------------------------------------------------------
+
+
+def said(code, **environment):
+    """The last line of a program that fails."""
+    done = in_a_process_of_its_own("-c", code, **environment)
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
+
+
+ASKED = (
+    "import nqm_fast as nqm\n"
+    "nqm.simulate(nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 10, backend='cuda')"
+)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_without_a_gpu():
+    """Also where there is one, which is hidden here."""
+    line = said(ASKED, CUDA_VISIBLE_DEVICES="-1")
+    assert "InputError: backend 'cuda' cannot be used: no NVIDIA GPU is found (" in line
+    assert "see what 'nvidia-smi' says, install NVIDIA's driver, or start a container with" in line
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setattr("nqm_fast.kernels.is_installed", lambda name: name != "cuda")
+    problem = nqm.Problem.power_law(100)
+    with pytest.raises(nqm.InputError) as error:
+        nqm.simulate(problem, nqm.SGD(0.1), 8, 10, backend="cuda")
+    wanted = (
+        "backend='cuda' is not installed: run \"pip install 'nqm-fast[cuda13]'\", or [cuda12] if"
+    )
+    assert str(error.value).startswith(wanted)
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_of_cuda_is_loaded_unasked():
+    code = (
+        "import nqm_fast as nqm, sys\n"
+        "problem = nqm.Problem.power_law(100)\n"
+        "nqm.simulate(problem, nqm.SGD(0.1), 8, 10)\n"
+        "nqm.expected_risk(problem, nqm.SGD(0.1), 8, 10)\n"
+        "print(*[name for name in sys.modules if name.startswith(('numba.cuda', 'numba_cuda.'))])\n"
+        "print(*[name for name in sys.modules if 'kernels.cuda' in name or name == 'cuda'])"
+    )
+    done = in_a_process_of_its_own("-c", code)
+    assert done.returncode == 0
+    assert not done.stdout.split()
+
+
+def test_it_is_never_chosen_unasked():
+    assert "cuda" in kernels.BACKENDS
+    assert "cuda" not in kernels.present_backends()
+
+
+@pytest.mark.usefixtures("_installed")
+def test_info_says_why_there_is_none():
+    code = "from nqm_fast.cli import main; main(['info'])"
+    done = in_a_process_of_its_own("-c", code, CUDA_VISIBLE_DEVICES="-1")
+    line = next(x for x in done.stdout.splitlines() if x.startswith("GPUs"))
+    assert "no NVIDIA GPU is found" in line
