@@ -205,4 +205,6 @@ PEERS: dict[str, type[Peer]] = {
     "JAX float32, threefry_partitionable=False": JAXUnpartitioned,
     "torch float32": Torch,
 }
-PACKAGES = ("nqm-fast", "numpy", "numba", "randompack", "mkl_random", "jax", "torch")
+PACKAGES = (
+    "nqm-fast", "numpy", "numba", "numba-cuda", "cupy", "randompack", "mkl_random", "jax", "torch",
+)  # fmt: skip
