@@ -84,13 +84,14 @@ def disassembled(machine_code: bytes) -> list[Instruction]:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(machine_code)
         text = subprocess.run([program, "-c", path], check=True, capture_output=True, text=True)
-    found, labels = [], {}
+    found: list[tuple[str, str | None]] = []
+    labels: dict[str, int] = {}
     for line in map(str.strip, text.stdout.splitlines()):
         if label := _LABEL.match(line):
             labels[label[1]] = len(found)
         elif part := _LINE.match(line):
             target = _TARGET.search(part["operands"])
-            found.append((part["name"], target and target[1]))
+            found.append((part["name"], target[1] if target else None))
     return [Instruction(name, labels[to] if to else None) for name, to in found]
 
 

@@ -45,20 +45,23 @@ def devices(workers: Any) -> list[int]:
 def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
     words = np.zeros((len(counters), 4), dtype=np.uint32)
-    return _by_rows(philox_rows, (counters.ravel(), keys.ravel()), words)
+    _by_rows(philox_rows, (counters.ravel(), keys.ravel()), words)
+    return words
 
 
 def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     """Four normals from each row of four words."""
-    return _by_rows(normal_rows, (words.ravel(),), np.zeros((len(words), 4), dtype=np.float32))
+    z = np.zeros((len(words), 4), dtype=np.float32)
+    _by_rows(normal_rows, (words.ravel(),), z)
+    return z
 
 
-def _by_rows(function: Any, inputs: Sequence[Any], out: NDArray[Any]) -> Any:
+def _by_rows(function: Any, inputs: Sequence[Any], out: NDArray[Any]) -> None:
     with explained():
-        on_device = cuda.to_device(out.ravel())
+        there = cuda.to_device(out.ravel())
         given = [cuda.to_device(np.ascontiguousarray(x)) for x in inputs]
-        launch(function, (max(-(-len(out) // LEAF), 1),), LEAF, 0, *given, on_device)
-        return on_device.copy_to_host().reshape(out.shape)
+        launch(function, (max(-(-len(out) // LEAF), 1),), LEAF, 0, *given, there)
+        out[:] = there.copy_to_host().reshape(out.shape)
 
 
 def start(noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
@@ -69,7 +72,8 @@ def start(noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats
         given = [cuda.to_device(np.ascontiguousarray(x)) for x in (mean, deviation)]
         blocks = grid(mean.size // LEAF, shape[0])
         launch(start_rows, blocks, LEAF, 0, on_device(noise, 0), *given, w)
-        return w.copy_to_host().reshape(shape)
+        found: Floats = w.copy_to_host().reshape(shape)
+    return found
 
 
 def advance(

@@ -50,7 +50,7 @@ def coefficients_of_segments(model: Model, timeline: Timeline) -> Steps:
     return Steps(
         factor.ravel(),
         timeline.amplitude.ravel(),
-        setting=none, record=none, first=nothing, row=none, count=none,
+        setting=none, record=none, first=nothing, row=none, length=none,
         quad=nothing, quads=none, samples=none, segment=none,
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def steps(model: Model, timeline: Timeline, law: int) -> Steps:
         "record": (records, -1, -1),
         "first": (timeline.records[records], first[pieces], end),
         "row": (0, first[pieces] % length, 0),
-        "count": (0, (stop - first)[pieces], 0),
+        "length": (0, (stop - first)[pieces], 0),
         "quad": (0, first[pieces] // 4, 0),
         "quads": (0, np.where(separate | (own == 0), quads[pieces], 0), 0),
         "segment": (-1, np.where(built[pieces], segment[pieces], -1), -1),

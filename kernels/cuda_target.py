@@ -67,19 +67,19 @@ def device(function: Function) -> Function:
 
 
 @device
-def pick(x, i):
+def pick(x, i):  # type: ignore[no-untyped-def]
     """x[i]; an index without a sign needs no look at whether it counts from the end."""
     return x[np.uint64(i)]
 
 
 @device
-def put(x, i, value):
+def put(x, i, value):  # type: ignore[no-untyped-def]
     """x[i] = value."""
     x[np.uint64(i)] = value
 
 
 @device
-def square_root(x):
+def square_root(x):  # type: ignore[no-untyped-def]
     """Of a float64, correctly rounded."""
     return math.sqrt(x)
 

@@ -46,7 +46,7 @@ class Steps(NamedTuple):
     record: Shorts  # (tasks,): what is recorded, or -1
     first: Ints  # (tasks,): step
     row: Shorts  # (tasks,): of the burst, that a task begins with
-    count: Shorts  # (tasks,): of steps; without any, or a record, divergence is looked for
+    length: Shorts  # (tasks,): of steps; without any, or a record, divergence is looked for
     quad: Ints  # (tasks,): first to draw noise for
     quads: Shorts  # (tasks,): how many to draw noise for; none, if it is there
     samples: Shorts  # (4 tasks,): summed in the steps that noise is drawn for, if any are
@@ -246,7 +246,7 @@ def advance_kernel(n: int, law: int) -> Any:
     def go(sizes, steps, task, z, coefficients, state):
         """The steps of a task."""
         row = np.int32(pick(steps.row, task) * LEAF + cuda.threadIdx.x)
-        end = np.int32(row + pick(steps.count, task) * LEAF)
+        end = np.int32(row + pick(steps.length, task) * LEAF)
         if in_registers:
             s = cuda.local.array(n, np.float64)
             new = cuda.local.array(n, np.float64)
@@ -279,7 +279,7 @@ def advance_kernel(n: int, law: int) -> Any:
                     risk = own_risk(sizes, model, g, state)
                     row += pick(steps.record, task) * pick(sizes, SETTINGS) * pick(sizes, REPLICAS)
                     record_risk(model, risk, row, sizes, sums, partial)
-            elif pick(steps.count, task) > 0:
+            elif pick(steps.length, task) > 0:
                 if pick(steps.quads, task) > 0:
                     fill(noise, steps, sizes, task, z)
                 if pick(steps.segment, task) >= 0:
@@ -333,10 +333,10 @@ def search_kernel(n: int, law: int) -> Any:
             if pick(alive, row) and not own_risk(sizes, model, g, after) <= LIMIT:
                 fetch(sizes, here(n, sizes, g), before, s)
                 i = np.int32(0)
-                while i <= pick(steps.count, task):
+                while i <= pick(steps.length, task):
                     look(sizes, model, g, s, pick(steps.first, task) + i, exceeded, row)
                     begin = np.int32((pick(steps.row, task) + i) * LEAF + cuda.threadIdx.x)
-                    end = np.int32(begin + (LEAF if i < pick(steps.count, task) else 0))
+                    end = np.int32(begin + (LEAF if i < pick(steps.length, task) else 0))
                     go_in_memory(pick(sizes, COMPONENTS), begin, end, z, coefficients, s)
                     i = np.int32(i + 1)
                 bring(sizes, here(n, sizes, g), before, s)
