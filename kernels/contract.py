@@ -105,6 +105,8 @@ class Held:
     beside = False  # whether anything is computed between `launch` and `collect`
     formulas = False  # whether curvatures may be a `Formula`
     block_bytes = 1 << 22  # of states that are best worked on at a time
+    most_components = math.inf  # of a state
+    leap_arrays = 0  # over coordinates, for each element of a matrix, that leaps are held in
 
     @staticmethod
     def devices() -> list[str]:

@@ -21,7 +21,7 @@ from .contract import Held as HeldByHost
 from .cuda_leap import MAPS, jump_kernel, map_kernel, measure_kernel
 from .cuda_start import harmonic, normal_rows, philox_rows, start_rows
 from .cuda_sums import GROUP, add_leaves, clear
-from .cuda_target import available, cuda, device_names, explained, launch
+from .cuda_target import available, cuda, device_names, explained, free_bytes, launch
 from .cuda_walk import advance_kernel, search_kernel
 from .reference import pair_sum
 
@@ -128,7 +128,7 @@ def on_device(record: Any, stream: Any) -> Any:
 class Running(NamedTuple):
     """What a launch leaves to be collected."""
 
-    kept: Any  # arrays that must not be freed meanwhile
+    kept: Any  # what must not be freed meanwhile, on the device and, while it is copied, here
     out: Any  # pinned: sums of groups of leaves, (rows, groups)
     beyond: Any  # pinned: marks or first steps of divergence, (settings replicas,)
     begun: Any
@@ -153,13 +153,15 @@ class Shard:
         with self.here():
             # what leaves the device does not wait for what is computed meanwhile
             self.work, self.copies, self.reads = (cuda.stream() for _ in range(3))
-            self.sizes = cuda.to_device(sizes)
-            self.noise = on_device(noise, 0)
+            self.sizes = cuda.to_device(sizes, stream=self.work)
+            self.noise = on_device(noise, self.work)
             self.coefficients = self._coefficients(model, d, formula)
             self.state = [cuda.device_array(state.size) for _ in range(2)]
             self.now = 0  # which of them is the state
-        self.write(state)
+            self.write(state)
         self.maps: Any = None
+        self.pinned: dict[Any, Any] = {}
+        self.running: Running | None = None
 
     @contextmanager
     def here(self) -> Generator[None]:
@@ -169,14 +171,15 @@ class Shard:
 
     def _coefficients(self, model: Model, d: int, formula: Formula | None) -> Any:
         if formula is None:
-            return on_device(cuda_plan.coefficients(model, d), 0)
+            return on_device(cuda_plan.coefficients(model, d), self.work)
         arrays = cuda_plan.coefficients(model, d)
         h, sigma, weight = (cuda.device_array(d) for _ in range(3))
         band = cuda.device_array(d if model.bands else 0, dtype=np.int64)
-        edges = cuda.to_device(formula.edges)
+        edges = cuda.to_device(formula.edges, stream=self.work)
         size = max(min(formula.size, d), 0)
-        launch(harmonic, (d // LEAF,), LEAF, 0, formula.first, size, edges, h, sigma, weight, band)
-        rest = on_device(arrays, 0)
+        written = h, sigma, weight, band
+        launch(harmonic, (d // LEAF,), LEAF, self.work, formula.first, size, edges, *written)
+        rest = on_device(arrays, self.work)
         return rest._replace(values=h, sigma=sigma, weight=weight, band=band)
 
     def write(self, state: Floats) -> None:
@@ -184,7 +187,9 @@ class Shard:
         settings, replicas, n, _ = self.shape
         tiled = state.reshape(settings, replicas, n, self.leaves, LEAF).transpose(0, 1, 3, 2, 4)
         with self.here():
-            self.state[self.now].copy_to_device(np.ascontiguousarray(tiled).ravel())
+            source = np.ascontiguousarray(tiled).ravel()
+            self.state[self.now].copy_to_device(source, stream=self.work)
+            self.work.synchronize()
 
     def read(self) -> Floats:
         """The state as last collected."""
@@ -195,7 +200,14 @@ class Shard:
         tiled = tiled.reshape(settings, replicas, self.leaves, n, LEAF)
         return np.ascontiguousarray(tiled.transpose(0, 1, 3, 2, 4)).reshape(self.shape)
 
-    def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> Running:
+    def _pinned(self, size: int, kind: Any) -> Any:
+        """Memory here that a device can write to, which takes long to get."""
+        held = self.pinned.get(kind)
+        if held is None or held.size < size:
+            held = self.pinned[kind] = cuda.pinned_array(size, dtype=kind)
+        return held[:size]
+
+    def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
         """Start on the way to the timeline's end."""
         settings, replicas = alive.shape
         rows = timeline.records.size * settings * replicas * (1 + self.model.bands)
@@ -204,9 +216,10 @@ class Shard:
             stream = self.work
             begun, computed, copied = (cuda.event() for _ in range(3))
             sums = cuda.device_array(max(rows, 1) * groups, stream=stream)
-            out, marks = cuda.pinned_array(sums.size), cuda.pinned_array(alive.size, dtype=np.int64)
+            out, marks = self._pinned(sums.size, np.float64), self._pinned(alive.size, np.int64)
             begun.record(stream)
-            living = cuda.to_device(alive.ravel().astype(np.uint8), stream=stream)
+            flags = alive.ravel().astype(np.uint8)
+            living = cuda.to_device(flags, stream=stream)
             partial = cuda.device_array(max(rows, 1) * self.leaves, stream=stream)
             launch(clear, (-(-partial.size // LEAF),), LEAF, stream, partial)
             after = self.state[1 - self.now]
@@ -221,15 +234,17 @@ class Shard:
             sums.copy_to_host(out, stream=self.copies)
             beyond.copy_to_host(marks, stream=self.copies)
             copied.record(self.copies)
-        kept = partial, sums, beyond, living, more
-        return Running(kept, out, marks, begun, computed, copied, again)
+        kept = partial, sums, beyond, living, flags, more
+        self.running = Running(kept, out, marks, begun, computed, copied, again)
 
     def _advance(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Step by step; marks where a setting has diverged, and how to find out when."""
         settings, replicas, n, _ = self.shape
         stream = self.work
-        steps = on_device(cuda_plan.steps(self.model, timeline, self.law), stream)
-        beyond = cuda.to_device(np.zeros(settings * replicas, dtype=np.int64), stream=stream)
+        plan = cuda_plan.steps(self.model, timeline, self.law)
+        steps = on_device(plan, stream)
+        none = np.zeros(settings * replicas, dtype=np.int64)
+        beyond, first = (cuda.to_device(x, stream=stream) for x in (none, none + NEVER))
         before, after = self.state[self.now], self.state[1 - self.now]
         blocks = grid(self.leaves, replicas)
         shared = self.noise, self.coefficients, steps, self.sizes, alive
@@ -239,14 +254,13 @@ class Shard:
         def again() -> Ints:
             """The state before is used up for it."""
             with self.here():
-                first = cuda.to_device(np.full(settings * replicas, NEVER), stream=stream)
                 search = search_kernel(n, self.law)
                 launch(search, blocks, LEAF, stream, *shared, before, after, first)
                 found: Ints = first.copy_to_host(stream=stream)
                 stream.synchronize()
             return found
 
-        return beyond, again, steps
+        return beyond, again, (plan, none)
 
     def _leap(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """From stop to stop; first steps at which settings have diverged."""
@@ -254,7 +268,8 @@ class Shard:
         stream = self.work
         records, ends = timeline.records, timeline.segment_end
         stops = np.union1d(ends, records[records > timeline.begin])
-        steps = on_device(cuda_plan.coefficients_of_segments(self.model, timeline), stream)
+        plan = cuda_plan.coefficients_of_segments(self.model, timeline)
+        steps = on_device(plan, stream)
         if self.maps is None:
             self.maps = cuda.device_array(3 * MAPS * n * n * d)
         state = self.state[1 - self.now]
@@ -287,18 +302,22 @@ class Shard:
                 )  # fmt: skip
             t = stop
             look(t)
-        return exceeded, None, (steps, first)
+        return exceeded, None, (plan, steps, first)
 
-    def collect(self, running: Running) -> tuple[Floats, Ints, float]:
+    def collect(self) -> tuple[Floats, Ints, float]:
         """Sums of groups of leaves, first steps of divergence, seconds."""
+        running = self.running
+        assert running is not None
         with self.here():
             running.copied.synchronize()
             seconds = running.begun.elapsed_time(running.computed) / 1e3
         first = np.array(running.beyond)
         if running.again is not None:
             first = running.again() if first.any() else np.full(first.size, NEVER)
+        sums = np.array(running.out).reshape(-1, -(-self.leaves // GROUP))
+        self.running = None
         self.now = 1 - self.now
-        return np.array(running.out).reshape(-1, -(-self.leaves // GROUP)), first, seconds
+        return sums, first, seconds
 
 
 class Held(HeldByHost):
@@ -307,6 +326,8 @@ class Held(HeldByHost):
     beside = True
     formulas = True
     block_bytes = 1 << 26
+    most_components = 8  # whose matrix fits into the memory of a block
+    leap_arrays = 3 * MAPS
 
     @staticmethod
     def devices() -> list[str]:
@@ -317,11 +338,7 @@ class Held(HeldByHost):
     def free_memory(workers: Any) -> float:
         """Bytes that are free on the chosen devices together, if all get the same share."""
         chosen = devices(workers)
-        free = []
-        for number in set(chosen):
-            with cuda.gpus[number]:
-                free.append(cuda.current_context().get_memory_info()[0] / chosen.count(number))
-        return len(chosen) * float(min(free))
+        return len(chosen) * min(free_bytes(n) / chosen.count(n) for n in set(chosen))
 
     def __init__(
         self,
@@ -349,18 +366,17 @@ class Held(HeldByHost):
             )  # fmt: skip
             numbered = noise._replace(first=noise.first + part.start)
             self.shards.append(Shard(numbered, arrays, state[..., part], device, own))
-        self.running: list[Running] = []
 
     def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
         """Start on the way to the timeline's end."""
         self.records, self.begin = timeline.records.size, time.perf_counter()
-        self.running = [shard.launch(timeline, alive, leaps) for shard in self.shards]
+        for shard in self.shards:
+            shard.launch(timeline, alive, leaps)
 
     def collect(self) -> tuple[Floats, Ints, float]:
         """Wait for what was launched."""
         settings, replicas = self.shape[:2]
-        found = [shard.collect(x) for shard, x in zip(self.shards, self.running, strict=True)]
-        self.running = []
+        found = [shard.collect() for shard in self.shards]
         sums = np.concatenate([sums for sums, _, _ in found], axis=1)
         shape = self.records, settings, replicas, 1 + self.model.bands
         with np.errstate(over="ignore", invalid="ignore"):

@@ -55,9 +55,9 @@ def batch_means(noise, coordinate, replica, quad, samples, own, z, at, stride):
 @device
 def most_of(samples, own):
     """The largest number of samples in the four steps."""
-    most = np.int32(0)
+    most = np.int64(0)
     for i in range(4):
-        most = np.int32(max(most, pick(samples, own + i)))
+        most = max(most, pick(samples, own + i))
     return most
 
 
@@ -84,7 +84,7 @@ def rademacher_sums(noise, coordinate, replica, quad, samples, own, z, at, strid
 @device
 def uniform_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """Sums of words as signed integers, and a half for each."""
-    most = most_of(samples, own)
+    most = np.int32(most_of(samples, own))
     count = cuda.local.array(4, np.int64)
     for i in range(4):
         count[i] = 0
@@ -110,7 +110,7 @@ def add_sample(sample, samples, own, x, z, at):
 @device
 def student_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """Sums of variates, two blocks a sample."""
-    most = most_of(samples, own)
+    most = np.int32(most_of(samples, own))
     for i in range(4):
         put(z, at + i * stride, 0.0)
     block = np.int32(0)
@@ -128,7 +128,7 @@ def student_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
 @device
 def normal_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """Sums of variates, of which a block has one for each step."""
-    most = most_of(samples, own)
+    most = np.int32(most_of(samples, own))
     for i in range(4):
         put(z, at + i * stride, 0.0)
     block = np.int32(0)
@@ -146,7 +146,7 @@ def normal_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
 @device
 def laplace_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """The same of another law."""
-    most = most_of(samples, own)
+    most = np.int32(most_of(samples, own))
     for i in range(4):
         put(z, at + i * stride, 0.0)
     block = np.int32(0)

@@ -51,7 +51,7 @@ def coefficients_of_segments(model: Model, timeline: Timeline) -> Steps:
         factor.ravel(),
         timeline.amplitude.ravel(),
         setting=none, record=none, first=nothing, row=none, length=none,
-        quad=nothing, quads=none, samples=none, segment=none,
+        quad=nothing, quads=none, samples=nothing, segment=none,
     )  # fmt: skip
 
 
@@ -95,12 +95,11 @@ def steps(model: Model, timeline: Timeline, law: int) -> Steps:
     turn = np.lexsort([tasks["setting"], tasks.pop("kind"), tasks["first"]])
     for name, x in tasks.items():
         tasks[name] = x[turn].astype(np.int64 if name in ("first", "quad") else np.int32)
-    samples = np.zeros(0, dtype=np.int32)
+    samples = np.zeros(0, dtype=np.int64)
     if summed:
         t = 4 * tasks["quad"][:, None] + np.arange(4)
         inside = (t >= begin) & (t < end)
         at = np.searchsorted(timeline.segment_end, t, side="right")
         at = np.where(inside, at, 0)
-        drawn = np.where(inside, timeline.samples[at, tasks["setting"][:, None]], 0)
-        samples = drawn.astype(np.int32).ravel()
+        samples = np.where(inside, timeline.samples[at, tasks["setting"][:, None]], 0).ravel()
     return coefficients_of_segments(model, timeline)._replace(**tasks, samples=samples)

@@ -56,14 +56,14 @@ seconds = 0.0
 
 def kernel(function: Function) -> Function:
     """Compile `function` for GPUs when it is first launched."""
-    return cast(Function, cuda.jit(**_KERNEL)(function))
+    return cast(Function, cuda.jit(function, **_KERNEL))  # in two calls, `lto` would be lost
 
 
 def device(function: Function) -> Function:
     """As `kernel`, for what is to become a part of kernels."""
     if SIMULATED:
         return function
-    return cast(Function, cuda.jit(device=True, **_DEVICE)(function))
+    return cast(Function, cuda.jit(function, device=True, **_DEVICE))
 
 
 @device
@@ -95,12 +95,17 @@ def available() -> None:
     if SIMULATED:
         return
     if not cuda.is_available():
-        said = " ".join(str(cuda.cuda_error() or "there is no device").split())
-        reason, _, _ = said.partition(". ")
+        error = cuda.cuda_error()
+        if error is None and len(cuda.gpus):
+            raise ValueError(
+                "CUDA's compiler (libNVVM) is not found: run \"pip install 'nqm-fast[cuda13]'\""
+            )
+        reason, _, _ = " ".join(str(error or "there is no device").split()).partition(". ")
         raise ValueError(
             f"no NVIDIA GPU is found ({reason}); see what 'nvidia-smi' says, install NVIDIA's "
             "driver, or start a container with 'docker run --gpus all'"
         )
+    cuda.current_context()  # stays, for what is freed later
 
 
 def device_names() -> list[str]:
@@ -112,6 +117,15 @@ def device_names() -> list[str]:
         f"{'.'.join(map(str, gpu.compute_capability))}"
         for gpu in cuda.gpus
     ]
+
+
+def free_bytes(number: int) -> float:
+    """Of a device's memory."""
+    with cuda.gpus[number]:
+        context = cuda.current_context()
+        if not SIMULATED:
+            context.memory_manager.deallocations.clear()  # what waits to be freed
+        return float(context.get_memory_info()[0])
 
 
 @contextmanager
@@ -173,15 +187,15 @@ def _count(begin: float) -> None:
     seconds += time.perf_counter() - begin
 
 
-def _checked(name: str, assembly: str) -> str:
+def _check(name: str, assembly: str) -> None:
     if CONTRACTED.search(assembly):
         raise ValueError(
             f"this version of numba-cuda compiles {name} with other arithmetic than the contract's"
         )
-    return assembly
 
 
 _said = SIMULATED
+_right: set[Any] = set()  # compiled kernels that have passed
 
 
 def launch(
@@ -195,15 +209,16 @@ def launch(
         if SIMULATED:
             configured(*arguments)
             return
-        known, begin = len(function.overloads), time.perf_counter()
-        if not known:
+        if not function.overloads:
             _say_once()
+        begin = time.perf_counter()
         with _own_options():
             configured(*arguments)
-        if len(function.overloads) > known:
-            _count(begin)
-            for text in function.inspect_asm().values():
-                _checked(function.py_func.__name__, text)
+        for overload in function.overloads.values():
+            if overload not in _right:
+                _check(function.py_func.__name__, overload.inspect_asm(None))
+                _right.add(overload)
+                _count(begin)
 
 
 def _say_once() -> None:
@@ -224,30 +239,39 @@ class Compiled(NamedTuple):
 
 
 def signature(*examples: Any) -> Any:
-    """Types of a kernel that takes such arguments."""
-    return types.void(*map(typeof, examples))
+    """Types of a kernel's arguments, of which these are examples."""
+    return tuple(map(typeof, examples))
 
 
-def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Compiled:
-    """A kernel for GPUs of a compute capability, which need not be here."""
+def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compiled:
+    """What would be launched on GPUs of a compute capability, which need not be here."""
+    from unittest import mock
+
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
-    body = getattr(function, "py_func", function)
-    usual = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    device = SimpleNamespace(compute_capability=capability)
+    context = SimpleNamespace(device=device)
     begin = time.perf_counter()
-    try:
-        with _own_options():
-            text, _ = cuda.compile(body, signature, device=False, abi="numba", cc=capability)
-    finally:
-        dispatcher.get_current_device = usual
-        _count(begin)
-    _checked(body.__name__, text)
-    architecture = f"sm_{capability[0]}{capability[1]}"
-    options = LinkerOptions(arch=architecture, ptxas_options=["-v"], max_register_count=REGISTERS)
+    with (
+        mock.patch.object(dispatcher, "get_current_device", return_value=device),
+        mock.patch.object(codegen, "devices", SimpleNamespace(get_context=lambda: context)),
+        _own_options(),
+    ):
+        library = dispatcher._Kernel(
+            function.py_func, types_of, **function.targetoptions
+        )._codelibrary
+        text, code = library.get_asm_str(), library.get_cubin()
+    _count(begin)
+    _check(function.py_func.__name__, text)
+    suffix = "a" if capability >= (9, 0) else ""  # as numba-cuda chooses it
+    options = LinkerOptions(
+        arch=f"sm_{capability[0]}{capability[1]}{suffix}",
+        ptxas_options=["-v"],
+        max_register_count=REGISTERS,
+    )
     linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
-    code = linker.link("cubin").code
-    return Compiled(text, bytes(code), linker.get_info_log())
+    linker.link("cubin")
+    return Compiled(text, bytes(code.code), linker.get_info_log())
 
 
 # -- what backends share is compiled as it stands, but for what NumPy spells differently ----
@@ -255,7 +279,7 @@ def compiled(function: Any, signature: Any, capability: tuple[int, int]) -> Comp
 if not SIMULATED:
     from llvmlite import ir
     from numba import typeof
-    from numba.cuda import extending, types
+    from numba.cuda import codegen, extending, types
     from numba.cuda.core.errors import NumbaPerformanceWarning
 
     def _inverse_root(_: Any, x: Any) -> Any:

@@ -49,7 +49,7 @@ class Steps(NamedTuple):
     length: Shorts  # (tasks,): of steps; without any, or a record, divergence is looked for
     quad: Ints  # (tasks,): first to draw noise for
     quads: Shorts  # (tasks,): how many to draw noise for; none, if it is there
-    samples: Shorts  # (4 tasks,): summed in the steps that noise is drawn for, if any are
+    samples: Ints  # (4 tasks,): summed in the steps that noise is drawn for, if any are
     segment: Shorts  # (tasks,): whose coefficients are built, or -1 if they are there
 
 

@@ -218,7 +218,7 @@ class Control:
         while not stretch.ended:
             with self._saving(stretch, standing):
                 self._launch(stretch)
-                self._collect(stretch)
+            self._collect(stretch)
             now = standing()
             if stretch.beside and not self.stopped:
                 with self._saving(stretch, standing):
@@ -234,7 +234,7 @@ class Control:
 
     @contextmanager
     def _saving(self, stretch: Stretch, standing: Callable[[], Standing]) -> Generator[None]:
-        """Save what was computed before, where memory is full."""
+        """Save what was collected before, where memory is too full to set out from there."""
         try:
             yield
         except MemoryError:

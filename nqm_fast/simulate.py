@@ -317,12 +317,21 @@ def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
     """Whether coordinates are worked through in blocks, if the run fits into memory at all."""
     import psutil
 
+    kind = holder(work.backend)
+    largest = max(group.components for group in work.groups)
+    if largest > kind.most_components:
+        raise InputError(
+            f"algorithm must have at most {kind.most_components} components for this backend, "
+            f"not {largest}: use another backend"
+        )
+
     def held(coordinates: int) -> int:
         arrays = 2 * work.components + work.replicas + 8 + 2 * work.settings
+        arrays += kind.leap_arrays * largest**2 * work.leaps
         return 8 * padded(coordinates) * arrays
 
     available = psutil.virtual_memory().available
-    free = holder(work.backend).free_memory(work.workers)
+    free = kind.free_memory(work.workers)
     least = min(most, available // 4, free / 2)
     in_blocks = not keep_state and held(work.problem.dim) > least
     results = 16 * work.records.size * math.prod(work.sums)

@@ -1,7 +1,14 @@
 """What several test modules share: two oracles, and a guard against endless searches."""
 
+import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -15,6 +22,47 @@ from nqm_fast.schedules import as_schedule
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("fixed")
+
+
+# -- the simulator of GPUs, which is slow and a process of its own: begun first, asked last ---
+
+ASKING = "test_the_same_bits_in_the_simulator"
+SIMULATOR = pytest.StashKey[tuple[subprocess.Popen, Path]]()
+
+
+def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.name == ASKING)
+    asked = items and items[-1].name == ASKING and find_spec("numba_cuda")
+    if asked and not config.option.collectonly:
+        said = Path(tempfile.mkdtemp(), "output")
+        with said.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_cuda.py"],
+                cwd=Path(__file__).parent,
+                env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        config.stash[SIMULATOR] = process, said
+
+
+def pytest_unconfigure(config):
+    if SIMULATOR in config.stash:
+        process, said = config.stash[SIMULATOR]
+        process.kill()
+        process.wait()
+        shutil.rmtree(said.parent)
+
+
+@pytest.fixture
+def simulator(request):
+    """Waits for the tests there; gives their status and what they said."""
+
+    def wait():
+        process, said = request.config.stash[SIMULATOR]
+        return process.wait(), said.read_text()
+
+    return wait
 
 
 LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")

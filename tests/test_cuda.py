@@ -8,8 +8,9 @@ from nqm_fast.kernels import BackendError, load_backend, noise, reference
 from nqm_fast.kernels.contract import LEAF, Formula, Timeline
 
 import nqm_fast as nqm
-from nqm_fast import control, engine, schedules, store
+from nqm_fast import control, engine, schedules
 from nqm_fast.settings import band_numbers
+from nqm_fast.store.recorder import FileRecorder
 
 pytest.importorskip("numba_cuda")
 cuda_target = pytest.importorskip("nqm_fast.kernels.cuda_target")
@@ -148,6 +149,23 @@ def test_any_recurrence(arbitrary, components, law):
     assert np.array_equal(answers[0][2][0, 1], state[0, 1])
 
 
+def test_more_samples_than_an_int32_holds(arbitrary):
+    """Signs can be drawn by the thousand million; here it is seen that their number survives."""
+    _, model, timeline, _ = arbitrary(1, 1, 1, noise.RADEMACHER)
+    many = timeline._replace(samples=timeline.samples + 2**31)
+    steps = cuda_gpu.cuda_plan.steps(model, many, noise.RADEMACHER)
+    assert steps.samples.max() == 2**31 + timeline.samples.max()
+
+
+def test_more_components_than_fit(monkeypatch):
+    """A block's memory holds a matrix of eight rows; more are refused before anything is begun."""
+    with monkeypatch.context() as context:
+        context.setattr(cuda_gpu.Held, "most_components", 2)
+        with pytest.raises(nqm.InputError, match="at most 2 components for this backend, not 3"):
+            run("all", "cuda")
+    assert cuda_gpu.Held.most_components == 8
+
+
 def rows(seed, count, width):
     """Words with every edge among them."""
     edges = np.unique([w for k in range(32) for w in (2**k - 1, 2**k)] + [2**32 - 1])
@@ -233,7 +251,7 @@ def test_begun_on_one_backend_and_gone_on_with_on_another(monkeypatch, in_chunks
 def test_writing_does_not_stop_the_device(monkeypatch, in_chunks, tmp_path):
     """The next stretch of steps is launched before the last is written, which has its own state."""
     story = []
-    launch, event = cuda_gpu.Held.launch, store.recorder.FileRecorder.event
+    launch, event = cuda_gpu.Held.launch, FileRecorder.event
 
     def launched(held, timeline, *rest):
         story.append(("launch", timeline.end))
@@ -248,7 +266,7 @@ def test_writing_does_not_stop_the_device(monkeypatch, in_chunks, tmp_path):
         event(recorder, standing)
 
     monkeypatch.setattr(cuda_gpu.Held, "launch", launched)
-    monkeypatch.setattr(store.recorder.FileRecorder, "event", written)
+    monkeypatch.setattr(FileRecorder, "event", written)
     in_chunks(8)
     run("all", "cuda", record=1, out=tmp_path / "run.h5")
     at = [("launch", 8), ("launch", 16), ("write", 8), ("launch", 19), ("write", 16), ("write", 19)]
@@ -331,7 +349,7 @@ def test_records_come_back_while_the_next_steps_are_computed(arbitrary):
     held.launch(timeline, alive, False)
     held.collect()
     held.launch(far, alive, False)
-    running = held.running[0]
+    running = held.shards[0].running
     before = held.read()
     assert not running.computed.query()
     assert np.isfinite(before).all()
@@ -342,7 +360,7 @@ def test_records_come_back_while_the_next_steps_are_computed(arbitrary):
 def test_a_memory_that_is_really_full(arbitrary):
     cuda = cuda_target.cuda
     free = int(cuda_gpu.Held.free_memory([0]))
-    taken = cuda.device_array(free - (1 << 26), dtype=np.uint8)
+    taken = cuda.device_array(free - (1 << 28), dtype=np.uint8)
     *arguments, state = arbitrary(2, 1, 1 << 17, -1)
     with pytest.raises(MemoryError, match="GPU's memory is full"):
         cuda_gpu.advance(*arguments, state, np.ones((1, 2), dtype=bool), [0])

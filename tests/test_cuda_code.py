@@ -17,10 +17,10 @@ cuda_code = pytest.importorskip("nqm_fast.kernels.cuda_code")
 
 BATCH = -1
 GPUS = {"A100": (8, 0), "H100": (9, 0)}
-OFTEN = [("advance", n, law) for n in (1, 2, 3) for law in range(BATCH, len(noise.DATA))]
-OFTEN += [("advance", 5, law) for law in (BATCH, noise.STUDENT)]
-OFTEN += [("search", n, law) for n in (1, 3, 6) for law in (BATCH, noise.STUDENT)]
-SELDOM = [(name, n, BATCH) for name in ("map", "jump", "measure") for n in (1, 3, 6)]
+OFTEN = [("advance", n, law) for n in (1, 3) for law in range(BATCH, len(noise.DATA))]
+OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.STUDENT)]
+OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.STUDENT)]
+SELDOM = [(name, n, BATCH) for name in ("map", "jump", "measure") for n in (1, 3, 8)]
 ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
 EVERY = [*OFTEN, *SELDOM, *ONCE]
 DIVIDING = ("map", "harmonic")  # once for a stretch of steps, or for a run
@@ -55,8 +55,8 @@ def test_resources(name, components, law, gpu):
     threads = 2048 // 2
     assert 0 < registers * threads <= 65536
     shared = re.search(r"(\d+) bytes smem", report)
-    blocks = threads // 64
-    assert int(shared[1] if shared else 0) * blocks <= (100 << 10) * (components <= 3 or 4)
+    if shared and components <= 3:  # more need more, and get fewer blocks
+        assert int(shared[1]) * (threads // 64) <= 164 << 10
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -123,9 +123,18 @@ def test_contraction_is_noticed(monkeypatch):
     """As where a version of numba-cuda does not know the option."""
     monkeypatch.setattr(cuda_target.compiler, "compile_cuda", cuda_target._compile_cuda)
     monkeypatch.setattr(cuda_target.dispatcher, "compile_cuda", cuda_target._compile_cuda)
-    kernel, types = cuda_code.kernels_for(1, BATCH)["start"]
+    kernel, types_of = cuda_code.kernels_for(1, BATCH)["start"]
     with pytest.raises(ValueError, match="compiles start_rows with other arithmetic"):
-        cuda_target.compiled(kernel, types, GPUS["A100"])
+        cuda_target.compiled(kernel, types_of, GPUS["A100"])
+
+
+def test_optimisation_at_link_time_would_be_noticed(monkeypatch):
+    """It contracts anew, after the assembly that is checked."""
+    kernel, types_of = cuda_code.kernels_for(1, BATCH)["start"]
+    assert kernel.targetoptions["lto"] is False
+    monkeypatch.setitem(kernel.targetoptions, "lto", True)
+    code = cuda_code.disassembled(cuda_target.compiled(kernel, types_of, GPUS["H100"]).machine_code)
+    assert any(line.name.startswith("DFMA") for line in code)
 
 
 def test_the_contract_goes_only_as_far_as_our_kernels():

@@ -27,15 +27,11 @@ def _installed():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_installed")
-def test_the_same_bits_in_the_simulator():
+def test_the_same_bits_in_the_simulator(simulator):
     """All of `test_cuda` but what is only for hardware; in a process of its own."""
-    done = in_a_process_of_its_own(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_cuda.py")),
-        *("--rootdir", str(HERE.parent)),
-        NUMBA_ENABLE_CUDASIM="1",
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
-    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    status, said = simulator()
+    assert status == 0, said[-5000:]
+    skipped = [line for line in said.splitlines() if line.startswith("SKIPPED")]
     assert skipped
     assert all("needs a GPU" in line for line in skipped)
 
