@@ -13,7 +13,7 @@ import numpy as np
 
 from . import cuda_leap, cuda_plan, cuda_start, cuda_sums, cuda_walk
 from .contract import LEAF, Model, Noise, Timeline
-from .cuda_target import signature
+from .cuda_target import disassembler, signature
 
 _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>.*);")
 _LABEL = re.compile(r"^(\.L_x_\d+):")
@@ -75,15 +75,12 @@ class Instruction(NamedTuple):
 
 def disassembled(machine_code: bytes) -> list[Instruction]:
     """The instructions of a kernel, by NVIDIA's nvdisasm."""
-    from cuda import pathfinder
-
-    program = pathfinder.find_nvidia_binary_utility("nvdisasm")
-    if program is None:
-        raise FileNotFoundError("nvdisasm is missing: run 'pip install nvidia-cuda-nvdisasm'")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(machine_code)
-        text = subprocess.run([program, "-c", path], check=True, capture_output=True, text=True)
+        text = subprocess.run(
+            [disassembler(), "-c", path], check=True, capture_output=True, text=True
+        )
     found: list[tuple[str, str | None]] = []
     labels: dict[str, int] = {}
     for line in map(str.strip, text.stdout.splitlines()):

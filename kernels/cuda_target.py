@@ -274,6 +274,22 @@ def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compi
     return Compiled(text, bytes(code.code), linker.get_info_log())
 
 
+def disassembler() -> str:
+    """NVIDIA's nvdisasm.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    from cuda import pathfinder
+
+    program = pathfinder.find_nvidia_binary_utility("nvdisasm")
+    if program is None:
+        raise FileNotFoundError("nvdisasm is missing: run 'pip install nvidia-cuda-nvdisasm'")
+    return str(program)
+
+
 # -- what backends share is compiled as it stands, but for what NumPy spells differently ----
 
 if not SIMULATED:

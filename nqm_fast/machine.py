@@ -70,7 +70,9 @@ def _devices(backend: str, module: ModuleType, devices: Any) -> tuple[int, ...]:
     if devices is None:
         return (0,) if found else ()
     if not found:
-        raise InputError(f"devices={devices!r} goes with backend='cuda' only, not {backend!r}")
+        raise InputError(
+            f"devices must be left out with backend={backend!r}, which has none, not {devices!r}"
+        )
     listed = list(devices) if isinstance(devices, Sequence | np.ndarray) else [devices]
     numbers = tuple(range(len(found)))
     if not listed or any(number not in numbers for number in listed):

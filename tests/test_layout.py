@@ -76,6 +76,7 @@ def test_kernels_have_a_second_name_in_the_checkout():
     """So their imports are relative; a backend under the second name needs the package's first."""
     modules = ["kernels.reference", "kernels.arrays", "kernels.ahead"]
     modules += ["kernels.moments", "kernels.numba_cpu"] * bool(find_spec("numba"))
+    modules += ["kernels.cuda_code"] * bool(find_spec("numba_cuda"))
     code = f"import {', '.join(modules)}; print(kernels.__file__); print(kernels.arrays.__name__)"
     path, name = in_fresh_interpreter(code, cwd=ROOT).splitlines()
     assert Path(path).resolve() == ROOT / "kernels" / "__init__.py"
@@ -103,6 +104,14 @@ def test_one_module_owns_the_compile_options(path):
         for node in ast.walk(ast.parse(path.read_text()))
     }
     assert not {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc"} & words
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
+def test_one_module_imports_cuda(path):
+    """A successor of numba-cuda is to concern nobody else."""
+    names = [name for dots, name in imports(path) if not dots]
+    of_cuda = [name for name in names if "cuda" in name.split(".") or "numba_cuda" in name]
+    assert bool(of_cuda) == (path.name == "cuda_target.py")
 
 
 def test_compiled_functions_have_the_options_of_the_house():

@@ -337,7 +337,10 @@ WRONG = {
     },
     "lr has values for 3 steps, but 20 are asked for": {"algorithm": nqm.SGD([0.1] * 3)},
     "backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'": {"backend": "gpu"},
-    "devices=[0] goes with backend='cuda' only, not 'numpy'": {"backend": "numpy", "devices": [0]},
+    "devices must be left out with backend='numpy', which has none, not [0]": {
+        "backend": "numpy",
+        "devices": [0],
+    },
     "threads must be a whole number >= 1, not 0": {"threads": 0},
     "bands must be a whole number >= 1, not 0": {"bands": 0},
     "bands must be two or more ascending edges": {"bands": [0.2, 0.1]},
