@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import kernels
+from .beside import Beside, writer
 from .checks import Array
 from .kernels.contract import LEAF, padded
 
@@ -160,7 +161,7 @@ class Standing(NamedTuple):
     diverged_at: NDArray[np.int64]
     coordinate_steps: int
     spent: tuple[float, float]  # seconds compiling and computing
-    state: Callable[[], Arrays]  # what it takes to go on from here
+    state: Callable[[], Arrays] | None  # what it takes to go on from here; None if it is not due
 
 
 class Recorder:
@@ -168,6 +169,11 @@ class Recorder:
 
     seconds = 0.0  # spent writing
     spent = (0.0, 0.0)  # compiling and computing, before a run was gone on with
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it asks for the state next."""
+        return False
 
     def taken(self) -> Arrays | None:
         """What a run is to go on from, once."""
@@ -212,48 +218,48 @@ class Control:
         """Run to the stretch's end, or until a signal came.
 
         Where kernels run beside Python, they are on their way to the next event while what was
-        found is written.
+        found is written, and do not wait for it.
         """
         self.compile += self._compiled()
-        while not stretch.ended:
-            with self._saving(stretch, standing):
-                self._launch(stretch)
-            self._collect(stretch)
-            now = standing()
-            if stretch.beside and not self.stopped:
-                with self._saving(stretch, standing):
-                    self._launch(stretch)
-            with self.signals.shield():
-                self.recorder.event(now)
-                stopped = self.stopped
-                if stopped:
-                    self.recorder.stop(now)
-            self.report(now.coordinate_steps)
-            if stopped:
-                return
-
-    @contextmanager
-    def _saving(self, stretch: Stretch, standing: Callable[[], Standing]) -> Generator[None]:
-        """Save what was collected before, where memory is too full to set out from there."""
-        try:
-            yield
-        except MemoryError:
-            if stretch.started:
+        with writer(self.recorder, stretch.beside) as recorder:
+            while not stretch.ended:
+                self._launch(stretch, standing, recorder)
+                self._collect(stretch)
                 now = standing()
+                if stretch.beside and not self.stopped:
+                    self._launch(stretch, standing, recorder)
                 with self.signals.shield():
-                    self.recorder.event(now)
-                    self.recorder.stop(now)
-            raise
+                    recorder.event(now)
+                    stopped = self.stopped
+                    if stopped:
+                        recorder.stop(now)
+                self.report(now.coordinate_steps)
+                if stopped:
+                    return
 
     def _compiled(self) -> float:
         """Seconds spent compiling since this was last asked."""
         before, self.compiled = self.compiled, kernels.compile_seconds()
         return self.compiled - before
 
-    def _launch(self, stretch: Stretch) -> None:
-        """Set out for the next event, if that was not done yet, and if there is one."""
-        if not stretch.running and not stretch.ended:
+    def _launch(
+        self, stretch: Stretch, standing: Callable[[], Standing], recorder: Recorder | Beside
+    ) -> None:
+        """Set out for the next event, if that was not done yet, and if there is one.
+
+        Where memory is too full for it, what was collected before is saved.
+        """
+        if stretch.running or stretch.ended:
+            return
+        try:
             stretch.launch(self.pace.end(stretch.done))
+        except MemoryError:
+            if stretch.started:
+                now = standing()
+                with self.signals.shield():
+                    recorder.event(now)
+                    recorder.stop(now)
+            raise
 
     def _collect(self, stretch: Stretch) -> None:
         """Arrive there."""

@@ -139,7 +139,7 @@ class Stretch:
     def saved(self) -> Arrays:
         """All that `restore` needs to go on from here, but for the risk so far."""
         states = {f"state_{k}": held.read() for k, held in enumerate(self.held)}
-        return states | {"done": np.array(self.done), "diverged_at": self.diverged_at}
+        return states | {"done": np.array(self.done), "diverged_at": self.diverged_at.copy()}
 
     def restore(self, saved: Arrays) -> None:
         """Go to where a stretch of the same coordinates once was."""

@@ -1,6 +1,7 @@
 """The backend for NVIDIA's GPUs, where there is one, or the simulator (`test_cuda_simulated`)."""
 
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -249,28 +250,45 @@ def test_begun_on_one_backend_and_gone_on_with_on_another(monkeypatch, in_chunks
 
 
 def test_writing_does_not_stop_the_device(monkeypatch, in_chunks, tmp_path):
-    """The next stretch of steps is launched before the last is written, which has its own state."""
-    story = []
+    """While records are written, further steps are launched; a checkpoint keeps its state."""
+    launches, writes, third = [], [], threading.Event()
     launch, event = cuda_gpu.Held.launch, FileRecorder.event
 
     def launched(held, timeline, *rest):
-        story.append(("launch", timeline.end))
+        launches.append(timeline.end)
+        if len(launches) == 3:
+            third.set()
         launch(held, timeline, *rest)
 
     def written(recorder, standing):
-        story.append(("write", standing.records - 1))
-        saved = standing.state()
-        assert saved["done"] == standing.records - 1
-        alone = run("all", "numpy", steps=int(saved["done"]), record=1)
-        assert np.array_equal(saved["state_0"][0][..., :D], alone.state)
+        assert third.wait(60)
+        if not writes:  # the first is a checkpoint
+            saved, at = standing.state(), standing.records - 1
+            assert saved["done"] == at == 4
+            alone = run("all", "numpy", steps=at, record=1)
+            assert np.array_equal(saved["state_0"][0][..., :D], alone.state)
+        writes.append(standing.records)
         event(recorder, standing)
 
     monkeypatch.setattr(cuda_gpu.Held, "launch", launched)
     monkeypatch.setattr(FileRecorder, "event", written)
-    in_chunks(8)
-    run("all", "cuda", record=1, out=tmp_path / "run.h5")
-    at = [("launch", 8), ("launch", 16), ("write", 8), ("launch", 19), ("write", 16), ("write", 19)]
-    assert story == at
+    in_chunks(4)
+    found = run("all", "cuda", record=1, out=tmp_path / "run.h5", checkpoint_every=0)
+    assert launches == [4, 8, 12, 16, 19]
+    assert writes
+    assert_same(found, run("all", "numpy", record=1))
+    assert_same(nqm.open_run(tmp_path / "run.h5"), found)
+
+
+def test_what_goes_wrong_in_writing_ends_the_run(monkeypatch, in_chunks, tmp_path):
+    def full(recorder, standing):
+        raise OSError(28, "No space left on device", "run.h5")
+
+    monkeypatch.setattr(FileRecorder, "event", full)
+    in_chunks(4)
+    with pytest.raises(OSError, match="No space left"):
+        run("plain", "cuda", record=1, out=tmp_path / "run.h5")
+    assert not [x for x in threading.enumerate() if x.name.startswith("nqm_fast")]
 
 
 def test_a_full_memory_loses_nothing(monkeypatch, in_chunks, tmp_path):

@@ -109,11 +109,16 @@ class FileRecorder(Recorder):
         """Write what is due."""
         now = time.perf_counter()
         self._note(standing, now)
-        if now >= self.next_checkpoint:
+        if standing.state is not None and self.is_due:
             self.save(standing)
         elif self.noted > self.committed and now >= self.next_commit:
             self.commit(standing)
         self.seconds += time.perf_counter() - now
+
+    @property
+    def is_due(self) -> bool:
+        """A checkpoint is to be saved."""
+        return time.perf_counter() >= self.next_checkpoint
 
     def stop(self, standing: Standing) -> None:
         """Save where the run is."""
@@ -166,6 +171,7 @@ class FileRecorder(Recorder):
         """Write the records that are new, wait until they are on disk, and save a checkpoint."""
         begin = time.perf_counter()
         self.commit(standing)
+        assert standing.state is not None
         facts = {
             "run_id": self.header["run_id"],
             "records": standing.records,
