@@ -39,6 +39,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import compile_seconds
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -99,7 +101,8 @@ class Held:
     """The state of some coordinates under all settings of a model, on its way through the steps.
 
     `launch` says how far to go next, and `collect` gives what `advance` or `leap` return, and the
-    seconds that took. What `read` gives is the state as last collected, (settings, replicas, n, d).
+    seconds that took, without compiling. What `read` gives is the state as last collected,
+    (settings, replicas, n, d).
     """
 
     beside = False  # whether anything is computed between `launch` and `collect`
@@ -139,12 +142,12 @@ class Held:
         """Risk at the timeline's records, first steps of divergence, seconds."""
         timeline, alive, leaps = self.next
         move = self.backend.leap if leaps else self.backend.advance
-        begin = time.perf_counter()
+        begin = time.perf_counter() - compile_seconds()
         risk, first = move(self.noise, self.model, timeline, self.state, alive, self.workers)
-        return risk, first, time.perf_counter() - begin
+        return risk, first, time.perf_counter() - compile_seconds() - begin
 
     def read(self) -> Floats:
-        """The state; what is written to it later may change it."""
+        """The state; a copy if anything is computed `beside`, else it may change later."""
         return self.state
 
     def write(self, state: Floats) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import cuda_plan
+from . import compile_seconds, cuda_plan
 from .contract import LEAF, Floats, Formula, Ints, Model, Noise, Timeline
 from .contract import Held as HeldByHost
 from .cuda_leap import MAPS, jump_kernel, map_kernel, measure_kernel
@@ -370,8 +370,10 @@ class Held(HeldByHost):
     def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
         """Start on the way to the timeline's end."""
         self.records, self.begin = timeline.records.size, time.perf_counter()
+        compiled = compile_seconds()
         for shard in self.shards:
             shard.launch(timeline, alive, leaps)
+        self.compiled = compile_seconds() - compiled  # while the devices' clocks ran
 
     def collect(self) -> tuple[Floats, Ints, float]:
         """Wait for what was launched."""
@@ -385,6 +387,7 @@ class Held(HeldByHost):
         seconds = max(seconds for _, _, seconds in found)
         if seconds < 0.0:  # the simulator has no clock
             seconds = time.perf_counter() - self.begin
+        seconds = max(seconds - self.compiled, 0.0)
         return risk, np.where(first == NEVER, -1, first), seconds
 
     def read(self) -> Floats:

@@ -105,7 +105,10 @@ def available() -> None:
             f"no NVIDIA GPU is found ({reason}); see what 'nvidia-smi' says, install NVIDIA's "
             "driver, or start a container with 'docker run --gpus all'"
         )
-    cuda.current_context()  # stays, for what is freed later
+    try:
+        cuda.current_context()  # stays, for what is freed later
+    except Exception as error:
+        raise ValueError(f"the GPU cannot be used: {' '.join(str(error).split())}") from error
 
 
 def device_names() -> list[str]:

@@ -182,6 +182,9 @@ class Recorder:
     def event(self, standing: Standing) -> None:
         """A kernel returned."""
 
+    def settle(self) -> None:
+        """Be done with what was told."""
+
     def stop(self, standing: Standing) -> None:
         """The run is stopped: the last chance to save."""
 
@@ -214,14 +217,15 @@ class Control:
         """A signal came."""
         return self.signals.number is not None
 
-    def drive(self, stretch: Stretch, standing: Callable[[], Standing]) -> None:
-        """Run to the stretch's end, or until a signal came.
+    def drive(self, stretch: Stretch, standing: Callable[[], Standing]) -> bool:
+        """Run to the stretch's end, or until a signal came; whether one did, and the run is saved.
 
         Where kernels run beside Python, they are on their way to the next event while what was
         found is written, and do not wait for it.
         """
         self.compile += self._compiled()
-        with writer(self.recorder, stretch.beside) as recorder:
+        now = None
+        with writer(self.recorder, stretch.beside, self.signals) as recorder:
             while not stretch.ended:
                 self._launch(stretch, standing, recorder)
                 self._collect(stretch)
@@ -235,7 +239,13 @@ class Control:
                         recorder.stop(now)
                 self.report(now.coordinate_steps)
                 if stopped:
-                    return
+                    return True
+            with self.signals.shield():
+                recorder.settle()
+                if now is None or not self.stopped:
+                    return False
+                recorder.stop(now)
+        return True
 
     def _compiled(self) -> float:
         """Seconds spent compiling since this was last asked."""
@@ -265,8 +275,6 @@ class Control:
         """Arrive there."""
         seconds = stretch.collect()
         self.signals.waiting = True
-        compiled = self._compiled()
-        seconds = max(seconds - compiled, 0.0)
-        self.compile += compiled
+        self.compile += self._compiled()
         self.compute += seconds
         self.pace.took(seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .checks import InputError, choice, integer, shown
+from .checks import InputError, any_array, choice, integer, shown
 from .exact import cores
 from .kernels.contract import holder
 
@@ -71,13 +70,15 @@ def _devices(backend: str, module: ModuleType, devices: Any) -> tuple[int, ...]:
         return (0,) if found else ()
     if not found:
         raise InputError(
-            f"devices must be left out with backend={backend!r}, which has none, not {devices!r}"
+            f"devices must be left out with backend={backend!r}, but are {shown(devices)}; "
+            "they are for backend='cuda'"
         )
-    listed = list(devices) if isinstance(devices, Sequence | np.ndarray) else [devices]
-    numbers = tuple(range(len(found)))
-    if not listed or any(number not in numbers for number in listed):
-        there = ", ".join(map(str, numbers))
+    numbers = any_array(devices)
+    there = range(len(found))
+    good = numbers.dtype.kind in "iu" and numbers.ndim < 2 and numbers.size
+    if not good or not np.isin(numbers, there).all():
         raise InputError(
-            f"devices must be numbers of GPUs that are here ({there}), not {shown(devices)}"
+            f"devices must be numbers of GPUs that are here ({', '.join(map(str, there))}), "
+            f"not {shown(devices)}"
         )
-    return tuple(int(number) for number in listed)
+    return tuple(numbers.ravel().tolist())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from collections.abc import Generator, Sequence
@@ -17,11 +16,11 @@ from . import store
 from .algorithms import Algorithm
 from .checks import InputError, number
 from .control import Control, Pace, Recorder, Signals, Stopped, caught, ending
-from .engine import Outcome, Work, arranged, block_size, by_blocks, by_steps
+from .engine import Outcome, Work, arranged, by_blocks, by_steps
 from .experiment import Experiment, as_experiment
 from .fingerprint import fingerprint
 from .kernels import noise as numbering
-from .kernels.contract import Noise, holder, padded
+from .kernels.contract import Noise
 from .machine import Machine, as_machine
 from .problem import Problem
 from .progress import rated
@@ -30,6 +29,7 @@ from .schedules import Schedule
 from .settings import grouped, largest_stable_lr
 
 if TYPE_CHECKING:
+    from .memory import Order
     from .store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
@@ -105,8 +105,8 @@ def simulate(
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
     devices : int or sequence of int, optional
-        Numbers of the GPUs to use with ``backend="cuda"``, as `nvidia-smi` shows them; the
-        first by default. Several share the coordinates.
+        Numbers of the GPUs to use with ``backend="cuda"``, as ``nqm-fast info`` shows them;
+        the first by default. Several share the coordinates.
     bands : int or array_like, optional
         Also record the risk by curvature: this many bands of equal width in log(h), or the
         ascending edges of bands.
@@ -253,31 +253,39 @@ class Plan:
     experiment: Experiment
     machine: Machine
     work: Work
-    in_blocks: bool
+    order: Order
 
 
 def _planned(experiment: Experiment, machine: Machine, most: int) -> Plan:
     """By blocks, if its state takes more than so many bytes."""
+    from .memory import check_memory, chosen_order
+
     work = _as_work(experiment, machine)
-    return Plan(experiment, machine, work, _choose_order(work, experiment.keep_state, most))
+    order = chosen_order(work, experiment.keep_state, most)
+    check_memory(work, order, experiment.keep_state)
+    return Plan(experiment, machine, work, order)
 
 
 def _carried_out(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
     """The run, from the start or from where it was saved; the process ends if asked to."""
     experiment, machine, work = plan.experiment, plan.machine, plan.work
-    saved = recorder.taken()
-    in_blocks = plan.in_blocks if saved is None else "blocks" in saved
-    pace = Pace(work, block_size(work) if in_blocks else work.problem.dim)
+    saved, order = recorder.taken(), plan.order
+    if saved is not None:
+        from .memory import check_memory, saved_order
+
+        order = saved_order(work, saved)
+        check_memory(work, order, experiment.keep_state)
+    pace = Pace(work, order.coordinates)
     total = work.problem.dim * work.steps * work.settings * work.replicas
     with rated("simulation", total, "coordinate-steps") as report:
         control = Control(pace, signals, recorder, report)
-        if in_blocks:
+        if order.in_blocks:
             outcome = by_blocks(work, control, saved)
         else:
             outcome = by_steps(work, control, saved, experiment.keep_state)
     stats = {
         **machine.facts,
-        "order": "blocks" if in_blocks else "steps",
+        "order": "blocks" if order.in_blocks else "steps",
         "coordinate_steps": outcome.coordinate_steps,
         "compile": control.compile,
         "compute": control.compute,
@@ -311,47 +319,6 @@ def _as_work(experiment: Experiment, machine: Machine) -> Work:
         machine.module,
         machine.workers,
     )
-
-
-def _choose_order(work: Work, keep_state: bool, most: int) -> bool:
-    """Whether coordinates are worked through in blocks, if the run fits into memory at all."""
-    import psutil
-
-    kind = holder(work.backend)
-    largest = max(group.components for group in work.groups)
-    if largest > kind.most_components:
-        raise InputError(
-            f"algorithm must have at most {kind.most_components} components for this backend, "
-            f"not {largest}: use another backend"
-        )
-
-    def held(coordinates: int) -> int:
-        arrays = 2 * work.components + work.replicas + 8 + 2 * work.settings
-        arrays += kind.leap_arrays * largest**2 * work.leaps
-        return 8 * padded(coordinates) * arrays
-
-    available = psutil.virtual_memory().available
-    free = kind.free_memory(work.workers)
-    least = min(most, available // 4, free / 2)
-    in_blocks = not keep_state and held(work.problem.dim) > least
-    results = 16 * work.records.size * math.prod(work.sums)
-    at_once = min(block_size(work), work.problem.dim) if in_blocks else work.problem.dim
-    needed = results + held(at_once)
-    if needed > available:
-        change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
-        if keep_state and results <= needed / 2:
-            change += ", or keep_state=False, which works through the coordinates in blocks"
-        raise InputError(
-            f"this run needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB "
-            f"are available: {change}"
-        )
-    if held(at_once) > free:
-        raise InputError(
-            f"this run needs about {held(at_once) / 1e9:.1f} GB of the GPU's memory, of which "
-            f"{free / 1e9:.1f} GB are free: use fewer replicas or settings, more devices, or "
-            "keep_state=False"
-        )
-    return in_blocks
 
 
 def _as_run(experiment: Experiment, work: Work, outcome: Outcome, stats: dict[str, Any]) -> Run:

@@ -30,6 +30,7 @@ ASKING = "test_the_same_bits_in_the_simulator"
 SIMULATOR = pytest.StashKey[tuple[subprocess.Popen, Path]]()
 
 
+@pytest.hookimpl(trylast=True)  # after others have deselected items
 def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: item.name == ASKING)
     asked = items and items[-1].name == ASKING and find_spec("numba_cuda")

@@ -337,7 +337,7 @@ WRONG = {
     },
     "lr has values for 3 steps, but 20 are asked for": {"algorithm": nqm.SGD([0.1] * 3)},
     "backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'": {"backend": "gpu"},
-    "devices must be left out with backend='numpy', which has none, not [0]": {
+    "devices must be left out with backend='numpy', but are [0]; they are for backend='cuda'": {
         "backend": "numpy",
         "devices": [0],
     },

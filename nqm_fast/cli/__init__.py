@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with shown_on_terminal():
             return chosen.run(chosen) or 0
     except (InputError, BackendError, MemoryError) as error:
-        for line in str(error).splitlines():
+        for line in (str(error) or "memory is full").splitlines():
             print(f"nqm-fast {chosen.command}: {line}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read the output has had enough

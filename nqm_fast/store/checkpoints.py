@@ -14,7 +14,7 @@ import numpy as np
 from ..control import Arrays
 from .files import Files, replace
 
-VERSION = 1  # of the arrays that engines save
+VERSION = 2  # of the arrays that engines save
 
 
 def save(files: Files, facts: dict[str, Any], arrays: Arrays) -> None:

@@ -1,0 +1,82 @@
+"""How many coordinates of a run are held at a time, and whether that fits."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import psutil
+
+from .checks import InputError
+from .control import Arrays
+from .engine import Work, block_size
+from .kernels.contract import holder, padded
+
+
+class Order(NamedTuple):
+    """The order of the loops: all coordinates at once, or a block of them through all steps."""
+
+    in_blocks: bool
+    coordinates: int  # at a time
+
+
+def held_bytes(work: Work, coordinates: int) -> int:
+    """What so many coordinates take, here or on a device."""
+    arrays = 2 * work.components + work.replicas + 8 + 2 * work.settings
+    if work.leaps:
+        largest = max(group.components for group in work.groups)
+        arrays += holder(work.backend).leap_arrays * largest**2
+    return 8 * padded(coordinates) * arrays
+
+
+def chosen_order(work: Work, keep_state: bool, most: int) -> Order:
+    """In blocks, if all coordinates take over `most` bytes, or much of what is free."""
+    free = holder(work.backend).free_memory(work.workers)
+    most_here = min(most, psutil.virtual_memory().available // 4, free / 2)
+    dim = work.problem.dim
+    if keep_state or held_bytes(work, dim) <= most_here:
+        return Order(False, dim)
+    return Order(True, min(block_size(work), dim))
+
+
+def saved_order(work: Work, saved: Arrays) -> Order:
+    """That of a run which is gone on with, maybe on another machine."""
+    if "blocks" not in saved:
+        return Order(False, work.problem.dim)
+    return Order(True, min(int(saved["blocks"][2]), work.problem.dim))
+
+
+def check_memory(work: Work, order: Order, keep_state: bool) -> None:
+    """Make sure that a run fits.
+
+    Raises
+    ------
+    InputError
+        If it takes more memory than there is, or is more than the backend can do.
+    """
+    kind = holder(work.backend)
+    largest = max(group.components for group in work.groups)
+    if largest > kind.most_components:
+        raise InputError(
+            f"algorithm must have at most {kind.most_components} components for this backend, "
+            f"not {largest}: use another backend"
+        )
+    in_blocks = ", or keep_state=False, which works through the coordinates in blocks"
+    results = 16 * work.records.size * math.prod(work.sums)
+    held = held_bytes(work, order.coordinates)
+    needed, available = results + held, psutil.virtual_memory().available
+    if needed > available:
+        change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
+        if keep_state and results <= needed / 2:
+            change += in_blocks
+        raise InputError(
+            f"this run needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB "
+            f"are available: {change}"
+        )
+    free = kind.free_memory(work.workers)
+    if held > free:
+        raise InputError(
+            f"this run needs about {held / 1e9:.1f} GB of the GPU's memory, of which "
+            f"{free / 1e9:.1f} GB are free: use more devices, or fewer replicas or settings"
+            f"{in_blocks if keep_state else ''}"
+        )

@@ -1,0 +1,142 @@
+"""Kernels that go on while records are written, as on a GPU; here NumPy stands for it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from nqm_fast.kernels import contract, reference
+
+import nqm_fast as nqm
+from nqm_fast import control, engine
+from nqm_fast.store.files import Files
+from nqm_fast.store.recorder import FileRecorder
+
+PROBLEM = nqm.Problem.power_law(200)
+ALGORITHM = nqm.SGD(0.2, momentum=0.5)
+STEPS = 60
+
+
+class Elsewhere(contract.Held):
+    """A state that cannot be seen but in copies."""
+
+    beside = True
+
+    def read(self):
+        return super().read().copy()
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch):
+    monkeypatch.setattr(reference, "Held", Elsewhere, raising=False)
+    monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + 4, pace.work.steps))
+
+
+@pytest.fixture
+def usual():
+    return nqm.simulate(PROBLEM, ALGORITHM, 8, STEPS, record=1, replicas=2)
+
+
+def run(path, **changes):
+    arguments = {"record": 1, "replicas": 2, "backend": "numpy", "checkpoint_every": 0} | changes
+    return nqm.simulate(PROBLEM, ALGORITHM, 8, STEPS, out=path, **arguments)
+
+
+def slowed(monkeypatch, seconds=0.05):
+    """Writing takes longer than computing."""
+    usual, began = FileRecorder.event, threading.Event()
+
+    def event(recorder, standing):
+        began.set()
+        time.sleep(seconds)
+        usual(recorder, standing)
+
+    monkeypatch.setattr(FileRecorder, "event", event)
+    return began
+
+
+def test_the_same_numbers(monkeypatch, tmp_path, usual):
+    slowed(monkeypatch)
+    found = run(tmp_path / "run.h5")
+    assert np.array_equal(found.risk, usual.risk)
+    assert np.array_equal(nqm.open_run(tmp_path / "run.h5").risk, usual.risk)
+
+
+def test_no_event_is_lost_in_the_end(monkeypatch, tmp_path):
+    """What is passed over, as the writer is busy, comes when it is done."""
+    slowed(monkeypatch)
+    noted, finish = [], FileRecorder.finish
+
+    def finished(recorder, whole):
+        noted.append(recorder.noted)
+        return finish(recorder, whole)
+
+    monkeypatch.setattr(FileRecorder, "finish", finished)
+    run(tmp_path / "run.h5")
+    assert noted == [STEPS + 1]
+
+
+def test_stopped_and_gone_on_with(monkeypatch, tmp_path, usual):
+    with monkeypatch.context() as context:
+        slowed(context)
+        stops = iter([False] * 14 + [True] * 9)
+        context.setattr(control.Control, "stopped", property(lambda self: next(stops)))
+        part = run(tmp_path / "run.h5")
+    assert part.status == "interrupted"
+    assert 0 < part.steps.size < STEPS
+    assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, usual.risk)
+
+
+def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usual):
+    """Or HDF5 would go on with a file that could not be written."""
+    with monkeypatch.context() as context:
+        began, broken = threading.Event(), threading.Event()
+
+        def full(recorder, standing):
+            began.set()
+            assert broken.wait(30)
+            raise OSError(28, "No space left on device", "run.h5")
+
+        def collect(held):
+            if began.is_set():
+                broken.set()
+                raise RuntimeError("the device is lost")
+            return contract.Held.collect(held)
+
+        context.setattr(FileRecorder, "event", full)
+        context.setattr(Elsewhere, "collect", collect)
+        with pytest.raises(OSError, match="No space left") as error:
+            run(tmp_path / "run.h5")
+        assert isinstance(error.value.__context__, RuntimeError)
+    assert not [x for x in threading.enumerate() if x.name.startswith("nqm_fast")]
+    assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, usual.risk)
+
+
+def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
+    """It comes when nothing is left to compute in a block; what was computed is saved."""
+    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
+    monkeypatch.setattr(engine, "block_size", lambda _: contract.TILE)
+    problem = nqm.Problem.power_law(3 * contract.TILE)
+    arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
+    whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    with monkeypatch.context() as context:
+        usual = FileRecorder.event
+
+        def event(recorder, standing):
+            if threading.current_thread() is not threading.main_thread():
+                time.sleep(0.1)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+            usual(recorder, standing)
+
+        context.setattr(FileRecorder, "event", event)
+        part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
+    assert part.status == "interrupted"
+    assert part.stats["coordinate_steps"] == 4 * contract.TILE
+    assert Files(tmp_path / "run.h5").checkpoint.exists()
+    again = nqm.resume(tmp_path / "run.h5", backend="numpy")
+    assert np.array_equal(again.risk, whole.risk)
+    assert again.stats["coordinate_steps"] == 4 * problem.dim
