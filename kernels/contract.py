@@ -39,8 +39,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import compile_seconds
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -140,6 +138,8 @@ class Held:
 
     def collect(self) -> tuple[Floats, Ints, float]:
         """Risk at the timeline's records, first steps of divergence, seconds."""
+        from . import compile_seconds  # not where this is read to be translated
+
         timeline, alive, leaps = self.next
         move = self.backend.leap if leaps else self.backend.advance
         begin = time.perf_counter() - compile_seconds()
