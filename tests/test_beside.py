@@ -140,3 +140,18 @@ def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
     again = nqm.resume(tmp_path / "run.h5", backend="numpy")
     assert np.array_equal(again.risk, whole.risk)
     assert again.stats["coordinate_steps"] == 4 * problem.dim
+
+
+def test_blocks_of_another_size(monkeypatch, tmp_path):
+    """A run that is gone on with where blocks are larger keeps its own, and so its sums."""
+    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
+    monkeypatch.setattr(engine, "block_size", lambda _: contract.TILE)
+    problem = nqm.Problem.power_law(5 * contract.TILE)
+    arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
+    whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    with monkeypatch.context() as context:
+        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
+    assert part.status == "interrupted"
+    monkeypatch.setattr(engine, "block_size", lambda _: 4 * contract.TILE)
+    assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, whole.risk)
