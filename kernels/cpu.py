@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import LEAF, TILE, Floats, Ints, Model, Noise, Timeline, empty_result
+from .contract import LEAF, NEVER, TILE, Floats, Ints, Model, Noise, Timeline, empty_result
 
 QUADS = 4  # of steps in a burst of noise
 SHARED_QUADS = 8  # the same, if several settings share it
@@ -67,8 +67,7 @@ def _solve(
     loop(job._replace(partial=partial, exceeded=exceeded), leaves, threads)
     loops.add_leaves(partial.reshape(-1, in_all), risk.reshape(-1))
     found = (exceeded >= 0).any(axis=2)
-    never = np.iinfo(np.int64).max
-    first[found] = np.where(exceeded < 0, never, exceeded).min(axis=2)[found]
+    first[found] = np.where(exceeded < 0, NEVER, exceeded).min(axis=2)[found]
     return risk, first
 
 

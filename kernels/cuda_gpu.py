@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import compile_seconds, cuda_plan
-from .contract import LEAF, Floats, Formula, Ints, Model, Noise, Timeline
+from .contract import LEAF, NEVER, Floats, Formula, Ints, Model, Noise, Timeline
 from .contract import Held as HeldByHost
 from .cuda_leap import MAPS, jump_kernel, map_kernel, measure_kernel
 from .cuda_start import harmonic, normal_rows, philox_rows, start_rows
@@ -25,7 +25,6 @@ from .cuda_target import available, cuda, device_names, explained, free_bytes, l
 from .cuda_walk import advance_kernel, search_kernel
 from .reference import pair_sum
 
-NEVER = np.iinfo(np.int64).max
 MOST_ROWS = 1 << 15  # of a grid, in one direction
 
 available()
@@ -170,17 +169,16 @@ class Shard:
             yield
 
     def _coefficients(self, model: Model, d: int, formula: Formula | None) -> Any:
+        arrays = on_device(cuda_plan.coefficients(model, d), self.work)
         if formula is None:
-            return on_device(cuda_plan.coefficients(model, d), self.work)
-        arrays = cuda_plan.coefficients(model, d)
+            return arrays
         h, sigma, weight = (cuda.device_array(d) for _ in range(3))
         band = cuda.device_array(d if model.bands else 0, dtype=np.int64)
         edges = cuda.to_device(formula.edges, stream=self.work)
-        size = max(min(formula.size, d), 0)
         written = h, sigma, weight, band
-        launch(harmonic, (d // LEAF,), LEAF, self.work, formula.first, size, edges, *written)
-        rest = on_device(arrays, self.work)
-        return rest._replace(values=h, sigma=sigma, weight=weight, band=band)
+        blocks = (d // LEAF,)
+        launch(harmonic, blocks, LEAF, self.work, formula.first, formula.size, edges, *written)
+        return arrays._replace(values=h, sigma=sigma, weight=weight, band=band)
 
     def write(self, state: Floats) -> None:
         """Set the state, (settings, replicas, n, d)."""

@@ -101,6 +101,14 @@ def uniform_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
 
 
 @device
+def no_sums(samples, own, z, at, stride):
+    """Set the sums of four steps to zero; the largest number of samples that are to come."""
+    for i in range(4):
+        put(z, at + i * stride, 0.0)
+    return np.int32(most_of(samples, own))
+
+
+@device
 def add_sample(sample, samples, own, x, z, at):
     """Add a variate to the sum of step i, if that has as many."""
     if sample < pick(samples, own):
@@ -110,9 +118,7 @@ def add_sample(sample, samples, own, x, z, at):
 @device
 def student_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """Sums of variates, two blocks a sample."""
-    most = np.int32(most_of(samples, own))
-    for i in range(4):
-        put(z, at + i * stride, 0.0)
+    most = no_sums(samples, own, z, at, stride)
     block = np.int32(0)
     while block < np.int32(2 * most):
         words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
@@ -128,9 +134,7 @@ def student_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
 @device
 def normal_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """Sums of variates, of which a block has one for each step."""
-    most = np.int32(most_of(samples, own))
-    for i in range(4):
-        put(z, at + i * stride, 0.0)
+    most = no_sums(samples, own, z, at, stride)
     block = np.int32(0)
     while block < most:
         words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
@@ -146,9 +150,7 @@ def normal_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
 @device
 def laplace_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """The same of another law."""
-    most = np.int32(most_of(samples, own))
-    for i in range(4):
-        put(z, at + i * stride, 0.0)
+    most = no_sums(samples, own, z, at, stride)
     block = np.int32(0)
     while block < most:
         words = words_of(noise, coordinate, replica, quad, block, GRADIENT)

@@ -230,16 +230,30 @@ def _parts(n: int, law: int) -> Any:
         j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
         return risk_of(n, model.read, g, pick(model.weight, j), s)
 
-    return fill, own_risk
+    @device
+    def prepare(noise, model, steps, sizes, task, z, coefficients):
+        """What a task needs and is not there: noise, and the coefficients of its setting."""
+        if pick(steps.quads, task) > 0:
+            fill(noise, steps, sizes, task, z)
+        if pick(steps.segment, task) >= 0:
+            g, segment = pick(steps.setting, task), pick(steps.segment, task)
+            build(n, model, steps, segment, g, pick(sizes, SETTINGS), coefficients)
+
+    return prepare, own_risk
+
+
+def _shared_memory(n: int, law: int) -> tuple[Any, int, int, int]:
+    """Of a block: the type of its noise; how much noise, and numbers of matrices and states."""
+    kind = np.float32 if law == BATCH else np.float64
+    return kind, burst(n, law) * LEAF, n * (n + 1) * LEAF, 2 * n * LEAF
 
 
 @cache
 def advance_kernel(n: int, law: int) -> Any:
     """Steps, records, and a mark where a setting diverges."""
-    fill, own_risk = _parts(n, law)
-    kind = np.float32 if law == BATCH else np.float64
+    prepare, own_risk = _parts(n, law)
+    kind, slots, rows, room = _shared_memory(n, law)
     elements = n * (n + 1)
-    slots, rows, room = burst(n, law) * LEAF, elements * LEAF, 2 * n * LEAF
     in_registers = n <= IN_REGISTERS
 
     @device
@@ -280,11 +294,7 @@ def advance_kernel(n: int, law: int) -> Any:
                     row += pick(steps.record, task) * pick(sizes, SETTINGS) * pick(sizes, REPLICAS)
                     record_risk(model, risk, row, sizes, sums, partial)
             elif pick(steps.length, task) > 0:
-                if pick(steps.quads, task) > 0:
-                    fill(noise, steps, sizes, task, z)
-                if pick(steps.segment, task) >= 0:
-                    segment = pick(steps.segment, task)
-                    build(n, model, steps, segment, g, pick(sizes, SETTINGS), coefficients)
+                prepare(noise, model, steps, sizes, task, z, coefficients)
                 if pick(alive, row):
                     go(sizes, steps, task, z, coefficients, state)
             elif pick(alive, row) and not own_risk(sizes, model, g, state) <= LIMIT:
@@ -297,9 +307,8 @@ def advance_kernel(n: int, law: int) -> Any:
 @cache
 def search_kernel(n: int, law: int) -> Any:
     """The first step at which a coordinate that has diverged did so, found by going again."""
-    fill, own_risk = _parts(n, law)
-    kind = np.float32 if law == BATCH else np.float64
-    slots, rows, room = burst(n, law) * LEAF, n * (n + 1) * LEAF, 2 * n * LEAF
+    prepare, own_risk = _parts(n, law)
+    kind, slots, rows, room = _shared_memory(n, law)
 
     @device
     def look(sizes, model, g, s, step, exceeded, row):
@@ -325,11 +334,7 @@ def search_kernel(n: int, law: int) -> Any:
         while task < steps.setting.size:
             g = pick(steps.setting, task)
             row = g * pick(sizes, REPLICAS) + r
-            if pick(steps.quads, task) > 0:
-                fill(noise, steps, sizes, task, z)
-            if pick(steps.segment, task) >= 0:
-                segment = pick(steps.segment, task)
-                build(n, model, steps, segment, g, pick(sizes, SETTINGS), coefficients)
+            prepare(noise, model, steps, sizes, task, z, coefficients)
             if pick(alive, row) and not own_risk(sizes, model, g, after) <= LIMIT:
                 fetch(sizes, here(n, sizes, g), before, s)
                 i = np.int32(0)

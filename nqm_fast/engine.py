@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from .checks import Array
 from .control import Arrays, Control, Standing
-from .kernels.contract import TILE, Held, Noise, holder
+from .kernels.contract import NEVER, TILE, Held, Noise, holder
 from .problem import Problem
 from .settings import Group, described, starts, timeline, whole_leaves
-
-NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)

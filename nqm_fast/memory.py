@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import psutil
-
 from .checks import InputError
 from .control import Arrays
 from .engine import Work, block_size
@@ -18,6 +16,13 @@ class Order(NamedTuple):
 
     in_blocks: bool
     coordinates: int  # at a time
+
+
+def available_bytes() -> int:
+    """Of this machine's memory."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def held_bytes(work: Work, coordinates: int) -> int:
@@ -32,7 +37,7 @@ def held_bytes(work: Work, coordinates: int) -> int:
 def chosen_order(work: Work, keep_state: bool, most: int) -> Order:
     """In blocks, if all coordinates take over `most` bytes, or much of what is free."""
     free = holder(work.backend).free_memory(work.workers)
-    most_here = min(most, psutil.virtual_memory().available // 4, free / 2)
+    most_here = min(most, available_bytes() // 4, free / 2)
     dim = work.problem.dim
     if keep_state or held_bytes(work, dim) <= most_here:
         return Order(False, dim)
@@ -64,7 +69,7 @@ def check_memory(work: Work, order: Order, keep_state: bool) -> None:
     in_blocks = ", or keep_state=False, which works through the coordinates in blocks"
     results = 16 * work.records.size * math.prod(work.sums)
     held = held_bytes(work, order.coordinates)
-    needed, available = results + held, psutil.virtual_memory().available
+    needed, available = results + held, available_bytes()
     if needed > available:
         change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
         if keep_state and results <= needed / 2:

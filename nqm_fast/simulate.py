@@ -20,8 +20,9 @@ from .engine import Outcome, Work, arranged, by_blocks, by_steps
 from .experiment import Experiment, as_experiment
 from .fingerprint import fingerprint
 from .kernels import noise as numbering
-from .kernels.contract import Noise
+from .kernels.contract import NEVER, Noise
 from .machine import Machine, as_machine
+from .memory import Order, check_memory, chosen_order, saved_order
 from .problem import Problem
 from .progress import rated
 from .run import Run
@@ -29,7 +30,6 @@ from .schedules import Schedule
 from .settings import grouped, largest_stable_lr
 
 if TYPE_CHECKING:
-    from .memory import Order
     from .store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
@@ -258,8 +258,6 @@ class Plan:
 
 def _planned(experiment: Experiment, machine: Machine, most: int) -> Plan:
     """By blocks, if its state takes more than so many bytes."""
-    from .memory import check_memory, chosen_order
-
     work = _as_work(experiment, machine)
     order = chosen_order(work, experiment.keep_state, most)
     check_memory(work, order, experiment.keep_state)
@@ -271,8 +269,6 @@ def _carried_out(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
     experiment, machine, work = plan.experiment, plan.machine, plan.work
     saved, order = recorder.taken(), plan.order
     if saved is not None:
-        from .memory import check_memory, saved_order
-
         order = saved_order(work, saved)
         check_memory(work, order, experiment.keep_state)
     pace = Pace(work, order.coordinates)
@@ -351,7 +347,7 @@ def _as_run(experiment: Experiment, work: Work, outcome: Outcome, stats: dict[st
 
 def _divergence(experiment: Experiment, work: Work, diverged_at: NDArray[np.int64]) -> str:
     """When the first setting diverged, and what to change."""
-    when = np.where(diverged_at < 0, np.iinfo(np.int64).max, diverged_at)
+    when = np.where(diverged_at < 0, NEVER, diverged_at)
     g, r = divmod(int(np.argmin(when)), when.shape[1])
     algorithm = experiment.settings[g].algorithm
     which = f"setting {g}, " if len(experiment.settings) > 1 else ""
