@@ -66,12 +66,12 @@ class Build(build_ext):
         sys.path.insert(0, str(ROOT))  # wherever this is run
         from Cython.Build import cythonize
 
-        from kernels import ahead
+        from kernels import codegen
 
         if self.compiler.compiler_type == "msvc":
             raise PlatformError("Microsoft's compiler is not supported")
         made = Path(self.build_temp, "native").resolve()
-        ahead.write(made)
+        codegen.write(made)
         flags = EXACT + QUIET + [flag for flag in HELPFUL if self.accepts(NOTHING, [flag])]
         levels = self.levels()
         if len(levels) > 1:

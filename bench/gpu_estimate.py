@@ -9,10 +9,10 @@ import argparse
 from collections import Counter
 from typing import NamedTuple
 
-from nqm_fast.kernels.cuda_code import disassembled, inner_loops, kernels_for
-from nqm_fast.kernels.cuda_noise import BATCH
-from nqm_fast.kernels.cuda_target import compiled
-from nqm_fast.kernels.cuda_walk import burst
+from nqm_fast.kernels.cuda.disassembly import disassembled, inner_loops, kernels_for
+from nqm_fast.kernels.cuda.jit import compiled
+from nqm_fast.kernels.cuda.noise import BATCH
+from nqm_fast.kernels.cuda.step import burst
 
 
 class GPU(NamedTuple):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import nqm_fast as nqm
-from nqm_fast import config
+from nqm_fast.cli import config
 
 
 def test_writing(benchmark: Any, tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ is free: what is compiled is loaded by the first call of a function that needs i
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 
@@ -27,7 +25,7 @@ class Backend(NamedTuple):
 
 
 BACKENDS = {
-    "numba": Backend("numba_cpu", "numba", "run 'pip install numba'"),
+    "numba": Backend("numba.backend", "numba", "run 'pip install numba'"),
     "cython": Backend(
         "cython_cpu",
         f"{__name__}.cython_cpu",
@@ -36,19 +34,13 @@ BACKENDS = {
     ),
     "numpy": Backend("reference", "numpy", "run 'pip install numpy'"),
     "cuda": Backend(
-        "cuda_gpu",
+        "cuda.backend",
         "numba_cuda",
         "run \"pip install 'nqm-fast[cuda13]'\", or [cuda12] if the driver is older than 580",
         on_request=True,
     ),
 }
 """Fastest first, but for what is not taken unasked."""
-
-SOURCES = (
-    *("noise", "numba_noise", "numba_tile", "numba_walk", "numba_leap", "numba_cpu"),
-    *("moments", "closed_form", "passage"),
-)
-"""Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 
 
 def is_installed(name: str) -> bool:
@@ -77,44 +69,24 @@ def _loaded(backend: str, module: str) -> ModuleType:
         raise BackendError(f"backend {backend!r} cannot be used: {error}") from error
 
 
-@cache
-def digest() -> str:
-    """Of everything here: other sources need another compilation."""
-    here = Path(__file__).parent
-    files = (path for kind in ("*.py", "*.pyx", "*.h") for path in here.rglob(kind))
-    content = b"".join(path.read_bytes() for path in sorted(files))
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
 def compile_seconds() -> float:
     """What compiling kernels, or loading them from the cache, has taken in this process so far."""
-    compiler = sys.modules.get(f"{__name__}.compile")
+    compiler = sys.modules.get(f"{__name__}.numba.jit")
     seconds = float(compiler.clock.duration) if compiler and compiler.clock.done else 0.0
-    for_gpus = sys.modules.get(f"{__name__}.cuda_target")
+    for_gpus = sys.modules.get(f"{__name__}.cuda.jit")
     return seconds + (for_gpus.seconds if for_gpus else 0.0)
 
 
-def load_moments() -> Any:
-    """The second-moment kernels."""
-    return _exact("moments")
-
-
-def load_passage() -> Any:
-    """The first-passage search."""
-    return _exact("passage")
-
-
-def load_closed_form() -> Any:
-    """The closed form for one-component recurrences."""
-    return _exact("closed_form")
-
-
 @cache
-def _exact(name: str) -> Any:
-    """A part of the exact model, of the fastest backend that is installed."""
-    fastest = present_backends()[0]
-    if fastest == "numba":
-        return _loaded(fastest, name)
-    if fastest == "cython":
-        return getattr(load_backend("cython"), name)
-    return _loaded(fastest, "arrays").load()[name]
+def fastest_backend() -> Any:
+    """The kernels of the exact model, of the fastest backend that is installed."""
+    name = present_backends()[0]
+    if name == "cython":
+        return load_backend(name)
+    if name == "numba":
+        found = {
+            n: _loaded(name, f"exact.{n}") for n in ("moments", "closed_form", "first_passage")
+        }
+    else:
+        found = _loaded(name, "exact.vectorized").load()
+    return SimpleNamespace(**found)

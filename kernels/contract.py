@@ -44,7 +44,7 @@ Ints = NDArray[np.int64]
 
 LEAF = 64  # coordinates in a leaf of the sums; arrays over coordinates have whole leaves
 TILE = 8 * LEAF  # what a backend may work on at a time, if there are that many coordinates
-NEVER = np.iinfo(np.int64).max  # as a step, where the first of several is looked for
+NO_STEP = np.iinfo(np.int64).max  # as a step, where the first of several is looked for
 LIMIT = 1e290  # risk of one coordinate beyond which a setting has diverged
 
 
@@ -139,7 +139,7 @@ class Held:
 
     def collect(self) -> tuple[Floats, Ints, float]:
         """Risk at the timeline's records, first steps of divergence, seconds."""
-        from . import compile_seconds  # not where this is read to be translated
+        from . import compile_seconds
 
         timeline, alive, leaps = self.next
         move = self.backend.leap if leaps else self.backend.advance

@@ -2,7 +2,7 @@
 # cython: cdivision=True
 """The Monte Carlo contract, and the exact model, for the CPU, compiled ahead of time.
 
-The loops are those of the Numba kernels, which `ahead` translates to C, compiled for several levels
+The loops are those of the Numba kernels, which `codegen` translates to C, compiled for several levels
 of processors. Here are the arrays they work on, the threads, and the choice of the level.
 """
 
@@ -21,7 +21,9 @@ cdef extern from "native.h":
     const Level *nqm_level(int k, const char **name, int *present)
     void arena_free(Arena *arena) noexcept nogil
 
-from . import arrays, cpu, digest, reference
+from . import reference, tiled
+from .exact import vectorized
+from .sources import digest
 
 if digest() != DIGEST:
     raise ImportError(
@@ -146,7 +148,7 @@ def start(noise, mean, deviation, threads):
     w = np.empty((noise.replicas.size, mean.size))
     cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
     cdef f64_2 out = as_f64_2(w)
-    cdef int failed, size = cpu.tile_leaves(mean.size) > 1
+    cdef int failed, size = tiled.tile_leaves(mean.size) > 1
     with nogil:
         failed = code.start_tiles[size](&arena, &which, means, deviations, out)
     arena_free(&arena)
@@ -201,7 +203,7 @@ def _run(job, leaves, threads, bint leaps):
     check(failed)
 
 
-LOOPS = cpu.Loops(
+LOOPS = tiled.Loops(
     lambda job, leaves, threads: _run(job, leaves, threads, False),
     lambda job, leaves, threads: _run(job, leaves, threads, True),
     _add_leaves,
@@ -211,21 +213,21 @@ LOOPS = cpu.Loops(
 
 def normals(words):
     """Four normals from each row of four words."""
-    return cpu.normals(LOOPS, words)
+    return tiled.normals(LOOPS, words)
 
 
 def advance(noise, model, timeline, state, alive, threads):
     """Step by step; the tiles of all replicas are spread over the threads."""
     if state.shape[2] > COMPONENTS:
         return reference.advance(noise, model, timeline, state, alive, threads)  # the same bits
-    return cpu.advance(LOOPS, noise, model, timeline, state, alive, threads)
+    return tiled.advance(LOOPS, noise, model, timeline, state, alive, threads)
 
 
 def leap(noise, model, timeline, state, alive, threads):
     """From stop to stop; tiles are spread over the threads, replicas share their maps."""
     if state.shape[2] > COMPONENTS:
         return reference.leap(noise, model, timeline, state, alive, threads)
-    return cpu.leap(LOOPS, noise, model, timeline, state, alive, threads)
+    return tiled.leap(LOOPS, noise, model, timeline, state, alive, threads)
 
 
 # -- the exact model -----------------------------------------------------------------------
@@ -306,7 +308,7 @@ def _up_to_size(compiled, name, entry):
     def run(q, *others):
         if len(q) <= COMPONENTS:
             return compiled(q, *others)
-        return getattr(arrays.load(moments_TILE)[name], entry)(q, *others)
+        return getattr(vectorized.load(moments_TILE)[name], entry)(q, *others)
 
     return run
 
@@ -315,10 +317,10 @@ moments = SimpleNamespace(
     TILE=moments_TILE, propagate=_up_to_size(_propagate, "moments", "propagate")
 )
 closed_form = SimpleNamespace(TILE=closed_form_TILE, constant_risk=_constant_risk)
-passage = SimpleNamespace(
+first_passage = SimpleNamespace(
     TILE=moments_TILE,
-    FOUND=passage_FOUND,
-    NOT_YET=passage_NOT_YET,
-    NEVER=passage_NEVER,
-    first_passage=_up_to_size(_first_passage, "passage", "first_passage"),
+    FOUND=first_passage_FOUND,
+    NOT_YET=first_passage_NOT_YET,
+    UNREACHABLE=first_passage_UNREACHABLE,
+    first_passage=_up_to_size(_first_passage, "first_passage", "first_passage"),
 )

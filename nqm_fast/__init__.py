@@ -1,16 +1,17 @@
 """The noisy quadratic model of minibatch training, solved exactly and simulated."""
 
 from . import bounds, schedules
-from .algorithms import SGD, Algorithm
-from .checks import InputError
-from .exact import expected_risk
-from .optimal import optimal_schedule
-from .passage import steps_to_target
+from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
+from .algorithms.sgd import SGD
+from .exact.first_passage import steps_to_target
+from .exact.piecewise_schedule import optimal_schedule
+from .exact.risk import expected_risk
+from .exact.tuning import Tuned, tune
 from .problem import Problem
-from .run import Run
-from .simulate import resume, simulate
-from .store import open_run
-from .tuning import Tuned, tune
+from .simulation.api import resume, simulate
+from .simulation.result import Run
+from .store.access import open_run
+from .validation import InputError
 
 __version__ = "0.1.0"
 
@@ -18,7 +19,9 @@ __all__ = [
     "SGD",
     "Algorithm",
     "InputError",
+    "LinearAlgorithm",
     "Problem",
+    "Recurrence",
     "Run",
     "Tuned",
     "bounds",

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Array, number, step_array
-from .exact import BLOCK, as_problem, in_threads
-from .problem import Block, Problem
+from .exact.risk import BLOCK
+from .parallel import in_threads
+from .problem import Block, Problem, as_problem
+from .validation import Array, number, step_array
 
 Complex = NDArray[np.complex128]
 

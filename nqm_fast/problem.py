@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import Array, InputError, in_range, integer, number, real_array
+from .validation import Array, InputError, in_range, integer, number, real_array, shown
 
 FORMAT = "nqm_fast problem 1"
 
@@ -447,6 +447,15 @@ class Problem:
             return cls.from_fields(fields)
         except (KeyError, TypeError, InputError) as error:
             raise InputError(f"path {str(path)!r} holds a damaged problem: {error}") from None
+
+
+def as_problem(value: object) -> Problem:
+    """`value` if it is a problem."""
+    if not isinstance(value, Problem):
+        raise InputError(
+            f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
+        )
+    return value
 
 
 def _frozen(array: Array) -> Array:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import Array, InputError, any_array, in_range, integer, number, real_array, shown
+from .validation import Array, InputError, any_array, in_range, integer, number, real_array, shown
 
 
 class Schedule(ABC):
@@ -322,60 +322,3 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
             f"goes down to {value.least:g}"
         )
     return value
-
-
-def pieces(schedule: Schedule, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
-    """The pieces of steps begin .. end - 1: first step, end, and whether it is constant."""
-    while begin < end:
-        until, same = schedule.piece(begin)
-        yield begin, int(min(until, end)), same
-        begin = int(min(until, end))
-
-
-WINDOW = 1 << 15  # steps of a varying schedule that are laid out at a time
-
-
-class Runs(NamedTuple):
-    """Consecutive runs of steps with constant settings."""
-
-    start: NDArray[np.int64]
-    length: NDArray[np.int64]
-    lr: Array
-    batch_size: Array
-
-
-def runs(lr: Schedule, batch_size: Schedule, stop: int, *, merge: bool = True) -> Iterator[Runs]:
-    """Cut steps 0 .. stop - 1 into runs of constant settings, some thousands at a time.
-
-    With ``merge=False`` every step is a run, for algorithms that depend on the step itself.
-    """
-    held: list[Runs] = []
-    begin = 0
-    while begin < stop:
-        (end_lr, same_lr), (end_batch, same_batch) = lr.piece(begin), batch_size.piece(begin)
-        # runs are as long as they are, not as far as they are asked for: the kernels' order
-        # of operations depends on their length
-        end = int(min(end_lr, end_batch, max(stop, begin + WINDOW)))
-        if same_lr and same_batch and merge:
-            starts = np.array([begin])
-        else:
-            end = min(end, begin + WINDOW)
-            starts = np.arange(begin, end)
-        a, b = lr.values(starts), batch_size.values(starts)
-        if merge:
-            new = np.ones(starts.size, dtype=bool)
-            new[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
-            starts, a, b = starts[new], a[new], b[new]
-        held.append(Runs(starts, np.diff(starts, append=end), a, b))
-        begin = end
-        if sum(part.start.size for part in held) >= WINDOW or begin >= stop:
-            yield Runs(*(np.concatenate(column) for column in zip(*held, strict=True)))
-            held = []
-
-
-def check_length(name: str, schedule: Schedule, steps: int) -> None:
-    """The schedule covers `steps` steps."""
-    if schedule.length < steps:
-        raise InputError(
-            f"{name} has values for {schedule.length:.0f} steps, but {steps} are asked for"
-        )

@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 
 import nqm_fast as nqm
-from nqm_fast import control, engine
-from nqm_fast.store import recorder
+from nqm_fast.simulation import chunking, loops
+from nqm_fast.store import file_recorder
 
 STEPS = 100_000
 ARGUMENTS = {
@@ -40,15 +40,15 @@ WRITES = [
 
 def write_often():
     """An event every few milliseconds, and all is written at each."""
-    control.SECONDS = 0.004
-    recorder.GAPS = (0.0, 0.0)
-    recorder.MOST = 1e9
+    chunking.SECONDS = 0.004
+    file_recorder.GAPS = (0.0, 0.0)
+    file_recorder.MOST = 1e9
 
 
 def in_blocks(size=1024):
     """Coordinates in blocks, also with a file."""
-    sys.modules["nqm_fast.simulate"].STREAMED = 0
-    engine.block_size = lambda _: size
+    sys.modules["nqm_fast.simulation.api"].STREAMED = 0
+    loops.block_size = lambda _: size
 
 
 def count_writes(kill_at):
@@ -76,7 +76,7 @@ if __name__ == "__main__":
     arguments = ARGUMENTS
     if kill_at is not None:  # the same number of events every time
         arguments = SHORT
-        control.Pace.end = lambda pace, done: min(done + 20, pace.work.steps)
+        chunking.ChunkSizer.end = lambda sizer, done: min(done + 20, sizer.task.steps)
     if order == "blocks":
         in_blocks()
     count = count_writes(int(kill_at or 0))

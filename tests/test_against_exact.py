@@ -16,8 +16,9 @@ from nqm_fast.kernels import noise, reference
 from scipy import stats
 
 import nqm_fast as nqm
-from nqm_fast import engine, schedules
+from nqm_fast import schedules
 from nqm_fast.schedules import as_schedule
+from nqm_fast.simulation import propagation
 
 CHANCE = 1e-3
 D = 64
@@ -314,8 +315,8 @@ CHANGES = {
 
 def make_wrong(monkeypatch, change):
     """Change the noise or learning rates that kernels are told to use."""
-    right, new = engine.timeline, CHANGES[change]
-    monkeypatch.setattr(engine, "timeline", lambda *a: (t := right(*a))._replace(**new(t)))
+    right, new = propagation.timeline, CHANGES[change]
+    monkeypatch.setattr(propagation, "timeline", lambda *a: (t := right(*a))._replace(**new(t)))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nqm_fast.kernels.ahead.translation import Program
-from nqm_fast.kernels.ahead.values import Array, Value
+from nqm_fast.kernels.codegen.translation import new_program
+from nqm_fast.kernels.codegen.values import Array, Value
 
 import nqm_fast as nqm
 from nqm_fast import kernels
@@ -22,7 +22,7 @@ NUMBERS = Value("x", ROWS), Value("n", "i64")
 
 def translated(function, *arguments):
     """The C of a function and of what it calls."""
-    program = Program()
+    program = new_program()
     program.function(function, arguments or NUMBERS)
     return "\n".join(program.text)
 
@@ -79,7 +79,7 @@ def test_memory_is_given_back():
 
 
 def test_other_types_are_another_function():
-    program = Program()
+    program = new_program()
     first = program.function(parts, NUMBERS)
     assert program.function(parts, NUMBERS) is first
     other = program.function(parts, (Value("x", Array("f32", 1)), NUMBERS[1]))
@@ -208,8 +208,8 @@ def test_levels(extension):
 
 def test_an_extension_of_other_sources_is_refused(extension, tmp_path):
     code = (
-        "import nqm_fast.kernels as kernels\n"
-        "kernels.digest = lambda: 'of other sources'\n"
+        "from nqm_fast.kernels import sources\n"
+        "sources.digest = lambda: 'of other sources'\n"
         "import nqm_fast as nqm\n"
         "nqm.simulate(nqm.Problem.power_law(9), nqm.SGD(0.1), 8, 9, backend='cython')"
     )
@@ -268,18 +268,19 @@ def test_memory_that_is_not_there_is_an_error(extension, tmp_path):
         "from nqm_fast.kernels import cython_cpu\n"
         "problem = nqm.Problem.power_law(500_000)\n"
         "block = problem.block(0, problem.dim)\n"
-        "from nqm_fast.exact import as_arrays, settings\n"
+        "from nqm_fast.algorithms.sparse import sparse_recurrence\n"
+        "from nqm_fast.exact.timeline import weighted_segments\n"
         "from nqm_fast.schedules import Constant\n"
         "algorithm = nqm.SGD(0.001, momentum=0.9)\n"
-        "q, _, values, place, scale = as_arrays(algorithm.recurrence(block.h), problem.dim)\n"
-        "tiles = -(-problem.dim // cython_cpu.passage.TILE)\n"
-        "old = np.zeros((tiles, 5 * cython_cpu.passage.TILE))\n"
+        "read, _, *sparse = sparse_recurrence(algorithm.recurrence(block.h), problem.dim)\n"
+        "tiles = -(-problem.dim // cython_cpu.first_passage.TILE)\n"
+        "old = np.zeros((tiles, 5 * cython_cpu.first_passage.TILE))\n"
         "limit = 10**9\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        "part = next(iter(settings(algorithm, Constant(8.0), 10)))\n"
+        "part = next(iter(weighted_segments(algorithm, Constant(8.0), 10)))\n"
         "try:\n"
-        "    cython_cpu.passage.first_passage(\n"
-        "        q, values, place, scale, part.weights, part.inverse_batch, np.array([2**62]),\n"
+        "    cython_cpu.first_passage.first_passage(\n"
+        "        read, *sparse, part.weights, part.inverse_batch, np.array([2**62]),\n"
         "        True, 1e-9, -1, False, *block[:4], old, np.zeros_like(old))\n"
         "except MemoryError as error:\n"
         "    print(error)\n"
@@ -311,5 +312,5 @@ def test_no_product_and_sum_are_contracted(extension):
 def test_the_sources_are_those_of_the_wheel():
     """Whatever the digest is of is a part of the package."""
     folder = Path(kernels.__file__).parent
-    assert (folder / "ahead" / "head.h").exists()
+    assert (folder / "codegen" / "head.h").exists()
     assert (folder / "cython_cpu.pyx").exists()

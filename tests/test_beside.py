@@ -11,9 +11,9 @@ import pytest
 from nqm_fast.kernels import contract, reference
 
 import nqm_fast as nqm
-from nqm_fast import control, engine
+from nqm_fast.simulation import chunking, controller, loops
+from nqm_fast.store.file_recorder import FileRecorder
 from nqm_fast.store.files import Files
-from nqm_fast.store.recorder import FileRecorder
 
 PROBLEM = nqm.Problem.power_law(200)
 ALGORITHM = nqm.SGD(0.2, momentum=0.5)
@@ -32,7 +32,9 @@ class Elsewhere(contract.Held):
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch):
     monkeypatch.setattr(reference, "Held", Elsewhere, raising=False)
-    monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + 4, pace.work.steps))
+    monkeypatch.setattr(
+        chunking.ChunkSizer, "end", lambda sizer, done: min(done + 4, sizer.task.steps)
+    )
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_stopped_and_gone_on_with(monkeypatch, tmp_path, usual):
     with monkeypatch.context() as context:
         slowed(context)
         stops = iter([False] * 14 + [True] * 9)
-        context.setattr(control.Control, "stopped", property(lambda self: next(stops)))
+        context.setattr(controller.Controller, "stopped", property(lambda self: next(stops)))
         part = run(tmp_path / "run.h5")
     assert part.status == "interrupted"
     assert 0 < part.steps.size < STEPS
@@ -117,8 +119,8 @@ def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usu
 
 def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
     """It comes when nothing is left to compute in a block; what was computed is saved."""
-    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
-    monkeypatch.setattr(engine, "block_size", lambda _: contract.TILE)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "STREAMED", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: contract.TILE)
     problem = nqm.Problem.power_law(3 * contract.TILE)
     arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
     whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
@@ -144,14 +146,16 @@ def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
 
 def test_blocks_of_another_size(monkeypatch, tmp_path):
     """A run that is gone on with where blocks are larger keeps its own, and so its sums."""
-    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
-    monkeypatch.setattr(engine, "block_size", lambda _: contract.TILE)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "STREAMED", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: contract.TILE)
     problem = nqm.Problem.power_law(5 * contract.TILE)
     arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
     whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
     with monkeypatch.context() as context:
-        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        context.setattr(
+            controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+        )
         part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
     assert part.status == "interrupted"
-    monkeypatch.setattr(engine, "block_size", lambda _: 4 * contract.TILE)
+    monkeypatch.setattr(loops, "block_size", lambda _: 4 * contract.TILE)
     assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, whole.risk)

@@ -9,12 +9,13 @@ from nqm_fast.kernels import BackendError, load_backend, noise, reference
 from nqm_fast.kernels.contract import LEAF, Formula, Timeline
 
 import nqm_fast as nqm
-from nqm_fast import control, engine, schedules
-from nqm_fast.settings import band_numbers
-from nqm_fast.store.recorder import FileRecorder
+from nqm_fast import schedules
+from nqm_fast.simulation import chunking, controller, loops
+from nqm_fast.simulation.lowering import band_numbers
+from nqm_fast.store.file_recorder import FileRecorder
 
 pytest.importorskip("numba_cuda")
-cuda_target = pytest.importorskip("nqm_fast.kernels.cuda_target")
+cuda_target = pytest.importorskip("nqm_fast.kernels.cuda.jit")
 SIMULATED = cuda_target.SIMULATED
 try:
     cuda_target.available()
@@ -95,10 +96,10 @@ def in_chunks(monkeypatch):
     """Calls of kernels go so many steps."""
 
     def go(length):
-        def end(pace, done):
-            return min(done + length, pace.work.steps)
+        def end(sizer, done):
+            return min(done + length, sizer.task.steps)
 
-        monkeypatch.setattr(control.Pace, "end", end)
+        monkeypatch.setattr(chunking.ChunkSizer, "end", end)
 
     return go
 
@@ -228,8 +229,8 @@ def test_blocks_of_coordinates(monkeypatch):
     problem = nqm.Problem.power_law(9 * LEAF)
     changes = {"problem": problem, "keep_state": False, "steps": 6, "record": [2, 6]}
     whole = run("bands", "numpy", **changes)
-    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "IN_MEMORY", 0)
-    monkeypatch.setattr(engine, "block_size", lambda _: 8 * LEAF)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "IN_MEMORY", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: 8 * LEAF)
     blocks = run("bands", "cuda", **changes)
     assert blocks.stats["order"] == "blocks"
     assert_same(blocks, whole)
@@ -239,7 +240,9 @@ def test_begun_on_one_backend_and_gone_on_with_on_another(monkeypatch, in_chunks
     whole = run("all", "numpy", record=1)
     in_chunks(5)
     with monkeypatch.context() as context:
-        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        context.setattr(
+            controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+        )
         part = run("all", "cuda", record=1, out=tmp_path / "run.h5")
         assert part.status == "interrupted"
         assert part.steps[-1] == 5

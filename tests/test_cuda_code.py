@@ -9,11 +9,11 @@ import pytest
 from nqm_fast.kernels import noise
 
 pytest.importorskip("numba_cuda")
-cuda_target = pytest.importorskip("nqm_fast.kernels.cuda_target")
+cuda_target = pytest.importorskip("nqm_fast.kernels.cuda.jit")
 if cuda_target.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 pytest.importorskip("cuda.core")
-cuda_code = pytest.importorskip("nqm_fast.kernels.cuda_code")
+cuda_code = pytest.importorskip("nqm_fast.kernels.cuda.disassembly")
 
 BATCH = -1
 GPUS = {"A100": (8, 0), "H100": (9, 0)}
@@ -161,7 +161,7 @@ def test_what_was_compiled_is_counted():
 def test_the_root_is_correctly_rounded(off):
     """For every mantissa and parity of the exponent, from inverses that are a little off."""
     numba = pytest.importorskip("numba")
-    options = pytest.importorskip("nqm_fast.kernels.compile")
+    options = pytest.importorskip("nqm_fast.kernels.numba.jit")
     root_from = options.extending.register_jitable(**options.OPTIONS)(noise.root_from)
     bits = np.arange(0x3F800000, 0x40800000, dtype=np.uint32)  # 1 to 4
     x = bits.view(np.float32)

@@ -8,7 +8,8 @@ import pytest
 from nqm_fast.kernels.reference import stepped_risk
 
 import nqm_fast as nqm
-from nqm_fast import exact, kernels
+from nqm_fast import kernels
+from nqm_fast.exact import risk
 from nqm_fast.schedules import (
     Constant,
     Cosine,
@@ -58,7 +59,7 @@ def test_every_step_equals_stepping(problem, kind, stepped):
 def compiled(function):
     """By Numba, if it is there: stepping takes long without."""
     if "numba" in kernels.present_backends():
-        from nqm_fast.kernels.compile import kernel
+        from nqm_fast.kernels.numba.jit import kernel
 
         return kernel(function)
     return function
@@ -276,7 +277,7 @@ def test_schedules_equal_stepping(lr, batch_size, kind, stepped):
 
 def test_a_schedule_of_many_changes_over_many_blocks(monkeypatch, stepped):
     # longer than one part of the timeline (2^15 runs), and more than one block
-    monkeypatch.setattr(exact, "BLOCK", 2)
+    monkeypatch.setattr(risk, "BLOCK", 2)
     lr = np.random.default_rng(3).uniform(0.0, 1.5, 40_000)
     problem = nqm.Problem([1.0, 0.3, 0.01], mean0=1.0)
     algorithm = nqm.SGD(lr, momentum=0.5)
@@ -298,7 +299,7 @@ def test_a_constant_schedule_is_a_constant(kind):
 def test_blocks_add_up(kind, monkeypatch):
     algorithm, steps = nqm.SGD(0.3, **KINDS[kind]), [0, 10, 1000]
     whole = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
-    monkeypatch.setattr(exact, "BLOCK", 7)
+    monkeypatch.setattr(risk, "BLOCK", 7)
     in_blocks = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
     np.testing.assert_allclose(in_blocks, whole, rtol=1e-13)
 

@@ -11,8 +11,8 @@ import nqm_fast as nqm
 
 numba = pytest.importorskip("numba")
 import llvmlite.binding as llvm  # noqa: E402
-from nqm_fast.kernels import numba_cpu, numba_noise, numba_tile, numba_walk  # noqa: E402
-from nqm_fast.kernels.compile import OPTIONS  # noqa: E402
+from nqm_fast.kernels.numba import backend, noise, step, tile  # noqa: E402
+from nqm_fast.kernels.numba.jit import OPTIONS  # noqa: E402
 
 UNIT = (0,) * (TILE // LEAF)
 
@@ -55,13 +55,13 @@ def stages(n):
     terms = n * (n + 1)
     steps = (0.0,) * n, UNIT, 0, 4, np.zeros(terms * TILE), z, np.zeros(n * TILE)
     return [
-        (numba_noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
-        (numba_noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
-        (numba_noise.make_laplaces, (UNIT, words, z), {FMA: 10}),
-        (numba_noise.make_students, (UNIT, np.float32(0.4), words, z), {FMA: 50}),
-        (numba_noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
-        (numba_noise.add_ones, (UNIT, words[0], words, count), {"vpaddq": 1}),
-        (numba_tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
+        (noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
+        (noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
+        (noise.make_laplaces, (UNIT, words, z), {FMA: 10}),
+        (noise.make_students, (UNIT, np.float32(0.4), words, z), {FMA: 50}),
+        (noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
+        (noise.add_ones, (UNIT, words[0], words, count), {"vpaddq": 1}),
+        (tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
     ]
 
 
@@ -83,9 +83,9 @@ def test_the_whole_walk_is_vectorised(monkeypatch):
 
     def compiled(job, leaves, threads):
         arguments = (0.0,), (0,) * leaves, *job
-        texts.append(assembly(numba_walk.advance_serial, *arguments))
+        texts.append(assembly(step.advance_serial, *arguments))
 
-    monkeypatch.setattr(numba_cpu, "LOOPS", numba_cpu.LOOPS._replace(advance=compiled))
+    monkeypatch.setattr(backend, "LOOPS", backend.LOOPS._replace(advance=compiled))
     nqm.simulate(nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1, backend="numba")
     (text,) = texts
     for _, _, expected in stages(1):
@@ -108,7 +108,7 @@ def test_what_is_looked_for_in_machine_code_can_be_found():
         for i in range(x.size):
             x[i] = numba_fma(x[i], x[i], x[i])
 
-    from nqm_fast.kernels.compile import fma as numba_fma
+    from nqm_fast.kernels.numba.jit import fma as numba_fma
 
     assert MATHS.search(assembly(logarithms, np.ones(TILE)))
     assert not wide(assembly(carried, np.ones(TILE)), "vmulpd")

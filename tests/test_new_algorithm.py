@@ -8,7 +8,7 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast import kernels
-from nqm_fast.algorithms import Recurrence
+from nqm_fast.algorithms.base import Recurrence
 from nqm_fast.schedules import as_schedule
 
 PROBLEM = nqm.Problem(1.0 / np.arange(1, 21), mean0=0.3)
@@ -174,10 +174,10 @@ def test_a_state_of_any_size(machine, sampling):
 def test_the_exact_model_of_a_state_of_any_size(machine, monkeypatch):
     """Of the fourth average: what four steps of averaging do to the mean of one coordinate."""
     monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
-    kernels._exact.cache_clear()
+    kernels.fastest_backend.cache_clear()
     problem = nqm.Problem([1.0], sigma=[0.0])
     risk = nqm.expected_risk(problem, Averages(0.5), 1, [0, 1, 2, 500])
-    kernels._exact.cache_clear()
+    kernels.fastest_backend.cache_clear()
     matrix = np.diag([0.5] * 5) + np.diag([0.5] * 4, -1)
     states = [np.linalg.matrix_power(matrix, t) @ np.ones(5) for t in (0, 1, 2, 500)]
     assert risk == pytest.approx([0.5 * state[-1] ** 2 for state in states], rel=1e-12, abs=0.0)

@@ -252,7 +252,7 @@ def test_backends_have_the_same_normals(backend):
 
 
 def test_compiled_variates_have_the_same_bits():
-    numba_noise = pytest.importorskip("nqm_fast.kernels.numba_noise")
+    numba_noise = pytest.importorskip("nqm_fast.kernels.numba.noise")
     rows = np.concatenate([random_words(9, 39 * 4 * TILE), np.resize(EDGES, 4 * TILE)])
     z, count = np.empty(4 * TILE, dtype=np.float32), np.empty(TILE, dtype=np.int64)
     for words in rows.reshape(-1, 4 * TILE):
@@ -295,7 +295,7 @@ def test_fma_is_rounded_once():
 
 def test_fma_is_the_instruction():
     numba = pytest.importorskip("numba")
-    pytest.importorskip("nqm_fast.kernels.compile")  # which says what it is compiled to
+    pytest.importorskip("nqm_fast.kernels.numba.jit")  # which says what it is compiled to
     compiled = numba.vectorize(lambda x, y, z: noise.fma(x, y, z))
     zeros = np.stack(np.meshgrid(*np.float32([[0.0, -0.0, 1.0, -1.0]] * 3))).reshape(3, -1)
     rows = np.hstack([triples(), zeros])

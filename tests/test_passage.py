@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import passage
+from nqm_fast.exact import first_passage
 from nqm_fast.schedules import Cosine, Linear, Piecewise, Step, Warmup, WarmupStableDecay
 
 LAST = 1500
@@ -242,12 +242,12 @@ def test_a_large_problem_equals_the_direct_search(algorithm, batch_size, target,
     large = nqm.Problem.power_law(10_000)
     direct = nqm.steps_to_target(large, algorithm, batch_size, target)
     assert direct < math.inf
-    monkeypatch.setattr(passage, "DIRECT", large.dim - 1)
+    monkeypatch.setattr(first_passage, "DIRECT", large.dim - 1)
     assert nqm.steps_to_target(large, algorithm, batch_size, target) == direct
 
 
 def test_a_problem_beyond_the_direct_search():
-    large = nqm.Problem.power_law(passage.DIRECT + 1)
+    large = nqm.Problem.power_law(first_passage.DIRECT + 1)
     first = nqm.steps_to_target(large, nqm.SGD(1.5), 2**20, 0.1)
     above, below = nqm.expected_risk(large, nqm.SGD(1.5), 2**20, [first - 1, first])
     assert above > 0.1 >= below
@@ -266,6 +266,6 @@ def test_a_problem_beyond_the_direct_search():
 )
 def test_a_large_problem_that_oscillates(algorithm, exponent, monkeypatch):
     # a quadrature made for smooth functions of curvature is not enough here
-    monkeypatch.setattr(passage, "DIRECT", 1000)
+    monkeypatch.setattr(first_passage, "DIRECT", 1000)
     problem = nqm.Problem.power_law(20_000, exponent)
     assert_first_passages(problem, algorithm, 1e5, np.random.default_rng(51), last=400)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import nqm_fast as nqm
 from nqm_fast import bounds
-from nqm_fast.algorithms import Recurrence
+from nqm_fast.algorithms.base import Recurrence
 
 STEPS = [0, 1, 2, 3, 5, 8, 9, 17, 60, 1000, 10**6]
 

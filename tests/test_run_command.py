@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import cli, config, progress
+from nqm_fast import cli, progress
+from nqm_fast.cli import config
 
 SMALL = ["--set", "problem.dim=200", "--set", "steps=50", "--set", "replicas=2"]
 LONG = ["--set", "problem.dim=20000", "--set", "steps=10000000", "--set", "record=2000"]

@@ -11,7 +11,8 @@ from nqm_fast.kernels import load_backend, present_backends
 from nqm_fast.kernels.contract import LEAF, TILE
 
 import nqm_fast as nqm
-from nqm_fast import control, engine, kernels, schedules
+from nqm_fast import kernels, schedules
+from nqm_fast.simulation import chunking, controller, loops
 
 STEPS = 75
 RAMP = schedules.Warmup(13, schedules.Constant(0.2))
@@ -128,8 +129,8 @@ def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
     """Of any number of leaves; the problem has nine and a bit, the rest is padding."""
     pytest.importorskip("numba")  # the extension has two sizes
     whole = -(-problem.dim // (leaves * LEAF)) * leaves * LEAF
-    monkeypatch.setattr("nqm_fast.kernels.cpu.tile_leaves", lambda _: leaves)
-    monkeypatch.setattr("nqm_fast.settings.padded", lambda _: whole)
+    monkeypatch.setattr("nqm_fast.kernels.tiled.tile_leaves", lambda _: leaves)
+    monkeypatch.setattr("nqm_fast.simulation.lowering.padded", lambda _: whole)
     assert_same(run(problem, name, backend="numba"), usual[name])
 
 
@@ -137,7 +138,9 @@ def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
 @pytest.mark.parametrize("length", [1, 3, 7, 32])
 def test_chunk_lengths(problem, usual, name, length, monkeypatch):
     """A timeline in pieces that need not fit the noise's blocks of four steps."""
-    monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + length, pace.work.steps))
+    monkeypatch.setattr(
+        chunking.ChunkSizer, "end", lambda sizer, done: min(done + length, sizer.task.steps)
+    )
     assert_same(run(problem, name), usual[name])
 
 
@@ -145,11 +148,11 @@ def test_leaps_in_chunks(problem, usual, monkeypatch):
     """Calls end at records only, here at each of them."""
     ends = []
 
-    def next_record(pace, done):
-        ends.append(int(pace.work.records[np.searchsorted(pace.work.records, done, "right")]))
+    def next_record(sizer, done):
+        ends.append(int(sizer.task.records[np.searchsorted(sizer.task.records, done, "right")]))
         return ends[-1]
 
-    monkeypatch.setattr(control.Pace, "end", next_record)
+    monkeypatch.setattr(chunking.ChunkSizer, "end", next_record)
     assert_same(run(problem, "leap in pieces"), usual["leap in pieces"])
     assert ends == usual["leap in pieces"].steps[1:].tolist()
 
@@ -163,14 +166,16 @@ def test_runs_in_parts(problem, usual, name, parts, monkeypatch, tmp_path):
     """Stopped after any number of steps, and gone on with from the file."""
     lengths = iter(PARTS[parts] * STEPS)
 
-    def end(pace, done):
+    def end(sizer, done):
         to = done + next(lengths)
-        if pace.work.leaps:
-            to = pace.work.records[np.searchsorted(pace.work.records[:-1], to)]
-        return min(int(to), pace.work.steps)
+        if sizer.task.leaps:
+            to = sizer.task.records[np.searchsorted(sizer.task.records[:-1], to)]
+        return min(int(to), sizer.task.steps)
 
-    monkeypatch.setattr(control.Pace, "end", end)
-    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    monkeypatch.setattr(chunking.ChunkSizer, "end", end)
+    monkeypatch.setattr(
+        controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+    )
     path = tmp_path / "run.h5"
     part = run(problem, name, out=path)
     count = 1
@@ -188,13 +193,15 @@ def test_blocks_in_parts(monkeypatch, tmp_path):
     """The order for problems beyond memory, stopped within blocks and between them."""
     problem = nqm.Problem(np.random.default_rng(3).uniform(0.01, 1.0, 5 * TILE + 70))
     whole = run(problem, "bands", keep_state=False)
-    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "STREAMED", 0)
-    monkeypatch.setattr(engine, "block_size", lambda _: TILE)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "STREAMED", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: TILE)
     lengths = iter([40, 40, 7, 75, 3, 80, 21] * 10)
     monkeypatch.setattr(
-        control.Pace, "end", lambda pace, done: min(done + next(lengths), pace.work.steps)
+        chunking.ChunkSizer, "end", lambda sizer, done: min(done + next(lengths), sizer.task.steps)
     )
-    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    monkeypatch.setattr(
+        controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+    )
     path = tmp_path / "run.h5"
     part = run(problem, "bands", keep_state=False, out=path)
     assert part.stats["order"] == "blocks"
@@ -258,8 +265,8 @@ def test_both_orders_of_the_loops(name, monkeypatch):
     problem = nqm.Problem(rng.uniform(0.01, 1.0, d), mean0=rng.normal(size=d))
     by_steps = run(problem, name, keep_state=False)
     assert by_steps.stats["order"] == "steps"
-    monkeypatch.setattr(sys.modules["nqm_fast.simulate"], "IN_MEMORY", 0)
-    monkeypatch.setattr(engine, "block_size", lambda _: 2 * TILE)
+    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "IN_MEMORY", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: 2 * TILE)
     by_blocks = run(problem, name, keep_state=False)
     assert by_blocks.stats["order"] == "blocks"
     assert_same(by_blocks, by_steps)
@@ -312,7 +319,9 @@ def test_settings_together_and_in_chunks_on_every_backend(problem, machine, name
     changes = {"replicas": [2, 5], "keep_state": True, "seed": 9, "record": 25, **arguments}
     whole = nqm.simulate(problem, settings, batch, STEPS, **changes)
     if name != "leap":
-        monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + 22, pace.work.steps))
+        monkeypatch.setattr(
+            chunking.ChunkSizer, "end", lambda sizer, done: min(done + 22, sizer.task.steps)
+        )
     run = nqm.simulate(problem, settings, batch, STEPS, backend=machine, **changes)
     assert np.array_equal(run.risk, whole.risk)
     assert np.array_equal(run.diverged_at, whole.diverged_at)
@@ -335,7 +344,7 @@ def test_the_exact_model_has_the_same_bits(machine, algorithm, monkeypatch):
     steps = np.unique(np.geomspace(1, 10**6, 50).astype(int))
     answers = []
     for name in (present_backends()[0], machine):
-        kernels._exact.cache_clear()
+        kernels.fastest_backend.cache_clear()
         monkeypatch.setattr(kernels, "present_backends", lambda name=name: [name])
         problem = nqm.Problem.power_law(3000)
         found = nqm.expected_risk(problem, algorithm, 64, steps)
@@ -343,7 +352,7 @@ def test_the_exact_model_has_the_same_bits(machine, algorithm, monkeypatch):
             nqm.steps_to_target(problem, algorithm, 64, x, max_steps=10**5) for x in (1.0, 0.1)
         ]
         answers.append((found, first))
-    kernels._exact.cache_clear()
+    kernels.fastest_backend.cache_clear()
     (usual, first), (found, again) = answers
     assert first == again
     if machine == "numpy":

@@ -16,8 +16,8 @@ from nqm_fast.schedules import (
     Warmup,
     WarmupStableDecay,
     as_schedule,
-    runs,
 )
+from nqm_fast.timeline import segments
 
 KINDS = {
     "constant": Constant(0.4),
@@ -141,7 +141,7 @@ def test_the_least_value_is_taken():
 @pytest.mark.parametrize("lr", KINDS.values(), ids=KINDS)
 def test_runs_are_the_schedules(lr, batch, merge):
     stop = min(horizon(lr), horizon(batch))
-    parts = list(runs(lr, batch, stop, merge=merge))
+    parts = list(segments(lr, batch, stop, merge=merge))
     start, length, rate, size = (np.concatenate(x) for x in zip(*parts, strict=True))
     np.testing.assert_array_equal(start, np.cumsum(length) - length)
     # the last runs are as long as they are, not cut where nobody asks any more
@@ -155,15 +155,15 @@ def test_runs_are_the_schedules(lr, batch, merge):
 
 def test_runs_jump_over_constant_pieces():
     lr = Piecewise([1.0, 0.5], [10**9, 1])
-    (part,) = runs(lr, Constant(4.0), 10**10)
+    (part,) = segments(lr, Constant(4.0), 10**10)
     assert part.length.tolist() == [10**9, 9 * 10**9]
-    (ramp,) = runs(Warmup(100, Constant(0.5)), Constant(4.0), 10**12)
+    (ramp,) = segments(Warmup(100, Constant(0.5)), Constant(4.0), 10**12)
     assert ramp.length.size == 101
 
 
 def test_long_timelines_come_in_parts():
     rate = np.random.default_rng(0).uniform(size=100_000)
-    parts = list(runs(PerStep(rate), Constant(1.0), rate.size))
+    parts = list(segments(PerStep(rate), Constant(1.0), rate.size))
     assert len(parts) > 1
     np.testing.assert_array_equal(np.concatenate([part.lr for part in parts]), rate)
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import control, kernels, schedules
+from nqm_fast import kernels, schedules
+from nqm_fast.simulation import signals as run_signals
 
 PROBLEM = nqm.Problem.power_law(100)
 PLAIN = nqm.SGD(0.3)
@@ -236,7 +237,7 @@ def test_somebody_elses_handler_is_left_alone():
 
     usual = signal.signal(signal.SIGINT, mine)
     try:
-        with control.caught([signal.SIGINT]) as signals:
+        with run_signals.caught([signal.SIGINT]) as signals:
             assert signal.getsignal(signal.SIGINT) is mine
             assert signals.number is None
     finally:

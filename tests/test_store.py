@@ -17,10 +17,11 @@ import xarray
 from nqm_fast.kernels import load_backend, present_backends
 
 import nqm_fast as nqm
-from nqm_fast import control, schedules
-from nqm_fast.algorithms import Algorithm
+from nqm_fast import schedules
+from nqm_fast.algorithms.base import Algorithm
 from nqm_fast.problem import PowerLaw
-from nqm_fast.store import checkpoints, recorder, writing
+from nqm_fast.simulation import chunking, controller
+from nqm_fast.store import checkpoints, file_recorder, writing
 from nqm_fast.store.files import Files, sign
 from nqm_fast.store.snapshot import lookup3
 
@@ -55,9 +56,11 @@ def assert_same(a, b):
 @pytest.fixture
 def every_step(monkeypatch):
     """Kernels return after each step, and all is written then."""
-    monkeypatch.setattr(control.Pace, "end", lambda pace, done: min(done + 1, pace.work.steps))
-    monkeypatch.setattr(recorder, "GAPS", (0.0, 0.0))
-    monkeypatch.setattr(recorder, "MOST", 1e9)
+    monkeypatch.setattr(
+        chunking.ChunkSizer, "end", lambda sizer, done: min(done + 1, sizer.task.steps)
+    )
+    monkeypatch.setattr(file_recorder, "GAPS", (0.0, 0.0))
+    monkeypatch.setattr(file_recorder, "MOST", 1e9)
 
 
 @pytest.fixture
@@ -67,12 +70,12 @@ def broken_off(monkeypatch, path, every_step):
     def lost(self, standing):
         if standing.records > 40:
             raise MemoryError
-        recorder.Recorder.event(self, standing)
+        file_recorder.Recorder.event(self, standing)
         usual(self, standing)
 
-    usual = recorder.FileRecorder.event
+    usual = file_recorder.FileRecorder.event
     with monkeypatch.context() as context:
-        context.setattr(recorder.FileRecorder, "event", lost)
+        context.setattr(file_recorder.FileRecorder, "event", lost)
         with pytest.raises(MemoryError):
             simulate(path, record=1, checkpoint_every=0)
     return path
@@ -357,7 +360,9 @@ def test_a_stop_before_the_run_has_caught_up_loses_nothing(broken_off, monkeypat
         name.unlink()
     before = nqm.open_run(broken_off)
     with monkeypatch.context() as context:
-        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        context.setattr(
+            controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+        )
         run = nqm.resume(broken_off)
     assert run.status == "interrupted"
     for seen in (run, nqm.open_run(broken_off)):
@@ -367,10 +372,12 @@ def test_a_stop_before_the_run_has_caught_up_loses_nothing(broken_off, monkeypat
 
 def test_the_state_is_that_of_the_last_record_or_absent(path, monkeypatch, every_step):
     """Interrupted, resumed, and lost."""
-    monkeypatch.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+    monkeypatch.setattr(
+        controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+    )
     simulate(path, record=1, keep_state=True)
     assert nqm.open_run(path).state is not None
-    monkeypatch.setattr(recorder.FileRecorder, "finish", lambda *_: 1 / 0)
+    monkeypatch.setattr(file_recorder.FileRecorder, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         nqm.resume(path)
     stored = nqm.open_run(path)
@@ -422,14 +429,14 @@ def test_files_with_names_like_segments_are_left_alone(broken_off):
 
 
 def test_a_file_that_takes_the_place_of_the_run_is_kept(broken_off, monkeypatch):
-    usual = recorder.FileRecorder.finish
+    usual = file_recorder.FileRecorder.finish
 
     def finish(self, run):
         broken_off.unlink()
         broken_off.write_text("mine")
         return usual(self, run)
 
-    monkeypatch.setattr(recorder.FileRecorder, "finish", finish)
+    monkeypatch.setattr(file_recorder.FileRecorder, "finish", finish)
     with pytest.raises(FileNotFoundError, match="another file is in its place: the run has no"):
         nqm.resume(broken_off)
     assert broken_off.read_text() == "mine"
@@ -458,7 +465,9 @@ def test_a_run_that_cannot_be_leaves_the_old_one(path):
 def test_another_library_of_mathematics_is_noticed(path, monkeypatch, every_step):
     problem = nqm.Problem.power_law(50, 0.7)
     with monkeypatch.context() as context:
-        context.setattr(control.Control, "stopped", property(lambda self: self.signals.waiting))
+        context.setattr(
+            controller.Controller, "stopped", property(lambda self: self.signals.waiting)
+        )
         simulate(path, problem=problem)
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
     usual = PowerLaw.block
@@ -643,14 +652,14 @@ def test_no_room(tmp_path):
 
 
 def test_a_file_that_vanishes(path, monkeypatch, every_step):
-    usual = recorder.FileRecorder.event
+    usual = file_recorder.FileRecorder.event
 
     def event(self, standing):
         if standing.records == 30:
             path.unlink()
         usual(self, standing)
 
-    monkeypatch.setattr(recorder.FileRecorder, "event", event)
+    monkeypatch.setattr(file_recorder.FileRecorder, "event", event)
     with pytest.raises(FileNotFoundError, match="the run has no file to go on with") as error:
         simulate(path, record=1, checkpoint_every=0)
     assert error.value.filename == str(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import SGD, InputError, Problem, expected_risk, steps_to_target, tune
-from ._tables import show, whole
+from .tables import show, whole
 
 FIXED = ("lr", "momentum", "ema", "power")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import counted
-from ._tables import table
+from .tables import table
 
 
 def add(commands: Any) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import InputError, open_run
-from ..control import Stopped
-from ..run import Run
-from ..simulate import Terminated, resume, simulate
-from ._tables import table
+from ..simulation.api import Terminated, resume, simulate
+from ..simulation.result import Run
+from ..simulation.signals import Stopped
+from .tables import table
 
 
 def add(commands: Any) -> None:
@@ -77,7 +77,7 @@ def add(commands: Any) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from .. import config
+    from . import config
 
     wanted = config.load(chosen.config, chosen.set)
     out = chosen.out or Path(wanted.out)
@@ -93,9 +93,9 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _resume(chosen: argparse.Namespace) -> int:
-    from ..store import facts
+    from ..store import description
 
-    checkpoint = facts.of_file(chosen.file).get("checkpoint")
+    checkpoint = description.describe_file(chosen.file).get("checkpoint")
     if checkpoint is None:
         resume(chosen.file)  # to tidy up, where it was killed before it did
         print(f"{chosen.file} is finished: there is nothing to go on with")
@@ -116,7 +116,7 @@ def _resume(chosen: argparse.Namespace) -> int:
 
 def _told(action: Callable[[], Run], out: Path) -> int:
     """Carry out a run, say how it ended, and draw it; the exit status."""
-    from ..store import resume_command
+    from ..store.files import resume_command
 
     run: Run | None = None
     number: int = signal.SIGINT
@@ -203,9 +203,13 @@ def _plot(chosen: argparse.Namespace) -> int:
 
 
 def _info(chosen: argparse.Namespace) -> int:
-    from ..store import facts
+    from ..store import description
 
-    found = facts.of_machine() if chosen.file is None else facts.of_file(chosen.file)
+    found = (
+        description.describe_machine()
+        if chosen.file is None
+        else description.describe_file(chosen.file)
+    )
     width = max(map(len, found))
     for name, value in found.items():
         print(f"{name:{width}}  {value}")
@@ -213,7 +217,7 @@ def _info(chosen: argparse.Namespace) -> int:
 
 
 def _init(chosen: argparse.Namespace) -> int:
-    from ..config import default_text
+    from .config import default_text
 
     try:
         with chosen.file.open("x", encoding="utf-8") as file:

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from ..checks import InputError, choice
+from ..validation import InputError, choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import expected_risk
-from ..checks import Array, InputError
-from ..experiment import Experiment
-from ..run import Run
+from ..simulation.experiment import Experiment
+from ..simulation.result import Run
+from ..validation import Array, InputError
 from ._style import SERIES, describe
 
 if TYPE_CHECKING:

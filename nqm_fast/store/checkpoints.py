@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..control import Arrays
+from ..simulation.recorder import SavedArrays
 from .files import Files, replace
 
 VERSION = 2  # of the arrays that engines save
 
 
-def save(files: Files, facts: dict[str, Any], arrays: Arrays) -> None:
+def save(files: Files, facts: dict[str, Any], arrays: SavedArrays) -> None:
     """Write a checkpoint; the one before is kept."""
     content: dict[str, Any] = {
         "facts": np.frombuffer(json.dumps(facts | {"version": VERSION}).encode(), np.uint8)
@@ -29,7 +29,7 @@ def save(files: Files, facts: dict[str, Any], arrays: Arrays) -> None:
     replace(files.part, files.checkpoint)
 
 
-def read(path: Path, *, facts_only: bool = False) -> tuple[dict[str, Any], Arrays] | None:
+def read(path: Path, *, facts_only: bool = False) -> tuple[dict[str, Any], SavedArrays] | None:
     """A checkpoint, if there is one and it is whole (zip files have checksums)."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -42,7 +42,7 @@ def read(path: Path, *, facts_only: bool = False) -> tuple[dict[str, Any], Array
 
 def usable(
     files: Files, run_id: str, records: int, *, facts_only: bool = False
-) -> Iterator[tuple[dict[str, Any], Arrays]]:
+) -> Iterator[tuple[dict[str, Any], SavedArrays]]:
     """Checkpoints of this run that need no more than its committed records, newest first."""
     for path in (files.checkpoint, files.previous):
         found = read(path, facts_only=facts_only)

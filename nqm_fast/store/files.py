@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import filelock
 
-from ..checks import InputError, shown
+from ..validation import InputError, shown
 
 SIGNED = b"nqm_fast sha256 "
 
@@ -115,3 +116,8 @@ def locked(files: Files) -> Generator[None]:
     finally:
         files.lock.unlink(missing_ok=True)  # while it is held, or it might be another's
         lock.release()
+
+
+def resume_command(path: str | os.PathLike[str]) -> str:
+    """What to type to go on with a run."""
+    return f"nqm-fast resume {shlex.quote(str(path))}"

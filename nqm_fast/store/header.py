@@ -13,9 +13,9 @@ from typing import Any
 import h5py
 import psutil
 
-from ..exact import cores
-from ..experiment import Experiment
 from ..kernels.noise import STREAM
+from ..parallel import cores
+from ..simulation.experiment import Experiment
 from .layout import NAME, VERSION
 
 KEPT = (
@@ -51,7 +51,9 @@ def new_header(
     }
 
 
-def standing(status: str, message: str, stats: dict[str, Any], segment: int) -> dict[str, Any]:
+def status_attributes(
+    status: str, message: str, stats: dict[str, Any], segment: int
+) -> dict[str, Any]:
     """Attributes that say how it is with the run, and which file of it this is."""
     return {
         "segment": segment,

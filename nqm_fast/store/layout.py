@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..experiment import Experiment
+from ..simulation.experiment import Experiment
 
 NAME = "nqm_fast run"
 VERSION = 1

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import codec
-from ..checks import Array, InputError
-from ..experiment import Experiment
 from ..kernels.noise import STREAM
+from ..simulation.experiment import Experiment
+from ..validation import Array, InputError
+from . import serialization
 from .files import Files, is_signed
 from .header import is_alive
 from .layout import NAME, RECORD, VERSION, checksums, live, per_record, state_names, unsealed
@@ -157,7 +157,7 @@ def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
 def experiment_of(file: h5py.File, header: dict[str, Any]) -> Experiment:
     """What is simulated."""
     arrays = {name: dataset[()] for name, dataset in file["configuration"].items()}
-    return codec.decode(json.loads(header["configuration"]), arrays)
+    return serialization.decode(json.loads(header["configuration"]), arrays)
 
 
 def values_of(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:

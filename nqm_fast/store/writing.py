@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import Array
-from ..experiment import Experiment
+from ..simulation.experiment import Experiment
+from ..validation import Array
 from .files import Files, replace, sign
 from .layout import (
     BAND_EDGE,

@@ -1,0 +1,65 @@
+"""The kernels as plain Python functions, whether Numba is installed or not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+FOLDER = Path(__file__).parents[1]
+_one_at_a_time = Lock()  # names of modules are the process's
+NAME = "_nqm_fast_kernels_as_plain_python"  # of the package they are imported as
+PACKAGES = ("", ".numba", ".exact")
+JIT = "numba.jit"
+
+
+def _undecorated() -> Any:
+    """A stand-in for `numba.jit`: its decorators only note which functions are to be inlined."""
+    module: Any = ModuleType(f"{NAME}.{JIT}")
+    module.inline = set()
+
+    def inlined(function: Any) -> Any:
+        module.inline.add(function)
+        return function
+
+    module.inlined = inlined
+    module.kernel = module.parallel_kernel = lambda function: function
+    module.replaced = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
+    module.fma = lambda x, y, z: x * y + z  # of float64, where a last bit does not matter
+    module.prange, module.threads = range, None
+    return module
+
+
+def load(
+    names: tuple[str, ...], loader: Callable[[str, str], Loader] = SourceFileLoader
+) -> dict[str, ModuleType]:
+    """Import modules of kernels, each after those it imports, under a name of their own."""
+    with _one_at_a_time:
+        return _loaded(names, loader)
+
+
+def _loaded(names: tuple[str, ...], loader: Callable[[str, str], Loader]) -> dict[str, ModuleType]:
+    for package in PACKAGES:
+        spec = ModuleSpec(f"{NAME}{package}", None, is_package=True)
+        spec.submodule_search_locations = [str(FOLDER / package[1:])]
+        sys.modules[spec.name] = module_from_spec(spec)
+    sys.modules[f"{NAME}.{JIT}"] = _undecorated()
+    try:
+        for name in names:
+            full = f"{NAME}.{name}"
+            path = FOLDER.joinpath(*name.split(".")).with_suffix(".py")
+            found = spec_from_loader(full, loader(full, str(path)))
+            assert found is not None
+            assert found.loader is not None
+            sys.modules[full] = module_from_spec(found)
+            found.loader.exec_module(sys.modules[full])
+        return {name: sys.modules[f"{NAME}.{name}"] for name in (JIT, *names)}
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == NAME]:
+            del sys.modules[name]

@@ -1,0 +1,1 @@
+"""The Monte Carlo kernels for NVIDIA's GPUs, through `numba.cuda`."""

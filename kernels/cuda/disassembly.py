@@ -1,0 +1,107 @@
+"""What kernels are compiled to for GPUs, which need not be here: assembly and machine code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..contract import LEAF, Model, Noise, Timeline
+from . import leap, reduce, start, step, tasks
+from .jit import disassembler, signature
+
+_LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>.*);")
+_LABEL = re.compile(r"^(\.L_x_\d+):")
+_TARGET = re.compile(r"`\((\.L_x_\d+)\)")
+
+
+def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
+    """Every kernel that a run may launch, with the types of its arguments.
+
+    Parameters
+    ----------
+    components : int
+        Numbers in a state.
+    law : int
+        A code of ``noise.DATA``, or ``noise.BATCH``.
+    """
+    noise, model, steps = _smallest(components, law)
+    sizes = first = np.zeros(6, dtype=np.int64)
+    alive, floats = np.zeros(1, dtype=np.uint8), np.zeros(1)
+    words = np.zeros(4, dtype=np.uint32)
+    walk = noise, model, steps, sizes, alive
+    examples: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "advance": (step.advance_kernel(components, law), (*walk, floats, floats, first)),
+        "search": (step.search_kernel(components, law), (*walk, floats, floats, first)),
+        "map": (leap.map_kernel(components), (model, steps, sizes, 1, 1, 1, 1, floats)),
+        "jump": (leap.jump_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
+        "measure": (
+            leap.measure_kernel(components),
+            (model, sizes, 1, 1, 1, 1, alive, floats, floats, first, first),
+        ),
+        "start": (start.start_rows, (noise, floats, floats, floats)),
+        "harmonic": (start.harmonic, (1, 1, floats, floats, floats, floats, first)),
+        "philox": (start.philox_rows, (words, words, words)),
+        "normals": (start.normal_rows, (words, np.zeros(4, dtype=np.float32))),
+        "add leaves": (reduce.add_leaves, (floats, 1, 1, floats)),
+        "clear": (reduce.clear, (floats,)),
+    }
+    return {name: (kernel, signature(*given)) for name, (kernel, given) in examples.items()}
+
+
+def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
+    """A step of one leaf, as kernels take it."""
+    one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
+    noise = Noise(np.zeros(2, dtype=np.uint64), number[0], 0, max(law, 0), law >= 0, np.float32(1))
+    model = Model(
+        np.array([[0, 0, components, -1]]), np.arange(2), one[:1], one[None], one, one,
+        np.ones(LEAF, dtype=np.int64), 1, np.ones((1, components)),
+    )  # fmt: skip
+    timeline = Timeline(0, 1, number[0], np.ones((1, 1, 1)), one[None, :1], number, number[0])
+    return noise, tasks.coefficients(model, LEAF), tasks.steps(model, timeline, law)
+
+
+class Instruction(NamedTuple):
+    """Of a GPU's machine code."""
+
+    name: str
+    target: int | None  # number of the instruction that it jumps to
+
+
+def disassembled(machine_code: bytes) -> list[Instruction]:
+    """The instructions of a kernel, by NVIDIA's nvdisasm."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(machine_code)
+        text = subprocess.run(
+            [disassembler(), "-c", path], check=True, capture_output=True, text=True
+        )
+    found: list[tuple[str, str | None]] = []
+    labels: dict[str, int] = {}
+    for line in map(str.strip, text.stdout.splitlines()):
+        if label := _LABEL.match(line):
+            labels[label[1]] = len(found)
+        elif part := _LINE.match(line):
+            target = _TARGET.search(part["operands"])
+            found.append((part["name"], target[1] if target else None))
+    return [Instruction(name, labels[to] if to else None) for name, to in found]
+
+
+def inner_loops(code: Sequence[Instruction]) -> list[list[str]]:
+    """Names of the instructions in every loop that has no loop within it."""
+    loops = [
+        (line.target, end)
+        for end, line in enumerate(code)
+        if line.name.startswith("BRA") and line.target is not None and line.target < end
+    ]
+    innermost = [
+        (begin, end)
+        for begin, end in loops
+        if not any(begin <= b and e <= end for b, e in loops if (b, e) != (begin, end))
+    ]
+    return [[line.name for line in code[begin : end + 1]] for begin, end in innermost]

@@ -1,0 +1,333 @@
+"""The one place that imports `numba.cuda`: compile options, launches, and what devices need.
+
+The kernels of `cuda_walk`, `cuda_leap` and `cuda_sums` are compiled through `kernel` and `device`
+and started through `launch`, so that a successor of numba-cuda concerns nobody else.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+from numba import cuda as numba_cuda
+from numba.cuda import compiler, dispatcher
+from numba.cuda.core import config
+
+from .. import noise
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether kernels run as Python, a thread for each of a GPU's (NUMBA_ENABLE_CUDASIM=1)."""
+
+REGISTERS = 64  # of a thread, so that half of the threads that a multiprocessor can hold fit
+
+# No fastmath: it flushes small numbers and approximates roots. No optimisation at link time: it
+# decides anew about fused multiply-add. The simulator knows no options.
+_KERNEL: dict[str, Any] = {"fastmath": False, "opt": True, "lto": False, "max_registers": REGISTERS}
+_DEVICE: dict[str, Any] = {"fastmath": False, "forceinline": True}
+if SIMULATED:
+    from numba.cuda.simulator import kernel as simulator
+
+    _KERNEL, _DEVICE = {}, {}
+
+
+class _Simulator:
+    """`numba.cuda` as a simulated kernel sees it, in whatever module its parts are."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(simulator._get_kernel_context() or numba_cuda, name)
+
+
+cuda: Any = _Simulator() if SIMULATED else numba_cuda
+
+seconds = 0.0
+"""What compiling has taken in this process so far."""
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` for GPUs when it is first launched."""
+    return cast(Function, cuda.jit(function, **_KERNEL))  # in two calls, `lto` would be lost
+
+
+def device(function: Function) -> Function:
+    """As `kernel`, for what is to become a part of kernels."""
+    if SIMULATED:
+        return function
+    return cast(Function, cuda.jit(function, device=True, **_DEVICE))
+
+
+@device
+def pick(x, i):  # type: ignore[no-untyped-def]
+    """x[i]; an index without a sign needs no look at whether it counts from the end."""
+    return x[np.uint64(i)]
+
+
+@device
+def put(x, i, value):  # type: ignore[no-untyped-def]
+    """x[i] = value."""
+    x[np.uint64(i)] = value
+
+
+@device
+def square_root(x):  # type: ignore[no-untyped-def]
+    """Of a float64, correctly rounded."""
+    return math.sqrt(x)
+
+
+def available() -> None:
+    """Make sure that there is a GPU.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or no driver that works.
+    """
+    if SIMULATED:
+        return
+    if not cuda.is_available():
+        error = cuda.cuda_error()
+        if error is None and len(cuda.gpus):
+            raise ValueError(
+                "CUDA's compiler (libNVVM) is not found: run \"pip install 'nqm-fast[cuda13]'\""
+            )
+        reason, _, _ = " ".join(str(error or "there is no device").split()).partition(". ")
+        raise ValueError(
+            f"no NVIDIA GPU is found ({reason}); see what 'nvidia-smi' says, install NVIDIA's "
+            "driver, or start a container with 'docker run --gpus all'"
+        )
+    try:
+        cuda.current_context()  # stays, for what is freed later
+    except Exception as error:
+        raise ValueError(f"the GPU cannot be used: {' '.join(str(error).split())}") from error
+
+
+def device_names() -> list[str]:
+    """Of all devices that can be chosen."""
+    if SIMULATED:
+        return ["simulated by NumPy"]
+    return [
+        f"{gpu.name.decode() if isinstance(gpu.name, bytes) else gpu.name}, compute capability "
+        f"{'.'.join(map(str, gpu.compute_capability))}"
+        for gpu in cuda.gpus
+    ]
+
+
+def free_bytes(number: int) -> float:
+    """Of a device's memory."""
+    with cuda.gpus[number]:
+        context = cuda.current_context()
+        if not SIMULATED:
+            context.memory_manager.deallocations.clear()  # what waits to be freed
+        return float(context.get_memory_info()[0])
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Say what a device's errors mean.
+
+    Raises
+    ------
+    MemoryError
+        If the device's memory is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if "OUT_OF_MEMORY" not in str(error):
+            raise
+        raise MemoryError(
+            "the GPU's memory is full: use fewer replicas or settings, keep_state=False, more "
+            "devices, or wait for what else is running there"
+        ) from error
+
+
+# -- without contraction -----------------------------------------------------------------
+
+_own = threading.local()
+_compile_cuda = compiler.compile_cuda if not SIMULATED else None
+
+
+def _compile_own(*arguments: Any, nvvm_options: Any = None, **more: Any) -> Any:
+    """As numba-cuda does it, but what is ours without turning ``x * y + z`` into one operation.
+
+    There is no public option for that (numba-cuda issue 118); NVVM has it.
+    """
+    assert _compile_cuda is not None
+    if getattr(_own, "compiling", False):
+        nvvm_options = {**(nvvm_options or {}), "fma": False}
+    return _compile_cuda(*arguments, nvvm_options=nvvm_options, **more)
+
+
+if not SIMULATED:
+    compiler.compile_cuda = dispatcher.compile_cuda = _compile_own
+
+# Without "rn" the assembler would be free to contract; the kernels have no fused float64 at all.
+CONTRACTED = re.compile(r"\bfma\.\w+\.f64|\b(?:add|sub|mul)(?:\.ftz)?\.f(?:32|64)\b")
+
+
+@contextmanager
+def _own_options() -> Generator[None]:
+    """What is compiled within is ours."""
+    _own.compiling = True
+    try:
+        yield
+    finally:
+        _own.compiling = False
+
+
+def _count(begin: float) -> None:
+    global seconds
+    seconds += time.perf_counter() - begin
+
+
+def _check(name: str, assembly: str) -> None:
+    if CONTRACTED.search(assembly):
+        raise ValueError(
+            f"this version of numba-cuda compiles {name} with other arithmetic than the contract's"
+        )
+
+
+_said = SIMULATED
+_right: set[Any] = set()  # compiled kernels that have passed
+
+
+def launch(
+    function: Any, blocks: tuple[int, ...], threads: int, stream: Any, *arguments: Any
+) -> None:
+    """Start a kernel on a stream, compiling it if it must be."""
+    with warnings.catch_warnings():
+        # few blocks leave a GPU idle, as small problems do; simulated threads warn of overflow
+        warnings.simplefilter("ignore", RuntimeWarning if SIMULATED else NumbaPerformanceWarning)
+        configured = function[blocks, threads, stream]
+        if SIMULATED:
+            configured(*arguments)
+            return
+        if not function.overloads:
+            _say_once()
+        begin = time.perf_counter()
+        with _own_options():
+            configured(*arguments)
+        for overload in function.overloads.values():
+            if overload not in _right:
+                _check(function.py_func.__name__, overload.inspect_asm(None))
+                _right.add(overload)
+                _count(begin)
+
+
+def _say_once() -> None:
+    """Tell the terminal about the first compilation of this process, which takes seconds."""
+    global _said
+    if not _said:
+        _said = True
+        sys.stderr.write("nqm_fast: compiling the kernels for the GPU ...\n")
+        sys.stderr.flush()
+
+
+class Compiled(NamedTuple):
+    """A kernel as assembly, as machine code, and what the assembler said of its resources."""
+
+    assembly: str
+    machine_code: bytes
+    report: str
+
+
+def signature(*examples: Any) -> Any:
+    """Types of a kernel's arguments, of which these are examples."""
+    return tuple(map(typeof, examples))
+
+
+def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compiled:
+    """What would be launched on GPUs of a compute capability, which need not be here."""
+    from unittest import mock
+
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    device = SimpleNamespace(compute_capability=capability)
+    context = SimpleNamespace(device=device)
+    begin = time.perf_counter()
+    with (
+        mock.patch.object(dispatcher, "get_current_device", return_value=device),
+        mock.patch.object(codegen, "devices", SimpleNamespace(get_context=lambda: context)),
+        _own_options(),
+    ):
+        library = dispatcher._Kernel(
+            function.py_func, types_of, **function.targetoptions
+        )._codelibrary
+        text, code = library.get_asm_str(), library.get_cubin()
+    _count(begin)
+    _check(function.py_func.__name__, text)
+    suffix = "a" if capability >= (9, 0) else ""  # as numba-cuda chooses it
+    options = LinkerOptions(
+        arch=f"sm_{capability[0]}{capability[1]}{suffix}",
+        ptxas_options=["-v"],
+        max_register_count=REGISTERS,
+    )
+    linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
+    linker.link("cubin")
+    return Compiled(text, bytes(code.code), linker.get_info_log())
+
+
+def disassembler() -> str:
+    """NVIDIA's nvdisasm.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    from cuda import pathfinder
+
+    program = pathfinder.find_nvidia_binary_utility("nvdisasm")
+    if program is None:
+        raise FileNotFoundError("nvdisasm is missing: run 'pip install nvidia-cuda-nvdisasm'")
+    return str(program)
+
+
+# -- what backends share is compiled as it stands, but for what NumPy spells differently ----
+
+if not SIMULATED:
+    from llvmlite import ir
+    from numba import typeof
+    from numba.cuda import codegen, extending, types
+    from numba.cuda.core.errors import NumbaPerformanceWarning
+
+    def _inverse_root(_: Any, x: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+            assembly = ir.InlineAsm(kind, "rsqrt.approx.ftz.f32 $0, $1;", "=f,f")
+            return builder.call(assembly, arguments)
+
+        return types.float32(types.float32), generate
+
+    inverse_root: Any = extending.intrinsic(_inverse_root)
+
+    _LEAST, _UP, _DOWN = np.float32(2.0**-96), np.float32(2.0**64), np.float32(2.0**-32)
+
+    def _root(x):  # type: ignore[no-untyped-def]
+        """Correctly rounded; y is infinite for 0, and for what is too small to be normal."""
+        small = x < _LEAST
+        large = x * _UP if small else x
+        s = noise.root_from(large, inverse_root(large))
+        s = s * _DOWN if small else s
+        return s if x > 0 else x
+
+    _own_words: dict[Any, Any] = {
+        noise.fma: lambda x, y, z: lambda x, y, z: cuda.fma(x, y, z),
+        noise.select: lambda condition, x, y: lambda condition, x, y: x if condition else y,
+        noise.root: lambda x: _root,
+    }
+    for _function, _spelled in _own_words.items():
+        extending.overload(_function)(_spelled)
+    for _shared in (*noise.SHARED, noise.root_from):
+        if _shared not in _own_words:
+            extending.register_jitable(_shared)

@@ -1,0 +1,1 @@
+"""Kernels of the exact model: second moments, closed form, first passage."""

@@ -1,0 +1,139 @@
+"""Risk of one-component recurrences (plain SGD) with constant settings, in closed form.
+
+``R(t) = a^2t R(0) + b^2 c/B (1 - a^2t) / (1 - a^2)`` costs one logarithm per coordinate
+and one exponential per coordinate and step. LLVM has no vector library here, so both are
+ours: free of branches and of tables, so that the loops over a tile are vectorised.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..numba.jit import fma, kernel
+from .moments import _risk_weights, _tree_sum
+
+TILE = 512
+
+LOG2_HIGH = 0.6931471803691238  # log(2) to 33 bits, so that k * LOG2_HIGH is exact
+LOG2_LOW = 1.9082149292705877e-10
+ROUND = 1.5 * 2.0**52  # adding it rounds to a whole number, which its low bits then hold
+ROUND_BITS = 0x4338000000000000
+ONE_BITS = 0x3FF0000000000000
+HALF_ROOT_BITS = 0x3FE6A09E667F3BCD  # sqrt(1/2)
+ODD = tuple(1.0 / n for n in range(19, 1, -2))
+FACTORIALS = tuple(1.0 / math.factorial(n) for n in range(13, 1, -1))
+BEYOND = 1.0e4  # stands for the infinite logarithms of 0 and of overflow
+
+
+@kernel
+def _log_square(d):
+    """Log of ``(1 + d)^2``, to full relative precision also for tiny d."""
+    x = d * (2.0 + d)
+    m = 1.0 + d
+    y = 1.0 + x if x > -0.5 else m * m
+    bits = np.float64(max(y, 2.3e-308)).view(np.int64)
+    k = (bits - HALF_ROOT_BITS) >> 52
+    fraction = np.int64(bits - (k << 52)).view(np.float64) - 1.0
+    f = x if k == 0 else fraction
+    # log(1 + f) = 2 atanh(s), |s| < 0.172
+    s = f / (2.0 + f)
+    z = s * s
+    p = ODD[0]
+    for coefficient in ODD[1:]:
+        p = fma(p, z, coefficient)
+    k_real = np.int64(k + ROUND_BITS).view(np.float64) - ROUND
+    log = fma(k_real, LOG2_HIGH, fma(k_real, LOG2_LOW, 2.0 * fma(s * z, p, s)))
+    log = -BEYOND if y == 0.0 else log
+    return log if y < 1.7e308 else BEYOND
+
+
+@kernel
+def _exp_pair(x):
+    """``exp(x)`` and ``exp(x) - 1``, both to full relative precision."""
+    x = min(max(x, -1400.0), 1400.0)
+    rounded = x * 1.4426950408889634 + ROUND
+    k = np.float64(rounded).view(np.int64) - ROUND_BITS
+    k_real = rounded - ROUND
+    r = fma(k_real, -LOG2_LOW, fma(k_real, -LOG2_HIGH, x))
+    p = FACTORIALS[0]
+    for coefficient in FACTORIALS[1:]:
+        p = fma(p, r, coefficient)
+    p = fma(r * r, p, r)
+    half = k >> 1
+    low = np.int64(ONE_BITS + (half << 52)).view(np.float64)
+    high = np.int64(ONE_BITS + ((k - half) << 52)).view(np.float64)
+    e = (1.0 + p) * low * high
+    return e, (p if k == 0 else e - 1.0)
+
+
+@kernel
+def _add_entries(column, values, place, scale, weight, first, last, total):
+    """Sum the entries of one column of the recurrence on one tile."""
+    same = 0.0
+    for e in range(place.shape[0]):
+        if place[e, 2] == column and place[e, 3] < 0:
+            same += weight[place[e, 0]] * scale[e]
+    for j in range(TILE):
+        total[j] = same
+    for e in range(place.shape[0]):
+        source = place[e, 3]
+        if place[e, 2] == column and source >= 0:
+            f = weight[place[e, 0]] * scale[e]
+            for j in range(last - first):
+                total[j] += f * values[source, first + j]
+
+
+@kernel
+def constant_risk(
+    start,
+    read,
+    values,
+    place,
+    scale,
+    weight,
+    inverse_batch,
+    steps,
+    h,
+    c,
+    second_moment,
+    count,
+    partial,
+):
+    """Risk of one block of coordinates at `steps`, for one component and constant settings.
+
+    Arguments as in `moments.propagate`, of which this is the special case; `weight` has
+    shape (terms,), `steps` shape (records,), `partial` shape (records, tiles).
+    """
+    signal = np.empty(TILE)
+    noise = np.empty(TILE)
+    change = np.empty(TILE)
+    kick = np.empty(TILE)
+    log = np.empty(TILE)
+    risk = np.empty(TILE)
+    d = h.shape[0]
+    for tile in range((d + TILE - 1) // TILE):
+        first = tile * TILE
+        last = min(first + TILE, d)
+        _risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
+        _add_entries(0, values, place, scale, weight, first, last, change)
+        _add_entries(1, values, place, scale, weight, first, last, kick)
+        for j in range(TILE):
+            x = change[j]
+            signal[j] *= read * read * start * start
+            added = noise[j] * (read * read * inverse_batch) * kick[j] * kick[j]
+            lost = -x * (2.0 + x)
+            # at a^2 = 1 noise adds up without end: kick is its rate, noise its limit
+            kick[j] = added if lost == 0.0 else 0.0
+            noise[j] = 0.0 if lost == 0.0 else added / lost
+            log[j] = _log_square(x)
+        for record in range(steps.shape[0]):
+            t = float(steps[record])
+            for j in range(TILE):
+                kept, less = _exp_pair(t * log[j])
+                x = 0.0 if signal[j] == 0.0 else signal[j] * kept
+                y = 0.0 if noise[j] == 0.0 else noise[j] * -less
+                x = x + y + kick[j] * t
+                risk[j] = x if x == x else math.inf
+            partial[record, tile] = _tree_sum(risk)

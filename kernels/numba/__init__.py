@@ -1,0 +1,1 @@
+"""The Monte Carlo kernels for CPUs, which Numba compiles while a program runs."""

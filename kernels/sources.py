@@ -1,0 +1,23 @@
+"""The sources of the kernels: what is compiled of them, and a digest of them all."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+COMPILED = (
+    "noise",
+    *(f"numba.{name}" for name in ("noise", "tile", "step", "leap", "backend")),
+    *(f"exact.{name}" for name in ("moments", "closed_form", "first_passage")),
+)
+"""Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
+
+
+@cache
+def digest() -> str:
+    """A digest of all sources of the kernels: others need another compilation."""
+    here = Path(__file__).parent
+    files = (path for kind in ("*.py", "*.pyx", "*.h") for path in here.rglob(kind))
+    content = b"".join(path.read_bytes() for path in sorted(files))
+    return hashlib.sha256(content).hexdigest()[:16]

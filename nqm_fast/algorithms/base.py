@@ -1,0 +1,192 @@
+"""What an algorithm is: a learning rate, hyper-parameters, and for a linear one its recurrence.
+
+Per coordinate a linear algorithm is ``s' = A s + b xi`` with gradient noise xi, of which
+``q . s`` is evaluated. Everything else (risk, first passage, tuning, simulation) follows from A, b
+and q; a new algorithm is one new class in a file of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..schedules import Schedule
+from ..validation import Array, InputError, shown
+
+Entry = Array | float | tuple[float, Array]
+"""A number, an array like the curvatures, or the product of the two."""
+
+
+class Recurrence(NamedTuple):
+    """A linear recurrence over n state components, for an array of curvatures.
+
+    ``A_t - I = sum_j weight_j(t) K_j`` and ``b_t = sum_j weight_j(t) k_j``: the change per
+    step rather than A itself, because 1 - 1e-12 has lost what 1e-12 still knows.
+
+    Attributes
+    ----------
+    terms : sequence of (K_j, k_j)
+        K_j: n rows of n entries; k_j: n entries. An entry is a number, an array like the
+        curvatures, or a pair (number, array) that stands for their product: arrays that
+        occur more than once are then passed on once.
+    start : n floats
+        ``s_0 = start * w_0``.
+    read : n floats
+        q, the evaluated combination.
+
+    Examples
+    --------
+    Plain SGD, ``w' = w - lr (h w + xi)``, has one component. Its first term is fixed, its second
+    is multiplied by the learning rate:
+
+    >>> import numpy as np
+    >>> import nqm_fast as nqm
+    >>> h = np.array([1.0, 0.5])
+    >>> fixed = ([[0.0]], [0.0])
+    >>> per_lr = ([[(-1.0, h)]], [-1.0])
+    >>> plain = nqm.Recurrence([fixed, per_lr], start=[1.0], read=[1.0])
+    >>> len(plain.terms), len(plain.read)
+    (2, 1)
+    """
+
+    terms: Sequence[tuple[Sequence[Sequence[Entry]], Sequence[Entry]]]
+    start: Sequence[float]
+    read: Sequence[float]
+
+    def keep(self, components: Sequence[int]) -> Recurrence:
+        """The recurrence without the components that the others do not depend on."""
+        if len(components) == len(self.read):
+            return self
+        return Recurrence(
+            [
+                (
+                    [[matrix[a][b] for b in components] for a in components],
+                    [kick[a] for a in components],
+                )
+                for matrix, kick in self.terms
+            ],
+            [self.start[a] for a in components],
+            [self.read[a] for a in components],
+        )
+
+
+class Algorithm(ABC):
+    """An algorithm with a learning rate and, maybe, other hyper-parameters.
+
+    To write your own, inherit from `LinearAlgorithm`, or from this class and define a `recurrence`
+    and a `largest_lr`: an algorithm that has them is linear. Make it a dataclass, so that it is
+    shown, compared, and written to files by its fields.
+
+    Examples
+    --------
+    SGD that halves every gradient, which is SGD at half the learning rate:
+
+    >>> from dataclasses import dataclass
+    >>> from typing import Any
+    >>> import nqm_fast as nqm
+    >>> @dataclass(frozen=True)
+    ... class HalfSGD(nqm.Algorithm):
+    ...     lr: Any
+    ...
+    ...     def __post_init__(self):
+    ...         object.__setattr__(self, "lr", nqm.schedules.as_schedule("lr", self.lr))
+    ...
+    ...     def recurrence(self, h):
+    ...         per_lr = ([[(-0.5, h)]], [-0.5])
+    ...         return nqm.Recurrence([([[0.0]], [0.0]), per_lr], start=[1.0], read=[1.0])
+    ...
+    ...     def largest_lr(self, h):
+    ...         return 4.0 / h.max()
+    >>> problem = nqm.Problem.power_law(100)
+    >>> risk = nqm.expected_risk(problem, HalfSGD(0.2), batch_size=8, steps=50)
+    >>> bool(abs(risk / nqm.expected_risk(problem, nqm.SGD(0.1), 8, 50) - 1) < 1e-12)
+    True
+    """
+
+    lr: Schedule
+
+    depends_on_step: ClassVar[bool] = False
+    """Whether an update uses the number of the step (then no two steps are alike)."""
+
+    tunable: ClassVar[dict[str, str]] = {"lr": "positive"}
+    """Hyper-parameters that `tune` may search: "positive", or "unit" for [0, 1)."""
+
+    @staticmethod
+    def gain(hyper: Mapping[str, Any]) -> Any:
+        """How many times a small learning rate acts in the long run."""
+        return 1.0
+
+    def with_values(self, **hyper: Any) -> Self:
+        """The same algorithm with other hyper-parameters, which may be arrays.
+
+        The exact engine tries many settings at once, each on its own copy of the spectrum: a
+        hyper-parameter is then an array with one value for each curvature. The learning rate stays,
+        as it enters through the weights of the terms.
+
+        Parameters
+        ----------
+        **hyper : number or ndarray, shape (d,)
+            Values of hyper-parameters in `tunable`, other than "lr".
+
+        Raises
+        ------
+        InputError
+            If a name is not a hyper-parameter that may be changed so.
+        """
+        changed = copy.copy(self)
+        for name, value in hyper.items():
+            if name == "lr" or name not in self.tunable:
+                allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"
+                raise InputError(f"{name} cannot be an array here: allowed are {allowed}")
+            object.__setattr__(changed, name, value)
+        return changed
+
+
+class LinearAlgorithm(Algorithm):
+    """An algorithm that is a linear recurrence, driven by gradient noise.
+
+    An `Algorithm` that has a `recurrence` and a `largest_lr` counts as one, whether or not it
+    inherits from this class.
+    """
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> Any:
+        if cls is not LinearAlgorithm or Algorithm not in other.__mro__:
+            return NotImplemented
+        return all(hasattr(other, name) for name in ("recurrence", "largest_lr"))
+
+    @abstractmethod
+    def recurrence(self, h: Array) -> Recurrence:
+        """The recurrence at curvatures `h` of shape (d,).
+
+        When many settings are tried at once, hyper-parameters are arrays of that shape too (see
+        `with_values`).
+        """
+
+    @abstractmethod
+    def largest_lr(self, h: Array) -> float:
+        """A learning rate that is unstable, whatever the other hyper-parameters."""
+
+    def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
+        """Weights of the terms at the given learning rates and steps, shape (steps, terms).
+
+        By default there are two terms, one fixed and one proportional to `lr`.
+        """
+        return np.stack([np.ones(lr.size), lr], axis=1)
+
+
+def as_algorithm(name: str, value: object) -> LinearAlgorithm:
+    """`value` if it is an algorithm that the engines can carry out, a linear one."""
+    if not isinstance(value, Algorithm):
+        raise InputError(f"{name} must be an algorithm such as nqm.SGD(0.1), not {shown(value)}")
+    if not isinstance(value, LinearAlgorithm):
+        raise InputError(
+            f"{name} must be linear, with a recurrence and a largest_lr as nqm.SGD has them, "
+            f"but {shown(value)} lacks one"
+        )
+    return value

@@ -1,0 +1,186 @@
+"""Recurrences as the arrays that kernels take, and what is checked before a kernel sees them.
+
+Kernels index without looking at bounds, so that a recurrence with a row, an entry or a weight too
+few would read or write memory that is not theirs. Whoever calls a kernel gets the recurrence from
+`checked_recurrence`, its arrays from `sparse_recurrence` and its weights from `term_weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..validation import Array, InputError, shown
+from .base import LinearAlgorithm, Recurrence
+
+
+class SparseRecurrence(NamedTuple):
+    """The entries of a recurrence that are not zero, over a block of coordinates."""
+
+    read: tuple[float, ...]
+    start: tuple[float, ...]
+    values: Array
+    """(arrays, d): the different arrays that entries are multiples of."""
+    entries: NDArray[np.int64]
+    """(entries, 4): term, row, column (n for the kick b), row of `values` or -1 for none."""
+    factors: Array
+    """(entries,): what an array is multiplied with, or the entry itself."""
+
+
+def sparse_recurrence(recurrence: Recurrence, size: int) -> SparseRecurrence:
+    """Collect the entries that are not zero, of a recurrence over `size` coordinates.
+
+    Raises
+    ------
+    InputError
+        If an array in it does not have that length.
+    """
+    n = len(recurrence.read)
+    entries: list[tuple[int, int, int, int]] = []
+    factors: list[float] = []
+    arrays: dict[int, Array] = {}
+    rows: dict[int, int] = {}
+    for term, (matrix, kick) in enumerate(recurrence.terms):
+        for row in range(n):
+            for column, entry in enumerate([*matrix[row], kick[row]]):
+                factor, array = entry if isinstance(entry, tuple) else (1.0, entry)
+                if isinstance(array, np.ndarray) and array.ndim:
+                    if array.shape != (size,):
+                        where = f"row {row} of term {term}"
+                        raise InputError(_wrong_length(where, array.shape, size))
+                    arrays[id(array)] = np.asarray(array, dtype=np.float64)
+                    entries.append((term, row, column, rows.setdefault(id(array), len(rows))))
+                    factors.append(factor)
+                elif array:
+                    entries.append((term, row, column, -1))
+                    factors.append(cast(float, factor * array))
+    values = list(arrays.values())
+    return SparseRecurrence(
+        tuple(float(x) for x in recurrence.read),
+        tuple(float(x) for x in recurrence.start),
+        values[0][None] if len(values) == 1 else np.array(values).reshape(-1, size),
+        np.array(entries, dtype=np.int64).reshape(-1, 4),
+        np.array(factors, dtype=np.float64),
+    )
+
+
+def folded(recurrence: Recurrence, weights: Array) -> Recurrence:
+    """The recurrence with its terms added up, each with a weight per coordinate."""
+
+    def total(entries: Sequence[Any]) -> Any:
+        parts = [
+            weight * (entry[0] * entry[1] if isinstance(entry, tuple) else entry)
+            for weight, entry in zip(weights, entries, strict=True)
+            if isinstance(entry, np.ndarray | tuple) or entry
+        ]
+        return sum(parts[1:], start=parts[0]) if parts else 0.0
+
+    n = len(recurrence.read)
+    matrices = [matrix for matrix, _ in recurrence.terms]
+    kicks = [kick for _, kick in recurrence.terms]
+    matrix = [[total([m[a][b] for m in matrices]) for b in range(n)] for a in range(n)]
+    kick = [total([k[a] for k in kicks]) for a in range(n)]
+    return Recurrence([(matrix, kick)], recurrence.start, recurrence.read)
+
+
+def term_weights(
+    algorithm: LinearAlgorithm, terms: int, lr: Array, steps: NDArray[np.int64]
+) -> Array:
+    """Weights of so many terms at learning rates and steps, (steps, terms), checked.
+
+    Raises
+    ------
+    InputError
+        If their number is not that of the recurrence's terms, or one is not a number.
+    """
+    # an algorithm that is linear without inheriting from LinearAlgorithm has no default
+    own = getattr(type(algorithm), "weights", LinearAlgorithm.weights)
+    weights = np.ascontiguousarray(own(algorithm, lr, steps), dtype=np.float64)
+    name = type(algorithm).__name__
+    if weights.shape != (lr.size, terms):
+        raise InputError(
+            f"weights of {name} must have shape (steps, terms), ({lr.size}, {terms}) here, as its "
+            f"recurrence has {terms} terms, not {weights.shape}"
+        )
+    if np.isnan(weights).any():
+        raise InputError(f"weights of {name} must be numbers, but contain NaN")
+    return weights
+
+
+# -- checks of a recurrence ---------------------------------------------------------------
+
+
+def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
+    """The algorithm's recurrence at curvatures h, with shapes and numbers as kernels need them.
+
+    Raises
+    ------
+    InputError
+        If it has another shape, or a number that is not finite.
+    """
+    name = f"recurrence of {type(algorithm).__name__}"
+    try:
+        terms, start, read = algorithm.recurrence(h)
+        sizes = len(read), len(start), len(terms)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be a Recurrence(terms, start, read): {error}") from error
+    n = sizes[0]
+    if not n or sizes[1] != n:
+        raise InputError(
+            f"{name} must have as many numbers in start as in read, at least one, not "
+            f"{sizes[1]} and {n}"
+        )
+    for part, numbers in (("start", start), ("read", read)):
+        for x in numbers:
+            if not _is_finite_number(x):
+                raise InputError(f"{part} in the {name} must be finite numbers, not {shown(x)}")
+    for number, term in enumerate(terms):
+        where = f"term {number} in the {name}"
+        try:
+            matrix, kick = term
+            rows = [len(row) for row in matrix]
+            kicks = len(kick)
+        except (TypeError, ValueError):
+            raise InputError(f"{where} must be a pair (matrix, kick), not {shown(term)}") from None
+        if rows != [n] * n or kicks != n:
+            raise InputError(
+                f"{where} must have {n} rows of {n} entries and a kick of {n}, as many as read "
+                f"has numbers, but has rows of {rows} and a kick of {kicks}"
+            )
+        for entry in (*(x for row in matrix for x in row), *kick):
+            _check_entry(where, entry, h)
+    return Recurrence(terms, start, read)
+
+
+def _check_entry(where: str, entry: Any, h: Array) -> None:
+    """An entry is a finite number, a finite array like h, or a pair of the two."""
+    if isinstance(entry, tuple):
+        if len(entry) != 2 or not isinstance(entry[1], np.ndarray):
+            raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
+        if isinstance(entry[0], tuple):
+            raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
+        _check_entry(where, entry[0], h)
+        _check_entry(where, entry[1], h)
+    elif entry is h:  # which was checked with its problem
+        return
+    elif isinstance(entry, np.ndarray):
+        if entry.shape != h.shape:
+            raise InputError(_wrong_length(where, entry.shape, h.size))
+        if entry.dtype.kind not in "iuf" or not np.isfinite(entry).all():
+            raise InputError(f"{where} has an array that is not of finite numbers: {shown(entry)}")
+    elif not _is_finite_number(entry):
+        raise InputError(
+            f"{where} has the entry {shown(entry)}: allowed are finite numbers, arrays like h, "
+            "and pairs (number, array)"
+        )
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+
+
+def _wrong_length(where: str, shape: tuple[int, ...], size: int) -> str:
+    return f"{where} has an array of shape {shape}: arrays must have the shape of h, ({size},)"

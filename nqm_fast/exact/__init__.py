@@ -1,0 +1,1 @@
+"""The exact engine: expected risk, first passage, tuning and schedules, without sampling."""

@@ -1,0 +1,184 @@
+"""First passage: the first step at which the expected risk reaches a target."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import kernels
+from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..algorithms.sparse import checked_recurrence, sparse_recurrence
+from ..problem import Problem, as_problem
+from ..schedules import Schedule, as_schedule
+from ..validation import integer, number
+from .quadrature import WIDTHS, compress
+from .risk import expected_risk
+from .timeline import weighted_segments
+
+DIRECT = 1 << 17  # up to this dimension the whole spectrum is searched, above it a quadrature
+MARGINS = (1e-9, 1e-12)
+"""How far above the target the search stops, as it sums in another order than `expected_risk`."""
+
+
+def steps_to_target(
+    problem: Problem,
+    algorithm: Algorithm,
+    batch_size: ArrayLike | Schedule,
+    target: float,
+    *,
+    max_steps: int = 10**9,
+) -> int | float:
+    """First step at which the expected excess risk is at most `target`.
+
+    The true first passage, also where the risk oscillates (momentum) or rises again:
+    blocks of steps are excluded by a lower bound, the answer is confirmed by
+    `expected_risk` at the step itself. Problems of more than 2^17 coordinates are searched
+    on a Gauss quadrature of their spectrum, and the answer confirmed on all of it.
+
+    Parameters
+    ----------
+    problem : Problem
+    algorithm : Algorithm
+    batch_size : number, array_like of shape (steps,), or schedule
+    target : float
+        Excess risk, > 0.
+    max_steps : int
+        Give up after this many steps; schedules given as arrays end earlier.
+
+    Returns
+    -------
+    int or math.inf
+        Steps, 0 if the initial risk is low enough; inf if the target is never reached.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.steps_to_target(nqm.Problem.power_law(10_000), nqm.SGD(1.9), 2**20, 0.01)
+    7023
+    """
+    as_problem(problem)
+    algorithm = as_algorithm("algorithm", algorithm)
+    batch = as_schedule("batch_size", batch_size, least=1.0)
+    target = number("target", target, above=0.0)
+    limit = integer("max_steps", max_steps, least=0)
+    limit = int(min(limit, algorithm.lr.length, batch.length))
+    for width in WIDTHS[1:] if problem.dim > DIRECT else ():
+        spectrum = compress(problem, width)
+        found = _confirmed_first(problem, spectrum, algorithm, batch, target, limit)
+        if _represents(problem, spectrum, algorithm, batch, min(found, limit)):
+            return found
+    return _confirmed_first(problem, problem, algorithm, batch, target, limit)
+
+
+def _confirmed_first(
+    problem: Problem,
+    spectrum: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    target: float,
+    limit: int,
+) -> int | float:
+    """First passage, searched on `spectrum` and confirmed on `problem`."""
+    skip = -1
+    for margin in MARGINS:
+        found = _search(spectrum, algorithm, batch, target * (1.0 + margin), limit, skip)
+        if found is None:
+            return math.inf
+        candidates = np.arange(found, min(found + 64, limit + 1))
+        risk = expected_risk(problem, algorithm, batch, candidates)
+        if (risk <= target).any():
+            return int(candidates[np.argmax(risk <= target)])
+        skip = int(candidates[-1])
+    return _first_at_rest(problem, algorithm, batch, target, skip, limit)
+
+
+def _first_at_rest(
+    problem: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    target: float,
+    low: int,
+    limit: int,
+) -> int | float:
+    """First passage after step `low`, where the risk has come to rest within rounding errors."""
+    later = np.unique(np.geomspace(low + 1, max(limit, low + 1), 100).astype(np.int64))
+    reached = expected_risk(problem, algorithm, batch, later) <= target
+    if not reached.any():
+        return math.inf
+    high = int(later[np.argmax(reached)])
+    while high - low > 1:
+        middle = (low + high) // 2
+        if expected_risk(problem, algorithm, batch, middle) <= target:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _represents(
+    problem: Problem,
+    spectrum: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    last: int | float,
+) -> bool:
+    """Whether a quadrature has the risk of the problem, at steps all the way to `last`."""
+    steps = np.unique(np.geomspace(1.0, max(last, 1), 32).astype(np.int64))
+    whole, few = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
+    finite = np.isfinite(whole)
+    return bool((np.abs(few - whole)[finite] <= 0.1 * MARGINS[0] * whole[finite]).all())
+
+
+def _search(
+    problem: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    target: float,
+    limit: int,
+    skip: int,
+) -> int | None:
+    """First step above `skip` and up to `limit` at which the risk is at most `target`."""
+    kernel = kernels.fastest_backend().first_passage
+    block = problem.block(0, problem.dim)
+    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), problem.dim)
+    n = len(recurrence.read)
+    tiles = -(-problem.dim // kernel.TILE)
+    old = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
+    old[:, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
+    new = np.zeros_like(old)
+    done = 0
+    read, _, values, entries, factors = recurrence
+    # one step more than `limit`, so that the risk after the last step is looked at too
+    for part in weighted_segments(algorithm, batch, max(limit, 1)):
+        length = part.length.copy()
+        is_last = part.start[-1] + length[-1] >= limit
+        length[-1] += bool(is_last)
+        status, step = kernel.first_passage(
+            read,
+            values,
+            entries,
+            factors,
+            part.weights,
+            part.inverse_batch,
+            length,
+            bool(is_last),
+            target,
+            skip - done,
+            done > 0,
+            *block[:4],
+            old,
+            new,
+        )
+        if status == kernel.FOUND:
+            return done + int(step) if done + step <= limit else None
+        if status == kernel.UNREACHABLE:
+            return None
+        done += int(step)
+    return None

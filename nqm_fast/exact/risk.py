@@ -1,0 +1,165 @@
+"""The exact model: expected risk at any step, for any linear algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import kernels
+from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
+from ..parallel import in_threads
+from ..problem import Block, Problem, as_problem
+from ..schedules import Schedule, as_schedule
+from ..timeline import WINDOW, check_length
+from ..validation import Array, step_array
+from .timeline import RecordedSegments, weighted_segments, with_records
+
+BLOCK = 1 << 16  # coordinates worked on at a time: their arrays stay in cache
+
+
+def block_risk(
+    block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
+) -> Array:
+    """Risk of one block of coordinates at the records of a timeline, shape (records,)."""
+    size = block.h.size
+    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), size)
+    timeline = iter(timeline)
+    first = next(timeline)
+    if first.segments.is_constant:
+        weights, inverse_batch = first.segments.weights[0], first.segments.inverse_batch[0]
+        partial = constant_partials(block, recurrence, weights, inverse_batch, first.record_offset)
+        return np.asarray(partial.sum(axis=1))
+    moments = kernels.fastest_backend().moments
+    n = len(recurrence.read)
+    carried = np.empty((n + n * (n + 1) // 2, 0))
+    risk = []
+    for number, part in enumerate(chain([first], timeline)):
+        if number == 0 and not part.is_last:
+            carried = np.empty((carried.shape[0], size))
+        partial = np.empty((part.record_segment.size, -(-size // moments.TILE)))
+        moments.propagate(
+            *recurrence,
+            part.segments.weights,
+            part.segments.inverse_batch,
+            part.segments.length,
+            part.record_segment,
+            part.record_offset,
+            *block[:4],
+            carried,
+            number == 0,
+            part.is_last,
+            partial,
+        )
+        risk.append(partial.sum(axis=1))
+    return np.concatenate(risk)
+
+
+def constant_partials(
+    block: Block,
+    recurrence: SparseRecurrence,
+    weights: Array,
+    inverse_batch: float,
+    steps: NDArray[np.int64],
+) -> Array:
+    """Risk of every tile of a block under constant settings, shape (steps, tiles)."""
+    fields = block[:4]
+    backend = kernels.fastest_backend()
+    if len(recurrence.read) == 1:
+        closed = backend.closed_form
+        partial = np.empty((steps.size, -(-block.h.size // closed.TILE)))
+        start, read = recurrence.start[0], recurrence.read[0]
+        closed.constant_risk(
+            start, read, *recurrence[2:], weights, inverse_batch, steps, *fields, partial
+        )
+        return partial
+    moments = backend.moments
+    partial = np.empty((steps.size, -(-block.h.size // moments.TILE)))
+    moments.propagate(
+        *recurrence,
+        weights[None],
+        np.array([inverse_batch]),
+        np.array([max(int(steps[-1]), WINDOW)]),
+        np.zeros(steps.size, dtype=np.int64),
+        steps,
+        *fields,
+        np.empty((0, 0)),
+        True,
+        True,
+        partial,
+    )
+    return partial
+
+
+def expected_risk(
+    problem: Problem,
+    algorithm: Algorithm,
+    batch_size: ArrayLike | Schedule,
+    steps: ArrayLike,
+) -> Any:
+    """Expected excess risk ``1/2 sum count h E[w_t^2]`` after the given numbers of steps.
+
+    Exact: the second moments of the recurrence are composed by repeated squaring
+    (constant settings cost log2(t)); varying settings are stepped once for all records.
+    Step 0 is the initial iterate. For plain SGD this is the closed form of Zhang et al.
+    2019, section 3; for momentum and averaging, what their Theorems 1 and 2 bound.
+
+    Parameters
+    ----------
+    problem : Problem
+        With d coordinates.
+    algorithm : Algorithm
+        Such as ``nqm.SGD(0.1, momentum=0.9)``.
+    batch_size : number, array_like of shape (steps,), or schedule
+        Samples per step, >= 1.
+    steps : array_like of int
+        Any shape, any order, >= 0.
+
+    Returns
+    -------
+    float or ndarray
+        Excess risk, of the shape of `steps`; inf where it exceeds the range of a double.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits, or a schedule given as an array is shorter
+        than the largest step.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> risk = nqm.expected_risk(nqm.Problem([1.0]), nqm.SGD(0.5), batch_size=1, steps=[0, 1])
+    >>> risk.tolist()
+    [0.5, 0.25]
+    """
+    as_problem(problem)
+    algorithm = as_algorithm("algorithm", algorithm)
+    batch = as_schedule("batch_size", batch_size, least=1.0)
+    asked = step_array("steps", steps)
+    if not asked.size:
+        return np.zeros(asked.shape)
+    ordered, position = np.unique(asked, return_inverse=True)
+    last = int(ordered[-1])
+    check_length("lr", algorithm.lr, last)
+    check_length("batch_size", batch, last)
+
+    def timeline() -> Iterator[RecordedSegments]:
+        # There is at least one segment, so that step 0 has a place.
+        return with_records(weighted_segments(algorithm, batch, max(last, 1)), ordered)
+
+    # A long timeline is made anew for every block rather than held.
+    start = list(islice(timeline(), 2))
+
+    def part(begin: int) -> Array:
+        block = problem.block(begin, min(begin + BLOCK, problem.dim))
+        return block_risk(block, algorithm, start if start[0].is_last else timeline())
+
+    with np.errstate(over="ignore"):
+        risk = np.sum(in_threads(part, range(0, problem.dim, BLOCK), "expected risk"), axis=0)
+    answer = risk[position].reshape(asked.shape)
+    return answer if asked.ndim else float(answer)

@@ -1,0 +1,186 @@
+"""What a simulation computes: everything that its numbers depend on, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import noise as numbering
+from ..problem import Problem, as_problem
+from ..validation import (
+    Array,
+    InputError,
+    any_array,
+    choice,
+    in_range,
+    integer,
+    number,
+    real_array,
+    shown,
+    step_array,
+)
+from .settings import Setting, as_settings, piecewise_constant, whole_batches
+
+SAMPLING = ("minibatch", "per-sample", "leap")
+DEFAULT_DF = 5.0
+RECORDS = 200  # by default
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A simulation, whatever machine carries it out: the same experiment gives the same bits."""
+
+    problem: Problem
+    settings: tuple[Setting, ...]
+    listed: bool  # whether several settings were asked for, so that results have an axis of them
+    steps: int
+    replicas: NDArray[np.int64]
+    seed: int
+    records: NDArray[np.int64]
+    sampling: str
+    data: str
+    df: float
+    bands: Array | None  # their edges
+    keep_state: bool
+
+
+def as_experiment(
+    problem: Any,
+    algorithm: Any,
+    batch_size: Any,
+    steps: Any,
+    *,
+    replicas: Any,
+    seed: Any,
+    record: Any,
+    sampling: Any,
+    data: Any,
+    df: Any,
+    bands: Any,
+    keep_state: Any,
+) -> Experiment:
+    """The experiment that the arguments of `simulate` describe."""
+    as_problem(problem)
+    steps = integer("steps", steps, least=0)
+    settings = as_settings(algorithm, batch_size, steps)
+    choice("sampling", sampling, SAMPLING)
+    choice("data", data, tuple(numbering.DATA))
+    numbers = _replica_numbers(replicas)
+    seed = integer("seed", seed, least=0)
+    df = _degrees_of_freedom(df, data)
+    _check_limits(problem, settings, steps, seed, sampling, data)
+    return Experiment(
+        problem,
+        settings,
+        isinstance(algorithm, list | tuple),
+        steps,
+        numbers,
+        seed,
+        _records(record, steps),
+        sampling,
+        data,
+        df,
+        _band_edges(bands, problem),
+        bool(keep_state),
+    )
+
+
+def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
+    if any_array(replicas).ndim:
+        numbers = step_array("replicas", replicas)
+        if numbers.ndim != 1 or not numbers.size:
+            raise InputError(
+                f"replicas must be a count or a sequence of numbers, not {shown(replicas)}"
+            )
+    else:
+        numbers = np.arange(integer("replicas", replicas, least=1))
+    if numbers.max() >= numbering.REPLICAS:
+        raise InputError(
+            f"replicas must be below {numbering.REPLICAS}, where their numbers would overflow "
+            f"the noise counter, not {numbers.max()}"
+        )
+    return numbers
+
+
+def _degrees_of_freedom(df: Any, data: str) -> float:
+    if df is None:
+        return DEFAULT_DF
+    if data != "student-t":
+        raise InputError(f"df = {shown(df)} is for data='student-t', not {data!r}")
+    return number("df", df, above=2.0)
+
+
+def _check_limits(
+    problem: Problem,
+    settings: Sequence[Setting],
+    steps: int,
+    seed: int,
+    sampling: str,
+    data: str,
+) -> None:
+    """What the noise counter holds, and what a mode of sampling allows."""
+    if problem.has_counts:
+        raise InputError(
+            "count must be 1 for a simulation: identical coordinates see different noise, "
+            "so that one cannot stand for several (list each, or use expected_risk)"
+        )
+    if seed >= 1 << 64:
+        raise InputError(f"seed must be below 2^64, not {seed}")
+    if problem.dim > numbering.COORDINATES:
+        raise InputError(
+            f"problem has {problem.dim} coordinates, but the noise counter numbers only "
+            f"{numbering.COORDINATES} of them"
+        )
+    most = numbering.STEPS // 4 if sampling == "leap" else numbering.STEPS
+    if steps > most:
+        raise InputError(
+            f"steps must be at most {most}, where the noise counter ends"
+            f"{' for leaps' * (sampling == 'leap')}, not {steps}"
+        )
+    if data != "normal" and sampling != "per-sample":
+        raise InputError(
+            f"data={data!r} needs sampling='per-sample', as sampling={sampling!r} draws means "
+            "of normal data only"
+        )
+    if sampling == "per-sample":
+        whole_batches(settings, steps, numbering.most_samples(data))
+    if sampling == "leap":
+        piecewise_constant(settings, steps)
+
+
+def _records(record: Any, steps: int) -> NDArray[np.int64]:
+    """Steps to record, ascending."""
+    if record is None:
+        spaced = np.geomspace(1.0, max(steps, 1), RECORDS).round().astype(np.int64)
+        return np.unique([0, steps, *spaced[spaced <= steps]])
+    if not any_array(record).ndim:
+        stride = integer("record", record, least=1)
+        return np.append(np.arange(0, steps, stride), steps)
+    chosen = np.unique(step_array("record", record))
+    if chosen.size and chosen[-1] > steps:
+        raise InputError(
+            f"record must be steps from 0 to the last, {steps}, but contains {chosen[-1]}"
+        )
+    return chosen
+
+
+def _band_edges(bands: Any, problem: Problem) -> Array | None:
+    if bands is None:
+        return None
+    if any_array(bands).ndim:
+        edges = real_array("bands", bands)
+        in_range("bands", edges, least=0.0)
+        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
+            raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
+        return edges
+    count = integer("bands", bands, least=1)
+    low, high = problem.curvature_range
+    if low == high and count > 1:
+        raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")
+    edges = np.geomspace(low, high, count + 1) if low < high else np.array([low, 2.0 * low])
+    edges[0], edges[-1] = low, max(high, edges[-1])
+    return edges

@@ -1,0 +1,164 @@
+"""The two orders of the loops over coordinates and steps, and what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.contract import NO_STEP
+from ..validation import Array
+from .controller import Controller
+from .propagation import Propagation
+from .recorder import RunProgress, SavedArrays
+from .task import Task, block_size
+
+
+@dataclass
+class Outcome:
+    """What the loops found; `done` counts steps, or coordinates in the order of blocks."""
+
+    risk: Array  # (records, settings, replicas, 1 + bands)
+    records: int  # complete ones
+    diverged_at: NDArray[np.int64]
+    states: list[Array] | None
+    done: int
+    coordinate_steps: int
+    interrupted: bool
+
+
+def by_steps(
+    task: Task, controller: Controller, saved: SavedArrays | None, keep_state: bool
+) -> Outcome:
+    """All coordinates through a piece of the steps, then the next piece."""
+    propagation = Propagation(task, 0, task.problem.dim)
+    if saved is not None:
+        propagation.restore(saved)
+
+    def progress() -> RunProgress:
+        return RunProgress(
+            propagation.records,
+            propagation.risk,
+            propagation.diverged_at,
+            propagation.coordinate_steps,
+            controller.spent,
+            propagation.saved,
+        )
+
+    controller.drive(propagation, progress)
+    return Outcome(
+        propagation.risk,
+        propagation.records,
+        propagation.diverged_at,
+        propagation.state() if keep_state else None,
+        propagation.done,
+        propagation.coordinate_steps,
+        not propagation.ended,
+    )
+
+
+class PairwiseSum:
+    """Sum of blocks in the order of a balanced tree, holding only unfinished branches."""
+
+    def __init__(self) -> None:
+        self.branches: list[tuple[int, Array]] = []
+
+    def add(self, block: Array) -> None:
+        """The next block."""
+        level = 0
+        while self.branches and self.branches[-1][0] == level:
+            block = self.branches.pop()[1] + block
+            level += 1
+        self.branches.append((level, block))
+
+    def total(self) -> Array:
+        """Of the blocks so far."""
+        total = self.branches[-1][1]
+        for _, branch in reversed(self.branches[:-1]):
+            total = branch + total
+        return total
+
+
+class BlockSums:
+    """What the blocks done so far add up to."""
+
+    def __init__(self, task: Task) -> None:
+        self.risk = PairwiseSum()
+        self.first = np.full(task.sums[:2], NO_STEP)
+        self.size = block_size(task)
+        self.done = 0  # coordinates
+        self.coordinate_steps = 0
+
+    def add(self, propagation: Propagation) -> None:
+        """The next block is done."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.risk.add(propagation.risk)
+        diverged_at = np.where(propagation.diverged_at < 0, NO_STEP, propagation.diverged_at)
+        self.first = np.minimum(self.first, diverged_at)
+        self.done += propagation.size
+        self.coordinate_steps += propagation.coordinate_steps
+
+    def saved(self) -> SavedArrays:
+        """All that `restore` needs."""
+        branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.risk.branches)}
+        levels = np.array([level for level, _ in self.risk.branches], dtype=np.int64)
+        done = np.array([self.done, self.coordinate_steps, self.size])
+        return branches | {"levels": levels, "first": self.first, "blocks": done}
+
+    def restore(self, saved: SavedArrays) -> None:
+        """Go to where the same run once was."""
+        levels = saved["levels"].tolist()
+        self.risk.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
+        self.first = saved["first"]
+        self.done, self.coordinate_steps, self.size = saved["blocks"].tolist()
+
+
+def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> Outcome:
+    """A block of coordinates through all steps, then the next: no array is as long as d.
+
+    No record is complete before the last block is done.
+    """
+    dim = task.problem.dim
+    sums_of_blocks = BlockSums(task)
+    if saved is not None:
+        sums_of_blocks.restore(saved)
+    while sums_of_blocks.done < dim:
+        propagation = Propagation(
+            task, sums_of_blocks.done, min(sums_of_blocks.done + sums_of_blocks.size, dim)
+        )
+        if saved is not None:
+            propagation.restore(saved)
+            saved = None
+
+        def progress(propagation: Propagation = propagation) -> RunProgress:
+            return RunProgress(
+                0,
+                propagation.risk,
+                propagation.diverged_at,
+                sums_of_blocks.coordinate_steps + propagation.coordinate_steps,
+                controller.spent,
+                lambda: (
+                    sums_of_blocks.saved()
+                    | propagation.saved()
+                    | {"risk": propagation.risk[: propagation.records]}
+                ),
+            )
+
+        stopped = controller.drive(propagation, progress)
+        if not propagation.ended:
+            break
+        sums_of_blocks.add(propagation)
+        if stopped:
+            break
+    ended = sums_of_blocks.done == dim
+    return Outcome(
+        sums_of_blocks.risk.total() if ended else np.zeros((task.records.size, *task.sums)),
+        task.records.size if ended else 0,
+        np.where(sums_of_blocks.first == NO_STEP, -1, sums_of_blocks.first),
+        None,
+        sums_of_blocks.done,
+        sums_of_blocks.coordinate_steps
+        + (0 if propagation.ended else propagation.coordinate_steps),
+        not ended,
+    )

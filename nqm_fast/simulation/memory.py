@@ -1,0 +1,87 @@
+"""How many coordinates of a run are held at a time, and whether that fits."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..kernels.contract import holder, padded
+from ..validation import InputError
+from .recorder import SavedArrays
+from .task import Task, block_size
+
+
+class LoopOrder(NamedTuple):
+    """The order of the loops: all coordinates at once, or a block of them through all steps."""
+
+    in_blocks: bool
+    coordinates: int  # at a time
+
+
+def available_bytes() -> int:
+    """Of this machine's memory."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def held_bytes(task: Task, coordinates: int) -> int:
+    """What so many coordinates take, here or on a device."""
+    arrays = 2 * task.components + task.replicas + 8 + 2 * task.settings
+    if task.leaps:
+        largest = max(group.components for group in task.groups)
+        arrays += holder(task.backend).leap_arrays * largest**2
+    return 8 * padded(coordinates) * arrays
+
+
+def chosen_order(task: Task, keep_state: bool, most: int) -> LoopOrder:
+    """In blocks, if all coordinates take over `most` bytes, or much of what is free."""
+    free = holder(task.backend).free_memory(task.workers)
+    most_here = min(most, available_bytes() // 4, free / 2)
+    dim = task.problem.dim
+    if keep_state or held_bytes(task, dim) <= most_here:
+        return LoopOrder(False, dim)
+    return LoopOrder(True, min(block_size(task), dim))
+
+
+def saved_order(task: Task, saved: SavedArrays) -> LoopOrder:
+    """That of a run which is gone on with, maybe on another machine."""
+    if "blocks" not in saved:
+        return LoopOrder(False, task.problem.dim)
+    return LoopOrder(True, min(int(saved["blocks"][2]), task.problem.dim))
+
+
+def check_memory(task: Task, order: LoopOrder, keep_state: bool) -> None:
+    """Make sure that a run fits.
+
+    Raises
+    ------
+    InputError
+        If it takes more memory than there is, or is more than the backend can do.
+    """
+    kind = holder(task.backend)
+    largest = max(group.components for group in task.groups)
+    if largest > kind.most_components:
+        raise InputError(
+            f"algorithm must have at most {kind.most_components} components for this backend, "
+            f"not {largest}: use another backend"
+        )
+    in_blocks = ", or keep_state=False, which works through the coordinates in blocks"
+    results = 16 * task.records.size * math.prod(task.sums)
+    held = held_bytes(task, order.coordinates)
+    needed, available = results + held, available_bytes()
+    if needed > available:
+        change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
+        if keep_state and results <= needed / 2:
+            change += in_blocks
+        raise InputError(
+            f"this run needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB "
+            f"are available: {change}"
+        )
+    free = kind.free_memory(task.workers)
+    if held > free:
+        raise InputError(
+            f"this run needs about {held / 1e9:.1f} GB of the GPU's memory, of which "
+            f"{free / 1e9:.1f} GB are free: use more devices, or fewer replicas or settings"
+            f"{in_blocks if keep_state else ''}"
+        )

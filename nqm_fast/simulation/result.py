@@ -1,0 +1,88 @@
+"""The outcome of a Monte Carlo run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..validation import Array
+from .experiment import Experiment
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """What `simulate` returns.
+
+    With a list of G settings, `risk`, `band_risk`, `diverged_at` and `state` have a leading
+    axis (for `state` a tuple) of length G.
+
+    Attributes
+    ----------
+    steps : ndarray of int, shape (records,)
+        Recorded steps, ascending.
+    risk : ndarray, shape (replicas, records)
+        Excess risk of every replica; inf from the step at which it diverged.
+    status : str
+        "finished", "diverged" (at least one setting and replica) or "interrupted"; of a file
+        that `open_run` reads also "running" or "killed".
+    message : str
+        What happened, in a sentence, and what to change; empty if finished.
+    diverged_at : ndarray of int, shape (replicas,)
+        First step at which the risk of a coordinate exceeded 1e290 (with sampling "leap":
+        the first stop); -1 for none.
+    state : ndarray, shape (replicas, components, d), or None
+        Components of the algorithm's recurrence (for SGD w, then v, then e, as far as they
+        play a part) after the last step, with ``keep_state=True``; inf where diverged.
+    band_edges : ndarray, shape (bands + 1,), or None
+        Curvatures that bound the bands.
+    band_risk : ndarray, shape (replicas, records, bands), or None
+        Risk of the coordinates in each band.
+    stats : dict
+        Backend, threads, coordinate-steps done (settings, replicas and coordinates times
+        steps), the order of the loops ("steps" or "blocks"), and seconds spent in "compile"
+        (kernels compiled, or loaded from the cache), "compute" and "write".
+    experiment : Experiment
+        What was simulated: `problem`, `settings`, `seed` and so on.
+    wall_time : ndarray, shape (records,), or None
+        Seconds that a run with a file had taken when a record was made, without breaks.
+    """
+
+    steps: NDArray[np.int64]
+    risk: Array
+    status: str
+    message: str
+    diverged_at: NDArray[np.int64]
+    state: Any = None
+    band_edges: Array | None = None
+    band_risk: Array | None = None
+    stats: dict[str, Any] = field(default_factory=dict)
+    experiment: Experiment | None = None
+    wall_time: Array | None = None
+
+    def only_setting(self) -> Run:
+        """The run without its leading axis."""
+        return replace(
+            self,
+            risk=self.risk[0],
+            diverged_at=self.diverged_at[0],
+            state=None if self.state is None else self.state[0],
+            band_risk=None if self.band_risk is None else self.band_risk[0],
+        )
+
+    def __repr__(self) -> str:
+        *settings, replicas, records = self.risk.shape
+        many = f"{settings[0]} settings, " if settings else ""
+        what = f": {self.message}" if self.message else ""
+        return f"<Run {self.status}, {many}{replicas} replicas, {records} records{what}>"
+
+
+def arranged(risk: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]) -> Array:
+    """Risk with the axes of the public API, and inf after divergence.
+
+    From (records, settings, replicas, bands) to (settings, replicas, records, bands).
+    """
+    late = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
+    return np.where(late[..., None], np.inf, np.moveaxis(risk, 0, 2))

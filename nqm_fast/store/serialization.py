@@ -1,0 +1,147 @@
+"""An experiment as JSON and arrays, and back: the same experiment, to the last bit.
+
+Schedules and algorithms are written as their class and the fields of their dataclass, so that a
+new one needs nothing here. Arrays are kept beside the JSON, which refers to them by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algorithms.base import Algorithm
+from ..problem import Problem
+from ..schedules import Constant, Schedule, as_schedule
+from ..simulation.experiment import Experiment
+from ..simulation.settings import Setting
+from ..validation import InputError, shown
+
+Arrays = Mapping[str, NDArray[Any]]
+HERE = __name__.partition(".")[0] + "."
+
+
+def kind_of(cls: Any) -> str:
+    """The name that a class goes by: ours their own, others with their module."""
+    ours = cls.__module__.startswith(HERE)
+    return str(cls.__name__) if ours else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def kinds(base: type) -> dict[str, Any]:
+    """All dataclasses of algorithms or schedules that are defined in this process."""
+    found: dict[str, Any] = {}
+    below: list[Any] = base.__subclasses__()
+    for cls in below:
+        found |= ({kind_of(cls): cls} if is_dataclass(cls) else {}) | kinds(cls)
+    return found
+
+
+def parameters(cls: Any) -> dict[str, str]:
+    """What a description of an object of this class may hold: name there, name of the field."""
+    return {f.name.rstrip("_"): f.name for f in fields(cls) if f.init}
+
+
+def build(base: type, description: Mapping[str, Any]) -> Any:
+    """The algorithm or schedule that a table with its `kind` and parameters describes."""
+    known = kinds(base)
+    kind = description.get("kind")
+    if kind not in known:
+        ours = ", ".join(name for name in known if ":" not in name)
+        hint = ""
+        if isinstance(kind, str) and ":" in kind:
+            hint = f" (import {kind.partition(':')[0]} first, which defines it)"
+        raise InputError(f"kind must be one of {ours}, not {shown(kind)}{hint}")
+    names = parameters(known[kind])
+    given = {name: value for name, value in description.items() if name != "kind"}
+    for name in given:
+        if name not in names:
+            raise InputError(f"{name} is not a parameter of {kind}, which has {', '.join(names)}")
+    values = {
+        names[name]: build(Schedule, value) if isinstance(value, Mapping) else value
+        for name, value in given.items()
+    }
+    needed = [f.name for f in fields(known[kind]) if f.init and f.default is MISSING]
+    missing = [name for name, field in names.items() if field in needed and field not in values]
+    if missing:
+        raise InputError(f"kind = {kind!r} needs {', '.join(missing)}")
+    return known[kind](**values)
+
+
+def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The configuration, ready for JSON, and the arrays that it names.
+
+    Raises
+    ------
+    InputError
+        If an algorithm or schedule is not a dataclass of numbers, arrays and schedules.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    known = kinds(Algorithm) | kinds(Schedule)
+
+    def plain(name: str, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.ndim == 1:
+            arrays[name] = value
+            return {"array": name}
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+            return plain(name, value.item())
+        if isinstance(value, Constant):
+            return plain(name, value.value)
+        if is_dataclass(value) and kind_of(type(value)) in known:
+            names = parameters(type(value))
+            inner = {key: plain(f"{name}.{key}", getattr(value, f)) for key, f in names.items()}
+            return {"kind": kind_of(type(value))} | inner
+        if isinstance(value, Mapping):
+            return {key: plain(f"{name}.{key}", x) for key, x in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(f"{name}.{k}", x) for k, x in enumerate(value)]
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        raise InputError(
+            f"{name} cannot be written to a file: {shown(value)} is not a dataclass of finite "
+            "numbers, one-dimensional arrays and schedules"
+        )
+
+    settings = [
+        {
+            "algorithm": plain(f"settings.{k}.algorithm", algorithm),
+            "batch_size": plain(f"settings.{k}.batch_size", batch_size),
+        }
+        for k, (algorithm, batch_size) in enumerate(experiment.settings)
+    ]
+    configuration = {"problem": plain("problem", experiment.problem.fields), "settings": settings}
+    for field in fields(Experiment)[2:]:
+        configuration[field.name] = plain(field.name, getattr(experiment, field.name))
+    return configuration, arrays
+
+
+def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
+    """The experiment that was encoded.
+
+    Raises
+    ------
+    InputError
+        If it holds an algorithm or schedule that is not defined in this process.
+    """
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if set(value) == {"array"}:
+                return arrays[value["array"]]
+            return {key: filled(x) for key, x in value.items()}
+        return [filled(x) for x in value] if isinstance(value, list) else value
+
+    whole = filled(configuration)
+    settings = []
+    for setting in whole["settings"]:
+        size = setting["batch_size"]
+        batch_size = build(Schedule, size) if isinstance(size, Mapping) else size
+        algorithm = build(Algorithm, setting["algorithm"])
+        settings.append(Setting(algorithm, as_schedule("batch_size", batch_size, least=1.0)))
+    given = whole | {"problem": Problem.from_fields(whole["problem"]), "settings": tuple(settings)}
+    return Experiment(**given)
