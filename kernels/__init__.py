@@ -7,16 +7,19 @@ is free: what is compiled is loaded by the first call of a function that needs i
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from .contract import Backend
 
 
-class Backend(NamedTuple):
-    """Of the Monte Carlo engine: the module here, what must be installed, and how to get that."""
+class Registered(NamedTuple):
+    """A backend that may be there: its module, what must be installed, and how to get that.
+
+    The module has the backend itself, an instance of `contract.Backend`, as ``BACKEND``.
+    """
 
     module: str
     needs: str
@@ -24,69 +27,55 @@ class Backend(NamedTuple):
     on_request: bool = False  # taken only where it is asked for by name
 
 
-BACKENDS = {
-    "numba": Backend("numba.backend", "numba", "run 'pip install numba'"),
-    "cython": Backend(
+REGISTRY = {
+    "numba": Registered("numba.backend", "numba", "run 'pip install numba'"),
+    "cython": Registered(
         "cython_cpu",
         f"{__name__}.cython_cpu",
         "its extension was not built, as without a C compiler; install GCC or Clang, then nqm-fast "
         "again, with NQM_REQUIRE_EXT=1 in the environment to see what is missing",
     ),
-    "numpy": Backend("reference", "numpy", "run 'pip install numpy'"),
-    "cuda": Backend(
+    "numpy": Registered("reference", "numpy", "run 'pip install numpy'"),
+    "cuda": Registered(
         "cuda.backend",
         "numba_cuda",
         "run \"pip install 'nqm-fast[cuda13]'\", or [cuda12] if the driver is older than 580",
         on_request=True,
     ),
 }
-"""Fastest first, but for what is not taken unasked."""
-
-
-def is_installed(name: str) -> bool:
-    """Whether a backend's requirement is."""
-    return find_spec(BACKENDS[name].needs) is not None
-
-
-def present_backends() -> list[str]:
-    """Backends to choose from whose requirement is installed, fastest first."""
-    return [name for name in BACKENDS if is_installed(name) and not BACKENDS[name].on_request]
+"""Fastest first, but for what is not taken unasked. This is the only list of backends."""
 
 
 class BackendError(ValueError):
     """A backend that is installed, but does not work here, and why."""
 
 
-def load_backend(name: str) -> ModuleType:
-    """The module that fulfils the `contract` under that name."""
-    return _loaded(name, BACKENDS[name].module)
+def is_installed(name: str) -> bool:
+    """Whether what a backend needs is installed."""
+    return find_spec(REGISTRY[name].needs) is not None
 
 
-def _loaded(backend: str, module: str) -> ModuleType:
+def present_backends() -> list[str]:
+    """Backends to choose from whose requirement is installed, fastest first."""
+    return [name for name in REGISTRY if is_installed(name) and not REGISTRY[name].on_request]
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises
+    ------
+    BackendError
+        If it is installed but does not work.
+    """
     try:
-        return import_module(f".{module}", __name__)
+        backend: Backend = import_module(f".{REGISTRY[name].module}", __name__).BACKEND
     except (ImportError, ValueError) as error:  # an old build, another NumPy, a wrong setting
-        raise BackendError(f"backend {backend!r} cannot be used: {error}") from error
-
-
-def compile_seconds() -> float:
-    """What compiling kernels, or loading them from the cache, has taken in this process so far."""
-    compiler = sys.modules.get(f"{__name__}.numba.jit")
-    seconds = float(compiler.clock.duration) if compiler and compiler.clock.done else 0.0
-    for_gpus = sys.modules.get(f"{__name__}.cuda.jit")
-    return seconds + (for_gpus.seconds if for_gpus else 0.0)
+        raise BackendError(f"backend {name!r} cannot be used: {error}") from error
+    return backend
 
 
 @cache
-def fastest_backend() -> Any:
-    """The kernels of the exact model, of the fastest backend that is installed."""
-    name = present_backends()[0]
-    if name == "cython":
-        return load_backend(name)
-    if name == "numba":
-        found = {
-            n: _loaded(name, f"exact.{n}") for n in ("moments", "closed_form", "first_passage")
-        }
-    else:
-        found = _loaded(name, "exact.vectorized").load()
-    return SimpleNamespace(**found)
+def fastest_backend() -> Backend:
+    """The fastest backend that is installed, which the exact model runs on."""
+    return load_backend(present_backends()[0])

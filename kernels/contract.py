@@ -1,40 +1,27 @@
-"""What a Monte Carlo backend is: one module with the five functions below.
+"""What a Monte Carlo backend is: the records that it is given, and the methods that it has.
 
-Backends are `reference` (NumPy), `numba_cpu`, `cython_cpu` and `cuda_gpu`. They give the same
-bits, because noise is a pure function (see `noise`), every other operation is spelled out here
-and in them in one order of IEEE operations, and sums over coordinates are one fixed tree: a leaf
-of 64 is folded in halves (j with j + 32, then with j + 16, ...), neighbouring leaves are added in
-pairs.
-
-``philox4x32(counters, keys)``
-    Words of the generator: uint32 arrays (m, 4) and (m, 2) to (m, 4).
-``normals(words)``
-    uint32 (m, 4) to float32 (m, 4), for the tests of the transform.
-``start(noise, mean, deviation, workers)``
-    ``w_0 = mean + deviation z``, shape (replicas, d).
-``advance(noise, model, timeline, state, alive, workers)``
-    Step `state` (settings, replicas, n, d) in place over the timeline. Returns the risk at its
-    records, (records, settings, replicas, 1 + bands), and for every setting and replica the
-    first step at which a coordinate's risk exceeded `LIMIT` (or -1), looked for only where
-    it does so at the end. A setting that is not `alive` (settings, replicas) is left alone.
-``leap(noise, model, timeline, state, alive, workers)``
-    The same by one Gaussian draw from each segment's end or record to the next.
-
-`workers` is how many threads, or which devices. A backend that keeps states in a memory of its own,
-or computes while Python goes on, has a class `Held` too, which inherits from the one here.
+Backends give the same bits, because noise is a pure function (see `noise`), every other operation
+is spelled out here and in them in one order of IEEE operations, and sums over coordinates are one
+fixed tree: a leaf of 64 is folded in halves (j with j + 32, then with j + 16, ...), neighbouring
+leaves are added in pairs.
 
 With D = A - I and b added up from the entries of a setting, a step is, in this order,
 
     s_a + (((b_a (sigma amplitude) z + D_a0 s_0) + (D_a1 s_1 + D_a2 s_2)) + ...)
 
-and the risk of a coordinate ``(weight x) x`` with ``x = q_0 s_0 + q_1 s_1 + ...``.
+and what a row of an observable adds up over coordinates is ``(weight x) x``, where x is the
+evaluated iterate ``q_0 s_0 + q_1 s_1 + ...``.
+
+The records are named tuples, which Numba takes as they are. The structs of C and the code that
+fills them are generated from their annotations: an array's says how many axes it has.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +33,18 @@ LEAF = 64  # coordinates in a leaf of the sums; arrays over coordinates have who
 TILE = 8 * LEAF  # what a backend may work on at a time, if there are that many coordinates
 NO_STEP = np.iinfo(np.int64).max  # as a step, where the first of several is looked for
 LIMIT = 1e290  # risk of one coordinate beyond which a setting has diverged
+ALL = 0  # number of the group that has all coordinates
 
 
 class Noise(NamedTuple):
     """Which noise: the stream, and how many samples of it make a step."""
 
-    key: NDArray[np.uint64]  # low and high half of the seed
-    replicas: Ints
+    key: Annotated[NDArray[np.uint64], 1]  # low and high half of the seed
+    replicas: Annotated[Ints, 1]
     first: int  # number of the first coordinate
-    data: int  # a code of noise.DATA
+    law: int  # the code of a noise.Law
     summed: bool  # every sample is drawn, and their sum used; otherwise one draw a step
-    exponent: np.float32  # 2 / df of Student's t
+    parameter: np.float32  # of the law, if it has one
 
 
 class Formula(NamedTuple):
@@ -73,15 +61,15 @@ class Formula(NamedTuple):
 class Model(NamedTuple):
     """Settings of n components each, on d coordinates (padded with zeros to whole leaves)."""
 
-    entries: Ints  # (entries, 4): term, row, column (n for b), row of values or -1
-    offsets: Ints  # (settings + 1,): whose the entries are
-    factors: Floats  # (entries,)
-    values: Floats  # (arrays, d)
-    sigma: Floats  # (d,) standard deviation of the per-sample gradient
-    weight: Floats  # (d,) h / 2
-    band: Ints  # (d,) number of the band a coordinate belongs to, from 1
-    bands: int
-    read: Floats  # (settings, n)
+    entries: Annotated[Ints, 2]  # (entries, 4): term, row, column (n for b), row of values or -1
+    offsets: Annotated[Ints, 1]  # (settings + 1,): where each setting's entries begin
+    factors: Annotated[Floats, 1]  # (entries,)
+    values: Annotated[Floats, 2]  # (arrays, d)
+    sigma: Annotated[Floats, 1]  # (d,) standard deviation of the per-sample gradient
+    weight: Annotated[Floats, 2]  # (weights, d) of observables; the first is h / 2, the risk's
+    rows: Annotated[Ints, 2]  # (rows, 2): what is recorded, by number of weight and of group
+    group: Annotated[Ints, 1]  # (d,) number of the group of a coordinate, from 1; or none
+    read: Annotated[Floats, 2]  # (settings, n)
 
 
 class Timeline(NamedTuple):
@@ -89,66 +77,148 @@ class Timeline(NamedTuple):
 
     begin: int
     end: int
-    segment_end: Ints  # (segments,), ascending, the last is `end`
-    weights: Floats  # (segments, settings, terms)
-    amplitude: Floats  # (segments, settings): what the drawn noise is multiplied with
-    samples: Ints  # (segments, settings): how many are summed
-    records: Ints  # ascending, within begin .. end
+    segment_end: Annotated[Ints, 1]  # (segments,), ascending, the last is `end`
+    weights: Annotated[Floats, 3]  # (segments, settings, terms)
+    amplitude: Annotated[Floats, 2]  # (segments, settings): what the drawn noise is multiplied with
+    samples: Annotated[Ints, 2]  # (segments, settings): how many are summed
+    records: Annotated[Ints, 1]  # ascending, within begin .. end
 
 
-class Held:
-    """The state of some coordinates under all settings of a model, on its way through the steps.
+RECORDS = (Noise, Model, Timeline)
+"""Records that kernels take as they are, in this order."""
 
-    `launch` says how far to go next, and `collect` gives what `advance` or `leap` return, and the
-    seconds that took, without compiling. What `read` gives is the state as last collected,
-    (settings, replicas, n, d).
+
+class Chunk(NamedTuple):
+    """The steps that a backend is to go through in one call, and the state to take through them."""
+
+    noise: Noise
+    model: Model
+    timeline: Timeline
+    state: Floats  # (settings, replicas, n, d), changed in place
+    alive: NDArray[np.bool_]  # (settings, replicas): the others have diverged, and are left alone
+    workers: Any  # how many threads, or which devices
+
+
+class Measured(NamedTuple):
+    """What a backend found on its way through a chunk."""
+
+    values: Floats  # (records, settings, replicas, rows): sums over coordinates
+    diverged_at: Ints  # (settings, replicas): first step of divergence, or -1
+
+
+class Backend(ABC):
+    """A way to carry out the model; each is registered by name in `kernels.REGISTRY`.
+
+    The attributes say what it can do; the defaults are those of a backend for the CPU.
     """
 
-    beside = False  # whether anything is computed between `launch` and `collect`
-    formulas = False  # whether curvatures may be a `Formula`
-    block_bytes = 1 << 22  # of states that are best worked on at a time
-    most_components = math.inf  # of a state
-    leap_arrays = 0  # over coordinates, for each element of a matrix, that leaps are held in
+    asynchronous: ClassVar[bool] = False
+    """Whether it computes while Python goes on, between `BackendState.launch` and `collect`."""
+    takes_formulas: ClassVar[bool] = False
+    """Whether curvatures may be a `Formula`."""
+    block_bytes: ClassVar[int] = 1 << 22
+    """Of states that are best worked on at a time."""
+    most_components: ClassVar[float] = math.inf
+    """Of a state."""
+    leap_arrays: ClassVar[int] = 0
+    """Arrays over coordinates that leaps need for each element of a matrix."""
 
-    @staticmethod
-    def devices() -> list[str]:
-        """Names of the devices that there are to choose from."""
-        return []
+    @property
+    @abstractmethod
+    def moments(self) -> Any:
+        """The kernels of the exact second moments."""
 
-    @staticmethod
-    def free_memory(workers: Any) -> float:
-        """Bytes that states can take, beside the process's memory."""
-        return math.inf
+    @property
+    @abstractmethod
+    def closed_form(self) -> Any:
+        """The closed form for recurrences of one component."""
 
-    def __init__(
+    @property
+    @abstractmethod
+    def first_passage(self) -> Any:
+        """The search for the first passage."""
+
+    @abstractmethod
+    def philox4x32(
+        self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
+    ) -> NDArray[np.uint32]:
+        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+
+    @abstractmethod
+    def normals(self, words: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """Four normals from each row of four words, (m, 4), for the tests of the transform."""
+
+    @abstractmethod
+    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
+        """Initial iterates ``w_0 = mean + deviation z``, shape (replicas, d)."""
+
+    @abstractmethod
+    def advance(self, chunk: Chunk) -> Measured:
+        """Go through a chunk step by step.
+
+        The first step at which a coordinate's risk exceeded `LIMIT` is looked for only where it
+        does so at the end.
+        """
+
+    @abstractmethod
+    def leap(self, chunk: Chunk) -> Measured:
+        """Go through a chunk by one Gaussian draw from each segment's end or record to the next."""
+
+    def new_state(
         self,
-        backend: Any,
         noise: Noise,
         model: Model,
         state: Floats,
         workers: Any,
         formula: Formula | None = None,
-    ) -> None:
+    ) -> BackendState:
+        """Keep the state of some coordinates, where this backend wants it."""
         assert formula is None
+        return BackendState(self, noise, model, state, workers)
+
+    def devices(self) -> list[str]:
+        """Names of the devices that there are to choose from."""
+        return []
+
+    def free_memory(self, workers: Any) -> float:
+        """Bytes that states can take, where that is not the process's memory."""
+        return math.inf
+
+    def compile_seconds(self) -> float:
+        """Seconds that compiling kernels, or loading them, has taken in this process so far."""
+        return 0.0
+
+
+class BackendState:
+    """The state of some coordinates under all settings of a model, between chunks.
+
+    `launch` says how far to go next, and `collect` waits for that. A backend that keeps states in
+    a memory of its own, or computes while Python goes on, has a class that inherits from this one.
+    """
+
+    def __init__(
+        self, backend: Backend, noise: Noise, model: Model, state: Floats, workers: Any
+    ) -> None:
         self.backend, self.noise, self.model = backend, noise, model
         self.state, self.workers = state, workers
 
     def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
-        """Go through the timeline; `alive` is (settings, replicas)."""
-        self.next = timeline, alive, leaps
+        """Set out through the timeline; `alive` is (settings, replicas)."""
+        self.chunk = Chunk(self.noise, self.model, timeline, self.state, alive, self.workers)
+        self.leaps = leaps
 
-    def collect(self) -> tuple[Floats, Ints, float]:
-        """Risk at the timeline's records, first steps of divergence, seconds."""
-        from . import compile_seconds
-
-        timeline, alive, leaps = self.next
-        move = self.backend.leap if leaps else self.backend.advance
-        begin = time.perf_counter() - compile_seconds()
-        risk, first = move(self.noise, self.model, timeline, self.state, alive, self.workers)
-        return risk, first, time.perf_counter() - compile_seconds() - begin
+    def collect(self) -> tuple[Measured, float]:
+        """What was measured on the way, and the seconds that it took, without compiling."""
+        move = self.backend.leap if self.leaps else self.backend.advance
+        begin = time.perf_counter() - self.backend.compile_seconds()
+        measured = move(self.chunk)
+        return measured, time.perf_counter() - self.backend.compile_seconds() - begin
 
     def read(self) -> Floats:
-        """The state; a copy if anything is computed `beside`, else it may change later."""
+        """The state as last collected, (settings, replicas, n, d).
+
+        A copy if the backend is asynchronous; else it may change later.
+        """
         return self.state
 
     def write(self, state: Floats) -> None:
@@ -156,17 +226,11 @@ class Held:
         self.state[:] = state
 
 
-def holder(backend: Any) -> type[Held]:
-    """What holds the states of a backend."""
-    found: type[Held] = getattr(backend, "Held", Held)
-    return found
-
-
-def empty_result(model: Model, timeline: Timeline, replicas: int) -> tuple[Floats, Ints]:
-    """Space for what `advance` and `leap` return."""
-    settings = len(model.read)
-    risk = np.zeros((timeline.records.size, settings, replicas, 1 + model.bands))
-    return risk, np.full((settings, replicas), -1, dtype=np.int64)
+def nothing_measured(chunk: Chunk) -> Measured:
+    """Room for what `advance` and `leap` find."""
+    settings, replicas = chunk.state.shape[:2]
+    shape = chunk.timeline.records.size, settings, replicas, len(chunk.model.rows)
+    return Measured(np.zeros(shape), np.full((settings, replicas), -1, dtype=np.int64))
 
 
 def padded(size: int) -> int:

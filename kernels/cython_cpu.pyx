@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True
-"""The Monte Carlo contract, and the exact model, for the CPU, compiled ahead of time.
+"""The Monte Carlo backend, and the exact model, for CPUs, compiled ahead of time.
 
 The loops are those of the Numba kernels, which `codegen` translates to C, compiled for several levels
-of processors. Here are the arrays they work on, the threads, and the choice of the level.
+of processors. Here are the arrays they work on, the threads, and the choice of the level. How
+records and arrays become structs of C is generated too, in native.pxi.
 """
 
 import os
@@ -76,85 +77,14 @@ def use_level(name):
 use_level(os.environ.get("NQM_CPU_LEVEL") or widest)
 
 
-# -- arrays as C has them ------------------------------------------------------------------
-
-cdef Noise as_noise(noise):
-    cdef Noise new
-    new.key = as_u64_1(noise.key)
-    new.replicas = as_i64_1(noise.replicas)
-    new.first = noise.first
-    new.data = noise.data
-    new.summed = noise.summed
-    new.exponent = noise.exponent
-    return new
-
-
-cdef Model as_model(model):
-    cdef Model new
-    new.entries = as_i64_2(model.entries)
-    new.offsets = as_i64_1(model.offsets)
-    new.factors = as_f64_1(model.factors)
-    new.values = as_f64_2(model.values)
-    new.sigma = as_f64_1(model.sigma)
-    new.weight = as_f64_1(model.weight)
-    new.band = as_i64_1(model.band)
-    new.bands = model.bands
-    new.read = as_f64_2(model.read)
-    return new
-
-
-cdef Timeline as_timeline(timeline):
-    cdef Timeline new
-    new.begin = timeline.begin
-    new.end = timeline.end
-    new.segment_end = as_i64_1(timeline.segment_end)
-    new.weights = as_f64_3(timeline.weights)
-    new.amplitude = as_f64_2(timeline.amplitude)
-    new.samples = as_i64_2(timeline.samples)
-    new.records = as_i64_1(timeline.records)
-    return new
-
+# -- what is called from C -----------------------------------------------------------------
 
 cdef void check(int failed) except *:
     if failed:
         raise MemoryError("there is no memory left for the work of the compiled kernels")
 
 
-# -- the Monte Carlo contract --------------------------------------------------------------
-
-def philox4x32(counters, keys):
-    """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
-    cdef Arena arena = Arena(NULL, NULL)
-    counters, keys = np.ascontiguousarray(counters), np.ascontiguousarray(keys)
-    words = np.empty((len(counters), 4), dtype=np.uint32)
-    code.philox_rows(&arena, as_u32_2(counters), as_u32_2(keys), as_u32_2(words))
-    return words
-
-
-def _make_normals(leaves, words, begin, z):
-    cdef Arena arena = Arena(NULL, NULL)
-    code.make_normals[leaves > 1](&arena, as_u32_1(words), begin, as_f32_1(z))
-
-
-def _add_leaves(partial, risk):
-    cdef Arena arena = Arena(NULL, NULL)
-    code.add_leaves(&arena, as_f64_2(partial), as_f64_1(risk))
-
-
-def start(noise, mean, deviation, threads):
-    """Initial iterates, shape (replicas, d)."""
-    cdef Arena arena = Arena(NULL, NULL)
-    cdef Noise which = as_noise(noise)
-    w = np.empty((noise.replicas.size, mean.size))
-    cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
-    cdef f64_2 out = as_f64_2(w)
-    cdef int failed, size = tiled.tile_leaves(mean.size) > 1
-    with nogil:
-        failed = code.start_tiles[size](&arena, &which, means, deviations, out)
-    arena_free(&arena)
-    check(failed)
-    return w
-
+# -- the Monte Carlo loops -----------------------------------------------------------------
 
 MOST_THREADS = max(os.cpu_count() or 1, 4)  # OpenMP ends the process where it gets no more
 _process = None  # where OpenMP has threads
@@ -201,33 +131,6 @@ def _run(job, leaves, threads, bint leaps):
         arena_free(arena)
     free(arenas)
     check(failed)
-
-
-LOOPS = tiled.Loops(
-    lambda job, leaves, threads: _run(job, leaves, threads, False),
-    lambda job, leaves, threads: _run(job, leaves, threads, True),
-    _add_leaves,
-    _make_normals,
-)
-
-
-def normals(words):
-    """Four normals from each row of four words."""
-    return tiled.normals(LOOPS, words)
-
-
-def advance(noise, model, timeline, state, alive, threads):
-    """Step by step; the tiles of all replicas are spread over the threads."""
-    if state.shape[2] > COMPONENTS:
-        return reference.advance(noise, model, timeline, state, alive, threads)  # the same bits
-    return tiled.advance(LOOPS, noise, model, timeline, state, alive, threads)
-
-
-def leap(noise, model, timeline, state, alive, threads):
-    """From stop to stop; tiles are spread over the threads, replicas share their maps."""
-    if state.shape[2] > COMPONENTS:
-        return reference.leap(noise, model, timeline, state, alive, threads)
-    return tiled.leap(LOOPS, noise, model, timeline, state, alive, threads)
 
 
 # -- the exact model -----------------------------------------------------------------------
@@ -303,24 +206,85 @@ def _first_passage(
     return found[0], found[1]
 
 
-def _up_to_size(compiled, name, entry):
+def _up_to_size(compiled, name, export):
     """The compiled function, or NumPy's for states of more numbers than that was compiled for."""
     def run(q, *others):
         if len(q) <= COMPONENTS:
             return compiled(q, *others)
-        return getattr(vectorized.load(moments_TILE)[name], entry)(q, *others)
+        return getattr(vectorized.load(moments_TILE)[name], export)(q, *others)
 
     return run
 
 
-moments = SimpleNamespace(
-    TILE=moments_TILE, propagate=_up_to_size(_propagate, "moments", "propagate")
-)
-closed_form = SimpleNamespace(TILE=closed_form_TILE, constant_risk=_constant_risk)
-first_passage = SimpleNamespace(
-    TILE=moments_TILE,
-    FOUND=first_passage_FOUND,
-    NOT_YET=first_passage_NOT_YET,
-    UNREACHABLE=first_passage_UNREACHABLE,
-    first_passage=_up_to_size(_first_passage, "first_passage", "first_passage"),
-)
+# -- the backend ---------------------------------------------------------------------------
+
+class CythonBackend(tiled.TiledBackend):
+    """Kernels compiled ahead of time; states of more numbers than they know are NumPy's work."""
+
+    moments = SimpleNamespace(
+        TILE=moments_TILE, propagate=_up_to_size(_propagate, "moments", "propagate")
+    )
+    closed_form = SimpleNamespace(TILE=closed_form_TILE, constant_risk=_constant_risk)
+    first_passage = SimpleNamespace(
+        TILE=moments_TILE,
+        FOUND=first_passage_FOUND,
+        NOT_YET=first_passage_NOT_YET,
+        UNREACHABLE=first_passage_UNREACHABLE,
+        first_passage=_up_to_size(_first_passage, "first_passage", "first_passage"),
+    )
+    levels = staticmethod(levels)
+    level = staticmethod(level)
+    use_level = staticmethod(use_level)
+
+    def philox4x32(self, counters, keys):
+        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        cdef Arena arena = Arena(NULL, NULL)
+        counters, keys = np.ascontiguousarray(counters), np.ascontiguousarray(keys)
+        words = np.empty((len(counters), 4), dtype=np.uint32)
+        code.philox_rows(&arena, as_u32_2(counters), as_u32_2(keys), as_u32_2(words))
+        return words
+
+    def start(self, noise, mean, deviation, workers):
+        """Initial iterates, shape (replicas, d)."""
+        cdef Arena arena = Arena(NULL, NULL)
+        cdef Noise which = as_noise(noise)
+        w = np.empty((noise.replicas.size, mean.size))
+        cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
+        cdef f64_2 out = as_f64_2(w)
+        cdef int failed, size = tiled.tile_leaves(mean.size) > 1
+        with nogil:
+            failed = code.start_tiles[size](&arena, &which, means, deviations, out)
+        arena_free(&arena)
+        check(failed)
+        return w
+
+    def advance(self, chunk):
+        """Go step by step; the tiles of all replicas are spread over the threads."""
+        few = chunk.state.shape[2] <= COMPONENTS
+        return super().advance(chunk) if few else reference.BACKEND.advance(chunk)
+
+    def leap(self, chunk):
+        """Go from stop to stop; tiles are spread over the threads, replicas share their maps."""
+        few = chunk.state.shape[2] <= COMPONENTS
+        return super().leap(chunk) if few else reference.BACKEND.leap(chunk)
+
+    def advance_tiles(self, job, leaves, threads):
+        """Take every tile and replica through the job step by step."""
+        _run(job, leaves, threads, False)
+
+    def leap_tiles(self, job, leaves, threads):
+        """Take every tile through the job from stop to stop."""
+        _run(job, leaves, threads, True)
+
+    def add_leaves(self, partial, values):
+        """Add up the leaves: (rows, leaves) to (rows,)."""
+        cdef Arena arena = Arena(NULL, NULL)
+        code.add_leaves(&arena, as_f64_2(partial), as_f64_1(values))
+
+    def make_normals(self, leaves, words, begin, z):
+        """Normals of a tile for four steps, into z[begin:]."""
+        cdef Arena arena = Arena(NULL, NULL)
+        code.make_normals[leaves > 1](&arena, as_u32_1(words), begin, as_f32_1(z))
+
+
+BACKEND = CythonBackend()

@@ -12,20 +12,16 @@ The generator is Philox4x32 with 10 rounds (Salmon et al. 2011): a 128-bit count
     word 2 (high 24 bits)     replica              24 bits
     word 3    block of samples, then the purpose   28 + 4 bits
 
-One block serves four consecutive steps of one coordinate. What a sample takes of it:
-
-==========  ===========================================================================
-normal      both Box-Muller pairs of the four words: one normal for each of four steps
-uniform     word i for step i of the four
-laplace     word i for step i of the four
-rademacher  word i for step i of the four: 32 samples, one bit each
-student-t   words (0, 1) and (2, 3), for two steps: two blocks a sample
-==========  ===========================================================================
+One block serves four consecutive steps of one coordinate. What a sample takes of it is said by its
+`Law`: mostly a word for each of the four steps. The normal law takes both Box-Muller pairs of the
+four words; Student's t takes words (0, 1) and (2, 3) for two steps, so that a sample of all four
+takes two blocks; and a word has 32 Rademacher samples, one bit each.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,15 +34,7 @@ BLOCKS = 1 << 28  # of samples, for one coordinate and step
 
 GRADIENT, START, LEAP = range(3)  # purposes
 
-NORMAL, UNIFORM, RADEMACHER, LAPLACE, STUDENT = range(5)
-DATA = {
-    "normal": NORMAL,
-    "uniform": UNIFORM,
-    "rademacher": RADEMACHER,
-    "laplace": LAPLACE,
-    "student-t": STUDENT,
-}
-BITS = 32  # rademacher samples in a word
+WORD = 32  # bits in a word of the generator
 
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)
@@ -277,25 +265,82 @@ def ones(word: Any) -> Any:
     return np.uint32(np.uint32(x * np.uint32(0x01010101)) >> np.uint32(24))
 
 
-def most_samples(data: str) -> int:
-    """Batch size up to which samples have a number of their own."""
-    return {"rademacher": BITS * BLOCKS, "student-t": BLOCKS // 2}.get(data, BLOCKS)
+def signed(word: Any) -> Any:
+    """A word as a signed whole number."""
+    return np.uint32(word).view(np.int32)
 
 
-def scale(data: str, df: float) -> float:
+# -- laws of the data ---------------------------------------------------------------------
+
+
+def normal_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
+    """A normal for each of four steps."""
+    w, x = box_muller(a, b)
+    y, z = box_muller(c, d)
+    return w, x, y, z
+
+
+def laplace_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
+    """A Laplace variate for each of four steps."""
+    return laplace(a), laplace(b), laplace(c), laplace(d)
+
+
+def student_t_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
+    """Student's t for two of four steps; the parameter is ``2 / df``."""
+    return student_t(a, b, parameter), student_t(c, d, parameter)
+
+
+def _student_t_scale(df: float) -> float:
+    from scipy.special import zeta
+
+    # E[U^-s] over the midpoints of 2^32 cells, by Hurwitz's zeta function
+    s = 2.0 / df
+    mean = 1.0 / (1.0 - s) + 2.0 ** (32.0 * (s - 1.0)) * (2.0**s - 1.0) * float(zeta(s))
+    return float(np.sqrt(2.0 / (mean - 1.0)))
+
+
+class Law(NamedTuple):
+    """A law of the data: how samples are made of words, and summed.
+
+    A law of real numbers has `variates`, which makes of the four words of a block one sample for
+    each of `steps` steps: four, or two, so that a sample of all four takes two blocks. Samples are
+    added up as float64 numbers.
+
+    A law of whole numbers has `count_of` instead, which adds up `per_word` samples that are in one
+    word, one word for each of four steps; bits of the word that no sample belongs to are 0. Counts
+    are added up as whole numbers, and the sum of n samples is ``factor count + shift n``.
+    """
+
+    code: int
+    variates: Callable[..., Any] | None = None
+    count_of: Callable[..., Any] | None = None
+    steps: int = 4
+    per_word: int = 1
+    factor: int = 1
+    shift: float = 0.0
+    scale: Callable[[float], float] = lambda df: 1.0
     """What a sample is multiplied with to have variance 1, given the words' finite resolution."""
-    if data == "uniform":
-        return float(np.sqrt(12.0)) * 2.0**-32
-    if data == "laplace":
-        return float(np.sqrt(0.5))
-    if data == "student-t":
-        from scipy.special import zeta
+    takes_df: bool = False
+    """Whether it has a parameter, the degrees of freedom."""
 
-        # E[U^-s] over the midpoints of 2^32 cells, by Hurwitz's zeta function
-        s = 2.0 / df
-        mean = 1.0 / (1.0 - s) + 2.0 ** (32.0 * (s - 1.0)) * (2.0**s - 1.0) * float(zeta(s))
-        return float(np.sqrt(2.0 / (mean - 1.0)))
-    return 1.0
+    @property
+    def most_samples(self) -> int:
+        """Batch size up to which samples have a number of their own."""
+        return BLOCKS * self.per_word * self.steps // 4
+
+
+LAWS = {
+    "normal": Law(0, variates=normal_of_words),
+    "uniform": Law(
+        1, count_of=signed, shift=0.5, scale=lambda df: float(np.sqrt(12.0)) * 2.0**-WORD
+    ),
+    "rademacher": Law(2, count_of=ones, per_word=WORD, factor=2, shift=-1.0),
+    "laplace": Law(3, variates=laplace_of_words, scale=lambda df: float(np.sqrt(0.5))),
+    "student-t": Law(
+        4, variates=student_t_of_words, steps=2, scale=_student_t_scale, takes_df=True
+    ),
+}
+"""All laws by name; samplers, what is allowed, and error texts follow from this table."""
 
 
 SHARED = (
@@ -311,5 +356,9 @@ SHARED = (
     expm1,
     student_t,
     ones,
+    signed,
+    normal_of_words,
+    laplace_of_words,
+    student_t_of_words,
 )
 """Functions that compiled backends use as they stand; `fma` and `select` they replace."""

@@ -9,7 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import noise as formulas
-from .contract import LEAF, LIMIT, Floats, Ints, Model, Noise, Timeline, empty_result
+from .contract import (
+    ALL,
+    LEAF,
+    LIMIT,
+    Backend,
+    Chunk,
+    Floats,
+    Measured,
+    Model,
+    Noise,
+    Timeline,
+    nothing_measured,
+)
+from .exact import vectorized
 
 Array = NDArray[np.float64]
 
@@ -54,14 +67,7 @@ def stepped_risk(
     return np.array(risk)
 
 
-# -- the Monte Carlo contract ------------------------------------------------------------
-
-
-def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
-    both = np.concatenate([counters, keys], axis=1).astype(np.uint64)
-    words = formulas.philox(*(column for column in both.T))
-    return np.stack(words, axis=1)
+# -- parts of the Monte Carlo backend -----------------------------------------------------
 
 
 def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
@@ -78,48 +84,29 @@ def _words(noise: Noise, size: int, quad: int, replica: int, block: int, purpose
     return formulas.philox(coordinates, c1, c2, c3, noise.key[0], noise.key[1])
 
 
-def start(noise: Noise, mean: Floats, deviation: Floats, threads: int) -> Floats:
-    """Initial iterates, shape (replicas, d)."""
-    rows = []
-    for replica in noise.replicas:
-        a, b, _, _ = _words(noise, mean.size, 0, replica, 0, formulas.START)
-        z, _ = formulas.box_muller(a, b)
-        rows.append(mean + deviation * np.float64(z))
-    return np.array(rows)
-
-
-def _draws(noise: Noise, words: Any, block: int) -> list[tuple[int, Any]]:
-    """What a block of words gives: (step of the four, variates)."""
-    if noise.data == formulas.UNIFORM:
-        return list(enumerate(words))
-    if noise.data == formulas.LAPLACE:
-        return list(enumerate(formulas.laplace(word) for word in words))
-    if noise.data == formulas.STUDENT:
-        first = 2 * (block % 2)
-        pairs = (words[:2], words[2:])
-        return [
-            (first + i, formulas.student_t(a, b, noise.exponent)) for i, (a, b) in enumerate(pairs)
-        ]
-    return list(enumerate(normals(np.stack(words, axis=1)).T))
-
-
 def _summed(noise: Noise, size: int, quad: int, replica: int, samples: int) -> list[Any]:
     """Sums of so many samples for each of four steps."""
-    if noise.data == formulas.RADEMACHER:
+    law = next(law for law in formulas.LAWS.values() if law.code == noise.law)
+
+    def drawn(block: int) -> Any:
+        return _words(noise, size, quad, replica, block, formulas.GRADIENT)
+
+    if law.count_of is not None:
         counts = [np.zeros(size, dtype=np.int64)] * 4
-        for block in range(-(-samples // formulas.BITS)):
-            used = min(samples - block * formulas.BITS, formulas.BITS)
-            mask = np.uint32((1 << used) - 1)
-            words = _words(noise, size, quad, replica, block, formulas.GRADIENT)
-            counts = [n + formulas.ones(word & mask) for n, word in zip(counts, words, strict=True)]
-        return [np.float64(2 * n - samples) for n in counts]
-    integers = noise.data == formulas.UNIFORM
-    sums = [np.zeros(size, dtype=np.int64 if integers else np.float64)] * 4
-    for block in range(samples * (2 if noise.data == formulas.STUDENT else 1)):
-        words = _words(noise, size, quad, replica, block, formulas.GRADIENT)
-        for step, x in _draws(noise, words, block):
-            sums[step] = sums[step] + (x.view(np.int32) if integers else x)
-    return [np.float64(x) + 0.5 * samples for x in sums] if integers else sums
+        for block in range(-(-samples // law.per_word)):
+            used = min(samples - block * law.per_word, law.per_word)
+            mask = np.uint32((1 << used) - 1 if law.per_word > 1 else (1 << formulas.WORD) - 1)
+            words = drawn(block)
+            counts = [n + law.count_of(word & mask) for n, word in zip(counts, words, strict=True)]
+        return [np.float64(law.factor * n) + law.shift * samples for n in counts]
+    assert law.variates is not None
+    sums = [np.zeros(size)] * 4
+    blocks = 4 // law.steps  # for a sample of all four steps
+    for block in range(samples * blocks):
+        variates = law.variates(*drawn(block), noise.parameter)
+        for step, x in enumerate(variates, block % blocks * law.steps):
+            sums[step] = sums[step] + x
+    return sums
 
 
 def _gradient_noise(noise: Noise, size: int, step: int, replica: int, samples: int) -> Any:
@@ -168,12 +155,12 @@ def _jumped(change: Floats, factor: Floats, state: Floats, draws: list[Any]) -> 
     return np.array(moved)
 
 
-def _coordinate_risk(model: Model, g: int, state: Floats) -> Floats:
+def _evaluated(model: Model, g: int, state: Floats) -> Floats:
+    """The evaluated iterate of every coordinate."""
     x: Floats = model.read[g, 0] * state[0]
     for a in range(1, len(state)):
         x = x + model.read[g, a] * state[a]
-    risk: Floats = (model.weight * x) * x
-    return risk
+    return x
 
 
 def tree_sum(values: Floats) -> Floats:
@@ -195,32 +182,33 @@ def pair_sum(x: Floats) -> Floats:
 
 
 def _measure(model: Model, g: int, state: Floats, out: Floats) -> None:
-    risk = _coordinate_risk(model, g, state)
-    out[0] = tree_sum(risk)
-    for band in range(1, 1 + model.bands):
-        out[band] = tree_sum(np.where(model.band == band, risk, 0.0))
+    """Every row of the observables, summed over coordinates."""
+    x = _evaluated(model, g, state)
+    for row, (weight, group) in enumerate(model.rows):
+        value = (model.weight[weight] * x) * x
+        out[row] = tree_sum(value if group == ALL else np.where(model.group == group, value, 0.0))
 
 
 def _has_diverged(model: Model, g: int, state: Floats) -> bool:
-    return not bool(np.all(_coordinate_risk(model, g, state) <= LIMIT))
+    x = _evaluated(model, g, state)
+    return not bool(np.all((model.weight[0] * x) * x <= LIMIT))
 
 
 Move = Callable[[Floats, int, int, int, int], tuple[Floats, int]]
 
 
-def _walk(
-    model: Model, timeline: Timeline, state: Floats, alive: NDArray[np.bool_], move: Any
-) -> tuple[Floats, Ints]:
+def _walk(chunk: Chunk, move: Move) -> Measured:
     """Move every setting and replica along the timeline, measuring at the records."""
-    risk, exceeded = empty_result(model, timeline, state.shape[1])
-    for g, r in np.argwhere(alive):
+    model, timeline = chunk.model, chunk.timeline
+    values, exceeded = nothing_measured(chunk)
+    for g, r in np.argwhere(chunk.alive):
         step = timeline.begin
-        s = state[g, r]
+        s = chunk.state[g, r]
         first = -1
         with np.errstate(over="ignore", invalid="ignore"):
             while True:
                 for record in np.flatnonzero(timeline.records == step):
-                    _measure(model, g, s, risk[record, g, r])
+                    _measure(model, g, s, values[record, g, r])
                 if first < 0 and _has_diverged(model, g, s):
                     first = step
                 if step == timeline.end:
@@ -229,27 +217,8 @@ def _walk(
                 s, step = move(s, int(g), int(r), step, segment)
             if _has_diverged(model, g, s):
                 exceeded[g, r] = first
-        state[g, r] = s
-    return risk, exceeded
-
-
-def advance(
-    noise: Noise,
-    model: Model,
-    timeline: Timeline,
-    state: Floats,
-    alive: NDArray[np.bool_],
-    threads: int,
-) -> tuple[Floats, Ints]:
-    """Step by step, one setting and replica after the other."""
-
-    def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
-        change, kick = _coefficients(model, timeline, segment, g)
-        samples = int(timeline.samples[segment, g])
-        z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
-        return _stepped(change, kick, s, z), step + 1
-
-    return _walk(model, timeline, state, alive, move)
+        chunk.state[g, r] = s
+    return Measured(values, exceeded)
 
 
 def _composed(second: Any, first: Any) -> Any:
@@ -291,34 +260,82 @@ def _cholesky(V: Floats) -> Floats:
     return L
 
 
-def leap(
-    noise: Noise,
-    model: Model,
-    timeline: Timeline,
-    state: Floats,
-    alive: NDArray[np.bool_],
-    threads: int,
-) -> tuple[Floats, Ints]:
-    """From stop to stop by powers of the one-step map."""
-    stops = np.union1d(timeline.segment_end, timeline.records)
+class ReferenceBackend(Backend):
+    """The contract as it reads, one setting and replica after the other."""
 
-    def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
-        n, d = s.shape
-        stop = int(stops[np.searchsorted(stops, step, side="right")])
-        change, kick = _coefficients(model, timeline, segment, g)
-        power = change, kick[:, None] * kick[None]
-        whole = np.zeros((n, n, d)), np.zeros((n, n, d))
-        left = stop - step
-        while left:
-            if left & 1:
-                whole = _composed(power, whole)
-            left >>= 1
-            if left:
-                power = _composed(power, power)
-        draws = []
-        for block in range(-(-n // 4)):
-            words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
-            draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
-        return _jumped(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+    @property
+    def moments(self) -> Any:
+        """The kernels of the exact second moments, on NumPy's arrays."""
+        return vectorized.load()["moments"]
 
-    return _walk(model, timeline, state, alive, move)
+    @property
+    def closed_form(self) -> Any:
+        """The closed form for recurrences of one component, on NumPy's arrays."""
+        return vectorized.load()["closed_form"]
+
+    @property
+    def first_passage(self) -> Any:
+        """The search for the first passage, on NumPy's arrays."""
+        return vectorized.load()["first_passage"]
+
+    def philox4x32(
+        self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
+    ) -> NDArray[np.uint32]:
+        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        both = np.concatenate([counters, keys], axis=1).astype(np.uint64)
+        words = formulas.philox(*(column for column in both.T))
+        return np.stack(words, axis=1)
+
+    def normals(self, words: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """Four normals from each row of four words."""
+        return normals(words)
+
+    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
+        """Initial iterates, shape (replicas, d)."""
+        rows = []
+        for replica in noise.replicas:
+            a, b, _, _ = _words(noise, mean.size, 0, replica, 0, formulas.START)
+            z, _ = formulas.box_muller(a, b)
+            rows.append(mean + deviation * np.float64(z))
+        return np.array(rows)
+
+    def advance(self, chunk: Chunk) -> Measured:
+        """Go step by step."""
+        noise, model, timeline = chunk[:3]
+
+        def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
+            change, kick = _coefficients(model, timeline, segment, g)
+            samples = int(timeline.samples[segment, g])
+            z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
+            return _stepped(change, kick, s, z), step + 1
+
+        return _walk(chunk, move)
+
+    def leap(self, chunk: Chunk) -> Measured:
+        """Go from stop to stop by powers of the one-step map."""
+        noise, model, timeline = chunk[:3]
+        stops = np.union1d(timeline.segment_end, timeline.records)
+
+        def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
+            n, d = s.shape
+            stop = int(stops[np.searchsorted(stops, step, side="right")])
+            change, kick = _coefficients(model, timeline, segment, g)
+            power = change, kick[:, None] * kick[None]
+            whole = np.zeros((n, n, d)), np.zeros((n, n, d))
+            left = stop - step
+            while left:
+                if left & 1:
+                    whole = _composed(power, whole)
+                left >>= 1
+                if left:
+                    power = _composed(power, power)
+            draws = []
+            for block in range(-(-n // 4)):
+                words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
+                draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
+            return _jumped(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+
+        return _walk(chunk, move)
+
+
+BACKEND = ReferenceBackend()

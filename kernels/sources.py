@@ -8,7 +8,7 @@ from pathlib import Path
 
 COMPILED = (
     "noise",
-    *(f"numba.{name}" for name in ("noise", "tile", "step", "leap", "backend")),
+    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
     *(f"exact.{name}" for name in ("moments", "closed_form", "first_passage")),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""

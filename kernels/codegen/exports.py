@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
-from ..contract import LEAF, TILE
+from ..contract import LEAF, RECORDS, TILE
 from ..sources import COMPILED, digest
 from . import pure_python
 from .program import Program
 from .translation import Translation, new_program
-from .values import C_TYPES, Array, Item, Known, Record, Value, c_type
+from .values import C_TYPES, OF_NUMPY, Array, Item, Known, Record, Value, c_type
 
 COMPONENTS = 4  # numbers in a coordinate's state, at most
 TILES = (1, TILE // LEAF)  # leaves in a tile
@@ -25,43 +25,24 @@ I1, I2, I3 = (Array("i64", axes) for axes in range(1, 4))
 Z1, W1, W2 = Array("f32", 1), Array("u32", 1), Array("u32", 2)
 ALIVE = Array("b1", 2)
 
-NOISE = Record(
-    "Noise",
-    (
-        ("key", Array("u64", 1)),
-        ("replicas", I1),
-        ("first", "i64"),
-        ("data", "i64"),
-        ("summed", "i64"),
-        ("exponent", "f32"),
-    ),
-)
-MODEL = Record(
-    "Model",
-    (
-        ("entries", I2),
-        ("offsets", I1),
-        ("factors", F1),
-        ("values", F2),
-        ("sigma", F1),
-        ("weight", F1),
-        ("band", I1),
-        ("bands", "i64"),
-        ("read", F2),
-    ),
-)
-TIMELINE = Record(
-    "Timeline",
-    (
-        ("begin", "i64"),
-        ("end", "i64"),
-        ("segment_end", I1),
-        ("weights", F3),
-        ("amplitude", F2),
-        ("samples", I2),
-        ("records", I1),
-    ),
-)
+
+def record(named_tuple: Any) -> Record:
+    """The struct of C for a named tuple of the contract, from its annotations."""
+    fields: list[tuple[str, Any]] = []
+    for name, hint in get_type_hints(named_tuple, include_extras=True).items():
+        kind = (
+            "i64" if hint is bool else OF_NUMPY.get(hint)
+        )  # a flag takes as much room as a number
+        if kind is None:
+            array, axes = get_args(hint)
+            (number,) = get_args(get_args(array)[1])
+            fields.append((name, Array(OF_NUMPY[number], axes)))
+        else:
+            fields.append((name, kind))
+    return Record(named_tuple.__name__, tuple(fields))
+
+
+NOISE, MODEL, TIMELINE = map(record, RECORDS)
 
 ZEROS, NUMBERS, UNIT = "zeros", "numbers", "unit"  # tuples as long as a state
 DESCRIBED = (ZEROS, UNIT, NOISE, MODEL, TIMELINE)
@@ -70,8 +51,8 @@ RECURRENCE = (F2, I2, F1)  # values, place, scale
 FIELDS = (F1, F1, F1, F1)  # h, c, second moment, count
 
 ENTRIES: dict[str, tuple[Any, ...]] = {
-    "numba.backend.philox_rows": (W2, W2, W2),
-    "numba.backend.start_tiles": (UNIT, NOISE, F1, F1, F2),
+    "numba.start.philox_rows": (W2, W2, W2),
+    "numba.start.start_tiles": (UNIT, NOISE, F1, F1, F2),
     "numba.noise.make_normals": (UNIT, W1, "i64", Z1),
     "numba.tile.add_leaves": (F2, F1),
     "numba.step.advance_item": (*DESCRIBED, "i64", *ITEM),
@@ -284,9 +265,20 @@ def _for_cython(program: Program, entries: list[Entry], constants: dict[str, Any
             *(f"    new.s[{k}] = a.strides[{k}] // sizeof({c})" for k in axes[:-1]),
             "    return new",
         ]
+    for named in (NOISE, MODEL, TIMELINE):
+        lines += _filled_record(named)
     lines += ["", f"COMPONENTS = {COMPONENTS}", f"DIGEST = {digest()!r}"]
     lines += [f"{name} = {value}" for name, value in constants.items()]
     return "\n".join(lines) + "\n"
+
+
+def _filled_record(kind: Record) -> list[str]:
+    """A function that makes the struct of a named tuple."""
+    lines = ["", f"cdef {kind.name} as_{kind.name.lower()}(given):", f"    cdef {kind.name} new"]
+    for name, field in kind.fields:
+        value = f"as_{field.c}(given.{name})" if isinstance(field, Array) else f"given.{name}"
+        lines.append(f"    new.{name} = {value}")
+    return [*lines, "    return new"]
 
 
 def _defined(structs: dict[str, list[str]]) -> list[str]:

@@ -82,6 +82,8 @@ class Expressions(CodeWriter, ast.NodeVisitor):
         """A local variable, or what the function's module knows."""
         if node.id in self.names:
             return self.names[node.id]
+        if node.id in self.function.__code__.co_freevars:
+            return Known(inspect.getclosurevars(self.function).nonlocals[node.id])
         if node.id in self.function.__code__.co_varnames:
             raise self.refuse(node, "read where it has no value")
         known = self.function.__globals__

@@ -29,7 +29,7 @@ def _undecorated() -> Any:
         return function
 
     module.inlined = inlined
-    module.kernel = module.parallel_kernel = lambda function: function
+    module.kernel = module.uncached_kernel = module.parallel_kernel = lambda function: function
     module.replaced = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
     module.fma = lambda x, y, z: x * y + z  # of float64, where a last bit does not matter
     module.prange, module.threads = range, None

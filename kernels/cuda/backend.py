@@ -1,4 +1,4 @@
-"""The Monte Carlo contract for NVIDIA's GPUs, through `numba.cuda`.
+"""The Monte Carlo backend for NVIDIA's GPUs, through `numba.cuda`.
 
 States stay on the devices between calls, in two copies: while the next stretch of steps is
 computed from one to the other, the first can still be read. Coordinates are spread over the
@@ -15,11 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import compile_seconds
-from ..contract import LEAF, NO_STEP, Floats, Formula, Ints, Model, Noise, Timeline
-from ..contract import Held as HeldByHost
+from ..contract import (
+    LEAF,
+    NO_STEP,
+    Backend,
+    BackendState,
+    Chunk,
+    Floats,
+    Formula,
+    Ints,
+    Measured,
+    Model,
+    Noise,
+    Timeline,
+)
 from ..reference import pair_sum
-from . import tasks
+from . import jit, tasks
 from .jit import available, cuda, device_names, explained, free_bytes, launch
 from .leap import MAPS, jump_kernel, map_kernel, measure_kernel
 from .reduce import GROUP, add_leaves, clear
@@ -27,8 +38,6 @@ from .start import harmonic, normal_rows, philox_rows, start_rows
 from .step import advance_kernel, search_kernel
 
 MOST_ROWS = 1 << 15  # of a grid, in one direction
-
-available()
 
 
 def grid(columns: int, rows: int) -> tuple[int, int, int]:
@@ -42,18 +51,13 @@ def devices(workers: Any) -> list[int]:
     return [0] if isinstance(workers, int) else list(workers)
 
 
-def philox4x32(counters: NDArray[np.uint32], keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
-    words = np.zeros((len(counters), 4), dtype=np.uint32)
-    _by_rows(philox_rows, (counters.ravel(), keys.ravel()), words)
-    return words
-
-
-def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Four normals from each row of four words."""
-    z = np.zeros((len(words), 4), dtype=np.float32)
-    _by_rows(normal_rows, (words.ravel(),), z)
-    return z
+def on_device(record: Any, stream: Any) -> Any:
+    """A tuple with its arrays on the device."""
+    moved = (
+        cuda.to_device(np.ascontiguousarray(x), stream=stream) if isinstance(x, np.ndarray) else x
+        for x in record
+    )
+    return type(record)(*moved)
 
 
 def _by_rows(function: Any, inputs: Sequence[Any], out: NDArray[Any]) -> None:
@@ -64,68 +68,7 @@ def _by_rows(function: Any, inputs: Sequence[Any], out: NDArray[Any]) -> None:
         out[:] = there.copy_to_host().reshape(out.shape)
 
 
-def start(noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
-    """Initial iterates, shape (replicas, d)."""
-    shape = noise.replicas.size, mean.size
-    with cuda.gpus[devices(workers)[0]], explained():
-        w = cuda.device_array(shape[0] * shape[1])
-        given = [cuda.to_device(np.ascontiguousarray(x)) for x in (mean, deviation)]
-        blocks = grid(mean.size // LEAF, shape[0])
-        launch(start_rows, blocks, LEAF, 0, on_device(noise, 0), *given, w)
-        found: Floats = w.copy_to_host().reshape(shape)
-    return found
-
-
-def advance(
-    noise: Noise,
-    model: Model,
-    timeline: Timeline,
-    state: Floats,
-    alive: NDArray[np.bool_],
-    workers: Any,
-) -> tuple[Floats, Ints]:
-    """Step by step."""
-    return _at_once(noise, model, timeline, state, alive, workers, False)
-
-
-def leap(
-    noise: Noise,
-    model: Model,
-    timeline: Timeline,
-    state: Floats,
-    alive: NDArray[np.bool_],
-    workers: Any,
-) -> tuple[Floats, Ints]:
-    """From stop to stop."""
-    return _at_once(noise, model, timeline, state, alive, workers, True)
-
-
-def _at_once(
-    noise: Noise,
-    model: Model,
-    timeline: Timeline,
-    state: Floats,
-    alive: NDArray[np.bool_],
-    workers: Any,
-    leaps: bool,
-) -> tuple[Floats, Ints]:
-    held = Held(None, noise, model, state, workers)
-    held.launch(timeline, alive, leaps)
-    risk, first, _ = held.collect()
-    state[:] = held.read()
-    return risk, first
-
-
-def on_device(record: Any, stream: Any) -> Any:
-    """A tuple with its arrays on the device."""
-    moved = (
-        cuda.to_device(np.ascontiguousarray(x), stream=stream) if isinstance(x, np.ndarray) else x
-        for x in record
-    )
-    return type(record)(*moved)
-
-
-class Running(NamedTuple):
+class PendingChunk(NamedTuple):
     """What a launch leaves to be collected."""
 
     kept: Any  # what must not be freed meanwhile, on the device and, while it is copied, here
@@ -147,9 +90,8 @@ class Shard:
         self.shape = state.shape
         settings, replicas, n, d = state.shape
         self.leaves = d // LEAF
-        self.law = tasks.law_of(noise.data, noise.summed)
-        bands = model.bands
-        sizes = np.array([replicas, settings, self.leaves, bands, noise.first, n])
+        self.law = tasks.law_of(noise)
+        sizes = np.array([replicas, settings, self.leaves, len(model.rows), noise.first, n])
         with self.here():
             # what leaves the device does not wait for what is computed meanwhile
             self.work, self.copies, self.reads = (cuda.stream() for _ in range(3))
@@ -161,7 +103,7 @@ class Shard:
             self.write(state)
         self.maps: Any = None
         self.pinned: dict[Any, Any] = {}
-        self.running: Running | None = None
+        self.running: PendingChunk | None = None
 
     @contextmanager
     def here(self) -> Generator[None]:
@@ -174,12 +116,12 @@ class Shard:
         if formula is None:
             return arrays
         h, sigma, weight = (cuda.device_array(d) for _ in range(3))
-        band = cuda.device_array(d if model.bands else 0, dtype=np.int64)
+        group = cuda.device_array(d if formula.edges.size else 0, dtype=np.int64)
         edges = cuda.to_device(formula.edges, stream=self.work)
-        written = h, sigma, weight, band
+        written = h, sigma, weight, group
         blocks = (d // LEAF,)
         launch(harmonic, blocks, LEAF, self.work, formula.first, formula.size, edges, *written)
-        return arrays._replace(values=h, sigma=sigma, weight=weight, band=band)
+        return arrays._replace(values=h, sigma=sigma, weight=weight, group=group)
 
     def write(self, state: Floats) -> None:
         """Set the state, (settings, replicas, n, d)."""
@@ -209,7 +151,7 @@ class Shard:
     def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
         """Start on the way to the timeline's end."""
         settings, replicas = alive.shape
-        rows = timeline.records.size * settings * replicas * (1 + self.model.bands)
+        rows = timeline.records.size * settings * replicas * len(self.model.rows)
         groups = -(-self.leaves // GROUP)
         with self.here():
             stream = self.work
@@ -234,7 +176,7 @@ class Shard:
             beyond.copy_to_host(marks, stream=self.copies)
             copied.record(self.copies)
         kept = partial, sums, beyond, living, flags, more
-        self.running = Running(kept, out, marks, begun, computed, copied, again)
+        self.running = PendingChunk(kept, out, marks, begun, computed, copied, again)
 
     def _advance(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Step by step; marks where a setting has diverged, and how to find out when."""
@@ -319,36 +261,19 @@ class Shard:
         return sums, first, seconds
 
 
-class Held(HeldByHost):
-    """As the contract's, on one device or several."""
-
-    beside = True
-    formulas = True
-    block_bytes = 1 << 26
-    most_components = 8  # whose matrix fits into the memory of a block
-    leap_arrays = 3 * MAPS
-
-    @staticmethod
-    def devices() -> list[str]:
-        """Names of the GPUs."""
-        return device_names()
-
-    @staticmethod
-    def free_memory(workers: Any) -> float:
-        """Bytes that are free on the chosen devices together, if all get the same share."""
-        chosen = devices(workers)
-        return len(chosen) * min(free_bytes(n) / chosen.count(n) for n in set(chosen))
+class GpuState(BackendState):
+    """The state of some coordinates, on one device or several."""
 
     def __init__(
         self,
-        backend: Any,
+        backend: Backend,
         noise: Noise,
         model: Model,
         state: Floats,
         workers: Any,
         formula: Formula | None = None,
     ) -> None:
-        self.model, self.shape = model, state.shape
+        self.backend, self.model, self.shape = backend, model, state.shape
         chosen = devices(workers)
         d = state.shape[-1]
         share = -(-d // (len(chosen) * GROUP * LEAF)) * GROUP * LEAF
@@ -361,7 +286,7 @@ class Held(HeldByHost):
                 own = formula._replace(first=first, size=size)
             arrays = model._replace(
                 values=model.values[:, part], sigma=model.sigma[part],
-                weight=model.weight[part], band=model.band[part],
+                weight=model.weight[:, part], group=model.group[part],
             )  # fmt: skip
             numbered = noise._replace(first=noise.first + part.start)
             self.shards.append(Shard(numbered, arrays, state[..., part], device, own))
@@ -369,25 +294,25 @@ class Held(HeldByHost):
     def launch(self, timeline: Timeline, alive: NDArray[np.bool_], leaps: bool) -> None:
         """Start on the way to the timeline's end."""
         self.records, self.begin = timeline.records.size, time.perf_counter()
-        compiled = compile_seconds()
+        compiled = self.backend.compile_seconds()
         for shard in self.shards:
             shard.launch(timeline, alive, leaps)
-        self.compiled = compile_seconds() - compiled  # while the devices' clocks ran
+        self.compiled = self.backend.compile_seconds() - compiled  # while the devices' clocks ran
 
-    def collect(self) -> tuple[Floats, Ints, float]:
+    def collect(self) -> tuple[Measured, float]:
         """Wait for what was launched."""
         settings, replicas = self.shape[:2]
         found = [shard.collect() for shard in self.shards]
         sums = np.concatenate([sums for sums, _, _ in found], axis=1)
-        shape = self.records, settings, replicas, 1 + self.model.bands
+        shape = self.records, settings, replicas, len(self.model.rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            risk = pair_sum(sums)[: int(np.prod(shape))].reshape(shape)
+            values = pair_sum(sums)[: int(np.prod(shape))].reshape(shape)
         first = np.min([first for _, first, _ in found], axis=0).reshape(settings, replicas)
         seconds = max(seconds for _, _, seconds in found)
         if seconds < 0.0:  # the simulator has no clock
             seconds = time.perf_counter() - self.begin
         seconds = max(seconds - self.compiled, 0.0)
-        return risk, np.where(first == NO_STEP, -1, first), seconds
+        return Measured(values, np.where(first == NO_STEP, -1, first)), seconds
 
     def read(self) -> Floats:
         """The state as last collected."""
@@ -397,3 +322,92 @@ class Held(HeldByHost):
         """Set the state."""
         for shard, part in zip(self.shards, self.parts, strict=True):
             shard.write(state[..., part])
+
+
+class CudaBackend(Backend):
+    """NVIDIA's GPUs; the exact model beside them is the fastest that the CPU has."""
+
+    asynchronous = True
+    takes_formulas = True
+    block_bytes = 1 << 26
+    most_components = 8  # whose matrix fits into the memory of a block
+    leap_arrays = 3 * MAPS
+
+    def __init__(self) -> None:
+        available()
+
+    @property
+    def moments(self) -> Any:
+        """The kernels of the exact second moments, which GPUs do not have."""
+        raise NotImplementedError("the exact model runs on the CPU")
+
+    closed_form = first_passage = moments
+
+    def devices(self) -> list[str]:
+        """Names of the GPUs."""
+        return device_names()
+
+    def free_memory(self, workers: Any) -> float:
+        """Bytes that are free on the chosen devices together, if all get the same share."""
+        chosen = devices(workers)
+        return len(chosen) * min(free_bytes(n) / chosen.count(n) for n in set(chosen))
+
+    def compile_seconds(self) -> float:
+        """Seconds that compiling kernels has taken in this process so far."""
+        return jit.seconds
+
+    def philox4x32(
+        self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
+    ) -> NDArray[np.uint32]:
+        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        words = np.zeros((len(counters), 4), dtype=np.uint32)
+        _by_rows(philox_rows, (counters.ravel(), keys.ravel()), words)
+        return words
+
+    def normals(self, words: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """Four normals from each row of four words."""
+        z = np.zeros((len(words), 4), dtype=np.float32)
+        _by_rows(normal_rows, (words.ravel(),), z)
+        return z
+
+    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
+        """Initial iterates, shape (replicas, d)."""
+        shape = noise.replicas.size, mean.size
+        with cuda.gpus[devices(workers)[0]], explained():
+            w = cuda.device_array(shape[0] * shape[1])
+            given = [cuda.to_device(np.ascontiguousarray(x)) for x in (mean, deviation)]
+            blocks = grid(mean.size // LEAF, shape[0])
+            launch(start_rows, blocks, LEAF, 0, on_device(noise, 0), *given, w)
+            found: Floats = w.copy_to_host().reshape(shape)
+        return found
+
+    def advance(self, chunk: Chunk) -> Measured:
+        """Go step by step."""
+        return self._at_once(chunk, leaps=False)
+
+    def leap(self, chunk: Chunk) -> Measured:
+        """Go from stop to stop."""
+        return self._at_once(chunk, leaps=True)
+
+    def _at_once(self, chunk: Chunk, leaps: bool) -> Measured:
+        """Take the state to the devices, through the chunk, and back."""
+        noise, model, timeline, state, alive, workers = chunk
+        moved = self.new_state(noise, model, state, workers)
+        moved.launch(timeline, alive, leaps)
+        measured, _ = moved.collect()
+        state[:] = moved.read()
+        return measured
+
+    def new_state(
+        self,
+        noise: Noise,
+        model: Model,
+        state: Floats,
+        workers: Any,
+        formula: Formula | None = None,
+    ) -> BackendState:
+        """Keep the state of some coordinates on the devices."""
+        return GpuState(self, noise, model, state, workers, formula)
+
+
+BACKEND = CudaBackend()

@@ -28,7 +28,7 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
     components : int
         Numbers in a state.
     law : int
-        A code of ``noise.DATA``, or ``noise.BATCH``.
+        The code of a law, or ``noise.BATCH``.
     """
     noise, model, steps = _smallest(components, law)
     sizes = first = np.zeros(6, dtype=np.int64)
@@ -59,8 +59,8 @@ def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
     one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
     noise = Noise(np.zeros(2, dtype=np.uint64), number[0], 0, max(law, 0), law >= 0, np.float32(1))
     model = Model(
-        np.array([[0, 0, components, -1]]), np.arange(2), one[:1], one[None], one, one,
-        np.ones(LEAF, dtype=np.int64), 1, np.ones((1, components)),
+        np.array([[0, 0, components, -1]]), np.arange(2), one[:1], one[None], one, one[None],
+        np.array([[0, 1]]), np.ones(LEAF, dtype=np.int64), np.ones((1, components)),
     )  # fmt: skip
     timeline = Timeline(0, 1, number[0], np.ones((1, 1, 1)), one[None, :1], number, number[0])
     return noise, tasks.coefficients(model, LEAF), tasks.steps(model, timeline, law)

@@ -1,6 +1,6 @@
 """The one place that imports `numba.cuda`: compile options, launches, and what devices need.
 
-The kernels of `cuda_walk`, `cuda_leap` and `cuda_sums` are compiled through `kernel` and `device`
+The kernels of `step`, `leap`, `start` and `reduce` are compiled through `kernel` and `device`
 and started through `launch`, so that a successor of numba-cuda concerns nobody else.
 """
 
@@ -67,13 +67,13 @@ def device(function: Function) -> Function:
 
 
 @device
-def pick(x, i):  # type: ignore[no-untyped-def]
+def read_at(x, i):  # type: ignore[no-untyped-def]
     """x[i]; an index without a sign needs no look at whether it counts from the end."""
     return x[np.uint64(i)]
 
 
 @device
-def put(x, i, value):  # type: ignore[no-untyped-def]
+def write_at(x, i, value):  # type: ignore[no-untyped-def]
     """x[i] = value."""
     x[np.uint64(i)] = value
 

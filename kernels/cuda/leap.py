@@ -11,11 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import LEAF, LIMIT
+from ..contract import LEAF
 from ..noise import LEAP
-from .jit import cuda, device, kernel, pick, put, square_root
+from .jit import cuda, device, kernel, read_at, square_root, write_at
 from .noise import normals_of
-from .step import COMPONENTS, FIRST, LEAVES, REPLICAS, build, here, load, record_risk, risk_of
+from .step import (
+    COMPONENTS,
+    FIRST,
+    LEAVES,
+    REPLICAS,
+    build,
+    evaluated,
+    here,
+    is_beyond,
+    load,
+    record_rows,
+)
 
 MAPS = 3  # matrices pairs that the map of many steps takes
 
@@ -29,18 +40,18 @@ def compose(n, d, second, first, out, m):
         b = 0
         while b < n:
             row, column = second + a * n * d, first + b * d
-            total = pick(m, row) * pick(m, column)
-            moved = pick(m, row) * pick(m, column + part)
+            total = read_at(m, row) * read_at(m, column)
+            moved = read_at(m, row) * read_at(m, column + part)
             c = 1
             while c < n:
                 row += d
                 column += n * d
-                total = total + pick(m, row) * pick(m, column)
-                moved = moved + pick(m, row) * pick(m, column + part)
+                total = total + read_at(m, row) * read_at(m, column)
+                moved = moved + read_at(m, row) * read_at(m, column + part)
                 c += 1
             at = (a * n + b) * d
-            put(m, out + at, (pick(m, second + at) + pick(m, first + at)) + total)
-            put(m, out + 2 * part + at, pick(m, first + part + at) + moved)
+            write_at(m, out + at, (read_at(m, second + at) + read_at(m, first + at)) + total)
+            write_at(m, out + 2 * part + at, read_at(m, first + part + at) + moved)
             b += 1
         a += 1
     a = 0
@@ -48,16 +59,16 @@ def compose(n, d, second, first, out, m):
         b = 0
         while b < n:
             row, column = out + 2 * part + a * n * d, second + b * n * d
-            total = pick(m, row) * pick(m, column)
+            total = read_at(m, row) * read_at(m, column)
             c = 1
             while c < n:
                 row += d
                 column += d
-                total = total + pick(m, row) * pick(m, column)
+                total = total + read_at(m, row) * read_at(m, column)
                 c += 1
             at = part + (a * n + b) * d
-            moved = pick(m, out + part + at)
-            put(m, out + at, pick(m, second + at) + (moved + total))
+            moved = read_at(m, out + part + at)
+            write_at(m, out + at, read_at(m, second + at) + (moved + total))
             b += 1
         a += 1
 
@@ -71,17 +82,17 @@ def factorize(n, d, V, L, m):
         while b < n:
             x = 0.0
             if b <= a:
-                x = pick(m, V + (a * n + b) * d)
+                x = read_at(m, V + (a * n + b) * d)
                 c = 0
                 while c < b:
-                    x = x - pick(m, L + (a * n + c) * d) * pick(m, L + (b * n + c) * d)
+                    x = x - read_at(m, L + (a * n + c) * d) * read_at(m, L + (b * n + c) * d)
                     c += 1
                 if a == b:
                     x = square_root(x if x > 0.0 else 0.0)
                 else:
-                    pivot = pick(m, L + (b * n + b) * d)
+                    pivot = read_at(m, L + (b * n + b) * d)
                     x = x / (pivot if pivot > 0.0 else 1.0) if pivot > 0.0 else 0.0
-            put(m, L + (a * n + b) * d, x)
+            write_at(m, L + (a * n + b) * d, x)
             b += 1
         a += 1
 
@@ -96,9 +107,9 @@ def map_kernel(n: int) -> Any:
     def find_map(model, steps, sizes, segment, g, settings, many, m):
         c = cuda.shared.array(slots, np.float64)
         me = cuda.threadIdx.x
-        d = pick(sizes, LEAVES) * LEAF
+        d = read_at(sizes, LEAVES) * LEAF
         j = cuda.blockIdx.x * LEAF + me
-        components = pick(sizes, COMPONENTS)
+        components = read_at(sizes, COMPONENTS)
         part = components * components * d
         build(n, model, steps, segment, g, settings, c)
         whole, power, spare = j, j + 3 * part, j + 6 * part
@@ -109,10 +120,12 @@ def map_kernel(n: int) -> Any:
             b = 0
             while b < components:
                 at = (a * components + b) * d
-                put(m, whole + at, 0.0)
-                put(m, whole + part + at, 0.0)
-                put(m, power + at, pick(c, a * row + b * LEAF + me))
-                put(m, power + part + at, pick(c, a * row + kick) * pick(c, b * row + kick))
+                write_at(m, whole + at, 0.0)
+                write_at(m, whole + part + at, 0.0)
+                write_at(m, power + at, read_at(c, a * row + b * LEAF + me))
+                write_at(
+                    m, power + part + at, read_at(c, a * row + kick) * read_at(c, b * row + kick)
+                )
                 b += 1
             a += 1
         left, squares = many, False
@@ -130,7 +143,7 @@ def map_kernel(n: int) -> Any:
         if whole != j:
             at = 0
             while at < 3 * part:
-                put(m, j + at, pick(m, whole + at))
+                write_at(m, j + at, read_at(m, whole + at))
                 at += d
 
     return find_map
@@ -143,21 +156,21 @@ def jump_kernel(n: int) -> Any:
     @kernel
     def jump(noise, sizes, g, t, alive, m, state):
         r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
-        if r >= pick(sizes, REPLICAS) or not pick(alive, g * pick(sizes, REPLICAS) + r):
+        if r >= read_at(sizes, REPLICAS) or not read_at(alive, g * read_at(sizes, REPLICAS) + r):
             return
         s = cuda.local.array(n, np.float64)
         j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
-        d = pick(sizes, LEAVES) * LEAF
-        part = pick(sizes, COMPONENTS) * pick(sizes, COMPONENTS) * d
+        d = read_at(sizes, LEAVES) * LEAF
+        part = read_at(sizes, COMPONENTS) * read_at(sizes, COMPONENTS) * d
         at = here(n, sizes, g)
         load(n, state, at, s)
         for a in range(n):
             row = j + a * n * d
-            total = pick(m, row) * s[0]
+            total = read_at(m, row) * s[0]
             for b in range(1, n):
-                total = total + pick(m, row + b * d) * s[b]
-            put(state, at + a * LEAF, total)
-        replica, coordinate = pick(noise.replicas, r), pick(sizes, FIRST) + j
+                total = total + read_at(m, row + b * d) * s[b]
+            write_at(state, at + a * LEAF, total)
+        replica, coordinate = read_at(noise.replicas, r), read_at(sizes, FIRST) + j
         block = np.int32(0)
         while 4 * block < n:
             z = normals_of(noise, coordinate, replica, t, block, LEAP)
@@ -165,12 +178,12 @@ def jump_kernel(n: int) -> Any:
                 b = 4 * block + i
                 if b < n:
                     for a in range(n):
-                        factor = pick(m, j + 2 * part + (a * n + b) * d)
-                        total = pick(state, at + a * LEAF) + factor * np.float64(z[i])
-                        put(state, at + a * LEAF, total)
+                        factor = read_at(m, j + 2 * part + (a * n + b) * d)
+                        total = read_at(state, at + a * LEAF) + factor * np.float64(z[i])
+                        write_at(state, at + a * LEAF, total)
             block = np.int32(block + 1)
         for a in range(n):
-            put(state, at + a * LEAF, s[a] + pick(state, at + a * LEAF))
+            write_at(state, at + a * LEAF, s[a] + read_at(state, at + a * LEAF))
 
     return jump
 
@@ -184,25 +197,24 @@ def measure_kernel(n: int) -> Any:
         sums = cuda.shared.array(LEAF, np.float64)
         s = cuda.local.array(n, np.float64)
         r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
-        if r >= pick(sizes, REPLICAS):
+        if r >= read_at(sizes, REPLICAS):
             return
-        weight = pick(model.weight, cuda.blockIdx.x * LEAF + cuda.threadIdx.x)
         g = 0
         while g < settings:
-            row = g * pick(sizes, REPLICAS) + r
-            if pick(alive, row):
+            row = g * read_at(sizes, REPLICAS) + r
+            if read_at(alive, row):
                 load(n, state, here(n, sizes, g), s)
-                risk = risk_of(n, model.read, g, weight, s)
+                x = evaluated(n, model.read, g, s)
                 if record >= 0:
-                    at = record * settings * pick(sizes, REPLICAS) + row
-                    record_risk(model, risk, at, sizes, sums, partial)
-                own = row * pick(sizes, LEAVES) + cuda.blockIdx.x
-                beyond = cuda.syncthreads_or(0 if risk <= LIMIT else 1)
+                    at = record * settings * read_at(sizes, REPLICAS) + row
+                    record_rows(model, x, at, sizes, sums, partial)
+                own = row * read_at(sizes, LEAVES) + cuda.blockIdx.x
+                beyond = cuda.syncthreads_or(1 if is_beyond(model, x) else 0)
                 if beyond and cuda.threadIdx.x == 0:
-                    if pick(first, own) < 0:
-                        put(first, own, t)
+                    if read_at(first, own) < 0:
+                        write_at(first, own, t)
                     if last:
-                        cuda.atomic.min(exceeded, row, pick(first, own))
+                        cuda.atomic.min(exceeded, row, read_at(first, own))
             g += 1
 
     return measure

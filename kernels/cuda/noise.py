@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import noise as formulas
-from ..noise import BITS, GRADIENT, LAPLACE, NORMAL, RADEMACHER, STUDENT, UNIFORM
-from .jit import cuda, device, pick, put
+from ..noise import GRADIENT, WORD
+from .jit import cuda, device, read_at, write_at
 
-BATCH = -1  # instead of a code of noise.DATA: one normal for the mean of a batch
+BATCH = -1  # instead of the code of a law: one normal for the mean of a batch
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -29,7 +29,7 @@ def words_of(noise, coordinate, replica, quad, block, purpose):
     """
     c1, c2, c3 = formulas.counter(quad, replica, block, purpose)
     late = 2 * (block >> 30)
-    k0, k1 = pick(noise.key, late), pick(noise.key, late + 1)
+    k0, k1 = read_at(noise.key, late), read_at(noise.key, late + 1)
     return formulas.philox(np.uint64(coordinate), c1, c2, c3, k0, k1)
 
 
@@ -46,10 +46,10 @@ def normals_of(noise, coordinate, replica, quad, block, purpose):
 def batch_means(noise, coordinate, replica, quad, samples, own, z, at, stride):
     """One normal for each step."""
     a, b, c, d = normals_of(noise, coordinate, replica, quad, 0, GRADIENT)
-    put(z, at, a)
-    put(z, at + stride, b)
-    put(z, at + 2 * stride, c)
-    put(z, at + 3 * stride, d)
+    write_at(z, at, a)
+    write_at(z, at + stride, b)
+    write_at(z, at + 2 * stride, c)
+    write_at(z, at + 3 * stride, d)
 
 
 @device
@@ -57,114 +57,66 @@ def most_of(samples, own):
     """The largest number of samples in the four steps."""
     most = np.int64(0)
     for i in range(4):
-        most = max(most, pick(samples, own + i))
+        most = max(most, read_at(samples, own + i))
     return most
 
 
-@device
-def rademacher_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
-    """Sums of signs: twice the bits set, less the number of samples."""
-    blocks = np.int32((most_of(samples, own) + BITS - 1) // BITS)
-    count = cuda.local.array(4, np.int64)
-    for i in range(4):
-        count[i] = 0
-    block = np.int32(0)
-    while block < blocks:
-        words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
+def sums_of_counts(law: formulas.Law) -> Any:
+    """A function that draws sums of whole samples."""
+    count_of, per_word, factor, shift = law.count_of, law.per_word, law.factor, law.shift
+
+    @device
+    def draw(noise, coordinate, replica, quad, samples, own, z, at, stride):
+        blocks = np.int32((most_of(samples, own) + per_word - 1) // per_word)
+        count = cuda.local.array(4, np.int64)
         for i in range(4):
-            used = min(pick(samples, own + i) - block * BITS, BITS)
-            if used > 0:
-                mask = np.uint32(_LOW >> np.uint64(BITS - used))
-                count[i] += np.int64(formulas.ones(np.uint32(words[i] & mask)))
-        block = np.int32(block + 1)
-    for i in range(4):
-        put(z, at + i * stride, np.float64(2 * count[i] - pick(samples, own + i)))
-
-
-@device
-def uniform_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
-    """Sums of words as signed integers, and a half for each."""
-    most = np.int32(most_of(samples, own))
-    count = cuda.local.array(4, np.int64)
-    for i in range(4):
-        count[i] = 0
-    block = np.int32(0)
-    while block < most:
-        words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
+            count[i] = 0
+        block = np.int32(0)
+        while block < blocks:
+            words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
+            for i in range(4):
+                used = min(read_at(samples, own + i) - block * per_word, per_word)
+                if used > 0:
+                    if per_word > 1:
+                        mask = np.uint32(_LOW >> np.uint64(WORD - used))
+                        count[i] += np.int64(count_of(np.uint32(words[i] & mask)))
+                    else:
+                        count[i] += np.int64(count_of(words[i]))
+            block = np.int32(block + 1)
         for i in range(4):
-            if block < pick(samples, own + i):
-                count[i] += np.int64(np.uint32(words[i]).view(np.int32))
-        block = np.int32(block + 1)
-    for i in range(4):
-        drawn = np.float64(pick(samples, own + i))
-        put(z, at + i * stride, np.float64(count[i]) + 0.5 * drawn)
+            moved = shift * np.float64(read_at(samples, own + i))
+            write_at(z, at + i * stride, np.float64(factor * count[i]) + moved)
+
+    return draw
 
 
-@device
-def no_sums(samples, own, z, at, stride):
-    """Set the sums of four steps to zero; the largest number of samples that are to come."""
-    for i in range(4):
-        put(z, at + i * stride, 0.0)
-    return np.int32(most_of(samples, own))
+def sums_of_variates(law: formulas.Law) -> Any:
+    """A function that draws sums of real samples."""
+    variates, steps = law.variates, law.steps
+    blocks_each = 4 // steps  # for a sample of all four steps
 
-
-@device
-def add_sample(sample, samples, own, x, z, at):
-    """Add a variate to the sum of step i, if that has as many."""
-    if sample < pick(samples, own):
-        put(z, at, pick(z, at) + np.float64(x))
-
-
-@device
-def student_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
-    """Sums of variates, two blocks a sample."""
-    most = no_sums(samples, own, z, at, stride)
-    block = np.int32(0)
-    while block < np.int32(2 * most):
-        words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
-        i = 2 * (block & 1)
-        x = formulas.student_t(words[0], words[1], noise.exponent)
-        add_sample(block // 2, samples, own + i, x, z, at + i * stride)
-        i += 1
-        x = formulas.student_t(words[2], words[3], noise.exponent)
-        add_sample(block // 2, samples, own + i, x, z, at + i * stride)
-        block = np.int32(block + 1)
-
-
-@device
-def normal_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
-    """Sums of variates, of which a block has one for each step."""
-    most = no_sums(samples, own, z, at, stride)
-    block = np.int32(0)
-    while block < most:
-        words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
-        a, b = formulas.box_muller(words[0], words[1])
-        add_sample(block, samples, own, a, z, at)
-        add_sample(block, samples, own + 1, b, z, at + stride)
-        a, b = formulas.box_muller(words[2], words[3])
-        add_sample(block, samples, own + 2, a, z, at + 2 * stride)
-        add_sample(block, samples, own + 3, b, z, at + 3 * stride)
-        block = np.int32(block + 1)
-
-
-@device
-def laplace_sums(noise, coordinate, replica, quad, samples, own, z, at, stride):
-    """The same of another law."""
-    most = no_sums(samples, own, z, at, stride)
-    block = np.int32(0)
-    while block < most:
-        words = words_of(noise, coordinate, replica, quad, block, GRADIENT)
+    @device
+    def draw(noise, coordinate, replica, quad, samples, own, z, at, stride):
         for i in range(4):
-            add_sample(block, samples, own + i, formulas.laplace(words[i]), z, at + i * stride)
-        block = np.int32(block + 1)
+            write_at(z, at + i * stride, 0.0)
+        blocks = np.int32(blocks_each * most_of(samples, own))
+        block = np.int32(0)
+        while block < blocks:
+            a, b, c, d = words_of(noise, coordinate, replica, quad, block, GRADIENT)
+            drawn = variates(a, b, c, d, noise.parameter)
+            sample = block // blocks_each
+            first = block % blocks_each * steps
+            for i in range(steps):
+                if sample < read_at(samples, own + first + i):
+                    row = at + (first + i) * stride
+                    write_at(z, row, read_at(z, row) + np.float64(drawn[i]))
+            block = np.int32(block + 1)
+
+    return draw
 
 
-DRAWS: dict[int, Callable[..., Any]] = {
-    BATCH: batch_means,
-    NORMAL: normal_sums,
-    UNIFORM: uniform_sums,
-    RADEMACHER: rademacher_sums,
-    LAPLACE: laplace_sums,
-    STUDENT: student_sums,
+DRAWS: dict[int, Callable[..., Any]] = {BATCH: batch_means} | {
+    law.code: sums_of_variates(law) if law.count_of is None else sums_of_counts(law)
+    for law in formulas.LAWS.values()
 }
-"""What draws four steps of noise, by the law of the data."""
+"""Functions that draw four steps of noise, by the code of the law of the data."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import LEAF
-from .jit import cuda, device, kernel, pick, put
+from .jit import cuda, device, kernel, read_at, write_at
 
 GROUP = 256  # leaves that are added up on the device
 
@@ -23,11 +23,11 @@ def leaf_sum(x, own):
     """
     me = cuda.threadIdx.x
     half = cuda.blockDim.x // 2
-    put(x, me, own)
+    write_at(x, me, own)
     while half > 0:
         cuda.syncthreads()
         if me < half:
-            put(x, me, pick(x, me) + pick(x, me + half))
+            write_at(x, me, read_at(x, me) + read_at(x, me + half))
         half //= 2
 
 
@@ -40,15 +40,15 @@ def add_leaves(partial, leaves, groups, out):
     if row * groups >= out.size:
         return
     leaf = cuda.blockIdx.x * GROUP + me
-    put(x, me, pick(partial, row * leaves + leaf) if leaf < leaves else 0.0)
+    write_at(x, me, read_at(partial, row * leaves + leaf) if leaf < leaves else 0.0)
     width = 1
     while width < cuda.blockDim.x:
         cuda.syncthreads()
         if me & (2 * width - 1) == 0:
-            put(x, me, pick(x, me) + pick(x, me + width))
+            write_at(x, me, read_at(x, me) + read_at(x, me + width))
         width *= 2
     if me == 0:
-        put(out, row * groups + cuda.blockIdx.x, pick(x, 0))
+        write_at(out, row * groups + cuda.blockIdx.x, read_at(x, 0))
 
 
 @kernel
@@ -56,4 +56,4 @@ def clear(x):
     """Zeros."""
     i = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     if i < x.size:
-        put(x, i, 0.0)
+        write_at(x, i, 0.0)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Ints, Model, Timeline
+from ..contract import Ints, Model, Noise, Timeline
 from .noise import BATCH
 from .step import Coefficients, Steps, burst
 
 RECORD, STEP, LOOK = range(3)  # kinds of tasks, in the order of those at one step
 
 
-def law_of(data: int, summed: bool) -> int:
-    """The law that kernels are made for."""
-    return data if summed else BATCH
+def law_of(noise: Noise) -> int:
+    """The code of the law that kernels are made for."""
+    return noise.law if noise.summed else BATCH
 
 
 def _order(model: Model) -> tuple[NDArray[np.intp], Ints, Ints]:
@@ -36,8 +36,9 @@ def coefficients(model: Model, size: int) -> Coefficients:
         np.where(source < 0, -1, source * size),
         model.values.ravel(),
         model.sigma,
-        model.weight,
-        model.band,
+        model.weight.ravel(),
+        model.rows.ravel(),
+        model.group,
         model.read.ravel(),
     )
 

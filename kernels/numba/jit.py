@@ -65,6 +65,14 @@ def kernel(function: Function, **more: bool) -> Function:
         config.CACHE_DIR = usual
 
 
+def uncached_kernel(function: Function) -> Function:
+    """As `kernel`, for what a function makes anew in every process, and no cache would find.
+
+    It is kept with the kernels that call it.
+    """
+    return cast(Function, numba.njit(**OPTIONS)(function))
+
+
 def parallel_kernel(function: Function) -> Function:
     """As `kernel`, with loops over `prange` spread over threads; call it within `threads`."""
     return kernel(function, parallel=True)

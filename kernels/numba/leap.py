@@ -9,7 +9,7 @@ from ..contract import LEAF
 from ..noise import LEAP
 from .jit import kernel, parallel_kernel, prange, replaced
 from .noise import draw_words, make_normals
-from .tile import GAP, build_coefficients, is_beyond, measure, risk_of
+from .tile import GAP, build_coefficients, is_beyond, measure, weighted_squares
 
 
 @kernel
@@ -123,9 +123,9 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
     z = np.empty((n + 3) // 4 * 4 * T, dtype=np.float32)
     local = np.empty(n * T)
     risk = np.empty(T)
-    spare = np.empty(T)
     first = np.full((settings, replicas), -1)
-    weight, band = model.weight[at : at + T], model.band[at : at + T]
+    weight, rows, group = model.weight, model.rows, model.group
+    risk_weight = model.weight[0, at : at + T]
     values = model.values.ravel()
     made = (-1, -1, -1)
     t = timeline.begin
@@ -143,8 +143,8 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                     local[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
                 if recorded:
                     out = partial[record, g, r, :, at // LEAF : at // LEAF + len(unit)]
-                    measure(zeros, unit, read, weight, band, model.bands, local, risk, spare, out)
-                risk_of(zeros, unit, read, weight, local, risk)
+                    measure(zeros, unit, read, weight, rows, group, at, local, risk, out)
+                weighted_squares(zeros, unit, read, risk_weight, local, risk)
                 beyond = is_beyond(unit, risk)
                 if beyond and first[g, r] < 0:
                     first[g, r] = t

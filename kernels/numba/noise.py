@@ -8,12 +8,14 @@ to the compiler.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from .. import noise as formulas
 from ..contract import LEAF
-from ..noise import BITS, GRADIENT, LAPLACE, NORMAL, RADEMACHER, STUDENT, UNIFORM
-from .jit import kernel
+from ..noise import GRADIENT, LAWS, WORD
+from .jit import kernel, uncached_kernel
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -45,40 +47,10 @@ def make_normals(unit, words, begin, z):
 
 
 @kernel
-def make_laplaces(unit, words, z):
-    """Laplace variates from each of four rows of words."""
-    for j in range(4 * LEAF * len(unit)):
-        z[j] = formulas.laplace(words[j])
-
-
-@kernel
-def make_students(unit, exponent, words, z):
-    """Student's t for two steps into two rows of z."""
-    T = LEAF * len(unit)
-    for j in range(T):
-        z[j] = formulas.student_t(words[j], words[T + j], exponent)
-        z[T + j] = formulas.student_t(words[2 * T + j], words[3 * T + j], exponent)
-
-
-@kernel
 def add_to(unit, x, total):
     """Add variates to sums."""
     for j in range(LEAF * len(unit)):
         total[j] += np.float64(x[j])
-
-
-@kernel
-def add_signed(unit, words, count):
-    """Add words, as signed integers."""
-    for j in range(LEAF * len(unit)):
-        count[j] += np.int64(np.uint32(words[j]).view(np.int32))
-
-
-@kernel
-def add_ones(unit, mask, words, count):
-    """Add the number of bits set under the mask."""
-    for j in range(LEAF * len(unit)):
-        count[j] += np.int64(formulas.ones(np.uint32(words[j] & mask)))
 
 
 @kernel
@@ -95,50 +67,110 @@ def draw_block(unit, k0, k1, coordinate, replica, quad, block, words):
     draw_words(unit, coordinate, c1, c2, c3, k0, k1, words)
 
 
+# -- sums of samples, by law --------------------------------------------------------------
+
+
 @kernel
-def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
-    """Sums of `samples` (one number for each of the quad's steps) on a tile."""
-    T = LEAF * len(unit)
-    most = max(max(samples[0], samples[1]), max(samples[2], samples[3]))
-    z[:] = 0.0
-    count[:] = 0
-    if noise.data == RADEMACHER:
-        for block in range((most + BITS - 1) // BITS):
+def most_of(samples):
+    """The largest number of samples in the four steps."""
+    return max(max(samples[0], samples[1]), max(samples[2], samples[3]))
+
+
+def variates_kernel(law):
+    """A loop that makes of a tile's words the variates of one block, a row for each step."""
+    variates, steps = law.variates, law.steps
+
+    @uncached_kernel
+    def make_variates(unit, parameter, words, x):
+        T = LEAF * len(unit)
+        for j in range(T):
+            drawn = variates(words[j], words[T + j], words[2 * T + j], words[3 * T + j], parameter)
+            for i in range(steps):
+                x[i * T + j] = drawn[i]
+
+    return make_variates
+
+
+def count_kernel(law):
+    """A loop that adds the counts of a tile's words, whose bits under the mask are used."""
+    count_of, masked = law.count_of, law.per_word > 1
+
+    @uncached_kernel
+    def add_counts(unit, mask, words, count):
+        for j in range(LEAF * len(unit)):
+            word = np.uint32(words[j] & mask) if masked else words[j]
+            count[j] += np.int64(count_of(word))
+
+    return add_counts
+
+
+def sums_of_variates(law):
+    """Sums of real samples: `samples` is one number for each of the quad's steps."""
+    make_variates, steps = variates_kernel(law), law.steps
+    blocks = 4 // steps  # for a sample of all four steps
+
+    @uncached_kernel
+    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
+        T = LEAF * len(unit)
+        z[:] = 0.0
+        for block in range(most_of(samples) * blocks):
+            sample = block // blocks
+            draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
+            make_variates(unit, noise.parameter, words, x)
+            first = block % blocks * steps
+            for i in range(steps):
+                if sample < samples[first + i]:
+                    row = (first + i) * T
+                    add_to(unit, x[i * T : (i + 1) * T], z[row : row + T])
+
+    return draw_sums
+
+
+def sums_of_counts(law):
+    """Sums of whole samples, as float64 numbers."""
+    add_counts, per_word, factor, shift = count_kernel(law), law.per_word, law.factor, law.shift
+
+    @uncached_kernel
+    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
+        T = LEAF * len(unit)
+        count[:] = 0
+        for block in range((most_of(samples) + per_word - 1) // per_word):
             draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
             for i in range(4):
-                used = min(samples[i] - block * BITS, BITS)
+                used = min(samples[i] - block * per_word, per_word)
                 if used > 0:
-                    mask = np.uint32(_LOW >> np.uint64(BITS - used))
+                    mask = np.uint32(_LOW >> np.uint64(WORD - used))
                     row, end = i * T, (i + 1) * T
-                    add_ones(unit, mask, words[row:end], count[row:end])
+                    add_counts(unit, mask, words[row:end], count[row:end])
         for i in range(4):
             row, end = i * T, (i + 1) * T
-            as_sum(unit, 2, -np.float64(samples[i]), count[row:end], z[row:end])
-        return
-    per_sample = 2 if noise.data == STUDENT else 1
-    for block in range(most * per_sample):
-        sample = block // per_sample
-        draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
-        first, last = 0, 4  # of the steps that the block is for
-        if noise.data == NORMAL:
-            make_normals(unit, words, 0, x)
-        elif noise.data == LAPLACE:
-            make_laplaces(unit, words, x)
-        elif noise.data == STUDENT:
-            make_students(unit, noise.exponent, words, x)
-            first = 2 * (block % 2)
-            last = first + 2
-        for i in range(first, last):
-            if sample < samples[i]:
-                row, end = i * T, (i + 1) * T
-                if noise.data == UNIFORM:
-                    add_signed(unit, words[row:end], count[row:end])
-                else:
-                    add_to(unit, x[(i - first) * T : (i - first + 1) * T], z[row:end])
-    if noise.data == UNIFORM:
-        for i in range(4):
-            row, end = i * T, (i + 1) * T
-            as_sum(unit, 1, 0.5 * np.float64(samples[i]), count[row:end], z[row:end])
+            moved = shift * np.float64(samples[i])
+            as_sum(unit, factor, moved, count[row:end], z[row:end])
+
+    return draw_sums
+
+
+def _or_else(others, code):
+    """The sums of a law where the noise has its code, and others where it does not."""
+    sums = SUMS[code]
+
+    @uncached_kernel
+    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
+        if noise.law == code:
+            sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z)
+        else:
+            others(unit, noise, coordinate, replica, quad, samples, words, x, count, z)
+
+    return draw_sums
+
+
+SUMS = {
+    law.code: sums_of_variates(law) if law.count_of is None else sums_of_counts(law)
+    for law in LAWS.values()
+}
+"""Kernels that draw sums of samples on a tile, by the code of the law."""
+
+draw_sums = reduce(_or_else, list(SUMS)[1:], next(iter(SUMS.values())))
 
 
 @kernel

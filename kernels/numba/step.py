@@ -11,7 +11,7 @@ import numpy as np
 from ..contract import LEAF
 from .jit import kernel, parallel_kernel, prange
 from .noise import normal_burst, summed_burst
-from .tile import GAP, build_coefficients, is_beyond, many_steps, measure, risk_of
+from .tile import GAP, build_coefficients, is_beyond, many_steps, measure, weighted_squares
 
 
 @kernel
@@ -20,7 +20,7 @@ def walk(
 ):
     """Move the chosen settings of one tile and replica along the timeline.
 
-    ``partial[record, g, band]`` gets the risk of the tile's leaves. If `cautious`, there is one
+    ``partial[record, g, row]`` gets what the tile's leaves add up to. If `cautious`, there is one
     setting: go step by step, measure nothing, and return the first step at which it has diverged.
     `burst` is how many steps of noise are made at a time, negative if settings differ in it.
     """
@@ -38,11 +38,11 @@ def walk(
     coefficient = np.empty((local.shape[0], n * (n + 1) * (T + GAP)))
     built = np.full(local.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
-    spare = np.empty(T)
     # plain arrays: passing all of a model costs more than a stage
     entries, factors, offsets, sigma = model.entries, model.factors, model.offsets, model.sigma
-    values, read, bands = model.values.ravel(), model.read, model.bands
-    weight, band = model.weight[at : at + T], model.band[at : at + T]
+    values, read = model.values.ravel(), model.read
+    weight, rows, group = model.weight, model.rows, model.group
+    risk_weight = model.weight[0, at : at + T]
     weights, amplitude = timeline.weights, timeline.amplitude
     t = timeline.begin
     filled = -1
@@ -51,13 +51,13 @@ def walk(
     while True:
         if cautious:
             g = settings[0]
-            risk_of(zeros, unit, read[g], weight, local[g], risk)
+            weighted_squares(zeros, unit, read[g], risk_weight, local[g], risk)
             if is_beyond(unit, risk):
                 return t
         elif record < timeline.records.size and timeline.records[record] == t:
             for g in settings:
                 out = partial[record, g]
-                measure(zeros, unit, read[g], weight, band, bands, local[g], risk, spare, out)
+                measure(zeros, unit, read[g], weight, rows, group, at, local[g], risk, out)
             record += 1
         if t == timeline.end:
             return -1
@@ -115,9 +115,9 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
     out = partial[:, :, r, :, tile * leaves : (tile + 1) * leaves]
     walk(zeros, unit, noise, model, timeline, burst, at, replica, settings, 0, local, out)
     risk = np.empty(T)
-    weight = model.weight[at : at + T]
+    weight = model.weight[0, at : at + T]
     for g in settings:
-        risk_of(zeros, unit, model.read[g], weight, local[g], risk)
+        weighted_squares(zeros, unit, model.read[g], weight, local[g], risk)
         if is_beyond(unit, risk):
             again = np.empty((state.shape[0], n * T))
             load(zeros, unit, state, r, at, again)

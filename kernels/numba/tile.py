@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract import LEAF, LIMIT
+from ..contract import ALL, LEAF, LIMIT
 from .jit import inlined, kernel, replaced
 
 GAP = 8  # elements between rows of coefficients, which would else compete for cache lines
@@ -122,15 +122,15 @@ def many_steps(zeros, unit, begin, end, coefficient, z, state):
 
 
 @kernel
-def risk_of(zeros, unit, read, weight, state, risk):
-    """Risk of every coordinate of a tile."""
+def weighted_squares(zeros, unit, read, weight, state, values):
+    """``(weight x) x`` with the evaluated iterate x, for every coordinate of a tile."""
     n = len(zeros)
     T = LEAF * len(unit)
     for j in range(T):
         x = read[0] * state[j]
         for a in range(1, n):
             x = x + read[a] * state[a * T + j]
-        risk[j] = (weight[j] * x) * x
+        values[j] = (weight[j] * x) * x
 
 
 @kernel
@@ -143,10 +143,10 @@ def is_beyond(unit, risk):
 
 
 @kernel
-def mask_band(unit, number, band, risk, out):
-    """Risk of the coordinates of a band, 0 for the others."""
+def mask_group(unit, number, group, values):
+    """Set the values of coordinates outside a group to 0."""
     for j in range(LEAF * len(unit)):
-        out[j] = risk[j] if band[j] == number else 0.0
+        values[j] = values[j] if group[j] == number else 0.0
 
 
 @kernel
@@ -176,22 +176,26 @@ def pair_sum(x):
 
 
 @kernel
-def measure(zeros, unit, read, weight, band, bands, state, risk, spare, out):
-    """Risk of a tile's leaves, whole and by band, into out[band]."""
-    risk_of(zeros, unit, read, weight, state, risk)
-    if bands:
-        least, most = bands, 0
-        for j in range(LEAF * len(unit)):
-            least, most = min(least, band[j]), max(most, band[j])
-        for number in range(max(least, 1), most + 1):
-            mask_band(unit, number, band, risk, spare)
-            leaf_sums(unit, spare, out[number])
-    leaf_sums(unit, risk, out[0])
+def measure(zeros, unit, read, weight, rows, group, at, state, values, out):
+    """Every row of the observables, summed over each leaf of the tile at `at`, into out[row]."""
+    T = LEAF * len(unit)
+    least, most = 1, 0  # numbers of the groups that are in the tile
+    if group.size:
+        least, most = group[at], group[at]
+        for j in range(at, at + T):
+            least, most = min(least, group[j]), max(most, group[j])
+    for row in range(rows.shape[0]):
+        number = rows[row, 1]
+        if number == ALL or least <= number <= most:
+            weighted_squares(zeros, unit, read, weight[rows[row, 0], at : at + T], state, values)
+            if number != ALL:
+                mask_group(unit, number, group[at : at + T], values)
+            leaf_sums(unit, values, out[row])
 
 
 @kernel
-def add_leaves(partial, risk):
+def add_leaves(partial, values):
     """Add up the leaves: (rows, leaves) to (rows,)."""
     for row in range(partial.shape[0]):
         pair_sum(partial[row])
-        risk[row] = partial[row, 0]
+        values[row] = partial[row, 0]

@@ -28,6 +28,7 @@ from .fingerprint import fingerprint
 from .loops import Outcome, by_blocks, by_steps
 from .lowering import grouped
 from .memory import LoopOrder, check_memory, chosen_order, saved_order
+from .observables import RISK
 from .recorder import Recorder
 from .resources import Resources, as_resources
 from .result import Run, arranged
@@ -65,6 +66,7 @@ def simulate(
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
     bands: ArrayLike | None = None,
+    observe: str | Sequence[str] = (RISK,),
     keep_state: bool = False,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -115,6 +117,9 @@ def simulate(
     bands : int or array_like, optional
         Also record the risk by curvature: this many bands of equal width in log(h), or the
         ascending edges of bands.
+    observe : str or sequence of str
+        What to record beside the risk, which always is: "weight_norm" is the squared norm of the
+        evaluated iterate. Everything observed is in the run's `observed`, and an attribute of it.
     keep_state : bool
         Return the state after the last step. Without it, problems too large for memory are
         worked through in blocks of coordinates.
@@ -130,8 +135,9 @@ def simulate(
     -------
     Run
         With `steps` (records,), `risk` (replicas, records), `state`, `status` and `stats`;
-        `risk` has a leading axis G for a list of settings. Ctrl-C returns the run so far,
-        with the status "interrupted"; where nothing is done yet, it is a KeyboardInterrupt.
+        `risk` and all else observed have a leading axis G for a list of settings. Ctrl-C returns
+        the run so far, with the status "interrupted"; where nothing is done yet, it is a
+        KeyboardInterrupt.
         With `out`, SIGTERM and SIGHUP save the run and then end the process, with status 143
         or 129.
 
@@ -166,6 +172,7 @@ def simulate(
         df=df,
         bands=bands,
         keep_state=keep_state,
+        observe=observe,
     )
     resources = as_resources(backend, threads, devices)
     if out is None:
@@ -307,17 +314,18 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
     seed, data = experiment.seed, experiment.data
     key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
     summed = experiment.sampling == "per-sample"
-    exponent = np.float32(2.0 / experiment.df)
+    law = numbering.LAWS[data]
+    parameter = np.float32(2.0 / experiment.df)
     return Task(
         experiment.problem,
         grouped(experiment.settings),
         experiment.steps,
         experiment.records,
-        Noise(key, experiment.replicas, 0, numbering.DATA[data], summed, exponent),
-        numbering.scale(data, experiment.df) if summed else None,
+        Noise(key, experiment.replicas, 0, law.code, summed, parameter),
+        law.scale(experiment.df) if summed else None,
         experiment.sampling == "leap",
-        experiment.bands,
-        resources.module,
+        experiment.layout,
+        resources.backend,
         resources.workers,
     )
 
@@ -326,7 +334,7 @@ def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[st
     """The outcome with axes as in the public API, and words for what happened."""
     diverged_at = outcome.diverged_at
     steps = task.records[: outcome.records]
-    risk = arranged(outcome.risk[: steps.size], steps, diverged_at)
+    values = arranged(outcome.values[: steps.size], steps, diverged_at)
     status, message = "finished", ""
     if (diverged_at >= 0).any():
         status, message = "diverged", _divergence(experiment, task, diverged_at)
@@ -338,13 +346,11 @@ def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[st
         message = " ".join([f"after {outcome.done} of {total} {of}", message]).strip()
     return Run(
         steps,
-        np.ascontiguousarray(risk[..., 0]),
+        task.layout.split(values),
         status,
         message,
         diverged_at,
         None if outcome.states is None else tuple(outcome.states),
-        task.bands,
-        None if task.bands is None else np.ascontiguousarray(risk[..., 1:]),
         stats,
         experiment,
     )

@@ -18,7 +18,7 @@ LAID_OUT = 1 << 16  # steps of batch sizes that are looked at at a time
 
 
 class ChunkSizer:
-    """How far the next call of a kernel goes, so that it takes about `SECONDS`."""
+    """Chooses how many steps a kernel goes at a time, so that a call takes about `SECONDS`."""
 
     def __init__(self, task: Task, size: int) -> None:
         self.task = task
@@ -27,7 +27,7 @@ class ChunkSizer:
         each = padded(size) * task.replicas * task.settings
         most = 8 * BURST * self._samples(0, 1)[0]
         self.length = min(SECONDS / FIRST_GUESS / each, most)  # in samples of a coordinate
-        record = 8 * math.prod(task.sums) * padded(size) // LEAF
+        record = 8 * math.prod(task.record_shape) * padded(size) // LEAF
         self.most_records = max(PARTIAL_BYTES // record, 1)
 
     def _samples(self, begin: int, end: int) -> Array:
@@ -46,8 +46,8 @@ class ChunkSizer:
         samples = self._samples(done, done + most)
         return int(np.searchsorted(np.cumsum(samples), self.length, side="right"))
 
-    def end(self, done: int) -> int:
-        """The step to go to from `done`."""
+    def next_stop(self, done: int) -> int:
+        """The step at which the chunk that begins at step `done` ends."""
         task = self.task
         next_record = int(np.searchsorted(task.records, done, side="right"))
         last = next_record + self.most_records - 1
@@ -61,7 +61,7 @@ class ChunkSizer:
             end = min(end, int(task.records[last]))
         return min(max(end, done + 1), task.steps)
 
-    def took(self, seconds: float) -> None:
-        """Adapt."""
+    def adapt(self, seconds: float) -> None:
+        """Rescale chunks so that the next takes about `SECONDS`, where the last took `seconds`."""
         change = np.clip(SECONDS / max(seconds, 1e-6), 0.25, 4.0)
         self.length = float(np.clip(self.length * change, 1.0, 2.0**40))

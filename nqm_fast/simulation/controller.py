@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import kernels
 from .async_recorder import AsyncRecorder, recording_asynchronously
 from .chunking import ChunkSizer
 from .propagation import Propagation
@@ -33,7 +32,8 @@ class Controller:
             report,
         )
         self.compile, self.compute = recorder.spent
-        self.compiled = kernels.compile_seconds()
+        self.compile_seconds = chunk_sizer.task.backend.compile_seconds
+        self.compiled = self.compile_seconds()
 
     @property
     def spent(self) -> tuple[float, float]:
@@ -53,12 +53,14 @@ class Controller:
         """
         self.compile += self._compiled()
         now = None
-        with recording_asynchronously(self.recorder, propagation.beside, self.signals) as recorder:
+        with recording_asynchronously(
+            self.recorder, propagation.is_asynchronous, self.signals
+        ) as recorder:
             while not propagation.ended:
                 self._launch(propagation, progress, recorder)
                 self._collect(propagation)
                 now = progress()
-                if propagation.beside and not self.stopped:
+                if propagation.is_asynchronous and not self.stopped:
                     self._launch(propagation, progress, recorder)
                 with self.signals.shield():
                     recorder.event(now)
@@ -77,7 +79,7 @@ class Controller:
 
     def _compiled(self) -> float:
         """Seconds spent compiling since this was last asked."""
-        before, self.compiled = self.compiled, kernels.compile_seconds()
+        before, self.compiled = self.compiled, self.compile_seconds()
         return self.compiled - before
 
     def _launch(
@@ -90,10 +92,10 @@ class Controller:
 
         Where memory is too full for it, what was collected before is saved.
         """
-        if propagation.running or propagation.ended:
+        if propagation.launched or propagation.ended:
             return
         try:
-            propagation.launch(self.chunk_sizer.end(propagation.done))
+            propagation.launch(self.chunk_sizer.next_stop(propagation.done))
         except MemoryError:
             if propagation.started:
                 now = progress()
@@ -108,4 +110,4 @@ class Controller:
         self.signals.waiting = True
         self.compile += self._compiled()
         self.compute += seconds
-        self.chunk_sizer.took(seconds)
+        self.chunk_sizer.adapt(seconds)

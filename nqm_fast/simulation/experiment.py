@@ -23,6 +23,7 @@ from ..validation import (
     shown,
     step_array,
 )
+from .observables import RISK, RecordLayout, observed_names
 from .settings import Setting, as_settings, piecewise_constant, whole_batches
 
 SAMPLING = ("minibatch", "per-sample", "leap")
@@ -46,6 +47,12 @@ class Experiment:
     df: float
     bands: Array | None  # their edges
     keep_state: bool
+    observe: tuple[str, ...] = (RISK,)
+
+    @property
+    def layout(self) -> RecordLayout:
+        """The rows of a record."""
+        return RecordLayout(self.observe, self.bands)
 
 
 def as_experiment(
@@ -62,15 +69,17 @@ def as_experiment(
     df: Any,
     bands: Any,
     keep_state: Any,
+    observe: Any,
 ) -> Experiment:
     """The experiment that the arguments of `simulate` describe."""
     as_problem(problem)
     steps = integer("steps", steps, least=0)
     settings = as_settings(algorithm, batch_size, steps)
     choice("sampling", sampling, SAMPLING)
-    choice("data", data, tuple(numbering.DATA))
+    choice("data", data, tuple(numbering.LAWS))
     numbers = _replica_numbers(replicas)
     seed = integer("seed", seed, least=0)
+    edges = _band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
     return Experiment(
@@ -84,8 +93,9 @@ def as_experiment(
         sampling,
         data,
         df,
-        _band_edges(bands, problem),
+        edges,
         bool(keep_state),
+        observed_names(observe, edges),
     )
 
 
@@ -109,8 +119,9 @@ def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
 def _degrees_of_freedom(df: Any, data: str) -> float:
     if df is None:
         return DEFAULT_DF
-    if data != "student-t":
-        raise InputError(f"df = {shown(df)} is for data='student-t', not {data!r}")
+    if not numbering.LAWS[data].takes_df:
+        with_df = " or ".join(repr(name) for name, law in numbering.LAWS.items() if law.takes_df)
+        raise InputError(f"df = {shown(df)} is for data={with_df}, not {data!r}")
     return number("df", df, above=2.0)
 
 
@@ -147,7 +158,7 @@ def _check_limits(
             "of normal data only"
         )
     if sampling == "per-sample":
-        whole_batches(settings, steps, numbering.most_samples(data))
+        whole_batches(settings, steps, numbering.LAWS[data].most_samples)
     if sampling == "leap":
         piecewise_constant(settings, steps)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .lowering import model, starts, timeline
+from .observables import RISK, RecordLayout
 from .task import Task
 
 COORDINATES = 4096  # looked at, at either end
@@ -28,7 +29,7 @@ def fingerprint(task: Task) -> str:
     for group in task.groups:
         for begin in (0, problem.dim - size):
             end = begin + size
-            described = model(group, problem, begin, end, None)
+            described = model(group, problem, begin, end, RecordLayout((RISK,), None))
             parts: list[NDArray[Any]] = [
                 described.values,
                 described.factors,

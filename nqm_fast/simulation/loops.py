@@ -19,7 +19,7 @@ from .task import Task, block_size
 class Outcome:
     """What the loops found; `done` counts steps, or coordinates in the order of blocks."""
 
-    risk: Array  # (records, settings, replicas, 1 + bands)
+    values: Array  # (records, settings, replicas, rows)
     records: int  # complete ones
     diverged_at: NDArray[np.int64]
     states: list[Array] | None
@@ -31,7 +31,7 @@ class Outcome:
 def by_steps(
     task: Task, controller: Controller, saved: SavedArrays | None, keep_state: bool
 ) -> Outcome:
-    """All coordinates through a piece of the steps, then the next piece."""
+    """Take all coordinates through a chunk of the steps, then through the next chunk."""
     propagation = Propagation(task, 0, task.problem.dim)
     if saved is not None:
         propagation.restore(saved)
@@ -39,7 +39,7 @@ def by_steps(
     def progress() -> RunProgress:
         return RunProgress(
             propagation.records,
-            propagation.risk,
+            propagation.values,
             propagation.diverged_at,
             propagation.coordinate_steps,
             controller.spent,
@@ -48,10 +48,10 @@ def by_steps(
 
     controller.drive(propagation, progress)
     return Outcome(
-        propagation.risk,
+        propagation.values,
         propagation.records,
         propagation.diverged_at,
-        propagation.state() if keep_state else None,
+        propagation.final_states() if keep_state else None,
         propagation.done,
         propagation.coordinate_steps,
         not propagation.ended,
@@ -65,7 +65,7 @@ class PairwiseSum:
         self.branches: list[tuple[int, Array]] = []
 
     def add(self, block: Array) -> None:
-        """The next block."""
+        """Add the next block."""
         level = 0
         while self.branches and self.branches[-1][0] == level:
             block = self.branches.pop()[1] + block
@@ -73,7 +73,7 @@ class PairwiseSum:
         self.branches.append((level, block))
 
     def total(self) -> Array:
-        """Of the blocks so far."""
+        """The sum of the blocks so far."""
         total = self.branches[-1][1]
         for _, branch in reversed(self.branches[:-1]):
             total = branch + total
@@ -81,19 +81,19 @@ class PairwiseSum:
 
 
 class BlockSums:
-    """What the blocks done so far add up to."""
+    """What the blocks that are done add up to."""
 
     def __init__(self, task: Task) -> None:
-        self.risk = PairwiseSum()
-        self.first = np.full(task.sums[:2], NO_STEP)
+        self.values = PairwiseSum()
+        self.first = np.full(task.record_shape[:2], NO_STEP)
         self.size = block_size(task)
         self.done = 0  # coordinates
         self.coordinate_steps = 0
 
     def add(self, propagation: Propagation) -> None:
-        """The next block is done."""
+        """Add a block that has gone through all steps."""
         with np.errstate(over="ignore", invalid="ignore"):
-            self.risk.add(propagation.risk)
+            self.values.add(propagation.values)
         diverged_at = np.where(propagation.diverged_at < 0, NO_STEP, propagation.diverged_at)
         self.first = np.minimum(self.first, diverged_at)
         self.done += propagation.size
@@ -101,32 +101,30 @@ class BlockSums:
 
     def saved(self) -> SavedArrays:
         """All that `restore` needs."""
-        branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.risk.branches)}
-        levels = np.array([level for level, _ in self.risk.branches], dtype=np.int64)
+        branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.values.branches)}
+        levels = np.array([level for level, _ in self.values.branches], dtype=np.int64)
         done = np.array([self.done, self.coordinate_steps, self.size])
         return branches | {"levels": levels, "first": self.first, "blocks": done}
 
     def restore(self, saved: SavedArrays) -> None:
         """Go to where the same run once was."""
         levels = saved["levels"].tolist()
-        self.risk.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
+        self.values.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
         self.first = saved["first"]
         self.done, self.coordinate_steps, self.size = saved["blocks"].tolist()
 
 
 def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> Outcome:
-    """A block of coordinates through all steps, then the next: no array is as long as d.
+    """Take a block of coordinates through all steps, then the next: no array is as long as d.
 
     No record is complete before the last block is done.
     """
     dim = task.problem.dim
-    sums_of_blocks = BlockSums(task)
+    sums = BlockSums(task)
     if saved is not None:
-        sums_of_blocks.restore(saved)
-    while sums_of_blocks.done < dim:
-        propagation = Propagation(
-            task, sums_of_blocks.done, min(sums_of_blocks.done + sums_of_blocks.size, dim)
-        )
+        sums.restore(saved)
+    while sums.done < dim:
+        propagation = Propagation(task, sums.done, min(sums.done + sums.size, dim))
         if saved is not None:
             propagation.restore(saved)
             saved = None
@@ -134,31 +132,30 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
         def progress(propagation: Propagation = propagation) -> RunProgress:
             return RunProgress(
                 0,
-                propagation.risk,
+                propagation.values,
                 propagation.diverged_at,
-                sums_of_blocks.coordinate_steps + propagation.coordinate_steps,
+                sums.coordinate_steps + propagation.coordinate_steps,
                 controller.spent,
                 lambda: (
-                    sums_of_blocks.saved()
+                    sums.saved()
                     | propagation.saved()
-                    | {"risk": propagation.risk[: propagation.records]}
+                    | {"values": propagation.values[: propagation.records]}
                 ),
             )
 
         stopped = controller.drive(propagation, progress)
         if not propagation.ended:
             break
-        sums_of_blocks.add(propagation)
+        sums.add(propagation)
         if stopped:
             break
-    ended = sums_of_blocks.done == dim
+    ended = sums.done == dim
     return Outcome(
-        sums_of_blocks.risk.total() if ended else np.zeros((task.records.size, *task.sums)),
+        sums.values.total() if ended else np.zeros((task.records.size, *task.record_shape)),
         task.records.size if ended else 0,
-        np.where(sums_of_blocks.first == NO_STEP, -1, sums_of_blocks.first),
+        np.where(sums.first == NO_STEP, -1, sums.first),
         None,
-        sums_of_blocks.done,
-        sums_of_blocks.coordinate_steps
-        + (0 if propagation.ended else propagation.coordinate_steps),
+        sums.done,
+        sums.coordinate_steps + (0 if propagation.ended else propagation.coordinate_steps),
         not ended,
     )

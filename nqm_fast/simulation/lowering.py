@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
-from ..kernels.contract import Formula, Model, Timeline, padded
+from ..kernels.contract import Backend, Formula, Model, Timeline, padded
 from ..problem import Problem
 from ..timeline import pieces
 from ..validation import Array
+from .observables import RecordLayout
 from .settings import Setting
 
 
@@ -80,22 +81,32 @@ def whole_leaves(array: Any, size: int) -> Any:
     return out
 
 
-def described(
-    group: Group, problem: Problem, begin: int, end: int, bands: Array | None, formulas: bool
+def model_or_formula(
+    group: Group,
+    problem: Problem,
+    begin: int,
+    end: int,
+    layout: RecordLayout,
+    backend: Backend,
 ) -> tuple[Model, Formula | None]:
-    """The model of some coordinates, as a formula where that is wanted and there is one."""
-    if not (formulas and problem.is_harmonic and _reads_curvature_only(group)):
-        return model(group, problem, begin, end, bands), None
-    one = model(group, problem, begin, begin + 1, bands)
+    """The model of some coordinates, as a formula where the backend takes one and there is one."""
+    has_formula = problem.is_harmonic and _reads_curvature_only(group) and len(layout.weights) == 1
+    if not (backend.takes_formulas and has_formula):
+        return model(group, problem, begin, end, layout), None
+    one = model(group, problem, begin, begin + 1, layout)
     none = np.zeros(0)
     empty = one._replace(
-        values=none.reshape(1, 0), sigma=none, weight=none, band=none.astype(np.int64)
+        values=none.reshape(1, 0),
+        sigma=none,
+        weight=none.reshape(1, 0),
+        group=none.astype(np.int64),
     )
-    return empty, Formula(begin, end - begin, none if bands is None else bands)
+    edges = none if layout.edges is None else layout.edges
+    return empty, Formula(begin, end - begin, edges)
 
 
 def _reads_curvature_only(group: Group) -> bool:
-    """The recurrences have no arrays over coordinates but h itself."""
+    """Whether the recurrences have no arrays over coordinates but h itself."""
     h = np.ones(2)
     return all(
         array.ctypes.data == h.ctypes.data
@@ -104,11 +115,11 @@ def _reads_curvature_only(group: Group) -> bool:
     )
 
 
-def model(group: Group, problem: Problem, begin: int, end: int, bands: Array | None) -> Model:
+def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
     """Coordinates begin .. end - 1 of the problem under the group's settings."""
     block = problem.block(begin, end)
     size = end - begin
-    rows: dict[int | bytes, int] = {}
+    row_of: dict[int | bytes, int] = {}
     values: list[Array] = []
     entries, factors, offsets, read = [], [], [0], []
     for setting in group.settings:
@@ -116,29 +127,30 @@ def model(group: Group, problem: Problem, begin: int, end: int, bands: Array | N
         sparse = sparse_recurrence(recurrence, size)
         entries_here = sparse.entries.copy()
         for source, array in enumerate(sparse.values):
-            # settings mostly share their arrays: h itself, or equal powers of it
-            same = array.ctypes.data == block.h.ctypes.data
-            key = 0 if same else array.tobytes() if len(group.settings) > 1 else source + 1
-            if key not in rows:
-                rows[key] = len(values)
+            # Settings mostly share their arrays: h itself, or equal powers of it.
+            is_h = array.ctypes.data == block.h.ctypes.data
+            key = 0 if is_h else array.tobytes() if len(group.settings) > 1 else source + 1
+            if key not in row_of:
+                row_of[key] = len(values)
                 values.append(whole_leaves(array, size))
-            entries_here[sparse.entries[:, 3] == source, 3] = rows[key]
+            entries_here[sparse.entries[:, 3] == source, 3] = row_of[key]
         entries.append(entries_here)
         factors.append(sparse.factors)
         offsets.append(offsets[-1] + len(sparse.factors))
         read.append(sparse.read)
-    band = np.zeros(0, dtype=np.int64)
-    if bands is not None:
-        band = whole_leaves(band_numbers(bands, block.h), size)
+    weights = [whole_leaves(weight(block.h), size) for weight in layout.weights]
+    groups = np.zeros(0, dtype=np.int64)
+    if layout.edges is not None:
+        groups = whole_leaves(band_numbers(layout.edges, block.h), size)
     return Model(
         np.concatenate(entries),
         np.array(offsets),
         np.concatenate(factors),
         values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size)),
         whole_leaves(np.sqrt(block.c), size),
-        whole_leaves(0.5 * block.h, size),
-        band,
-        0 if bands is None else bands.size - 1,
+        weights[0][None] if len(weights) == 1 else np.array(weights),
+        layout.rows,
+        groups,
         np.array(read),
     )
 

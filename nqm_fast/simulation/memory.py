@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..kernels.contract import holder, padded
+from ..kernels.contract import padded
 from ..validation import InputError
 from .recorder import SavedArrays
 from .task import Task, block_size
@@ -27,16 +27,17 @@ def available_bytes() -> int:
 
 def held_bytes(task: Task, coordinates: int) -> int:
     """What so many coordinates take, here or on a device."""
-    arrays = 2 * task.components + task.replicas + 8 + 2 * task.settings
+    weights = len(task.layout.weights)
+    arrays = 2 * task.components + task.replicas + 7 + weights + 2 * task.settings
     if task.leaps:
         largest = max(group.components for group in task.groups)
-        arrays += holder(task.backend).leap_arrays * largest**2
+        arrays += task.backend.leap_arrays * largest**2
     return 8 * padded(coordinates) * arrays
 
 
 def chosen_order(task: Task, keep_state: bool, most: int) -> LoopOrder:
     """In blocks, if all coordinates take over `most` bytes, or much of what is free."""
-    free = holder(task.backend).free_memory(task.workers)
+    free = task.backend.free_memory(task.workers)
     most_here = min(most, available_bytes() // 4, free / 2)
     dim = task.problem.dim
     if keep_state or held_bytes(task, dim) <= most_here:
@@ -59,15 +60,15 @@ def check_memory(task: Task, order: LoopOrder, keep_state: bool) -> None:
     InputError
         If it takes more memory than there is, or is more than the backend can do.
     """
-    kind = holder(task.backend)
+    backend = task.backend
     largest = max(group.components for group in task.groups)
-    if largest > kind.most_components:
+    if largest > backend.most_components:
         raise InputError(
-            f"algorithm must have at most {kind.most_components} components for this backend, "
+            f"algorithm must have at most {backend.most_components} components for this backend, "
             f"not {largest}: use another backend"
         )
     in_blocks = ", or keep_state=False, which works through the coordinates in blocks"
-    results = 16 * task.records.size * math.prod(task.sums)
+    results = 16 * task.records.size * math.prod(task.record_shape)
     held = held_bytes(task, order.coordinates)
     needed, available = results + held, available_bytes()
     if needed > available:
@@ -78,7 +79,7 @@ def check_memory(task: Task, order: LoopOrder, keep_state: bool) -> None:
             f"this run needs about {needed / 1e9:.1f} GB of memory, but {available / 1e9:.1f} GB "
             f"are available: {change}"
         )
-    free = kind.free_memory(task.workers)
+    free = backend.free_memory(task.workers)
     if held > free:
         raise InputError(
             f"this run needs about {held / 1e9:.1f} GB of the GPU's memory, of which "

@@ -8,89 +8,91 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.contract import Held, holder
+from ..kernels.contract import BackendState
 from ..validation import Array
-from .lowering import Group, described, starts, timeline, whole_leaves
+from .lowering import Group, model_or_formula, starts, timeline, whole_leaves
 from .recorder import SavedArrays
 from .task import Task
 
 
-class Piece(NamedTuple):
-    """What a group is on its way through."""
+class Launched(NamedTuple):
+    """A group of settings on its way through a chunk."""
 
-    held: Held
-    numbers: list[int]  # of its settings
+    state: BackendState
+    numbers: list[int]  # of the group's settings in the run
     alive: NDArray[np.bool_]
     records: slice
 
 
 class Propagation:
-    """Some coordinates of a run, on their way through its steps."""
+    """Some coordinates of a run, all or a block of them, on their way through its steps."""
 
     def __init__(self, task: Task, begin: int, end: int) -> None:
         self.task, self.size = task, end - begin
         self.noise = task.noise._replace(first=begin)
-        mean, deviation = (
+        mean, variance = (
             whole_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
         )
-        w = task.backend.start(self.noise, mean, np.sqrt(deviation), task.workers)
-        self.held = [self._held(group, w, begin, end) for group in task.groups]
-        self.running: list[Piece] = []
-        self.risk = np.zeros((task.records.size, *task.sums))
-        self.diverged_at = np.full(task.sums[:2], -1, dtype=np.int64)
-        self.done = 0
+        w = task.backend.start(self.noise, mean, np.sqrt(variance), task.workers)
+        self.states = [self._initial_state(group, w, begin, end) for group in task.groups]
+        self.launched: list[Launched] = []
+        self.values = np.zeros((task.records.size, *task.record_shape))
+        self.diverged_at = np.full(task.record_shape[:2], -1, dtype=np.int64)
+        self.done = 0  # steps
         self.started = False
 
-    def _held(self, group: Group, w: Array, begin: int, end: int) -> Held:
-        """All settings and replicas of a group at the start."""
-        task, kind = self.task, holder(self.task.backend)
-        model, formula = described(group, task.problem, begin, end, task.bands, kind.formulas)
+    def _initial_state(self, group: Group, w: Array, begin: int, end: int) -> BackendState:
+        """All settings and replicas of a group at step 0."""
+        task = self.task
+        model, formula = model_or_formula(
+            group, task.problem, begin, end, task.layout, task.backend
+        )
         state = starts(group)[:, None, :, None] * w[None, :, None, :]
-        return kind(task.backend, self.noise, model, state, task.workers, formula)
+        return task.backend.new_state(self.noise, model, state, task.workers, formula)
 
     def launch(self, end: int) -> None:
         """Set out for step `end`."""
         task = self.task
         rows = slice(self.records, int(np.searchsorted(task.records, end, side="right")))
         self.next = end
-        self.seconds = 0.0  # for laying out the way
-        for group, held in zip(task.groups, self.held, strict=True):
+        self.seconds = 0.0  # for laying out the timeline
+        for group, state in zip(task.groups, self.states, strict=True):
             numbers = list(group.numbers)
             alive = self.diverged_at[numbers] < 0
             if alive.any():
                 begin = time.perf_counter()
-                way = timeline(group, self.done, end, task.records[rows], task.drawn)
+                chunk = timeline(group, self.done, end, task.records[rows], task.drawn)
                 self.seconds += time.perf_counter() - begin
-                held.launch(way, alive, task.leaps)
-                self.running.append(Piece(held, numbers, alive, rows))
+                state.launch(chunk, alive, task.leaps)
+                self.launched.append(Launched(state, numbers, alive, rows))
 
     def collect(self) -> float:
-        """Arrive there; the seconds that it took, but for compiling."""
+        """Arrive at the end of the chunk; the seconds that it took, without compiling."""
         each = []
-        for held, numbers, alive, rows in self.running:
-            risk, first, seconds = held.collect()
-            self.risk[rows, numbers] = risk
+        for state, numbers, alive, rows in self.launched:
+            (values, first), seconds = state.collect()
+            self.values[rows, numbers] = values
             self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
             each.append(seconds)
-        self.running = []
+        self.launched = []
         self.done = self.next
         self.started = True
-        return self.seconds + (max(each) if self.beside else sum(each))
+        return self.seconds + (max(each) if self.is_asynchronous else sum(each))
 
     @property
-    def beside(self) -> bool:
-        """Whether it goes on while Python does something else."""
-        return holder(self.task.backend).beside
+    def is_asynchronous(self) -> bool:
+        """Whether the chunk is computed while Python does something else."""
+        return self.task.backend.asynchronous
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to do."""
+        """Whether nothing is left to do."""
         done = self.done == self.task.steps or bool((self.diverged_at >= 0).all())
         return self.started and done
 
     @property
     def records(self) -> int:
-        """Records that are complete."""
+        """How many records are complete."""
         if self.ended:
             return self.task.records.size
         return int(np.searchsorted(self.task.records, self.done, side="right")) * self.started
@@ -101,24 +103,24 @@ class Propagation:
         return self.done * self.size * self.task.settings * self.task.replicas
 
     def saved(self) -> SavedArrays:
-        """All that `restore` needs to go on from here, but for the risk so far."""
-        states = {f"state_{k}": held.read() for k, held in enumerate(self.held)}
+        """All that `restore` needs to go on from here, but for the records so far."""
+        states = {f"state_{k}": state.read() for k, state in enumerate(self.states)}
         return states | {"done": np.array(self.done), "diverged_at": self.diverged_at.copy()}
 
     def restore(self, saved: SavedArrays) -> None:
-        """Go to where a stretch of the same coordinates once was."""
-        for k, held in enumerate(self.held):
-            held.write(saved[f"state_{k}"])
-        self.risk[: len(saved["risk"])] = saved["risk"]
+        """Go to where the same coordinates once were."""
+        for k, state in enumerate(self.states):
+            state.write(saved[f"state_{k}"])
+        self.values[: len(saved["values"])] = saved["values"]
         self.diverged_at[:] = saved["diverged_at"]
         self.done = int(saved["done"])
         self.started = True
 
-    def state(self) -> list[Array]:
+    def final_states(self) -> list[Array]:
         """State of every setting, (replicas, components, d); inf where it diverged."""
         found: dict[int, Array] = {}
-        for group, held in zip(self.task.groups, self.held, strict=True):
-            for number, rows in zip(group.numbers, held.read(), strict=True):
+        for group, state in zip(self.task.groups, self.states, strict=True):
+            for number, rows in zip(group.numbers, state.read(), strict=True):
                 own = rows[:, :, : self.size].copy()
                 own[self.diverged_at[number] >= 0] = np.inf
                 found[number] = own

@@ -19,7 +19,7 @@ class RunProgress(NamedTuple):
     """Where a run is, for whoever writes it down."""
 
     records: int  # how many are complete
-    risk: Array  # of all records, as in `engine.Outcome`
+    values: Array  # of all records, as in `loops.Outcome`
     diverged_at: NDArray[np.int64]
     coordinate_steps: int
     spent: tuple[float, float]  # seconds compiling and computing

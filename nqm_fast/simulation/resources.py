@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..kernels.contract import holder
+from ..kernels.contract import Backend
 from ..parallel import cores
 from ..validation import InputError, any_array, choice, integer, shown
 
 
 @dataclass(frozen=True)
 class Resources:
-    """A backend, by name and as a module, with the threads and GPUs that it may use."""
+    """A backend with its name, and the threads and GPUs that it may use."""
 
-    backend: str
-    module: ModuleType
+    name: str
+    backend: Backend
     threads: int
     devices: tuple[int, ...]
 
@@ -31,7 +30,7 @@ class Resources:
     @property
     def facts(self) -> dict[str, Any]:
         """For a run's statistics."""
-        found = {"backend": self.backend, "threads": self.threads}
+        found = {"backend": self.name, "threads": self.threads}
         return found | ({"devices": list(self.devices)} if self.devices else {})
 
 
@@ -46,31 +45,31 @@ def as_resources(backend: Any, threads: Any, devices: Any) -> Resources:
     name = _backend(backend)
     count = cores() if threads is None else integer("threads", threads, least=1)
     try:
-        module = kernels.load_backend(name)
+        found = kernels.load_backend(name)
     except kernels.BackendError as error:
         raise InputError(str(error)) from None
-    return Resources(name, module, count, _devices(name, module, devices))
+    return Resources(name, found, count, _devices(name, found, devices))
 
 
 def _backend(name: Any) -> str:
-    choice("backend", name, ("auto", *kernels.BACKENDS))
+    choice("backend", name, ("auto", *kernels.REGISTRY))
     present = kernels.present_backends()
     if name != "auto" and not kernels.is_installed(name):
         raise InputError(
-            f"backend={name!r} is not installed: {kernels.BACKENDS[name].cure}; or use one of "
+            f"backend={name!r} is not installed: {kernels.REGISTRY[name].cure}; or use one of "
             f"{', '.join(present)}"
         )
     return present[0] if name == "auto" else str(name)
 
 
-def _devices(backend: str, module: ModuleType, devices: Any) -> tuple[int, ...]:
+def _devices(name: str, backend: Backend, devices: Any) -> tuple[int, ...]:
     """Numbers of GPUs, the first if nothing is said."""
-    found = holder(module).devices()
+    found = backend.devices()
     if devices is None:
         return (0,) if found else ()
     if not found:
         raise InputError(
-            f"devices must be left out with backend={backend!r}, but are {shown(devices)}; "
+            f"devices must be left out with backend={name!r}, but are {shown(devices)}; "
             "they are for backend='cuda'"
         )
     numbers = any_array(devices)

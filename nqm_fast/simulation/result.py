@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from ..validation import Array
 from .experiment import Experiment
+from .observables import BAND_RISK, OBSERVABLES, RISK
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
     """What `simulate` returns.
 
-    With a list of G settings, `risk`, `band_risk`, `diverged_at` and `state` have a leading
-    axis (for `state` a tuple) of length G.
+    With a list of G settings, `risk` and all else that is observed, `diverged_at` and `state`
+    have a leading axis (for `state` a tuple) of length G.
 
     Attributes
     ----------
@@ -40,6 +41,10 @@ class Run:
         Curvatures that bound the bands.
     band_risk : ndarray, shape (replicas, records, bands), or None
         Risk of the coordinates in each band.
+    observed : dict of str to ndarray
+        All that was recorded, by name: "risk", with bands "band_risk", and what the argument
+        `observe` named, such as "weight_norm" of shape (replicas, records). Each is also an
+        attribute of the run: ``run.weight_norm``.
     stats : dict
         Backend, threads, coordinate-steps done (settings, replicas and coordinates times
         steps), the order of the loops ("steps" or "blocks"), and seconds spent in "compile"
@@ -51,25 +56,47 @@ class Run:
     """
 
     steps: NDArray[np.int64]
-    risk: Array
+    observed: dict[str, Array]
     status: str
     message: str
     diverged_at: NDArray[np.int64]
     state: Any = None
-    band_edges: Array | None = None
-    band_risk: Array | None = None
     stats: dict[str, Any] = field(default_factory=dict)
     experiment: Experiment | None = None
     wall_time: Array | None = None
+
+    @property
+    def risk(self) -> Array:
+        """Excess risk, shape (replicas, records)."""
+        return self.observed[RISK]
+
+    @property
+    def band_risk(self) -> Array | None:
+        """Risk of the coordinates in each band, shape (replicas, records, bands), or None."""
+        return self.observed.get(BAND_RISK)
+
+    @property
+    def band_edges(self) -> Array | None:
+        """Curvatures that bound the bands, shape (bands + 1,), or None."""
+        return None if self.experiment is None else self.experiment.bands
+
+    def __getattr__(self, name: str) -> Array:
+        """What was observed under another name."""
+        if name in OBSERVABLES:
+            observed = self.__dict__["observed"]
+            if name in observed:
+                array: Array = observed[name]
+                return array
+            raise AttributeError(f"{name} was not recorded: ask for it with observe=({name!r},)")
+        raise AttributeError(f"a Run has no {name}")
 
     def only_setting(self) -> Run:
         """The run without its leading axis."""
         return replace(
             self,
-            risk=self.risk[0],
+            observed={name: array[0] for name, array in self.observed.items()},
             diverged_at=self.diverged_at[0],
             state=None if self.state is None else self.state[0],
-            band_risk=None if self.band_risk is None else self.band_risk[0],
         )
 
     def __repr__(self) -> str:
@@ -79,10 +106,10 @@ class Run:
         return f"<Run {self.status}, {many}{replicas} replicas, {records} records{what}>"
 
 
-def arranged(risk: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]) -> Array:
-    """Risk with the axes of the public API, and inf after divergence.
+def arranged(values: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]) -> Array:
+    """Records with the axes of the public API, and inf after divergence.
 
-    From (records, settings, replicas, bands) to (settings, replicas, records, bands).
+    From (records, settings, replicas, rows) to (settings, replicas, records, rows).
     """
     late = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
-    return np.where(late[..., None], np.inf, np.moveaxis(risk, 0, 2))
+    return np.where(late[..., None], np.inf, np.moveaxis(values, 0, 2))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.contract import TILE, Noise, holder
+from ..kernels.contract import TILE, Backend, Noise
 from ..problem import Problem
-from ..validation import Array
 from .lowering import Group
+from .observables import RecordLayout
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Task:
     noise: Noise
     drawn: float | None  # scale of one sample, if every one is drawn
     leaps: bool
-    bands: Array | None
-    backend: ModuleType
+    layout: RecordLayout
+    backend: Backend
     workers: int | tuple[int, ...]  # threads, or numbers of devices
 
     @property
@@ -45,12 +44,12 @@ class Task:
         return self.replicas * sum(len(g.numbers) * g.components for g in self.groups)
 
     @property
-    def sums(self) -> tuple[int, int, int]:
-        """What a record holds: settings, replicas, the whole risk and that of each band."""
-        return self.settings, self.replicas, 1 if self.bands is None else self.bands.size
+    def record_shape(self) -> tuple[int, int, int]:
+        """What a record holds: settings, replicas, rows of the observables."""
+        return self.settings, self.replicas, len(self.layout.rows)
 
 
 def block_size(task: Task) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
-    most = max(holder(task.backend).block_bytes // (8 * task.components), 1)
+    most = max(task.backend.block_bytes // (8 * task.components), 1)
     return max(TILE, 1 << most.bit_length() - 1)

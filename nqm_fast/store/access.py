@@ -62,13 +62,11 @@ def as_run(files: Files, stored: Stored) -> Run:
             message = f"{of}; go on with: {resume_command(files.base)}"
     run = Run(
         values["step"],
-        values["risk"],
+        {name: values[name] for name in experiment.observe},
         stored.status,
         message,
         stored.diverged_at,
         None if stored.states is None else tuple(stored.states),
-        experiment.bands,
-        values.get("band_risk"),
         json.loads(stored.header["stats"]),
         experiment,
         values["wall_time"],
@@ -104,7 +102,7 @@ def created(
                     f"out = {str(path)!r} exists, a run that is {status}: choose another "
                     "file, or overwrite it (overwrite=True, --overwrite)"
                 )
-            old = [*stored.segments, *files.leftovers()]
+            old = [*stored.continuations, *files.leftovers()]
         with FileRecorder(files, experiment, every, fingerprint).opened() as recorder:
             for left in old:
                 left.unlink(missing_ok=True)
@@ -122,13 +120,15 @@ def reopened(
 
     files = Files(path)
     stored = read(files)
-    if stored.status in ENDED and not (stored.segments or files.leftovers() or files.lock.exists()):
+    if stored.status in ENDED and not (
+        stored.continuations or files.leftovers() or files.lock.exists()
+    ):
         yield None
         return
     with locked(files):
         stored = read(files)
         if stored.status in ENDED:  # and killed before it had tidied up
-            for left in (*stored.segments, *files.leftovers()):
+            for left in (*stored.continuations, *files.leftovers()):
                 left.unlink(missing_ok=True)
             yield None
             return

@@ -14,7 +14,7 @@ import numpy as np
 from ..simulation.recorder import SavedArrays
 from .files import Files, replace
 
-VERSION = 2  # of the arrays that engines save
+VERSION = 3  # of the arrays that engines save
 
 
 def save(files: Files, facts: dict[str, Any], arrays: SavedArrays) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
-from ..kernels.contract import holder
 from .access import as_run
 from .checkpoints import usable
 from .files import Files
@@ -20,7 +19,7 @@ from .reading import ENDED, read
 def describe_machine() -> dict[str, str]:
     """Versions, backends, threads, devices."""
     here = host()
-    backends = [f"{x}{'' if kernels.is_installed(x) else ' (missing)'}" for x in kernels.BACKENDS]
+    backends = [f"{x}{'' if kernels.is_installed(x) else ' (missing)'}" for x in kernels.REGISTRY]
     memory = here["memory_bytes"] / 1e9
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
@@ -35,9 +34,9 @@ def describe_machine() -> dict[str, str]:
 def _gpus() -> str:
     """Names of those that can be used, or why there is none."""
     if not kernels.is_installed("cuda"):
-        return f"not looked for: {kernels.BACKENDS['cuda'].cure}"
+        return f"not looked for: {kernels.REGISTRY['cuda'].cure}"
     try:
-        names = holder(kernels.load_backend("cuda")).devices()
+        names = kernels.load_backend("cuda").devices()
     except kernels.BackendError as error:
         return str(error)
     return "; ".join(f"{number}: {name}" for number, name in enumerate(names))
@@ -79,6 +78,6 @@ def describe_file(path: Path) -> dict[str, str]:
         )
     made = json.loads(header["versions"])
     found["written by"] = ", ".join(f"{name} {number}" for name, number in made.items())
-    sizes = [os.path.getsize(part) for part in (files.base, *stored.segments)]
+    sizes = [os.path.getsize(part) for part in (files.base, *stored.continuations)]
     found["size"] = f"{sum(sizes) / 1e6:.2f} MB in {len(sizes)} file{'s' * (len(sizes) > 1)}"
     return {name: str(value) for name, value in found.items()}

@@ -22,7 +22,7 @@ from .files import Files, resume_command
 from .header import KEPT, new_header, status_attributes
 from .layout import RECORD
 from .reading import ENDED, Stored
-from .writing import Segment, Whole, write_whole
+from .writing import LiveFile, Whole, write_whole
 
 MOST = 0.01  # of the time, that commits, and that checkpoints, may take
 GAPS = (1.0, 60.0)  # seconds between commits, at least, and where a hundredth of the time is more
@@ -50,11 +50,11 @@ class FileRecorder(Recorder):
         if stored is not None:
             self.header = {name: stored.header[name] for name in KEPT}
             self._restore(stored)
-        number = 1 if stored is None else files.free_segment()
-        path, own = (files.base, self.arrays) if number == 1 else (files.segment(number), None)
-        live = self.header | status_attributes("running", "", {}, number)
+        number = 1 if stored is None else files.free_number()
+        path, own = (files.base, self.arrays) if number == 1 else (files.continuation(number), None)
+        attributes = self.header | status_attributes("running", "", {}, number)
         with self.explained("out must be a file that can be written"):
-            self.segment = Segment(path, files.part, experiment, live, own)
+            self.live = LiveFile(path, files.part, experiment, attributes, own)
         self.base = self._base()
         self.begin = time.perf_counter()
         self.seconds += self.begin - begin
@@ -73,17 +73,13 @@ class FileRecorder(Recorder):
             self.before = max(self.before, facts["seconds"])
             *self.spent, self.seconds = facts["spent"]
             self.noted = facts["records"]
-            if "risk" not in self.saved:
-                self.saved["risk"] = np.moveaxis(self._stored_risk(self.noted), 2, 0)
+            if "values" not in self.saved:
+                self.saved["values"] = np.moveaxis(self._stored_values(self.noted), 2, 0)
 
-    def _stored_risk(self, records: int) -> Any:
-        """The committed risk, (settings, replicas, records, 1 + bands)."""
+    def _stored_values(self, records: int) -> Any:
+        """What is committed, (settings, replicas, records, rows)."""
         assert self.stored is not None
-        values = self.stored.values
-        risk = values["risk"][:, :, :records, None]
-        if "band_risk" in values:
-            risk = np.concatenate([risk, values["band_risk"][:, :, :records]], axis=3)
-        return risk
+        return self.experiment.layout.joined(self.stored.values)[:, :, :records]
 
     @contextmanager
     def opened(self) -> Generator[FileRecorder]:
@@ -91,10 +87,10 @@ class FileRecorder(Recorder):
         try:
             yield self
         except OSError:
-            self.segment.cut_off()
+            self.live.cut_off()
             raise
         finally:
-            self.segment.close()
+            self.live.close()
 
     def taken(self) -> SavedArrays | None:
         """The state of the checkpoint, which is not kept."""
@@ -103,14 +99,14 @@ class FileRecorder(Recorder):
 
     # -- events --------------------------------------------------------------------------
 
-    def event(self, status_attributes: RunProgress) -> None:
+    def event(self, progress: RunProgress) -> None:
         """Write what is due."""
         now = time.perf_counter()
-        self._note(status_attributes, now)
-        if status_attributes.state is not None and self.is_due:
-            self.save(status_attributes)
+        self._note(progress, now)
+        if progress.state is not None and self.is_due:
+            self.save(progress)
         elif self.noted > self.committed and now >= self.next_commit:
-            self.commit(status_attributes)
+            self.commit(progress)
         self.seconds += time.perf_counter() - now
 
     @property
@@ -118,20 +114,20 @@ class FileRecorder(Recorder):
         """A checkpoint is to be saved."""
         return time.perf_counter() >= self.next_checkpoint
 
-    def stop(self, status_attributes: RunProgress) -> None:
+    def stop(self, progress: RunProgress) -> None:
         """Save where the run is."""
         begin = time.perf_counter()
-        self.save(status_attributes)
+        self.save(progress)
         self.seconds += time.perf_counter() - begin
 
-    def _note(self, status_attributes: RunProgress, now: float) -> None:
+    def _note(self, progress: RunProgress, now: float) -> None:
         """Give new records their time; those of before a kill must come out the same."""
-        low, self.noted = self.noted, max(status_attributes.records, self.noted)
+        low, self.noted = self.noted, max(progress.records, self.noted)
         again = slice(low, min(self.noted, self.committed))
         if again.stop > low and self.stored is not None:
             steps = self.experiment.records[again]
-            new = arranged(status_attributes.risk[again], steps, status_attributes.diverged_at)
-            if not np.array_equal(new, self._stored_risk(again.stop)[:, :, low:]):
+            new = arranged(progress.values[again], steps, progress.diverged_at)
+            if not np.array_equal(new, self._stored_values(again.stop)[:, :, low:]):
                 raise InputError(
                     f"path {str(self.files.base)!r} cannot be gone on with: steps {steps[0]} to "
                     f"{steps[-1]} give other numbers here than those it holds"
@@ -142,45 +138,45 @@ class FileRecorder(Recorder):
         """Seconds that the run takes so far."""
         return self.before + now - self.begin
 
-    def commit(self, status_attributes: RunProgress) -> None:
+    def commit(self, progress: RunProgress) -> None:
         """Write the records that are new."""
         begin = time.perf_counter()
         rows = slice(self.committed, self.noted)
         if rows.stop > rows.start:
             steps = self.experiment.records[rows]
-            risk = arranged(status_attributes.risk[rows], steps, status_attributes.diverged_at)
-            known = status_attributes.diverged_at.shape
+            new = arranged(progress.values[rows], steps, progress.diverged_at)
+            observed = self.experiment.layout.split(new)
+            known = progress.diverged_at.shape
             values = {
                 RECORD: steps,
-                "risk": np.moveaxis(risk[..., 0], 2, 0),
-                "band_risk": np.moveaxis(risk[..., 1:], 2, 0),
+                **{name: np.moveaxis(array, 2, 0) for name, array in observed.items()},
                 "wall_time": self.wall_time[rows],
-                "diverged_at": np.broadcast_to(status_attributes.diverged_at, (steps.size, *known)),
+                "diverged_at": np.broadcast_to(progress.diverged_at, (steps.size, *known)),
             }
             with self.explained():
                 self.check()
-                self.segment.add(rows.start, values)
+                self.live.add(rows.start, values)
             self.committed = rows.stop
         now = time.perf_counter()
         pause = float(np.clip(MOST * (now - self.begin), *GAPS))
         self.next_commit = now + max(pause, (now - begin) / MOST)
 
-    def save(self, status_attributes: RunProgress) -> None:
+    def save(self, progress: RunProgress) -> None:
         """Write the records that are new, wait until they are on disk, and save a checkpoint."""
         begin = time.perf_counter()
-        self.commit(status_attributes)
-        assert status_attributes.state is not None
+        self.commit(progress)
+        assert progress.state is not None
         facts = {
             "run_id": self.header["run_id"],
-            "records": status_attributes.records,
-            "coordinate_steps": status_attributes.coordinate_steps,
+            "records": progress.records,
+            "coordinate_steps": progress.coordinate_steps,
             "seconds": self.elapsed(begin),
-            "spent": [*status_attributes.spent, self.seconds],
+            "spent": [*progress.spent, self.seconds],
         }
         with self.explained():
-            self.segment.sync()
+            self.live.sync()
             self.check()
-            checkpoints.save(self.files, facts, status_attributes.state())
+            checkpoints.save(self.files, facts, progress.state())
         now = time.perf_counter()
         self.next_checkpoint = now + max(self.every, (now - begin) / MOST)
 
@@ -199,20 +195,15 @@ class FileRecorder(Recorder):
         if self.stored is not None and run.steps.size < self.committed:
             run = self._with_committed(run)  # it has not caught up with what is in the files
         wall_time = self.wall_time[: run.steps.size]
-        values = {
-            RECORD: run.steps,
-            "risk": run.risk,
-            "band_risk": run.band_risk,
-            "wall_time": wall_time,
-        }
+        values = {RECORD: run.steps, **run.observed, "wall_time": wall_time}
         header = self.header | status_attributes(run.status, run.message, run.stats, 1)
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
         with self.explained():
             self.check()
             write_whole(self.files, self.experiment, whole)
-            self.segment.close()
+            self.live.close()
             done_with = self.files.leftovers() if run.status in ENDED else []
-            for path in (*self.own_segments(), *done_with):
+            for path in (*self.own_continuations(), *done_with):
                 path.unlink(missing_ok=True)
         self.seconds += time.perf_counter() - begin
         stats = run.stats | {"write": self.seconds}
@@ -225,8 +216,7 @@ class FileRecorder(Recorder):
         return replace(
             run,
             steps=values[RECORD],
-            risk=values["risk"],
-            band_risk=values.get("band_risk"),
+            observed={name: values[name] for name in self.experiment.observe},
             diverged_at=np.maximum(self.stored.diverged_at, run.diverged_at),
             state=None,
         )
@@ -239,21 +229,21 @@ class FileRecorder(Recorder):
         FileNotFoundError
             If one was removed, moved or replaced.
         """
-        self.segment.check()
+        self.live.check()
         if self._base() != self.base:
             raise FileNotFoundError(ENOENT, "another file is in its place", str(self.files.base))
 
     def _base(self) -> tuple[int, ...]:
         """What tells the first file from others; only the first segment is written to."""
         found = self.files.base.stat()
-        if self.segment.path == self.files.base:
+        if self.live.path == self.files.base:
             return found.st_dev, found.st_ino
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
-    def own_segments(self) -> list[Any]:
+    def own_continuations(self) -> list[Any]:
         """Segments of this run."""
-        before = [] if self.stored is None else self.stored.segments
-        return [*before, *([] if self.segment.path == self.files.base else [self.segment.path])]
+        before = [] if self.stored is None else self.stored.continuations
+        return [*before, *([] if self.live.path == self.files.base else [self.live.path])]
 
     @contextmanager
     def explained(self, advice: str = "") -> Generator[None]:

@@ -45,20 +45,20 @@ class Files:
         """What is there beside the run, but for its segments and the lock."""
         return [path for path in (self.part, self.checkpoint, self.previous) if path.exists()]
 
-    def segment(self, number: int) -> Path:
+    def continuation(self, number: int) -> Path:
         """The file that the run goes on in after its `number` - 1st resumption."""
         return self.base.with_name(f"{self.base.stem}.{number:04d}{self.base.suffix}")
 
-    def segments(self) -> dict[int, Path]:
+    def continuations(self) -> dict[int, Path]:
         """Existing files with names of segments, by number; not all need be this run's."""
         pattern = rf"{re.escape(self.base.stem)}\.(\d{{4,}}){re.escape(self.base.suffix)}"
         beside = self.base.parent
         names = [name for x in os.listdir(beside) if (name := re.fullmatch(pattern, x))]
         return dict(sorted((int(name[1]), beside / name[0]) for name in names))
 
-    def free_segment(self) -> int:
+    def free_number(self) -> int:
         """The first number of a segment after all that exist."""
-        return max(self.segments(), default=1) + 1
+        return max(self.continuations(), default=1) + 1
 
 
 def sign(path: Path) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulation.experiment import Experiment
+from ..simulation.observables import OBSERVABLES
 
 NAME = "nqm_fast run"
-VERSION = 1
+VERSION = 2  # 1 had no observables but the risk, whole and of bands, and is read as well
 BOUNDS = ("v110", "v110")
 CHUNK = 1 << 19  # bytes, at most; more than half of it where the array is that large
 FILTERS: dict[str, Any] = {
@@ -52,13 +53,7 @@ SCALES = {
     "band": Variable(("band",), "1", "number of the band of curvatures, from 0", "i8", -1),
 }
 
-_PER_RECORD = {
-    "risk": Variable(("setting", "replica", "step"), "1", "excess risk, 1/2 sum h w^2"),
-    "wall_time": Variable(("step",), "s", "running time when the record was made, without breaks"),
-}
-_BAND_RISK = Variable(
-    ("setting", "replica", "step", "band"), "1", "excess risk of the coordinates in a band"
-)
+_WALL_TIME = Variable(("step",), "s", "running time when the record was made, without breaks")
 _DIVERGED = "first step at which a coordinate's risk exceeded 1e290, -1 for none"
 _LIVE = {
     "diverged_at": Variable(
@@ -71,9 +66,20 @@ BAND_EDGE = Variable(("band_edge",), "1", "curvatures that bound the bands")
 
 
 def per_record(experiment: Experiment) -> dict[str, Variable]:
-    """Variables with a value for each record; the last, the step, is the commit mark."""
-    bands = {} if experiment.bands is None else {"band_risk": _BAND_RISK}
-    return _PER_RECORD | bands | {RECORD: SCALES[RECORD]}
+    """Variables with a value for each record; the last, the step, is the commit mark.
+
+    Checksums of records depend on their order.
+    """
+    first, *others = experiment.observe
+    found = {first: _observed(first), "wall_time": _WALL_TIME}
+    return found | {name: _observed(name) for name in others} | {RECORD: SCALES[RECORD]}
+
+
+def _observed(name: str) -> Variable:
+    """The variable of an observable."""
+    observable = OBSERVABLES[name]
+    dims = ("setting", "replica", RECORD, *["band"] * observable.by_band)
+    return Variable(dims, observable.units, observable.description)
 
 
 def live(experiment: Experiment) -> dict[str, Variable]:

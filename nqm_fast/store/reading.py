@@ -41,7 +41,7 @@ class Stored:
     diverged_at: NDArray[np.int64]
     states: list[Array] | None
     status: str
-    segments: list[Path]
+    continuations: list[Path]
 
     @property
     def records(self) -> int:
@@ -95,13 +95,13 @@ def _read(files: Files) -> Stored:
             parts = [values_of(file, experiment)]
             diverged_at = file["diverged_at"][()]
             states = states_of(file, experiment)
-    segments = []
-    for number, path in files.segments().items():
+    continuations = []
+    for number, path in files.continuations().items():
         with suppress(ForeignError), opened(path) as file:
             later = header_of(path, file)
             if (later["run_id"], later["segment"]) != (header["run_id"], number):
                 continue
-            segments.append(path)
+            continuations.append(path)
             if status not in ENDED:
                 parts.append(live_values_of(file, experiment))
                 diverged_at = np.maximum(diverged_at, last_known(parts[-1]))
@@ -111,7 +111,7 @@ def _read(files: Files) -> Stored:
     if not os.path.samestat(begun, files.base.stat()):
         raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
     values = joined(files.base, experiment, parts)
-    return Stored(experiment, header, values, diverged_at, states, status, segments)
+    return Stored(experiment, header, values, diverged_at, states, status, continuations)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ..algorithms.base import Algorithm
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.experiment import Experiment
+from ..simulation.observables import RISK, observed_names
 from ..simulation.settings import Setting
 from ..validation import InputError, shown
 
@@ -144,4 +145,6 @@ def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
         algorithm = build(Algorithm, setting["algorithm"])
         settings.append(Setting(algorithm, as_schedule("batch_size", batch_size, least=1.0)))
     given = whole | {"problem": Problem.from_fields(whole["problem"]), "settings": tuple(settings)}
+    # Files of schema version 1 do not say what they observe, which was the risk.
+    given["observe"] = tuple(whole.get("observe") or observed_names(RISK, whole["bands"]))
     return Experiment(**given)

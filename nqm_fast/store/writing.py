@@ -109,7 +109,7 @@ def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) ->
         add_arrays(file, arrays)
 
 
-class Segment:
+class LiveFile:
     """A live file in SWMR mode, which others may read while records are added."""
 
     def __init__(
