@@ -27,7 +27,7 @@ WORKS = {
 def gpu():
     """Name of the first one."""
     try:
-        return kernels.load_backend("cuda").Held.devices()[0]
+        return kernels.load_backend("cuda").devices()[0]
     except kernels.BackendError as error:
         pytest.skip(str(error))
 

@@ -197,8 +197,9 @@ def arbitrary_job(components, settings, leaves, law):
     values, sigma, weight = rng.random((2, d)), rng.random(d), rng.random(d)
     read = rng.normal(size=(settings, components))
     model = Model(
-        entries, offsets, factors, values, sigma, weight, np.zeros(0, dtype=np.int64), 0, read
-    )
+        entries, offsets, factors, values, sigma, weight[None],
+        np.array([[0, 0]]), np.zeros(0, dtype=np.int64), read,
+    )  # fmt: skip
     segments = np.array([6, 10])
     shape = 2, settings
     timeline = Timeline(

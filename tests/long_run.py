@@ -76,7 +76,7 @@ if __name__ == "__main__":
     arguments = ARGUMENTS
     if kill_at is not None:  # the same number of events every time
         arguments = SHORT
-        chunking.ChunkSizer.end = lambda sizer, done: min(done + 20, sizer.task.steps)
+        chunking.ChunkSizer.next_stop = lambda sizer, done: min(done + 20, sizer.task.steps)
     if order == "blocks":
         in_blocks()
     count = count_writes(int(kill_at or 0))

@@ -193,7 +193,7 @@ LIMIT = limit_for(sum(len(case.records) for case in CASES.values()))
 def test_there_are_enough_combinations():
     assert len(CASES) >= 200
     assert {case.sampling for case in CASES.values()} == {"minibatch", "per-sample", "leap"}
-    assert {case.law.partition(" of ")[0] for case in CASES.values()} == set(noise.DATA)
+    assert {case.law.partition(" of ")[0] for case in CASES.values()} == set(noise.LAWS)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -365,15 +365,15 @@ def test_the_old_iterate_in_the_average_is_seen(name, rate):
 
 @pytest.mark.parametrize("name", named("per-sample", "batch 1"))
 def test_two_percent_of_the_variance_of_a_law_are_seen(name, monkeypatch):
-    right = noise.scale
-    monkeypatch.setattr(noise, "scale", lambda *args: 1.01 * right(*args))
+    for law, right in noise.LAWS.items():
+        wrong = right._replace(scale=lambda df, scale=right.scale: 1.01 * scale(df))
+        monkeypatch.setitem(noise.LAWS, law, wrong)
     assert worst(name) > LIMIT
 
 
 def test_another_law_of_the_same_variance_is_seen(monkeypatch):
     """By the variance of the risk; its mean is the same."""
-    monkeypatch.setitem(noise.DATA, "laplace", noise.NORMAL)
-    monkeypatch.setattr(noise, "scale", lambda *_: 1.0)
+    monkeypatch.setitem(noise.LAWS, "laplace", noise.LAWS["normal"])
     (name,) = named("all", "batch 1", "per-sample", "laplace")
     assert worst(name, of=variance_scores) > LIMIT
     assert worst(name) < LIMIT

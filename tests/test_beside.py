@@ -20,10 +20,8 @@ ALGORITHM = nqm.SGD(0.2, momentum=0.5)
 STEPS = 60
 
 
-class Elsewhere(contract.Held):
+class StateElsewhere(contract.BackendState):
     """A state that cannot be seen but in copies."""
-
-    beside = True
 
     def read(self):
         return super().read().copy()
@@ -31,9 +29,11 @@ class Elsewhere(contract.Held):
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch):
-    monkeypatch.setattr(reference, "Held", Elsewhere, raising=False)
+    backend = type(reference.BACKEND)
+    monkeypatch.setattr(backend, "asynchronous", True)
+    monkeypatch.setattr(backend, "new_state", lambda self, *given: StateElsewhere(self, *given[:4]))
     monkeypatch.setattr(
-        chunking.ChunkSizer, "end", lambda sizer, done: min(done + 4, sizer.task.steps)
+        chunking.ChunkSizer, "next_stop", lambda sizer, done: min(done + 4, sizer.task.steps)
     )
 
 
@@ -106,10 +106,10 @@ def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usu
             if began.is_set():
                 broken.set()
                 raise RuntimeError("the device is lost")
-            return contract.Held.collect(held)
+            return contract.BackendState.collect(held)
 
         context.setattr(FileRecorder, "event", full)
-        context.setattr(Elsewhere, "collect", collect)
+        context.setattr(StateElsewhere, "collect", collect)
         with pytest.raises(OSError, match="No space left") as error:
             run(tmp_path / "run.h5")
         assert isinstance(error.value.__context__, RuntimeError)

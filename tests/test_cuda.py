@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from nqm_fast.kernels import BackendError, load_backend, noise, reference
-from nqm_fast.kernels.contract import LEAF, Formula, Timeline
+from nqm_fast.kernels.contract import LEAF, Chunk, Formula, Timeline
 
 import nqm_fast as nqm
 from nqm_fast import schedules
@@ -21,7 +21,8 @@ try:
     cuda_target.available()
 except ValueError as error:
     pytest.skip(str(error), allow_module_level=True)
-cuda_gpu = load_backend("cuda")
+BACKEND = load_backend("cuda")
+cuda_gpu = sys.modules["nqm_fast.kernels.cuda.backend"]
 
 pytestmark = pytest.mark.gpu
 on_hardware = pytest.mark.skipif(SIMULATED, reason="needs a GPU")
@@ -30,9 +31,10 @@ GROUP = cuda_gpu.GROUP
 if SIMULATED:  # where every thread is one of Python's
     sys.setswitchinterval(1e-4)
     GROUP = 2
-    for name in ("cuda_gpu", "cuda_sums"):
-        sys.modules[f"nqm_fast.kernels.{name}"].GROUP = GROUP
+    for name in ("backend", "reduce"):
+        sys.modules[f"nqm_fast.kernels.cuda.{name}"].GROUP = GROUP
 
+LAPLACE, RADEMACHER = noise.LAWS["laplace"].code, noise.LAWS["rademacher"].code
 D = LEAF - 3 if SIMULATED else 300 * LEAF + 5
 STEPS = 19
 RAMP = schedules.Warmup(7, schedules.Constant(0.2))
@@ -53,7 +55,7 @@ RUNS = {
     "leap in pieces": (nqm.SGD(PIECES), 8, {"sampling": "leap"}),
     "leap that diverges": (nqm.SGD(1e60), 8, {"sampling": "leap"}),
 }
-for data in noise.DATA:
+for data in noise.LAWS:
     RUNS[data] = (
         nqm.SGD(0.3, momentum=0.5),
         schedules.Piecewise([1, 5, 37 if data == "rademacher" else 7], [8, 8, 3]),
@@ -99,7 +101,7 @@ def in_chunks(monkeypatch):
         def end(sizer, done):
             return min(done + length, sizer.task.steps)
 
-        monkeypatch.setattr(chunking.ChunkSizer, "end", end)
+        monkeypatch.setattr(chunking.ChunkSizer, "next_stop", end)
 
     return go
 
@@ -135,16 +137,16 @@ def test_settings_on_one_noise_stream(sampling, batches, in_chunks):
 
 
 @pytest.mark.parametrize("components", [1, 2, 3, 4, 5, 7])
-@pytest.mark.parametrize("law", [-1, noise.LAPLACE, "leap"])
+@pytest.mark.parametrize("law", [-1, LAPLACE, "leap"])
 def test_any_recurrence(arbitrary, components, law):
     """Of more components than the algorithms here have; one setting of a replica has diverged."""
     *arguments, state = arbitrary(components, 2, 1, -1 if law == "leap" else law)
     alive = np.array([[True, False], [True, True]])
     answers = []
-    for module, workers in ((reference, 1), (cuda_gpu, [0])):
+    for backend, workers in ((reference.BACKEND, 1), (BACKEND, [0])):
         own = state.copy()
-        move = module.leap if law == "leap" else module.advance
-        answers.append((*move(*arguments, own, alive, workers), own))
+        move = backend.leap if law == "leap" else backend.advance
+        answers.append((*move(Chunk(*arguments, own, alive, workers)), own))
     for found, wanted in zip(*answers, strict=True):
         assert np.isfinite(found).all()
         assert np.array_equal(found, wanted)
@@ -153,19 +155,19 @@ def test_any_recurrence(arbitrary, components, law):
 
 def test_more_samples_than_an_int32_holds(arbitrary):
     """Signs can be drawn by the thousand million; here it is seen that their number survives."""
-    _, model, timeline, _ = arbitrary(1, 1, 1, noise.RADEMACHER)
+    _, model, timeline, _ = arbitrary(1, 1, 1, RADEMACHER)
     many = timeline._replace(samples=timeline.samples + 2**31)
-    steps = cuda_gpu.cuda_plan.steps(model, many, noise.RADEMACHER)
+    steps = cuda_gpu.tasks.steps(model, many, RADEMACHER)
     assert steps.samples.max() == 2**31 + timeline.samples.max()
 
 
 def test_more_components_than_fit(monkeypatch):
     """A block's memory holds a matrix of eight rows; more are refused before anything is begun."""
     with monkeypatch.context() as context:
-        context.setattr(cuda_gpu.Held, "most_components", 2)
+        context.setattr(type(BACKEND), "most_components", 2)
         with pytest.raises(nqm.InputError, match="at most 2 components for this backend, not 3"):
             run("all", "cuda")
-    assert cuda_gpu.Held.most_components == 8
+    assert BACKEND.most_components == 8
 
 
 def rows(seed, count, width):
@@ -179,9 +181,9 @@ def rows(seed, count, width):
 def test_words_and_normals():
     count = 200 if SIMULATED else 100_000
     counters, keys = rows(1, count, 4), rows(2, count, 2)
-    words = cuda_gpu.philox4x32(counters, keys)
-    assert np.array_equal(words, reference.philox4x32(counters, keys))
-    z = cuda_gpu.normals(rows(3, count, 4))
+    words = BACKEND.philox4x32(counters, keys)
+    assert np.array_equal(words, reference.BACKEND.philox4x32(counters, keys))
+    z = BACKEND.normals(rows(3, count, 4))
     assert np.array_equal(z.view(np.uint32), reference.normals(rows(3, count, 4)).view(np.uint32))
 
 
@@ -193,12 +195,13 @@ def test_curvature_from_a_formula(arbitrary):
     stream, model, _, state = arbitrary(1, 1, 2, -1)
     none = np.zeros(0)
     empty = model._replace(
-        values=none.reshape(1, 0), sigma=none, weight=none, band=none.astype(np.int64), bands=3
-    )
-    held = cuda_gpu.Held(None, stream, empty, state, [0], Formula(first, size, edges))
+        values=none.reshape(1, 0), sigma=none, weight=none.reshape(1, 0),
+        group=none.astype(np.int64),
+    )  # fmt: skip
+    held = BACKEND.new_state(stream, empty, state, [0], Formula(first, size, edges))
     found = held.shards[0].coefficients
     wanted = [(found.values, h), (found.sigma, np.sqrt(h)), (found.weight, 0.5 * h)]
-    for array, values in [*wanted, (found.band, band_numbers(edges, h))]:
+    for array, values in [*wanted, (found.group, band_numbers(edges, h))]:
         there = array.copy_to_host()
         assert np.array_equal(there[:size], values)
         assert not there[size:].any()
@@ -255,7 +258,7 @@ def test_begun_on_one_backend_and_gone_on_with_on_another(monkeypatch, in_chunks
 def test_writing_does_not_stop_the_device(monkeypatch, in_chunks, tmp_path):
     """While records are written, further steps are launched; a checkpoint keeps its state."""
     launches, writes, third = [], [], threading.Event()
-    launch, event = cuda_gpu.Held.launch, FileRecorder.event
+    launch, event = cuda_gpu.GpuState.launch, FileRecorder.event
 
     def launched(held, timeline, *rest):
         launches.append(timeline.end)
@@ -273,7 +276,7 @@ def test_writing_does_not_stop_the_device(monkeypatch, in_chunks, tmp_path):
         writes.append(standing.records)
         event(recorder, standing)
 
-    monkeypatch.setattr(cuda_gpu.Held, "launch", launched)
+    monkeypatch.setattr(cuda_gpu.GpuState, "launch", launched)
     monkeypatch.setattr(FileRecorder, "event", written)
     in_chunks(4)
     found = run("all", "cuda", record=1, out=tmp_path / "run.h5", checkpoint_every=0)
@@ -307,7 +310,7 @@ def test_a_full_memory_loses_nothing(monkeypatch, in_chunks, tmp_path):
         return usual(*arguments)
 
     with monkeypatch.context() as context:
-        context.setattr(cuda_gpu.cuda_plan, "steps", full)
+        context.setattr(cuda_gpu.tasks, "steps", full)
         with pytest.raises(MemoryError, match="GPU's memory is full: use fewer") as error:
             run("momentum", "cuda", out=tmp_path / "run.h5")
     assert "\n" not in str(error.value)
@@ -317,7 +320,7 @@ def test_a_full_memory_loses_nothing(monkeypatch, in_chunks, tmp_path):
 
 
 def test_a_run_that_does_not_fit(monkeypatch):
-    monkeypatch.setattr(cuda_gpu.Held, "free_memory", staticmethod(lambda workers: 1e3))
+    monkeypatch.setattr(type(BACKEND), "free_memory", lambda self, workers: 1e3)
     with pytest.raises(nqm.InputError, match=r"of the GPU's memory, of which 0\.0 GB are free"):
         run("plain", "cuda")
 
@@ -349,7 +352,7 @@ def test_sizes(size):
 
 
 @on_hardware
-@pytest.mark.parametrize("name", ["plain", "all", "leap", *noise.DATA])
+@pytest.mark.parametrize("name", ["plain", "all", "leap", *noise.LAWS])
 def test_long_runs(name):
     batch = 8 if name in ("plain", "all", "leap") else schedules.Piecewise([1, 70], [500, 500])
     changes = {"batch_size": batch, "steps": 1000, "record": 50}
@@ -360,7 +363,7 @@ def test_long_runs(name):
 def test_records_come_back_while_the_next_steps_are_computed(arbitrary):
     """Two streams: the sums of one stretch are here before the next is through."""
     stream, model, timeline, state = arbitrary(2, 1, 4096, -1)
-    held = cuda_gpu.Held(None, stream, model, state, [0])
+    held = BACKEND.new_state(stream, model, state, [0])
     alive = np.ones((1, 2), dtype=bool)
     one = np.ones((1, 1))
     far = Timeline(
@@ -380,10 +383,10 @@ def test_records_come_back_while_the_next_steps_are_computed(arbitrary):
 @on_hardware
 def test_a_memory_that_is_really_full(arbitrary):
     cuda = cuda_target.cuda
-    free = int(cuda_gpu.Held.free_memory([0]))
+    free = int(BACKEND.free_memory([0]))
     taken = cuda.device_array(free - (1 << 28), dtype=np.uint8)
     *arguments, state = arbitrary(2, 1, 1 << 17, -1)
     with pytest.raises(MemoryError, match="GPU's memory is full"):
-        cuda_gpu.advance(*arguments, state, np.ones((1, 2), dtype=bool), [0])
+        BACKEND.advance(Chunk(*arguments, state, np.ones((1, 2), dtype=bool), [0]))
     del taken
     assert_same(run("plain", "cuda"), run("plain", "numpy"))

@@ -17,9 +17,9 @@ cuda_code = pytest.importorskip("nqm_fast.kernels.cuda.disassembly")
 
 BATCH = -1
 GPUS = {"A100": (8, 0), "H100": (9, 0)}
-OFTEN = [("advance", n, law) for n in (1, 3) for law in range(BATCH, len(noise.DATA))]
-OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.STUDENT)]
-OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.STUDENT)]
+OFTEN = [("advance", n, law) for n in (1, 3) for law in range(BATCH, len(noise.LAWS))]
+OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.LAWS["student-t"].code)]
+OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.LAWS["student-t"].code)]
 SELDOM = [(name, n, BATCH) for name in ("map", "jump", "measure") for n in (1, 3, 8)]
 ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
 EVERY = [*OFTEN, *SELDOM, *ONCE]

@@ -87,7 +87,7 @@ def test_nothing_of_cuda_is_loaded_unasked():
 
 
 def test_it_is_never_chosen_unasked():
-    assert "cuda" in kernels.BACKENDS
+    assert "cuda" in kernels.REGISTRY
     assert "cuda" not in kernels.present_backends()
 
 

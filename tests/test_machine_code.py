@@ -11,6 +11,7 @@ import nqm_fast as nqm
 
 numba = pytest.importorskip("numba")
 import llvmlite.binding as llvm  # noqa: E402
+from nqm_fast.kernels.noise import LAWS  # noqa: E402
 from nqm_fast.kernels.numba import backend, noise, step, tile  # noqa: E402
 from nqm_fast.kernels.numba.jit import OPTIONS  # noqa: E402
 
@@ -48,6 +49,10 @@ needs_avx2 = pytest.mark.skipif(
 )
 
 
+def variates(law):
+    return noise.variates_kernel(LAWS[law])
+
+
 def stages(n):
     """Kernels of the hot loop, their arguments, and vector instructions of a loop's turn."""
     key, words, z = np.uint64(1), np.zeros(4 * TILE, dtype=np.uint32), np.zeros(4 * TILE, "f4")
@@ -57,10 +62,10 @@ def stages(n):
     return [
         (noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
         (noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
-        (noise.make_laplaces, (UNIT, words, z), {FMA: 10}),
-        (noise.make_students, (UNIT, np.float32(0.4), words, z), {FMA: 50}),
+        (variates("laplace"), (UNIT, np.float32(0.0), words, z), {FMA: 40}),
+        (variates("student-t"), (UNIT, np.float32(0.4), words, z), {FMA: 50}),
         (noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
-        (noise.add_ones, (UNIT, words[0], words, count), {"vpaddq": 1}),
+        (noise.count_kernel(LAWS["rademacher"]), (UNIT, words[0], words, count), {"vpaddq": 1}),
         (tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
     ]
 
@@ -81,11 +86,11 @@ def test_the_whole_walk_is_vectorised(monkeypatch):
     """The same instructions are in what is run, where stages may be inlined."""
     texts = []
 
-    def compiled(job, leaves, threads):
+    def compiled(_, job, leaves, threads):
         arguments = (0.0,), (0,) * leaves, *job
         texts.append(assembly(step.advance_serial, *arguments))
 
-    monkeypatch.setattr(backend, "LOOPS", backend.LOOPS._replace(advance=compiled))
+    monkeypatch.setattr(backend.NumbaBackend, "advance_tiles", compiled)
     nqm.simulate(nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1, backend="numba")
     (text,) = texts
     for _, _, expected in stages(1):

@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 from nqm_fast.kernels import load_backend, noise, present_backends, reference
-from nqm_fast.kernels.contract import LEAF, TILE, Model, Noise, Timeline
+from nqm_fast.kernels.contract import LEAF, TILE, Chunk, Model, Noise, Timeline
 from scipy import special, stats
 
 COMPILED = load_backend(present_backends()[0])
@@ -50,12 +50,12 @@ def test_known_answers(backend):
 def test_a_wrong_constant_has_other_answers(monkeypatch, constant):
     monkeypatch.setattr(noise, constant, getattr(noise, constant) ^ np.uint64(2))
     counters, keys, words = known_answers()
-    assert (reference.philox4x32(counters, keys) != words).any(axis=1).all()
+    assert (reference.BACKEND.philox4x32(counters, keys) != words).any(axis=1).all()
 
 
 def test_backends_have_the_same_words(backend):
     arguments = random_words(1, 100_000, 4), random_words(2, 100_000, 2)
-    assert same_bits(backend.philox4x32(*arguments), reference.philox4x32(*arguments))
+    assert same_bits(backend.philox4x32(*arguments), reference.BACKEND.philox4x32(*arguments))
 
 
 # how many values each field of the counter has, from its low bits up
@@ -80,17 +80,22 @@ def test_everything_has_a_counter_of_its_own():
     assert len({noise.GRADIENT, noise.START, noise.LEAP}) == 3
 
 
+RISK_ALONE, NO_GROUPS = np.array([[0, 0]]), np.zeros(0, dtype=np.int64)
+
+
 def drawn(backend, first, replica, step, seed):
     """What a step adds to a walk that is at 0, and the start."""
     key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
-    stream = Noise(key, np.array([replica]), first, noise.NORMAL, False, np.float32(0.0))
+    stream = Noise(
+        key, np.array([replica]), first, noise.LAWS["normal"].code, False, np.float32(0.0)
+    )
     one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
     only_b = np.array([[0, 0, 1, -1]]), np.array([0, 1])
-    model = Model(*only_b, one[:1], one[None], one, one, 0 * only_b[1].repeat(32), 0, one[None, :1])
+    model = Model(*only_b, one[:1], one[None], one, one[None], RISK_ALONE, NO_GROUPS, one[None, :1])
     factors = one.reshape(-1, 1, 1)[:1], one[None, :1]
     timeline = Timeline(step, step + 1, np.array([step + 1]), *factors, number, number[0, :0])
     state = np.zeros((1, 1, 1, LEAF))
-    backend.advance(stream, model, timeline, state, number > 0, 1)
+    backend.advance(Chunk(stream, model, timeline, state, number > 0, 1))
     return state.ravel(), backend.start(stream, 0.0 * one, one, 1).ravel()
 
 
@@ -110,7 +115,7 @@ def test_what_a_simulation_draws(backend, first, replica, step, seed):
     places = (moved, step // 4, step % 4, noise.GRADIENT), (started, 0, 0, noise.START)
     for found, quad, lane, purpose in places:
         counters = [words_of(first + j, quad, replica, 0, purpose) for j in range(LEAF)]
-        words = reference.philox4x32(np.array(counters, dtype=np.uint32), keys)
+        words = reference.BACKEND.philox4x32(np.array(counters, dtype=np.uint32), keys)
         assert np.array_equal(found, np.float64(reference.normals(words)[:, lane]))
 
 
@@ -232,7 +237,7 @@ def test_scale_of_student_t(df):
     with mpmath.workdps(40):
         s, cells, half = 2 / mpmath.mpf(df), mpmath.mpf(2) ** 32, mpmath.mpf(1) / 2
         mean = cells ** (s - 1) * (mpmath.zeta(s, half) - mpmath.zeta(s, cells + half))
-        assert noise.scale("student-t", df) == pytest.approx(
+        assert noise.LAWS["student-t"].scale(df) == pytest.approx(
             float(mpmath.sqrt(2 / (mean - 1))), rel=1e-11
         )
 
@@ -255,16 +260,19 @@ def test_compiled_variates_have_the_same_bits():
     numba_noise = pytest.importorskip("nqm_fast.kernels.numba.noise")
     rows = np.concatenate([random_words(9, 39 * 4 * TILE), np.resize(EDGES, 4 * TILE)])
     z, count = np.empty(4 * TILE, dtype=np.float32), np.empty(TILE, dtype=np.int64)
+    make_laplaces = numba_noise.variates_kernel(noise.LAWS["laplace"])
+    make_students = numba_noise.variates_kernel(noise.LAWS["student-t"])
+    add_ones = numba_noise.count_kernel(noise.LAWS["rademacher"])
     for words in rows.reshape(-1, 4 * TILE):
-        numba_noise.make_laplaces(UNIT, words, z)
+        make_laplaces(UNIT, np.float32(0.0), words, z)
         assert same_bits(z, noise.laplace(words))
         a, b, c, d = words.reshape(4, TILE)
         for exponent in np.float32([0.99, 0.4, 1e-6]):
-            numba_noise.make_students(UNIT, exponent, words, z)
+            make_students(UNIT, exponent, words, z)
             pairs = noise.student_t(a, b, exponent), noise.student_t(c, d, exponent)
             assert same_bits(z[: 2 * TILE], np.concatenate(pairs))
         count[:] = 1
-        numba_noise.add_ones(UNIT, np.uint32(0x7FFFFFFF), a, count)
+        add_ones(UNIT, np.uint32(0x7FFFFFFF), a, count)
         assert np.array_equal(count, 1 + noise.ones(a & np.uint32(0x7FFFFFFF)))
 
 

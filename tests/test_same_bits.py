@@ -139,7 +139,7 @@ def test_tile_sizes(problem, usual, name, leaves, monkeypatch):
 def test_chunk_lengths(problem, usual, name, length, monkeypatch):
     """A timeline in pieces that need not fit the noise's blocks of four steps."""
     monkeypatch.setattr(
-        chunking.ChunkSizer, "end", lambda sizer, done: min(done + length, sizer.task.steps)
+        chunking.ChunkSizer, "next_stop", lambda sizer, done: min(done + length, sizer.task.steps)
     )
     assert_same(run(problem, name), usual[name])
 
@@ -152,7 +152,7 @@ def test_leaps_in_chunks(problem, usual, monkeypatch):
         ends.append(int(sizer.task.records[np.searchsorted(sizer.task.records, done, "right")]))
         return ends[-1]
 
-    monkeypatch.setattr(chunking.ChunkSizer, "end", next_record)
+    monkeypatch.setattr(chunking.ChunkSizer, "next_stop", next_record)
     assert_same(run(problem, "leap in pieces"), usual["leap in pieces"])
     assert ends == usual["leap in pieces"].steps[1:].tolist()
 
@@ -172,7 +172,7 @@ def test_runs_in_parts(problem, usual, name, parts, monkeypatch, tmp_path):
             to = sizer.task.records[np.searchsorted(sizer.task.records[:-1], to)]
         return min(int(to), sizer.task.steps)
 
-    monkeypatch.setattr(chunking.ChunkSizer, "end", end)
+    monkeypatch.setattr(chunking.ChunkSizer, "next_stop", end)
     monkeypatch.setattr(
         controller.Controller, "stopped", property(lambda self: self.signals.waiting)
     )
@@ -197,7 +197,9 @@ def test_blocks_in_parts(monkeypatch, tmp_path):
     monkeypatch.setattr(loops, "block_size", lambda _: TILE)
     lengths = iter([40, 40, 7, 75, 3, 80, 21] * 10)
     monkeypatch.setattr(
-        chunking.ChunkSizer, "end", lambda sizer, done: min(done + next(lengths), sizer.task.steps)
+        chunking.ChunkSizer,
+        "next_stop",
+        lambda sizer, done: min(done + next(lengths), sizer.task.steps),
     )
     monkeypatch.setattr(
         controller.Controller, "stopped", property(lambda self: self.signals.waiting)
@@ -320,7 +322,7 @@ def test_settings_together_and_in_chunks_on_every_backend(problem, machine, name
     whole = nqm.simulate(problem, settings, batch, STEPS, **changes)
     if name != "leap":
         monkeypatch.setattr(
-            chunking.ChunkSizer, "end", lambda sizer, done: min(done + 22, sizer.task.steps)
+            chunking.ChunkSizer, "next_stop", lambda sizer, done: min(done + 22, sizer.task.steps)
         )
     run = nqm.simulate(problem, settings, batch, STEPS, backend=machine, **changes)
     assert np.array_equal(run.risk, whole.risk)

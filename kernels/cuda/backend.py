@@ -30,8 +30,8 @@ from ..contract import (
     Timeline,
 )
 from ..reference import pair_sum
-from . import jit, tasks
-from .jit import available, cuda, device_names, explained, free_bytes, launch
+from . import tasks
+from .jit import available, compile_seconds, cuda, device_names, explained, free_bytes, launch
 from .leap import MAPS, jump_kernel, map_kernel, measure_kernel
 from .reduce import GROUP, add_leaves, clear
 from .start import harmonic, normal_rows, philox_rows, start_rows
@@ -354,7 +354,7 @@ class CudaBackend(Backend):
 
     def compile_seconds(self) -> float:
         """Seconds that compiling kernels has taken in this process so far."""
-        return jit.seconds
+        return compile_seconds()
 
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]

@@ -50,8 +50,12 @@ class _Simulator:
 
 cuda: Any = _Simulator() if SIMULATED else numba_cuda
 
-seconds = 0.0
-"""What compiling has taken in this process so far."""
+_seconds = 0.0
+
+
+def compile_seconds() -> float:
+    """Seconds that compiling has taken in this process so far."""
+    return _seconds
 
 
 def kernel(function: Function) -> Function:
@@ -186,8 +190,8 @@ def _own_options() -> Generator[None]:
 
 
 def _count(begin: float) -> None:
-    global seconds
-    seconds += time.perf_counter() - begin
+    global _seconds
+    _seconds += time.perf_counter() - begin
 
 
 def _check(name: str, assembly: str) -> None:

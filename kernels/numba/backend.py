@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..contract import Floats, Noise
 from ..tiled import TiledBackend, TileJob, tile_leaves
-from . import jit
+from .jit import clock
+from .jit import threads as using_threads
 from .leap import leap_parallel, leap_serial
 from .noise import make_normals
 from .start import philox_rows, start_tiles
@@ -52,7 +53,7 @@ class NumbaBackend(TiledBackend):
 
     def compile_seconds(self) -> float:
         """Seconds that compiling kernels, or loading them from the cache, has taken so far."""
-        return float(jit.clock.duration) if jit.clock.done else 0.0
+        return float(clock.duration) if clock.done else 0.0
 
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
@@ -83,7 +84,7 @@ class NumbaBackend(TiledBackend):
         if threads == 1 or job.items == 1:
             serial(zeros, unit(leaves), *job)
         else:
-            with jit.threads(threads):
+            with using_threads(threads):
                 parallel(zeros, unit(leaves), *job)
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:

@@ -154,6 +154,10 @@ class LinearAlgorithm(Algorithm):
     inherits from this class.
     """
 
+    may_overflow: ClassVar[bool] = False
+    """Whether entries of the recurrence may be infinite, where powers of curvatures leave the
+    range of a double. The risk is infinite then; otherwise this is taken for a mistake."""
+
     @classmethod
     def __subclasshook__(cls, other: type) -> Any:
         if cls is not LinearAlgorithm or Algorithm not in other.__mro__:

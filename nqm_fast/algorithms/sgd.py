@@ -49,6 +49,7 @@ class SGD(LinearAlgorithm):
     power: float = field(default=0.0, kw_only=True)
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive", "momentum": "unit", "ema": "unit"}
+    may_overflow: ClassVar[bool] = True  # powers of curvatures
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", as_schedule("lr", self.lr))

@@ -7,7 +7,7 @@ few would read or write memory that is not theirs. Whoever calls a kernel gets t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -135,7 +135,7 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
         )
     for part, numbers in (("start", start), ("read", read)):
         for x in numbers:
-            if not _is_finite_number(x):
+            if not _is_real(x) or not np.isfinite(x):
                 raise InputError(f"{part} in the {name} must be finite numbers, not {shown(x)}")
     for number, term in enumerate(terms):
         where = f"term {number} in the {name}"
@@ -150,36 +150,42 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
                 f"{where} must have {n} rows of {n} entries and a kick of {n}, as many as read "
                 f"has numbers, but has rows of {rows} and a kick of {kicks}"
             )
+        good: Callable[[Any], Any] = np.isfinite
+        if getattr(algorithm, "may_overflow", False):
+            good = _is_number
         for entry in (*(x for row in matrix for x in row), *kick):
-            _check_entry(where, entry, h)
+            _check_entry(where, entry, h, good)
     return Recurrence(terms, start, read)
 
 
-def _check_entry(where: str, entry: Any, h: Array) -> None:
-    """An entry is a finite number, a finite array like h, or a pair of the two."""
+def _check_entry(where: str, entry: Any, h: Array, good: Callable[[Any], Any]) -> None:
+    """Check that an entry is a number, an array like h, or a pair of the two."""
     if isinstance(entry, tuple):
-        if len(entry) != 2 or not isinstance(entry[1], np.ndarray):
+        if len(entry) != 2 or not isinstance(entry[1], np.ndarray) or isinstance(entry[0], tuple):
             raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
-        if isinstance(entry[0], tuple):
-            raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
-        _check_entry(where, entry[0], h)
-        _check_entry(where, entry[1], h)
+        _check_entry(where, entry[0], h, good)
+        _check_entry(where, entry[1], h, good)
     elif entry is h:  # which was checked with its problem
         return
-    elif isinstance(entry, np.ndarray):
+    elif isinstance(entry, np.ndarray) and entry.ndim:
         if entry.shape != h.shape:
             raise InputError(_wrong_length(where, entry.shape, h.size))
-        if entry.dtype.kind not in "iuf" or not np.isfinite(entry).all():
+        if entry.dtype.kind not in "iuf" or not good(entry).all():
             raise InputError(f"{where} has an array that is not of finite numbers: {shown(entry)}")
-    elif not _is_finite_number(entry):
+    elif not _is_real(entry) or not good(entry):
         raise InputError(
             f"{where} has the entry {shown(entry)}: allowed are finite numbers, arrays like h, "
             "and pairs (number, array)"
         )
 
 
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and bool(np.isfinite(value))
+def _is_number(value: Any) -> Any:
+    return ~np.isnan(value)
+
+
+def _is_real(value: Any) -> bool:
+    real = isinstance(value, int | float | np.integer | np.floating)
+    return real or (isinstance(value, np.ndarray) and not value.ndim and value.dtype.kind in "iuf")
 
 
 def _wrong_length(where: str, shape: tuple[int, ...], size: int) -> str:
