@@ -123,9 +123,9 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
     z = np.empty((n + 3) // 4 * 4 * T, dtype=np.float32)
     local = np.empty(n * T)
     risk = np.empty(T)
+    spare = np.empty(T)
     first = np.full((settings, replicas), -1)
-    weight, rows, group = model.weight, model.rows, model.group
-    risk_weight = model.weight[0, at : at + T]
+    weight, rows, group = model.weight.ravel(), model.rows, model.group
     values = model.values.ravel()
     made = (-1, -1, -1)
     t = timeline.begin
@@ -143,8 +143,11 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                     local[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
                 if recorded:
                     out = partial[record, g, r, :, at // LEAF : at // LEAF + len(unit)]
-                    measure(zeros, unit, read, weight, rows, group, at, local, risk, out)
-                weighted_squares(zeros, unit, read, risk_weight, local, risk)
+                    measure(
+                        zeros, unit, read, weight, model.sigma.size, rows, group, at, local,
+                        risk, spare, out,
+                    )  # fmt: skip
+                weighted_squares(zeros, unit, read, weight, at, local, risk)
                 beyond = is_beyond(unit, risk)
                 if beyond and first[g, r] < 0:
                     first[g, r] = t

@@ -38,11 +38,11 @@ def walk(
     coefficient = np.empty((local.shape[0], n * (n + 1) * (T + GAP)))
     built = np.full(local.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
+    spare = np.empty(T)
     # plain arrays: passing all of a model costs more than a stage
     entries, factors, offsets, sigma = model.entries, model.factors, model.offsets, model.sigma
     values, read = model.values.ravel(), model.read
-    weight, rows, group = model.weight, model.rows, model.group
-    risk_weight = model.weight[0, at : at + T]
+    weight, rows, group = model.weight.ravel(), model.rows, model.group
     weights, amplitude = timeline.weights, timeline.amplitude
     t = timeline.begin
     filled = -1
@@ -51,13 +51,16 @@ def walk(
     while True:
         if cautious:
             g = settings[0]
-            weighted_squares(zeros, unit, read[g], risk_weight, local[g], risk)
+            weighted_squares(zeros, unit, read[g], weight, at, local[g], risk)
             if is_beyond(unit, risk):
                 return t
         elif record < timeline.records.size and timeline.records[record] == t:
             for g in settings:
                 out = partial[record, g]
-                measure(zeros, unit, read[g], weight, rows, group, at, local[g], risk, out)
+                measure(
+                    zeros, unit, read[g], weight, sigma.size, rows, group, at, local[g],
+                    risk, spare, out,
+                )  # fmt: skip
             record += 1
         if t == timeline.end:
             return -1
@@ -115,9 +118,9 @@ def advance_item(zeros, unit, noise, model, timeline, burst, item, state, alive,
     out = partial[:, :, r, :, tile * leaves : (tile + 1) * leaves]
     walk(zeros, unit, noise, model, timeline, burst, at, replica, settings, 0, local, out)
     risk = np.empty(T)
-    weight = model.weight[0, at : at + T]
+    weight = model.weight.ravel()
     for g in settings:
-        weighted_squares(zeros, unit, model.read[g], weight, local[g], risk)
+        weighted_squares(zeros, unit, model.read[g], weight, at, local[g], risk)
         if is_beyond(unit, risk):
             again = np.empty((state.shape[0], n * T))
             load(zeros, unit, state, r, at, again)

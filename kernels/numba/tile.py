@@ -122,15 +122,16 @@ def many_steps(zeros, unit, begin, end, coefficient, z, state):
 
 
 @kernel
-def weighted_squares(zeros, unit, read, weight, state, values):
-    """``(weight x) x`` with the evaluated iterate x, for every coordinate of a tile."""
+def weighted_squares(zeros, unit, read, weight, begin, state, values):
+    """``(weight x) x`` with the evaluated iterate x, for a tile whose weights begin at `begin`."""
     n = len(zeros)
     T = LEAF * len(unit)
     for j in range(T):
         x = read[0] * state[j]
         for a in range(1, n):
             x = x + read[a] * state[a * T + j]
-        values[j] = (weight[j] * x) * x
+        # an index without a sign needs no look at whether it counts from the end
+        values[j] = (weight[np.uint64(begin) + np.uint64(j)] * x) * x
 
 
 @kernel
@@ -143,10 +144,16 @@ def is_beyond(unit, risk):
 
 
 @kernel
-def mask_group(unit, number, group, values):
-    """Set the values of coordinates outside a group to 0."""
-    for j in range(LEAF * len(unit)):
-        values[j] = values[j] if group[j] == number else 0.0
+def select_group(unit, number, group, begin, values, selected):
+    """The values of a group's coordinates, and 0 for the others."""
+    T = LEAF * len(unit)
+    if number == ALL:
+        for j in range(T):
+            selected[j] = values[j]
+    else:
+        for j in range(T):
+            inside = group[np.uint64(begin) + np.uint64(j)] == number
+            selected[j] = values[j] if inside else 0.0
 
 
 @kernel
@@ -176,21 +183,34 @@ def pair_sum(x):
 
 
 @kernel
-def measure(zeros, unit, read, weight, rows, group, at, state, values, out):
-    """Every row of the observables, summed over each leaf of the tile at `at`, into out[row]."""
+def measure(zeros, unit, read, weight, size, rows, group, at, state, values, spare, out):
+    """Every row of the observables, summed over each leaf of the tile at `at`, into out[row].
+
+    `weight` is flat, with rows of so many coordinates. Rows with the same weight follow each other,
+    and share its products.
+    """
     T = LEAF * len(unit)
+    count = rows.shape[0]
     least, most = 1, 0  # numbers of the groups that are in the tile
     if group.size:
         least, most = group[at], group[at]
-        for j in range(at, at + T):
-            least, most = min(least, group[j]), max(most, group[j])
-    for row in range(rows.shape[0]):
+        for j in range(T):
+            number = group[np.uint64(at) + np.uint64(j)]
+            least, most = min(least, number), max(most, number)
+    made = -1  # the weight that `values` are made with
+    for row in range(count - 1, -1, -1):  # all coordinates come before their groups, and last here
         number = rows[row, 1]
         if number == ALL or least <= number <= most:
-            weighted_squares(zeros, unit, read, weight[rows[row, 0], at : at + T], state, values)
-            if number != ALL:
-                mask_group(unit, number, group[at : at + T], values)
-            leaf_sums(unit, values, out[row])
+            if made != rows[row, 0]:
+                made = rows[row, 0]
+                weighted_squares(zeros, unit, read, weight, made * size + at, state, values)
+            if row == 0 or rows[row - 1, 0] != made:
+                made = -1  # they are used up
+            if made < 0 and number == ALL:
+                leaf_sums(unit, values, out[row])
+            else:
+                select_group(unit, number, group, at, values, spare)
+                leaf_sums(unit, spare, out[row])
 
 
 @kernel

@@ -7,7 +7,6 @@ and q; a new algorithm is one new class in a file of its own.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
@@ -138,12 +137,13 @@ class Algorithm(ABC):
         InputError
             If a name is not a hyper-parameter that may be changed so.
         """
-        changed = copy.copy(self)
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__dict__)
         for name, value in hyper.items():
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"
                 raise InputError(f"{name} cannot be an array here: allowed are {allowed}")
-            object.__setattr__(changed, name, value)
+            changed.__dict__[name] = value
         return changed
 
 

@@ -7,7 +7,8 @@ few would read or write memory that is not theirs. Whoever calls a kernel gets t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -105,7 +106,7 @@ def term_weights(
             f"weights of {name} must have shape (steps, terms), ({lr.size}, {terms}) here, as its "
             f"recurrence has {terms} terms, not {weights.shape}"
         )
-    if np.isnan(weights).any():
+    if math.isnan(np.maximum.reduce(weights, axis=None, initial=0.0)):
         raise InputError(f"weights of {name} must be numbers, but contain NaN")
     return weights
 
@@ -150,37 +151,36 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
                 f"{where} must have {n} rows of {n} entries and a kick of {n}, as many as read "
                 f"has numbers, but has rows of {rows} and a kick of {kicks}"
             )
-        good: Callable[[Any], Any] = np.isfinite
-        if getattr(algorithm, "may_overflow", False):
-            good = _is_number
+        overflow = getattr(algorithm, "may_overflow", False)
         for entry in (*(x for row in matrix for x in row), *kick):
-            _check_entry(where, entry, h, good)
+            _check_entry(where, entry, h, overflow)
     return Recurrence(terms, start, read)
 
 
-def _check_entry(where: str, entry: Any, h: Array, good: Callable[[Any], Any]) -> None:
+def _check_entry(where: str, entry: Any, h: Array, overflow: bool) -> None:
     """Check that an entry is a number, an array like h, or a pair of the two."""
+    if entry is h or (type(entry) is float and math.isfinite(entry)):
+        return  # curvatures were checked with their problem
     if isinstance(entry, tuple):
         if len(entry) != 2 or not isinstance(entry[1], np.ndarray) or isinstance(entry[0], tuple):
             raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
-        _check_entry(where, entry[0], h, good)
-        _check_entry(where, entry[1], h, good)
-    elif entry is h:  # which was checked with its problem
-        return
+        _check_entry(where, entry[0], h, overflow)
+        _check_entry(where, entry[1], h, overflow)
     elif isinstance(entry, np.ndarray) and entry.ndim:
         if entry.shape != h.shape:
             raise InputError(_wrong_length(where, entry.shape, h.size))
-        if entry.dtype.kind not in "iuf" or not good(entry).all():
+        if entry.dtype.kind not in "iuf" or not _are_good(entry, overflow):
             raise InputError(f"{where} has an array that is not of finite numbers: {shown(entry)}")
-    elif not _is_real(entry) or not good(entry):
+    elif not _is_real(entry) or not _are_good(entry, overflow):
         raise InputError(
             f"{where} has the entry {shown(entry)}: allowed are finite numbers, arrays like h, "
             "and pairs (number, array)"
         )
 
 
-def _is_number(value: Any) -> Any:
-    return ~np.isnan(value)
+def _are_good(numbers: Any, overflow: bool) -> bool:
+    """Whether they are finite; where they may overflow, whether they are numbers."""
+    return not np.isnan(numbers).any() if overflow else bool(np.isfinite(numbers).all())
 
 
 def _is_real(value: Any) -> bool:

@@ -90,8 +90,8 @@ def model_or_formula(
     backend: Backend,
 ) -> tuple[Model, Formula | None]:
     """The model of some coordinates, as a formula where the backend takes one and there is one."""
-    has_formula = problem.is_harmonic and _reads_curvature_only(group) and len(layout.weights) == 1
-    if not (backend.takes_formulas and has_formula):
+    wanted = backend.takes_formulas and problem.is_harmonic and len(layout.weights) == 1
+    if not (wanted and _reads_curvature_only(group)):
         return model(group, problem, begin, end, layout), None
     one = model(group, problem, begin, begin + 1, layout)
     none = np.zeros(0)
