@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .progress import track
@@ -16,6 +15,8 @@ def in_threads(function: Callable[[int], Any], items: range, what: str) -> list[
     threads = min(cores(), len(items))
     if threads < 2:
         return list(track(map(function, items), len(items), what))
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(threads) as pool:
         return list(track(pool.map(function, items), len(items), what))
 

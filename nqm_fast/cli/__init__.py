@@ -1,9 +1,11 @@
-"""The command line, ``nqm-fast``: a module for each group of commands."""
+"""The command line, ``nqm-fast``: its commands are modules of `commands`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from .. import InputError, __version__
 from ..kernels import BackendError
 from ..progress import shown_on_terminal
-from . import exact, paper, runs
+from . import commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         description="The noisy quadratic model of minibatch training, solved and simulated.",
     )
     parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (runs, paper, exact):
-        module.add(commands)
+    places = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    found = [
+        importlib.import_module(f"{commands.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(commands.__path__)
+    ]
+    for module in sorted(found, key=lambda module: int(module.ORDER)):
+        module.add(places)
     return parser

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from ..algorithms.base import Algorithm
+from ..kernels.noise import LAWS
 from ..problem import Problem
 from ..schedules import Schedule
+from ..simulation.experiment import SAMPLING
+from ..simulation.observables import RISK
 from ..store import serialization
 from ..validation import InputError, shown
 
@@ -31,6 +42,19 @@ def default_text() -> str:
 def _whole(value: Any) -> Any:
     """1e6 is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _one_of(allowed: Iterable[str]) -> Callable[[str], str]:
+    """A check that a word is one of those allowed."""
+    words = [repr(word) for word in allowed]
+
+    def check(value: str) -> str:
+        if repr(value) not in words:
+            said = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise PydanticCustomError("one_of", f"Input should be {said}")
+        return value
+
+    return check
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
@@ -65,10 +89,11 @@ class RunTable(_Table):
     replicas: Any = 4
     seed: Annotated[Whole, Field(ge=0)] = 0
     record: Any = None
-    sampling: Literal["minibatch", "per-sample", "leap"] = "minibatch"
-    data: Literal["normal", "uniform", "rademacher", "laplace", "student-t"] = "normal"
+    sampling: Annotated[str, AfterValidator(_one_of(SAMPLING))] = "minibatch"
+    data: Annotated[str, AfterValidator(_one_of(LAWS))] = "normal"
     df: float | None = None
     bands: Any = None
+    observe: Any = RISK
     keep_state: bool = False
     checkpoint_every: Annotated[float, Field(ge=0.0)] = 60.0
     backend: str = "auto"

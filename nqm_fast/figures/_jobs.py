@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, suppress
 from typing import Any, NamedTuple
 
+from ..parallel import cores
+
 MOST_WORKERS = 16
 WORKER = "from nqm_fast.figures._jobs import serve; serve()"
 # as many workers as cores: libraries that start threads of their own would be in the way
@@ -56,7 +58,7 @@ def solve(jobs: Sequence[Job], workers: int | None = None) -> Generator[tuple[Jo
     the locks that Numba and BLAS threads hold).
     """
     ordered = sorted(dict.fromkeys(jobs), key=lambda job: not job.long)
-    workers = min(workers or _cores(), len(ordered), MOST_WORKERS)
+    workers = min(workers or cores(), len(ordered), MOST_WORKERS)
     if workers < 2:
         yield from ((job, job()) for job in ordered)
         return
@@ -133,10 +135,3 @@ def serve() -> None:
             failure = error
         pickle.dump((answer, failure), answers)
         answers.flush()
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from .recorder import Recorder, RunProgress
     from .signals import Signals
 
@@ -60,6 +61,8 @@ def recording_asynchronously(
     if not wanted:
         yield recorder
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, thread_name_prefix="nqm_fast-writer") as thread:
         asynchronous = AsyncRecorder(recorder, thread)
         try:

@@ -6,7 +6,6 @@ of schedules and the like come from a library of mathematics, and those differ i
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ STEPS = 4096
 
 def fingerprint(task: Task) -> str:
     """SHA-256 of what kernels start from: of some coordinates, and of some of the first steps."""
+    import hashlib
+
     digest = hashlib.sha256()
     problem = task.problem
     size = min(problem.dim, COORDINATES)

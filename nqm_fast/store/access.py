@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -50,6 +49,8 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 def as_run(files: Files, stored: Stored) -> Run:
     """What is stored, as `simulate` returns it."""
+    import json
+
     from .files import resume_command
     from .reading import ENDED
 

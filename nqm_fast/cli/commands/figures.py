@@ -1,4 +1,4 @@
-"""The command that draws the paper's figures: ``nqm-fast figures``."""
+"""``nqm-fast figures``: draw the figures of the paper."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..progress import counted
-from .tables import table
+from ...progress import counted
+from ..tables import table
+
+ORDER = 6
 
 
 def add(commands: Any) -> None:
@@ -23,7 +25,7 @@ def add(commands: Any) -> None:
 
 
 def _figures(chosen: argparse.Namespace) -> None:
-    from .. import figures
+    from ... import figures
 
     with counted("figures") as report:
         drawn = figures.draw(chosen.names, chosen.out, report)

@@ -1,0 +1,36 @@
+"""``nqm-fast plot``: draw a run, also an unfinished one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ... import InputError, open_run
+from ..outcome import drawn, picture_of
+
+ORDER = 4
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    plot = commands.add_parser(
+        "plot", allow_abbrev=False, help="draw a run, also an unfinished one"
+    )
+    plot.set_defaults(run=_plot)
+    plot.add_argument("file", type=Path, metavar="FILE")
+    plot.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="picture to write (default: the name of the run with .png)",
+    )
+
+
+def _plot(chosen: argparse.Namespace) -> int:
+    run = open_run(chosen.file)
+    picture = chosen.out or picture_of(chosen.file)
+    if picture.exists() and picture.samefile(chosen.file):
+        raise InputError(f"--out {picture} is the run itself: choose another file")
+    print(drawn(run, picture))
+    return 0

@@ -1,0 +1,46 @@
+"""Options that commands of the exact engine share: the problem, and hyper-parameters."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .. import SGD, Problem
+from .tables import whole
+
+HYPER = tuple(field.name for field in fields(SGD))
+"""Names of the algorithm's fields, which are flags."""
+
+
+def add_problem(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a problem and of batch sizes."""
+    parser.add_argument(
+        "--dim", type=whole, default=10_000, help="coordinates of a power law (default: 10000)"
+    )
+    parser.add_argument(
+        "--exponent", type=float, default=1.0, help="its h_i = i^-exponent (default: 1)"
+    )
+    parser.add_argument("--problem", type=Path, metavar="FILE", help="instead, a saved problem")
+    parser.add_argument(
+        "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
+    )
+
+
+def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
+    """Add an option for every field of the algorithm."""
+    for name in HYPER:
+        parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
+
+
+def problem_of(chosen: argparse.Namespace) -> Problem:
+    """The problem that the options describe."""
+    if chosen.problem is not None:
+        return Problem.load(chosen.problem)
+    return Problem.power_law(chosen.dim, chosen.exponent)
+
+
+def hyper_parameters_of(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The hyper-parameters that are given."""
+    return {name: getattr(chosen, name) for name in HYPER if getattr(chosen, name) is not None}

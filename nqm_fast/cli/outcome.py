@@ -1,0 +1,95 @@
+"""How the run of a command ends: what is said, the exit status, and the figure."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..simulation.api import Terminated
+from ..simulation.result import Run
+from ..simulation.signals import Stopped
+from .tables import table
+
+
+def carried_out(action: Callable[[], Run], out: Path) -> int:
+    """Carry out a run, say how it ended, and draw it; the exit status."""
+    from ..store.files import resume_command
+
+    run: Run | None = None
+    number: int = signal.SIGINT
+    try:
+        run = action()
+    except Terminated as ended:
+        run, number = ended.run, ended.number
+    except Stopped as stopped:
+        number = stopped.number
+    if run is None or run.status == "interrupted":
+        said = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
+        print(f"interrupted{said}", file=sys.stderr)
+        return 128 + number
+    if run.message:
+        print(run.message, file=sys.stderr)
+    picture = None
+    if find_spec("matplotlib") is not None and (run.steps > 0).any():
+        try:
+            picture = drawn(run, picture_of(out))
+        except KeyboardInterrupt:
+            said = f"{out} is complete, its figure was interrupted: nqm-fast plot {out}"
+            print(said, file=sys.stderr)
+            return 128 + signal.SIGINT
+    _summary(run)
+    print(f"\n{out}  {run.steps.size} records")
+    if picture is not None:
+        print(f"{picture}  Monte Carlo and exact expectation")
+    elif find_spec("matplotlib") is None:
+        print("no figure, as that needs Matplotlib: pip install 'nqm-fast[figures]'")
+    return 0
+
+
+def picture_of(file: Path) -> Path:
+    """Where the figure of a run goes, unless it is said."""
+    usual = file.suffix in (".h5", ".hdf5", ".nc")
+    return file.with_suffix(".png") if usual else file.with_name(f"{file.name}.png")
+
+
+def _summary(run: Run) -> None:
+    """The last record of each setting, and where the time went."""
+    import numpy as np
+
+    from ..figures._run import as_listed, exact_risk, label
+
+    if run.steps.size and run.experiment is not None:
+        rows = []
+        for g, risk in enumerate(as_listed(run)):
+            last = risk[:, -1]
+            spread: float | str = ""
+            if last.size > 1:
+                spread = float(np.std(last, ddof=1)) if np.isfinite(last).all() else np.inf
+            exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
+            row = {"setting": label(run.experiment, g), "risk": float(np.mean(last))}
+            rows.append(row | {"std": spread, "expected": exact})
+        print(f"at step {run.steps[-1]}, of {last.size} replicas:")
+        table(rows)
+    stats = run.stats
+    rate = stats["coordinate_steps"] / max(stats["compute"], 1e-9)
+    seconds = ", ".join(f"{name} {stats[name]:.2f} s" for name in ("compile", "compute", "write"))
+    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {_workers(stats)}")
+
+
+def _workers(stats: Mapping[str, Any]) -> str:
+    """What has done it."""
+    devices = stats.get("devices")
+    if not devices:
+        return f"{stats['threads']} threads"
+    return f"GPU{'s' * (len(devices) > 1)} {', '.join(map(str, devices))}"
+
+
+def drawn(run: Run, path: Path) -> Path:
+    """Draw the figure of a run; where it is."""
+    from ..figures._run import draw
+
+    return draw(run, path)

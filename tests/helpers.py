@@ -1,0 +1,198 @@
+"""What several test modules need: runs of every kind, comparisons, chunks, other processes."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from nqm_fast.kernels.contract import LEAF, Model, Noise, Timeline
+from nqm_fast.kernels.noise import LAWS
+
+import nqm_fast as nqm
+from nqm_fast import schedules
+from nqm_fast.simulation import chunking, controller, loops
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+# -- runs of every kind ------------------------------------------------------------------
+
+
+def irregular(d):
+    """A problem of `d` coordinates that all differ, also in where they start."""
+    rng = np.random.default_rng(1)
+    return nqm.Problem(
+        rng.uniform(0.01, 1.0, d), rng.uniform(0.0, 2.0, d), mean0=rng.uniform(-1, 1, d), var0=0.5
+    )
+
+
+def kinds_of_runs(ramp, rates, batches, samples, *, diverging, most, most_signs):
+    """A table of runs by name: algorithm, batch size, further arguments of `simulate`.
+
+    The first four arguments are numbers of steps: of a warm-up, and of the pieces of a learning
+    rate (three), of a batch size (two) and of a number of samples (three). `diverging` is a
+    learning rate that diverges, `most` the number of samples in the last piece, and `most_signs`
+    the same where the data are signs.
+    """
+    warm_up = schedules.Warmup(ramp, schedules.Constant(0.2))
+    growing = schedules.Piecewise([2.5, 64.0], batches)
+    pieces = schedules.Piecewise([0.3, 0.1, 0.2], rates)
+    kinds = {
+        "plain": (nqm.SGD(0.3), 8, {}),
+        "momentum": (nqm.SGD(0.1, momentum=0.9), 8, {}),
+        "ema": (nqm.SGD(0.3, ema=0.7), 8, {}),
+        "power": (nqm.SGD(0.3, power=1.0), 8, {}),
+        "all": (nqm.SGD(0.05, momentum=0.8, ema=0.9, power=0.5), 8, {}),
+        "schedule": (nqm.SGD(warm_up, momentum=0.5), growing, {}),
+        "bands": (nqm.SGD(0.3, ema=0.5), 8, {"bands": 4}),
+        "diverging": (nqm.SGD(diverging), 8, {}),
+        "leap": (nqm.SGD(0.1, momentum=0.9, ema=0.9), 8, {"sampling": "leap"}),
+        "leap in pieces": (nqm.SGD(pieces), 8, {"sampling": "leap"}),
+    }
+    for law in LAWS:
+        drawn = schedules.Piecewise([1, 5, most_signs if law == "rademacher" else most], samples)
+        more = {"sampling": "per-sample", "data": law}
+        kinds[law] = (nqm.SGD(0.3, momentum=0.5), drawn, more)
+    return kinds
+
+
+class Runs:
+    """Runs of a table, by name; all of them share some arguments, which their own replace."""
+
+    def __init__(self, kinds, **shared):
+        self.kinds = kinds
+        self.shared = {"seed": 2**40 + 7, "keep_state": True, **shared}
+
+    def __call__(self, name, **changes):
+        algorithm, batch_size, own = self.kinds[name]
+        arguments = {"algorithm": algorithm, "batch_size": batch_size}
+        return nqm.simulate(**arguments | self.shared | own | changes)
+
+
+STEPS = 75
+UNEVEN = irregular(9 * LEAF + 5)  # not a whole number of leaves
+run = Runs(
+    kinds_of_runs(
+        13, [10, 31, 34], [30, 45], [20, 30, 25], diverging=1e9, most=70, most_signs=70
+    ),
+    problem=UNEVEN,
+    steps=STEPS,
+    replicas=3,
+    threads=1,
+)  # fmt: skip
+STEPPED = [name for name in run.kinds if "leap" not in name]
+
+
+def arbitrary_job(components, settings, leaves, law):
+    """Arguments of a backend's functions that no algorithm here would give.
+
+    The model has entries of every kind, the timeline two segments of different settings.
+    """
+    rng = np.random.default_rng(components)
+    d = leaves * LEAF
+    places = [
+        (int(rng.integers(3)), a, b, int(rng.integers(-1, 2)))
+        for a in range(components)
+        for b in range(components + 1)
+        for _ in range(rng.integers(1, 3))
+    ]
+    entries, offsets = np.array(places * settings), np.arange(settings + 1) * len(places)
+    factors = rng.normal(size=len(entries)) / (4 * components)
+    values, sigma, weight = rng.random((2, d)), rng.random(d), rng.random(d)
+    read = rng.normal(size=(settings, components))
+    model = Model(
+        entries, offsets, factors, values, sigma, weight[None],
+        np.array([[0, 0]]), np.zeros(0, dtype=np.int64), read,
+    )  # fmt: skip
+    segments = np.array([6, 10])
+    shape = 2, settings
+    timeline = Timeline(
+        1, 10, segments, rng.normal(size=(*shape, 3)), rng.random(shape),
+        rng.integers(1, 5, shape), np.array([1, 4, 6, 9, 10]),
+    )  # fmt: skip
+    stream = Noise(
+        np.array([5, 6], dtype=np.uint64), np.array([3, 1]), 2**31, max(law, 0), law >= 0,
+        np.float32(0.4),
+    )  # fmt: skip
+    return stream, model, timeline, rng.normal(size=(settings, 2, components, d))
+
+
+# -- comparisons -------------------------------------------------------------------------
+
+
+def assert_equal_or_absent(a, b):
+    """Two arrays with the same numbers, to the last bit, or two that are not there."""
+    assert (a is None) == (b is None)
+    assert a is None or np.array_equal(a, b)
+
+
+def assert_same(a, b):
+    """Two runs with the same numbers, to the last bit, and that say the same of themselves."""
+    for name in ("steps", "risk", "diverged_at", "band_risk", "band_edges"):
+        assert_equal_or_absent(getattr(a, name), getattr(b, name))
+    assert (a.state is None) == (b.state is None)
+    if a.state is not None:  # an array, or one for each setting
+        for of_a, of_b in zip(a.state, b.state, strict=True):
+            assert np.array_equal(of_a, of_b)
+    assert (a.status, a.message) == (b.status, b.message)
+
+
+# -- chunks, blocks, interruptions -------------------------------------------------------
+
+
+def chunks_of(monkeypatch, *lengths):
+    """Kernels are called for so many steps: the lengths in turn, then the first one again.
+
+    A leap ends at a record, as always, here at the first one that is not before its length.
+    Gives the list of the steps at which chunks have ended so far.
+    """
+    turns, ends = itertools.cycle(lengths), []
+
+    def next_stop(sizer, done):
+        end = done + next(turns)
+        if sizer.task.leaps:
+            records = sizer.task.records
+            end = int(records[np.searchsorted(records[:-1], end)])
+        ends.append(min(end, sizer.task.steps))
+        return ends[-1]
+
+    monkeypatch.setattr(chunking.ChunkSizer, "next_stop", next_stop)
+    return ends
+
+
+def stopped_at_the_first_chunk(monkeypatch):
+    """A run is interrupted as soon as its first chunk is computed."""
+    stopped = property(lambda controller: controller.signals.waiting)
+    monkeypatch.setattr(controller.Controller, "stopped", stopped)
+
+
+def in_blocks(monkeypatch, size):
+    """Problems of any size are worked through in blocks of so many coordinates."""
+    api = sys.modules["nqm_fast.simulation.api"]
+    for limit in ("IN_MEMORY", "STREAMED"):
+        monkeypatch.setattr(api, limit, 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: size)
+
+
+# -- other processes ---------------------------------------------------------------------
+
+
+def python(*arguments, status=0, cwd=None, limit=None, **environment):
+    """Run Python in a process of its own, to its end; `limit` is called in it first."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def long_run(action, path, order="steps"):
+    """Arguments of Python for a run to kill and to watch: see there."""
+    return [str(HERE / "long_run.py"), action, str(path), order]
