@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm
-from ..algorithms.sparse import term_weights
+from ..algorithms.sparse import checked_recurrence, term_weights
 from ..schedules import Schedule
 from ..timeline import WINDOW, segments
 from ..validation import Array
@@ -32,7 +32,7 @@ def weighted_segments(
     algorithm: LinearAlgorithm, batch_size: Schedule, stop: int
 ) -> Iterator[WeightedSegments]:
     """The segments of steps 0 .. stop - 1, some thousands at a time."""
-    terms = len(algorithm.recurrence(np.ones(1)).terms)
+    terms = len(checked_recurrence(algorithm, np.ones(1)).terms)
     constant = (math.inf, True)
     if (
         not algorithm.depends_on_step
