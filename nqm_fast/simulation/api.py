@@ -1,4 +1,4 @@
-"""The Monte Carlo engine: the model itself, sample by sample."""
+"""The entry points of the Monte Carlo engine: `simulate` and `resume`."""
 
 from __future__ import annotations
 
@@ -6,40 +6,29 @@ import os
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
-from ..algorithms.stability import largest_stable_lr
-from ..kernels import noise as numbering
-from ..kernels.contract import NO_STEP, Noise
 from ..problem import Problem
-from ..progress import rated
 from ..schedules import Schedule
 from ..store import access
 from ..validation import InputError, number
-from .chunking import ChunkSizer
-from .controller import Controller
-from .experiment import Experiment, as_experiment
+from .execution import ExecutionPlan, execute, plan_execution
+from .experiment import as_experiment
 from .fingerprint import fingerprint
-from .loops import Outcome, by_blocks, by_steps
-from .lowering import grouped
-from .memory import LoopOrder, check_memory, chosen_order, saved_order
 from .observables import RISK
 from .recorder import Recorder
-from .resources import Resources, as_resources
-from .result import Run, arranged
-from .signals import Signals, Stopped, caught, ending
-from .task import Task
+from .resources import as_resources
+from .result import Run
+from .signals import Signals, Stopped, caught, ending_signals
 
 if TYPE_CHECKING:
     from ..store.reading import Stored
 
-IN_MEMORY = 1 << 28  # bytes of coordinates above which they are worked through in blocks
-STREAMED = 1 << 32  # the same for a run whose records are to be read while it goes on
+IN_MEMORY = 1 << 28  # bytes of state above which a run without a file works in blocks
+STREAMED = 1 << 32  # the same with a file: in blocks, no record can be read before the end
 
 
 class Terminated(SystemExit):
@@ -177,12 +166,16 @@ def simulate(
     resources = as_resources(backend, threads, devices)
     if out is None:
         with caught([signal.SIGINT]) as signals:
-            return _carried_out(_planned(experiment, resources, IN_MEMORY), signals, Recorder())
-    every = number("checkpoint_every", checkpoint_every, least=0.0)
-    plan = _planned(experiment, resources, STREAMED)  # before anything is overwritten
-    new = access.created(out, experiment, fingerprint(plan.task), bool(overwrite), every)
-    with _recording(new) as (signals, recorder):
-        return _carried_out(plan, signals, recorder)
+            plan = plan_execution(experiment, resources, IN_MEMORY)
+            return execute(plan, signals, Recorder())
+    interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    # The plan is made, and its errors are raised, before anything is overwritten.
+    plan = plan_execution(experiment, resources, STREAMED)
+    opening = access.recorder_of_new_run(
+        out, experiment, fingerprint(plan.task), bool(overwrite), interval
+    )
+    with _recording(opening) as (signals, recorder):
+        return _execute_in_file(plan, signals, recorder)
 
 
 def resume(
@@ -198,7 +191,7 @@ def resume(
     Parameters
     ----------
     path : path
-        What was the argument `out` of `simulate`.
+        The file that was the argument `out` of `simulate`.
     backend, threads, devices, checkpoint_every
         As in `simulate`; they need not be those of before.
 
@@ -218,39 +211,41 @@ def resume(
         If it cannot be written. What was saved remains.
     """
     resources = as_resources(backend, threads, devices)
-    every = number("checkpoint_every", checkpoint_every, least=0.0)
-    plans: list[Plan] = []
+    interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
-        plans.append(_planned(stored.experiment, resources, STREAMED))
+        """Plan the rest of the run, and make sure that it gives the same bits here."""
+        plans.append(plan_execution(stored.experiment, resources, STREAMED))
         if fingerprint(plans[0].task) != stored.header["fingerprint"]:
             raise InputError(
                 f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
                 "with other last bits than where it was begun, as of another library of mathematics"
             )
 
-    with _recording(access.reopened(path, every, check)) as (signals, recorder):
+    opening = access.recorder_of_resumed_run(path, interval, check)
+    with _recording(opening) as (signals, recorder):
         if recorder is None:
             return access.open_run(path)
-        return _carried_out(plans[0], signals, recorder)
+        return _execute_in_file(plans[0], signals, recorder)
 
 
-Opened = TypeVar("Opened")
+Recording = TypeVar("Recording")
 
 
 @contextmanager
 def _recording(
-    opening: AbstractContextManager[Opened],
-) -> Generator[tuple[Signals, Opened]]:
-    """Open a recorder, and notice signals that ask for the end.
+    opening: AbstractContextManager[Recording],
+) -> Generator[tuple[Signals, Recording]]:
+    """Open a recorder, and handle signals that ask the process to end.
 
-    Those that do not mean Ctrl-C end the process.
+    Those other than Ctrl-C end the process if they come when the run has nothing to save.
     """
-    with caught(ending()) as signals:
+    with caught(ending_signals()) as signals:
         try:
-            with ExitStack() as opened:  # which closes the files also where a signal comes here
+            with ExitStack() as stack:  # It closes the files even if a signal comes here.
                 with signals.shield():
-                    recorder = opened.enter_context(opening)
+                    recorder = stack.enter_context(opening)
                 yield signals, recorder
         except Stopped as stopped:
             if stopped.number != signal.SIGINT:
@@ -258,112 +253,9 @@ def _recording(
             raise
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How an experiment is carried out."""
-
-    experiment: Experiment
-    resources: Resources
-    task: Task
-    order: LoopOrder
-
-
-def _planned(experiment: Experiment, resources: Resources, most: int) -> Plan:
-    """By blocks, if its state takes more than so many bytes."""
-    task = _as_task(experiment, resources)
-    order = chosen_order(task, experiment.keep_state, most)
-    check_memory(task, order, experiment.keep_state)
-    return Plan(experiment, resources, task, order)
-
-
-def _carried_out(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
-    """The run, from the start or from where it was saved; the process ends if asked to."""
-    experiment, resources, task = plan.experiment, plan.resources, plan.task
-    saved, order = recorder.taken(), plan.order
-    if saved is not None:
-        order = saved_order(task, saved)
-        check_memory(task, order, experiment.keep_state)
-    chunk_sizer = ChunkSizer(task, order.coordinates)
-    total = task.problem.dim * task.steps * task.settings * task.replicas
-    with rated("simulation", total, "coordinate-steps") as report:
-        controller = Controller(chunk_sizer, signals, recorder, report)
-        if order.in_blocks:
-            outcome = by_blocks(task, controller, saved)
-        else:
-            outcome = by_steps(task, controller, saved, experiment.keep_state)
-    stats = {
-        **resources.facts,
-        "order": "blocks" if order.in_blocks else "steps",
-        "coordinate_steps": outcome.coordinate_steps,
-        "compile": controller.compile,
-        "compute": controller.compute,
-        "write": recorder.seconds,
-    }
-    if outcome.interrupted:
-        stats["signal"] = signals.number
-    with signals.shield():
-        run = recorder.finish(_as_run(experiment, task, outcome, stats))
-    run = run if experiment.listed else run.only_setting()
-    if outcome.interrupted and signals.number not in (None, signal.SIGINT):
+def _execute_in_file(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
+    """Execute the plan, and end the process if a signal other than Ctrl-C has stopped the run."""
+    run = execute(plan, signals, recorder)
+    if run.status == "interrupted" and signals.number not in (None, signal.SIGINT):
         raise Terminated(int(signals.number or 0), run)
     return run
-
-
-def _as_task(experiment: Experiment, resources: Resources) -> Task:
-    """The experiment as the engine takes it."""
-    seed, data = experiment.seed, experiment.data
-    key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
-    summed = experiment.sampling == "per-sample"
-    law = numbering.LAWS[data]
-    parameter = np.float32(2.0 / experiment.df)
-    return Task(
-        experiment.problem,
-        grouped(experiment.settings),
-        experiment.steps,
-        experiment.records,
-        Noise(key, experiment.replicas, 0, law.code, summed, parameter),
-        law.scale(experiment.df) if summed else None,
-        experiment.sampling == "leap",
-        experiment.layout,
-        resources.backend,
-        resources.workers,
-    )
-
-
-def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[str, Any]) -> Run:
-    """The outcome with axes as in the public API, and words for what happened."""
-    diverged_at = outcome.diverged_at
-    steps = task.records[: outcome.records]
-    values = arranged(outcome.values[: steps.size], steps, diverged_at)
-    status, message = "finished", ""
-    if (diverged_at >= 0).any():
-        status, message = "diverged", _divergence(experiment, task, diverged_at)
-    if outcome.interrupted:
-        status = "interrupted"
-        in_blocks = stats["order"] == "blocks"
-        total = task.problem.dim if in_blocks else task.steps
-        of = "coordinates, so that no record is complete" if in_blocks else "steps"
-        message = " ".join([f"after {outcome.done} of {total} {of}", message]).strip()
-    return Run(
-        steps,
-        task.layout.split(values),
-        status,
-        message,
-        diverged_at,
-        None if outcome.states is None else tuple(outcome.states),
-        stats,
-        experiment,
-    )
-
-
-def _divergence(experiment: Experiment, task: Task, diverged_at: NDArray[np.int64]) -> str:
-    """When the first setting diverged, and what to change."""
-    when = np.where(diverged_at < 0, NO_STEP, diverged_at)
-    g, r = divmod(int(np.argmin(when)), when.shape[1])
-    algorithm = experiment.settings[g].algorithm
-    which = f"setting {g}, " if len(experiment.settings) > 1 else ""
-    return (
-        f"{which}{algorithm!r} diverged at step {when[g, r]} (replica "
-        f"{experiment.replicas[r]}): lower the learning rate; constant ones are stable up to "
-        f"about {largest_stable_lr(algorithm, task.problem.curvature_range):.4g} here"
-    )

@@ -1,4 +1,4 @@
-"""A recorder at work in a thread of its own, while the kernels are driven on."""
+"""A recorder that writes in a thread of its own, while the kernels compute further chunks."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
 
 
 class AsyncRecorder:
-    """Passes events to a recorder, but for those that come while it is still writing."""
+    """Passes events to a recorder in another thread, and skips those that find it still writing."""
 
     def __init__(self, recorder: Recorder, thread: ThreadPoolExecutor) -> None:
         self.recorder, self.thread = recorder, thread
         self.writing: Future[None] | None = None
-        self.passed_over: RunProgress | None = None
+        self.skipped_event: RunProgress | None = None  # the last one, if it was skipped
 
     def event(self, progress: RunProgress) -> None:
-        """Have it written, if nothing else is being; errors of the last time come up here."""
+        """Start writing, unless the recorder is busy; raise the errors of its last writing."""
         frozen = progress._replace(diverged_at=progress.diverged_at.copy(), state=None)
         if self.writing is not None and not self.writing.done():
-            self.passed_over = frozen
+            self.skipped_event = frozen
             return
-        self.wait()
-        if self.recorder.is_due and progress.state is not None:
-            saved = progress.state()
-            frozen = frozen._replace(state=lambda: saved)
-        self.passed_over = None
+        self._wait()
+        if self.recorder.checkpoint_is_due and progress.state is not None:
+            state = progress.state()  # read here, as the kernels will change it meanwhile
+            frozen = frozen._replace(state=lambda: state)
+        self.skipped_event = None
         self.writing = self.thread.submit(self.recorder.event, frozen)
 
     def stop(self, progress: RunProgress) -> None:
-        """The run is stopped."""
-        self.settle()
+        """Wait for the writing, then let the recorder save where the run stops."""
+        self.flush()
         self.recorder.stop(progress)
 
-    def settle(self) -> None:
-        """Be done with all events."""
-        self.wait()
-        late, self.passed_over = self.passed_over, None
-        if late is not None:
-            self.recorder.event(late)
+    def flush(self) -> None:
+        """Wait for the writing, and pass on the last event if it was skipped."""
+        self._wait()
+        skipped, self.skipped_event = self.skipped_event, None
+        if skipped is not None:
+            self.recorder.event(skipped)
 
-    def wait(self) -> None:
-        """For what is being written."""
-        done, self.writing = self.writing, None
-        if done is not None:
-            done.result()
+    def _wait(self) -> None:
+        """Wait until the recorder has written, and raise the error that it met, if any."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
 
 
 @contextmanager
@@ -69,4 +69,4 @@ def recording_asynchronously(
             yield asynchronous
         finally:
             with signals.shield():
-                asynchronous.settle()
+                asynchronous.flush()

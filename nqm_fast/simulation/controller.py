@@ -1,7 +1,7 @@
 """The controller of a run: it drives the kernels from event to event.
 
-A kernel runs to the next event. Then progress is reported, the recorder may write, and signals
-are looked at.
+A kernel computes one chunk. When it returns, which is an event, progress is reported, the recorder
+may write, and the controller looks whether a signal has asked the run to stop.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from .async_recorder import AsyncRecorder, recording_asynchronously
 from .chunking import ChunkSizer
 from .propagation import Propagation
-from .recorder import Recorder, RunProgress
+from .recorder import KernelSeconds, Recorder, RunProgress
 from .signals import Signals
 
 
 class Controller:
-    """Drives stretches of coordinates from event to event."""
+    """Drives propagations from event to event."""
 
     def __init__(
         self,
@@ -25,33 +25,29 @@ class Controller:
         recorder: Recorder,
         report: Callable[[int], None],
     ) -> None:
-        self.chunk_sizer, self.signals, self.recorder, self.report = (
-            chunk_sizer,
-            signals,
-            recorder,
-            report,
-        )
-        self.compile, self.compute = recorder.spent
-        self.compile_seconds = chunk_sizer.task.backend.compile_seconds
-        self.compiled = self.compile_seconds()
+        self.chunk_sizer, self.signals, self.recorder = chunk_sizer, signals, recorder
+        self.report = report  # shows how many coordinate-steps are done
+        self.compile_seconds, self.compute_seconds = recorder.earlier_kernel_seconds
+        self.backend_compile_seconds = chunk_sizer.task.backend.compile_seconds
+        self.counted_compile_seconds = self.backend_compile_seconds()
 
     @property
-    def spent(self) -> tuple[float, float]:
-        """Seconds compiling and computing."""
-        return self.compile, self.compute
+    def kernel_seconds(self) -> KernelSeconds:
+        """Seconds that the run has spent in kernels so far."""
+        return KernelSeconds(self.compile_seconds, self.compute_seconds)
 
     @property
     def stopped(self) -> bool:
-        """A signal came."""
+        """Whether a signal has asked the run to stop."""
         return self.signals.number is not None
 
     def drive(self, propagation: Propagation, progress: Callable[[], RunProgress]) -> bool:
-        """Run to the stretch's end, or until a signal came; whether one did, and the run is saved.
+        """Propagate to the last step, or until a signal comes.
 
-        Where kernels run beside Python, they are on their way to the next event while what was
-        found is written, and do not wait for it.
+        Returns whether a signal came; the recorder has saved the run then. An asynchronous backend
+        computes the next chunk while the recorder writes what was found in the last one.
         """
-        self.compile += self._compiled()
+        self._count_compile_seconds()
         now = None
         with recording_asynchronously(
             self.recorder, propagation.is_asynchronous, self.signals
@@ -71,16 +67,17 @@ class Controller:
                 if stopped:
                     return True
             with self.signals.shield():
-                recorder.settle()
+                recorder.flush()
                 if now is None or not self.stopped:
                     return False
                 recorder.stop(now)
         return True
 
-    def _compiled(self) -> float:
-        """Seconds spent compiling since this was last asked."""
-        before, self.compiled = self.compiled, self.compile_seconds()
-        return self.compiled - before
+    def _count_compile_seconds(self) -> None:
+        """Add the seconds that the backend has compiled since they were last counted."""
+        total = self.backend_compile_seconds()
+        self.compile_seconds += total - self.counted_compile_seconds
+        self.counted_compile_seconds = total
 
     def _launch(
         self,
@@ -88,9 +85,9 @@ class Controller:
         progress: Callable[[], RunProgress],
         recorder: Recorder | AsyncRecorder,
     ) -> None:
-        """Set out for the next event, if that was not done yet, and if there is one.
+        """Launch the next chunk, if there is one and it was not launched before.
 
-        Where memory is too full for it, what was collected before is saved.
+        If there is too little memory for it, the recorder saves the chunks collected so far.
         """
         if propagation.launched or propagation.ended:
             return
@@ -105,9 +102,9 @@ class Controller:
             raise
 
     def _collect(self, propagation: Propagation) -> None:
-        """Arrive there."""
+        """Wait for the chunk that was launched, and count the seconds that it took."""
         seconds = propagation.collect()
         self.signals.waiting = True
-        self.compile += self._compiled()
-        self.compute += seconds
+        self._count_compile_seconds()
+        self.compute_seconds += seconds
         self.chunk_sizer.adapt(seconds)

@@ -1,4 +1,4 @@
-"""What a simulation computes: everything that its numbers depend on, and nothing else."""
+"""An experiment: everything that the numbers of a simulation depend on, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import noise as numbering
+from ..kernels import noise
 from ..problem import Problem, as_problem
 from ..validation import (
     Array,
@@ -24,28 +24,31 @@ from ..validation import (
     step_array,
 )
 from .observables import RISK, RecordLayout, observed_names
-from .settings import Setting, as_settings, piecewise_constant, whole_batches
+from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
 
 SAMPLING = ("minibatch", "per-sample", "leap")
 DEFAULT_DF = 5.0
-RECORDS = 200  # by default
+DEFAULT_RECORDS = 200
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A simulation, whatever machine carries it out: the same experiment gives the same bits."""
+    """A simulation, whatever machine carries it out: the same experiment gives the same bits.
+
+    The configuration in the file of a run has the names of these fields.
+    """
 
     problem: Problem
     settings: tuple[Setting, ...]
     listed: bool  # whether several settings were asked for, so that results have an axis of them
     steps: int
-    replicas: NDArray[np.int64]
+    replicas: NDArray[np.int64]  # numbers of the replicas
     seed: int
-    records: NDArray[np.int64]
+    records: NDArray[np.int64]  # steps to record, ascending
     sampling: str
     data: str
     df: float
-    bands: Array | None  # their edges
+    bands: Array | None  # curvatures that bound the bands, (bands + 1,)
     keep_state: bool
     observe: tuple[str, ...] = (RISK,)
 
@@ -76,8 +79,8 @@ def as_experiment(
     steps = integer("steps", steps, least=0)
     settings = as_settings(algorithm, batch_size, steps)
     choice("sampling", sampling, SAMPLING)
-    choice("data", data, tuple(numbering.LAWS))
-    numbers = _replica_numbers(replicas)
+    choice("data", data, tuple(noise.LAWS))
+    replica_numbers = _replica_numbers(replicas)
     seed = integer("seed", seed, least=0)
     edges = _band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
@@ -87,9 +90,9 @@ def as_experiment(
         settings,
         isinstance(algorithm, list | tuple),
         steps,
-        numbers,
+        replica_numbers,
         seed,
-        _records(record, steps),
+        _recorded_steps(record, steps),
         sampling,
         data,
         df,
@@ -100,6 +103,7 @@ def as_experiment(
 
 
 def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
+    """The numbers of the replicas, from how many there are or from the numbers themselves."""
     if any_array(replicas).ndim:
         numbers = step_array("replicas", replicas)
         if numbers.ndim != 1 or not numbers.size:
@@ -108,19 +112,20 @@ def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
             )
     else:
         numbers = np.arange(integer("replicas", replicas, least=1))
-    if numbers.max() >= numbering.REPLICAS:
+    if numbers.max() >= noise.REPLICAS:
         raise InputError(
-            f"replicas must be below {numbering.REPLICAS}, where their numbers would overflow "
+            f"replicas must be below {noise.REPLICAS}, where their numbers would overflow "
             f"the noise counter, not {numbers.max()}"
         )
     return numbers
 
 
 def _degrees_of_freedom(df: Any, data: str) -> float:
+    """Check the degrees of freedom, which only some laws of the data have."""
     if df is None:
         return DEFAULT_DF
-    if not numbering.LAWS[data].takes_df:
-        with_df = " or ".join(repr(name) for name, law in numbering.LAWS.items() if law.takes_df)
+    if not noise.LAWS[data].takes_df:
+        with_df = " or ".join(repr(name) for name, law in noise.LAWS.items() if law.takes_df)
         raise InputError(f"df = {shown(df)} is for data={with_df}, not {data!r}")
     return number("df", df, above=2.0)
 
@@ -133,7 +138,7 @@ def _check_limits(
     sampling: str,
     data: str,
 ) -> None:
-    """What the noise counter holds, and what a mode of sampling allows."""
+    """Make sure that the noise counter and the kind of sampling allow the experiment."""
     if problem.has_counts:
         raise InputError(
             "count must be 1 for a simulation: identical coordinates see different noise, "
@@ -141,12 +146,12 @@ def _check_limits(
         )
     if seed >= 1 << 64:
         raise InputError(f"seed must be below 2^64, not {seed}")
-    if problem.dim > numbering.COORDINATES:
+    if problem.dim > noise.COORDINATES:
         raise InputError(
             f"problem has {problem.dim} coordinates, but the noise counter numbers only "
-            f"{numbering.COORDINATES} of them"
+            f"{noise.COORDINATES} of them"
         )
-    most = numbering.STEPS // 4 if sampling == "leap" else numbering.STEPS
+    most = noise.STEPS // 4 if sampling == "leap" else noise.STEPS
     if steps > most:
         raise InputError(
             f"steps must be at most {most}, where the noise counter ends"
@@ -158,28 +163,29 @@ def _check_limits(
             "of normal data only"
         )
     if sampling == "per-sample":
-        whole_batches(settings, steps, numbering.LAWS[data].most_samples)
+        check_whole_batches(settings, steps, noise.LAWS[data].most_samples)
     if sampling == "leap":
-        piecewise_constant(settings, steps)
+        check_piecewise_constant(settings, steps)
 
 
-def _records(record: Any, steps: int) -> NDArray[np.int64]:
-    """Steps to record, ascending."""
+def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:
+    """The steps to record, ascending, from a stride or from the steps themselves."""
     if record is None:
-        spaced = np.geomspace(1.0, max(steps, 1), RECORDS).round().astype(np.int64)
+        spaced = np.geomspace(1.0, max(steps, 1), DEFAULT_RECORDS).round().astype(np.int64)
         return np.unique([0, steps, *spaced[spaced <= steps]])
     if not any_array(record).ndim:
         stride = integer("record", record, least=1)
         return np.append(np.arange(0, steps, stride), steps)
-    chosen = np.unique(step_array("record", record))
-    if chosen.size and chosen[-1] > steps:
+    recorded = np.unique(step_array("record", record))
+    if recorded.size and recorded[-1] > steps:
         raise InputError(
-            f"record must be steps from 0 to the last, {steps}, but contains {chosen[-1]}"
+            f"record must be steps from 0 to the last, {steps}, but contains {recorded[-1]}"
         )
-    return chosen
+    return recorded
 
 
 def _band_edges(bands: Any, problem: Problem) -> Array | None:
+    """The edges of the bands, from how many there are or from the edges themselves."""
     if bands is None:
         return None
     if any_array(bands).ndim:

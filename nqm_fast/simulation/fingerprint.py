@@ -1,7 +1,8 @@
-"""What tells whether another machine computes the same numbers.
+"""A fingerprint that tells whether another machine computes the same numbers.
 
-Kernels spell out every operation. What they start from is not theirs: powers of curvatures, cosines
-of schedules and the like come from a library of mathematics, and those differ in the last bit.
+Kernels spell out every operation, but not those that lead to their arguments: powers of curvatures,
+cosines of schedules and the like come from a library of mathematics, and libraries differ in the
+last bit.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .lowering import model, starts, timeline
+from .lowering import initial_factors, model, timeline
 from .observables import RISK, RecordLayout
 from .task import Task
 
-COORDINATES = 4096  # looked at, at either end
-STEPS = 4096
+COORDINATES = 4096  # that are hashed, at either end of the problem
+STEPS = 4096  # that are hashed, at the beginning of the run
 
 
 def fingerprint(task: Task) -> str:
-    """SHA-256 of what kernels start from: of some coordinates, and of some of the first steps."""
+    """SHA-256 of the arguments of kernels, for some of the coordinates and of the steps."""
     import hashlib
 
     digest = hashlib.sha256()
     problem = task.problem
     size = min(problem.dim, COORDINATES)
-    none = np.zeros(0, dtype=np.int64)
+    no_records = np.zeros(0, dtype=np.int64)
     for group in task.groups:
         for begin in (0, problem.dim - size):
             end = begin + size
@@ -37,10 +38,10 @@ def fingerprint(task: Task) -> str:
                 described.sigma,
                 described.weight,
             ]
-            parts += [np.sqrt(problem.var0[begin:end]), problem.mean0[begin:end], starts(group)]
-            for array in parts:
+            deviation, mean = np.sqrt(problem.var0[begin:end]), problem.mean0[begin:end]
+            for array in (*parts, deviation, mean, initial_factors(group)):
                 digest.update(np.ascontiguousarray(array).tobytes())
-        steps = timeline(group, 0, min(task.steps, STEPS), none, task.drawn)
+        steps = timeline(group, 0, min(task.steps, STEPS), no_records, task.sample_scale)
         for array in (steps.weights, steps.amplitude):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The two orders of the loops over coordinates and steps, and what they find."""
+"""The two orders of the loops over coordinates and steps, and their outcome."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .task import Task, block_size
 
 @dataclass
 class Outcome:
-    """What the loops found; `done` counts steps, or coordinates in the order of blocks."""
+    """What the loops of a run have computed when they end or are stopped."""
 
-    values: Array  # (records, settings, replicas, rows)
-    records: int  # complete ones
-    diverged_at: NDArray[np.int64]
-    states: list[Array] | None
-    done: int
+    values: Array  # (records, settings, replicas, rows), of all records of the run
+    records: int  # how many are complete
+    diverged_at: NDArray[np.int64]  # (settings, replicas): first step of divergence, or -1
+    states: list[Array] | None  # of each setting, (replicas, components, d)
+    done: int  # steps, or coordinates in the order of blocks
     coordinate_steps: int
     interrupted: bool
 
@@ -42,8 +42,8 @@ def by_steps(
             propagation.values,
             propagation.diverged_at,
             propagation.coordinate_steps,
-            controller.spent,
-            propagation.saved,
+            controller.kernel_seconds,
+            propagation.state_to_save,
         )
 
     controller.drive(propagation, progress)
@@ -62,7 +62,7 @@ class PairwiseSum:
     """Sum of blocks in the order of a balanced tree, holding only unfinished branches."""
 
     def __init__(self) -> None:
-        self.branches: list[tuple[int, Array]] = []
+        self.branches: list[tuple[int, Array]] = []  # level in the tree, and sum
 
     def add(self, block: Array) -> None:
         """Add the next block."""
@@ -81,11 +81,11 @@ class PairwiseSum:
 
 
 class BlockSums:
-    """What the blocks that are done add up to."""
+    """The blocks that have gone through all steps, added up."""
 
     def __init__(self, task: Task) -> None:
-        self.values = PairwiseSum()
-        self.first = np.full(task.record_shape[:2], NO_STEP)
+        self.values = PairwiseSum()  # of arrays (records, settings, replicas, rows)
+        self.first_divergence = np.full(task.record_shape[:2], NO_STEP)
         self.size = block_size(task)
         self.done = 0  # coordinates
         self.coordinate_steps = 0
@@ -95,22 +95,22 @@ class BlockSums:
         with np.errstate(over="ignore", invalid="ignore"):
             self.values.add(propagation.values)
         diverged_at = np.where(propagation.diverged_at < 0, NO_STEP, propagation.diverged_at)
-        self.first = np.minimum(self.first, diverged_at)
+        self.first_divergence = np.minimum(self.first_divergence, diverged_at)
         self.done += propagation.size
         self.coordinate_steps += propagation.coordinate_steps
 
-    def saved(self) -> SavedArrays:
-        """All that `restore` needs."""
+    def state_to_save(self) -> SavedArrays:
+        """The arrays that `restore` needs; checkpoints contain them under these names."""
         branches = {f"branch_{k}": branch for k, (_, branch) in enumerate(self.values.branches)}
         levels = np.array([level for level, _ in self.values.branches], dtype=np.int64)
-        done = np.array([self.done, self.coordinate_steps, self.size])
-        return branches | {"levels": levels, "first": self.first, "blocks": done}
+        counts = np.array([self.done, self.coordinate_steps, self.size])
+        return branches | {"levels": levels, "first": self.first_divergence, "blocks": counts}
 
     def restore(self, saved: SavedArrays) -> None:
-        """Go to where the same run once was."""
+        """Return to the blocks that were done when the arrays were saved."""
         levels = saved["levels"].tolist()
         self.values.branches = [(level, saved[f"branch_{k}"]) for k, level in enumerate(levels)]
-        self.first = saved["first"]
+        self.first_divergence = saved["first"]
         self.done, self.coordinate_steps, self.size = saved["blocks"].tolist()
 
 
@@ -135,10 +135,10 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
                 propagation.values,
                 propagation.diverged_at,
                 sums.coordinate_steps + propagation.coordinate_steps,
-                controller.spent,
+                controller.kernel_seconds,
                 lambda: (
-                    sums.saved()
-                    | propagation.saved()
+                    sums.state_to_save()
+                    | propagation.state_to_save()
                     | {"values": propagation.values[: propagation.records]}
                 ),
             )
@@ -153,7 +153,7 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
     return Outcome(
         sums.values.total() if ended else np.zeros((task.records.size, *task.record_shape)),
         task.records.size if ended else 0,
-        np.where(sums.first == NO_STEP, -1, sums.first),
+        np.where(sums.first_divergence == NO_STEP, -1, sums.first_divergence),
         None,
         sums.done,
         sums.coordinate_steps + (0 if propagation.ended else propagation.coordinate_steps),

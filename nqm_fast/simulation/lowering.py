@@ -1,4 +1,4 @@
-"""Settings as the arrays that kernels take."""
+"""Lowering: from problems and settings to the arrays that kernels take."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .settings import Setting
 class Group:
     """Settings whose recurrences have the same number of components; they share kernel calls."""
 
-    numbers: tuple[int, ...]  # which of the run's settings
+    numbers: tuple[int, ...]  # of the group's settings, among those of the run
     settings: tuple[Setting, ...]
     components: int
-    terms: tuple[int, ...]  # of the recurrence of each setting
+    terms: tuple[int, ...]  # how many the recurrence of each setting has
 
 
-def grouped(settings: Sequence[Setting]) -> list[Group]:
-    """The settings by number of components."""
+def group_by_components(settings: Sequence[Setting]) -> list[Group]:
+    """Group the settings by the number of components of their recurrences."""
     recurrences = [checked_recurrence(setting.algorithm, np.ones(1)) for setting in settings]
     sizes = [len(recurrence.read) for recurrence in recurrences]
     groups = []
@@ -41,39 +41,50 @@ def grouped(settings: Sequence[Setting]) -> list[Group]:
 
 
 def timeline(
-    group: Group, begin: int, end: int, records: NDArray[np.int64], drawn: float | None
+    group: Group, begin: int, end: int, records: NDArray[np.int64], sample_scale: float | None
 ) -> Timeline:
-    """Steps begin .. end - 1 in segments; `drawn` is the scale of a sample, if all are drawn."""
-    ends = [np.array([end])]
+    """Cut steps begin .. end - 1 into segments, and evaluate the schedules in each.
+
+    `sample_scale` gives a sample variance 1; it is None if the means of batches are drawn.
+    """
+    ends = [np.array([end])]  # of the segments of each schedule
     if any(setting.algorithm.depends_on_step for setting in group.settings):
         ends.append(np.arange(begin + 1, end + 1))
     else:
         for schedule in (x for s in group.settings for x in (s.algorithm.lr, s.batch_size)):
             for step, until, same in pieces(schedule, begin, end):
                 ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
-    ends_of_all = np.unique(np.concatenate(ends))
-    starts = np.concatenate([[begin], ends_of_all[:-1]])
+    segment_end = np.unique(np.concatenate(ends))
+    segment_start = np.concatenate([[begin], segment_end[:-1]])
     weights = [
-        term_weights(s.algorithm, terms, s.algorithm.lr.values(starts), starts)
+        term_weights(s.algorithm, terms, s.algorithm.lr.values(segment_start), segment_start)
         for s, terms in zip(group.settings, group.terms, strict=True)
     ]
-    batches = np.stack([s.batch_size.values(starts) for s in group.settings], axis=1)
-    stacked = np.zeros((starts.size, len(weights), max(x.shape[1] for x in weights)))
+    batches = np.stack([s.batch_size.values(segment_start) for s in group.settings], axis=1)
+    # Settings with fewer terms than others have weights of zero in their place.
+    stacked = np.zeros((segment_start.size, len(weights), max(x.shape[1] for x in weights)))
     for g, x in enumerate(weights):
         stacked[:, g, : x.shape[1]] = x
+    if sample_scale is None:
+        amplitude, samples = 1.0 / np.sqrt(batches), np.ones(batches.shape, dtype=np.int64)
+    else:
+        amplitude, samples = sample_scale / batches, batches.astype(np.int64)
     return Timeline(
         begin,
         end,
-        ends_of_all,
+        segment_end,
         stacked,
-        1.0 / np.sqrt(batches) if drawn is None else drawn / batches,
-        np.ones(batches.shape, dtype=np.int64) if drawn is None else batches.astype(np.int64),
+        amplitude,
+        samples,
         records,
     )
 
 
-def whole_leaves(array: Any, size: int) -> Any:
-    """The array, or the number it stands for, as `size` elements and zeros up to whole leaves."""
+def pad_to_leaves(array: Any, size: int) -> Any:
+    """An array of `size` elements, padded with zeros to whole leaves.
+
+    An array of one element stands for `size` equal ones.
+    """
     if array.size == padded(size) and array.flags.c_contiguous:
         return array
     out = np.zeros(padded(size), dtype=array.dtype)
@@ -89,25 +100,28 @@ def model_or_formula(
     layout: RecordLayout,
     backend: Backend,
 ) -> tuple[Model, Formula | None]:
-    """The model of some coordinates, as a formula where the backend takes one and there is one."""
-    wanted = backend.takes_formulas and problem.is_harmonic and len(layout.weights) == 1
-    if not (wanted and _reads_curvature_only(group)):
+    """Coordinates begin .. end - 1 as a formula, if the backend takes one, or else as arrays.
+
+    With a formula, the model's arrays over coordinates are empty.
+    """
+    has_formula = backend.takes_formulas and problem.is_harmonic and len(layout.weights) == 1
+    if not (has_formula and _reads_curvature_only(group)):
         return model(group, problem, begin, end, layout), None
-    one = model(group, problem, begin, begin + 1, layout)
-    none = np.zeros(0)
-    empty = one._replace(
-        values=none.reshape(1, 0),
-        sigma=none,
-        weight=none.reshape(1, 0),
-        group=none.astype(np.int64),
+    one_coordinate = model(group, problem, begin, begin + 1, layout)
+    empty = np.zeros(0)
+    without_arrays = one_coordinate._replace(
+        values=empty.reshape(1, 0),
+        sigma=empty,
+        weight=empty.reshape(1, 0),
+        group=empty.astype(np.int64),
     )
-    edges = none if layout.edges is None else layout.edges
-    return empty, Formula(begin, end - begin, edges)
+    edges = empty if layout.edges is None else layout.edges
+    return without_arrays, Formula(begin, end - begin, edges)
 
 
 def _reads_curvature_only(group: Group) -> bool:
     """Whether the recurrences have no arrays over coordinates but h itself."""
-    h = np.ones(2)
+    h = np.ones(2)  # An array at the same address is this one.
     return all(
         array.ctypes.data == h.ctypes.data
         for setting in group.settings
@@ -119,7 +133,7 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
     """Coordinates begin .. end - 1 of the problem under the group's settings."""
     block = problem.block(begin, end)
     size = end - begin
-    row_of: dict[int | bytes, int] = {}
+    row_of: dict[int | bytes, int] = {}  # the place in `values` of each different array
     values: list[Array] = []
     entries, factors, offsets, read = [], [], [0], []
     for setting in group.settings:
@@ -127,27 +141,27 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
         sparse = sparse_recurrence(recurrence, size)
         entries_here = sparse.entries.copy()
         for source, array in enumerate(sparse.values):
-            # Settings mostly share their arrays: h itself, or equal powers of it.
+            # Settings mostly share their arrays, which are h itself or equal powers of it.
             is_h = array.ctypes.data == block.h.ctypes.data
             key = 0 if is_h else array.tobytes() if len(group.settings) > 1 else source + 1
             if key not in row_of:
                 row_of[key] = len(values)
-                values.append(whole_leaves(array, size))
+                values.append(pad_to_leaves(array, size))
             entries_here[sparse.entries[:, 3] == source, 3] = row_of[key]
         entries.append(entries_here)
         factors.append(sparse.factors)
         offsets.append(offsets[-1] + len(sparse.factors))
         read.append(sparse.read)
-    weights = [whole_leaves(weight(block.h), size) for weight in layout.weights]
+    weights = [pad_to_leaves(weight(block.h), size) for weight in layout.weights]
     groups = np.zeros(0, dtype=np.int64)
     if layout.edges is not None:
-        groups = whole_leaves(band_numbers(layout.edges, block.h), size)
+        groups = pad_to_leaves(band_numbers(layout.edges, block.h), size)
     return Model(
         np.concatenate(entries),
         np.array(offsets),
         np.concatenate(factors),
         values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size)),
-        whole_leaves(np.sqrt(block.c), size),
+        pad_to_leaves(np.sqrt(block.c), size),
         weights[0][None] if len(weights) == 1 else np.array(weights),
         layout.rows,
         groups,
@@ -155,14 +169,17 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
     )
 
 
-def starts(group: Group) -> Array:
-    """``s_0 / w_0`` of every setting, (settings, components)."""
-    one = np.ones(1)
-    return np.array([s.algorithm.recurrence(one).start for s in group.settings])
+def initial_factors(group: Group) -> Array:
+    """The initial state of every setting, divided by w_0, (settings, components)."""
+    h = np.ones(1)
+    return np.array([s.algorithm.recurrence(h).start for s in group.settings])
 
 
 def band_numbers(edges: Array, h: Array) -> NDArray[np.int64]:
-    """Which band a curvature is in, from 1; 0 for none. The highest edge belongs to the last."""
+    """The number of the band of each curvature, from 1, or 0 outside all bands, (d,).
+
+    The highest edge belongs to the last band.
+    """
     number = np.searchsorted(edges, h, side="right")
     number[h == edges[-1]] = edges.size - 1
     number[h > edges[-1]] = 0

@@ -1,4 +1,4 @@
-"""How many coordinates of a run are held at a time, and whether that fits."""
+"""The memory of a run: how many coordinates are held at a time, and whether they fit."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ class LoopOrder(NamedTuple):
     """The order of the loops: all coordinates at once, or a block of them through all steps."""
 
     in_blocks: bool
-    coordinates: int  # at a time
+    coordinates: int  # that are held at a time
 
 
 def available_bytes() -> int:
-    """Of this machine's memory."""
+    """Bytes of this machine's memory that are free."""
     import psutil
 
     return int(psutil.virtual_memory().available)
 
 
 def held_bytes(task: Task, coordinates: int) -> int:
-    """What so many coordinates take, here or on a device."""
+    """Bytes that the arrays over so many coordinates take, in memory or on a device."""
     weights = len(task.layout.weights)
-    arrays = 2 * task.components + task.replicas + 7 + weights + 2 * task.settings
+    arrays = 2 * task.numbers_per_coordinate + task.replica_count
+    arrays += 7 + weights + 2 * task.setting_count
     if task.leaps:
         largest = max(group.components for group in task.groups)
         arrays += task.backend.leap_arrays * largest**2
     return 8 * padded(coordinates) * arrays
 
 
-def chosen_order(task: Task, keep_state: bool, most: int) -> LoopOrder:
-    """In blocks, if all coordinates take over `most` bytes, or much of what is free."""
+def choose_order(task: Task, keep_state: bool, most_bytes: int) -> LoopOrder:
+    """Work in blocks if all coordinates take over `most_bytes`, or much of the free memory."""
     free = task.backend.free_memory(task.workers)
-    most_here = min(most, available_bytes() // 4, free / 2)
+    most_here = min(most_bytes, available_bytes() // 4, free / 2)
     dim = task.problem.dim
     if keep_state or held_bytes(task, dim) <= most_here:
         return LoopOrder(False, dim)
@@ -46,7 +47,7 @@ def chosen_order(task: Task, keep_state: bool, most: int) -> LoopOrder:
 
 
 def saved_order(task: Task, saved: SavedArrays) -> LoopOrder:
-    """That of a run which is gone on with, maybe on another machine."""
+    """The order in which a run was begun, and in which it must be resumed on any machine."""
     if "blocks" not in saved:
         return LoopOrder(False, task.problem.dim)
     return LoopOrder(True, min(int(saved["blocks"][2]), task.problem.dim))

@@ -1,4 +1,4 @@
-"""What a run records: sums over coordinates of a weight times the square of the evaluated iterate.
+"""Observables: sums over coordinates of a weight times the square of the evaluated iterate.
 
 An observable is one entry of the table below. The rows that kernels add up, the variables of a
 run's file, what is resumed, and the arrays of a `Run` follow from it.
@@ -23,13 +23,14 @@ class Observable(NamedTuple):
     Attributes
     ----------
     description : str
-        For the file of a run, in a line.
+        One line that describes it in the file of a run.
     weight : callable
         The weights of coordinates with curvatures h, shape (d,).
     by_band : bool
-        There is a value for each band of curvatures, which `bands` asks for; otherwise one for all
-        coordinates, which `observe` asks for.
+        Whether there is a value for each band of curvatures, which the argument `bands` asks for;
+        otherwise there is one for all coordinates, which the argument `observe` asks for.
     units : str
+        Physical units in the file of a run; "1" for none.
     """
 
     description: str
@@ -54,7 +55,9 @@ OBSERVABLES = {
 
 
 def observed_names(observe: Any, bands: Array | None) -> tuple[str, ...]:
-    """Names of what a run records, in the table's order: the risk always, that of bands if asked.
+    """Names of the observables that a run records, in the order of the table.
+
+    The risk always is among them, and the risk by band if there are bands.
 
     Raises
     ------
@@ -74,10 +77,10 @@ def observed_names(observe: Any, bands: Array | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RecordLayout:
-    """The rows of a record: which observables, with which weights, of which bands."""
+    """The rows of a record: which observables they belong to, and to which bands."""
 
     names: tuple[str, ...]
-    edges: Array | None  # of the bands, (bands + 1,)
+    edges: Array | None  # curvatures that bound the bands, (bands + 1,)
 
     @property
     def bands(self) -> int:
@@ -86,12 +89,12 @@ class RecordLayout:
 
     @property
     def weights(self) -> list[Callable[[Array], Array]]:
-        """Different weights of the observables; the first is the risk's."""
+        """The different weights of the observables; the first is that of the risk."""
         return list(dict.fromkeys(OBSERVABLES[name].weight for name in self.names))
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Number of the weight and of the group of every row, (rows, 2), as kernels take them."""
+        """The numbers of the weight and of the group of every row, (rows, 2), for the kernels."""
         rows = []
         for name in self.names:
             weight = self.weights.index(OBSERVABLES[name].weight)
@@ -100,19 +103,22 @@ class RecordLayout:
         return np.array(rows, dtype=np.int64)
 
     def split(self, values: Array) -> dict[str, Array]:
-        """Arrays by name of values whose last axis are the rows; only those of bands keep it."""
-        found = {}
-        at = 0
+        """Split values (..., rows) into an array for each observable, by name.
+
+        The array is (..., bands) for an observable by band, else (...).
+        """
+        arrays = {}
+        row = 0
         for name in self.names:
             by_band = OBSERVABLES[name].by_band
             size = self.bands if by_band else 1
-            part = values[..., at : at + size]
-            found[name] = np.ascontiguousarray(part if by_band else part[..., 0])
-            at += size
-        return found
+            part = values[..., row : row + size]
+            arrays[name] = np.ascontiguousarray(part if by_band else part[..., 0])
+            row += size
+        return arrays
 
     def joined(self, arrays: dict[str, Any]) -> Array:
-        """The inverse of `split`."""
+        """Join the arrays of all observables to values (..., rows): the inverse of `split`."""
         parts = [
             arrays[name] if OBSERVABLES[name].by_band else arrays[name][..., None]
             for name in self.names

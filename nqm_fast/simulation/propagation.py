@@ -1,4 +1,4 @@
-"""Coordinates on their way through the steps of a run, chunk by chunk."""
+"""The propagation of coordinates through the steps of a run, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -10,85 +10,90 @@ from numpy.typing import NDArray
 
 from ..kernels.contract import BackendState
 from ..validation import Array
-from .lowering import Group, model_or_formula, starts, timeline, whole_leaves
+from .lowering import Group, initial_factors, model_or_formula, pad_to_leaves, timeline
 from .recorder import SavedArrays
 from .task import Task
 
 
-class Launched(NamedTuple):
-    """A group of settings on its way through a chunk."""
+class LaunchedGroup(NamedTuple):
+    """A group of settings for which a backend is computing a chunk."""
 
     state: BackendState
-    numbers: list[int]  # of the group's settings in the run
-    alive: NDArray[np.bool_]
-    records: slice
+    numbers: list[int]  # of the group's settings, among those of the run
+    alive: NDArray[np.bool_]  # (settings, replicas): which have not diverged before
+    records: slice  # the records of the run that are in the chunk
 
 
 class Propagation:
-    """Some coordinates of a run, all or a block of them, on their way through its steps."""
+    """Takes coordinates of a run, all or a block of them, through its steps."""
 
     def __init__(self, task: Task, begin: int, end: int) -> None:
         self.task, self.size = task, end - begin
         self.noise = task.noise._replace(first=begin)
         mean, variance = (
-            whole_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
+            pad_to_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
         )
-        w = task.backend.start(self.noise, mean, np.sqrt(variance), task.workers)
-        self.states = [self._initial_state(group, w, begin, end) for group in task.groups]
-        self.launched: list[Launched] = []
+        w0 = task.backend.start(self.noise, mean, np.sqrt(variance), task.workers)
+        self.states = [self._initial_state(group, w0, begin, end) for group in task.groups]
+        self.launched: list[LaunchedGroup] = []
         self.values = np.zeros((task.records.size, *task.record_shape))
         self.diverged_at = np.full(task.record_shape[:2], -1, dtype=np.int64)
         self.done = 0  # steps
-        self.started = False
+        self.started = False  # whether a chunk was collected, or a saved state restored
 
-    def _initial_state(self, group: Group, w: Array, begin: int, end: int) -> BackendState:
-        """All settings and replicas of a group at step 0."""
+    def _initial_state(self, group: Group, w0: Array, begin: int, end: int) -> BackendState:
+        """Hand the state of a group at step 0 to the backend; `w0` is (replicas, d)."""
         task = self.task
         model, formula = model_or_formula(
             group, task.problem, begin, end, task.layout, task.backend
         )
-        state = starts(group)[:, None, :, None] * w[None, :, None, :]
+        state = initial_factors(group)[:, None, :, None] * w0[None, :, None, :]
         return task.backend.new_state(self.noise, model, state, task.workers, formula)
 
     def launch(self, end: int) -> None:
-        """Set out for step `end`."""
+        """Let the backend begin to compute the chunk up to step `end`."""
         task = self.task
         rows = slice(self.records, int(np.searchsorted(task.records, end, side="right")))
-        self.next = end
-        self.seconds = 0.0  # for laying out the timeline
+        self.chunk_end = end
+        self.timeline_seconds = 0.0
         for group, state in zip(task.groups, self.states, strict=True):
             numbers = list(group.numbers)
             alive = self.diverged_at[numbers] < 0
             if alive.any():
                 begin = time.perf_counter()
-                chunk = timeline(group, self.done, end, task.records[rows], task.drawn)
-                self.seconds += time.perf_counter() - begin
+                chunk = timeline(group, self.done, end, task.records[rows], task.sample_scale)
+                self.timeline_seconds += time.perf_counter() - begin
                 state.launch(chunk, alive, task.leaps)
-                self.launched.append(Launched(state, numbers, alive, rows))
+                self.launched.append(LaunchedGroup(state, numbers, alive, rows))
 
     def collect(self) -> float:
-        """Arrive at the end of the chunk; the seconds that it took, without compiling."""
-        each = []
+        """Wait for the end of the chunk, and store what was measured in it.
+
+        Returns the seconds that the chunk took, without compiling.
+        """
+        group_seconds = []
         for state, numbers, alive, rows in self.launched:
             (values, first), seconds = state.collect()
             self.values[rows, numbers] = values
             self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
-            each.append(seconds)
+            group_seconds.append(seconds)
         self.launched = []
-        self.done = self.next
+        self.done = self.chunk_end
         self.started = True
-        return self.seconds + (max(each) if self.is_asynchronous else sum(each))
+        # The groups of an asynchronous backend are computed at the same time.
+        together = max(group_seconds) if self.is_asynchronous else sum(group_seconds)
+        return self.timeline_seconds + together
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether the chunk is computed while Python does something else."""
+        """Whether the backend computes a chunk while Python goes on."""
         return self.task.backend.asynchronous
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do."""
-        done = self.done == self.task.steps or bool((self.diverged_at >= 0).all())
-        return self.started and done
+        """Whether the last step is done, or all settings and replicas have diverged."""
+        at_end = self.done == self.task.steps or bool((self.diverged_at >= 0).all())
+        return self.started and at_end
 
     @property
     def records(self) -> int:
@@ -99,16 +104,19 @@ class Propagation:
 
     @property
     def coordinate_steps(self) -> int:
-        """Coordinates, settings and replicas times steps, up to here."""
-        return self.done * self.size * self.task.settings * self.task.replicas
+        """The number of steps done, times coordinates, settings and replicas."""
+        return self.done * self.size * self.task.setting_count * self.task.replica_count
 
-    def saved(self) -> SavedArrays:
-        """All that `restore` needs to go on from here, but for the records so far."""
+    def state_to_save(self) -> SavedArrays:
+        """The arrays that `restore` needs, but for the records so far.
+
+        Checkpoints contain them under these names.
+        """
         states = {f"state_{k}": state.read() for k, state in enumerate(self.states)}
         return states | {"done": np.array(self.done), "diverged_at": self.diverged_at.copy()}
 
     def restore(self, saved: SavedArrays) -> None:
-        """Go to where the same coordinates once were."""
+        """Return to the step at which the arrays of the same coordinates were saved."""
         for k, state in enumerate(self.states):
             state.write(saved[f"state_{k}"])
         self.values[: len(saved["values"])] = saved["values"]
@@ -118,10 +126,10 @@ class Propagation:
 
     def final_states(self) -> list[Array]:
         """State of every setting, (replicas, components, d); inf where it diverged."""
-        found: dict[int, Array] = {}
+        by_number: dict[int, Array] = {}
         for group, state in zip(self.task.groups, self.states, strict=True):
-            for number, rows in zip(group.numbers, state.read(), strict=True):
-                own = rows[:, :, : self.size].copy()
-                own[self.diverged_at[number] >= 0] = np.inf
-                found[number] = own
-        return [found[number] for number in sorted(found)]
+            for number, padded_state in zip(group.numbers, state.read(), strict=True):
+                final = padded_state[:, :, : self.size].copy()
+                final[self.diverged_at[number] >= 0] = np.inf
+                by_number[number] = final
+        return [by_number[number] for number in sorted(by_number)]

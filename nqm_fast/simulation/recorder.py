@@ -1,4 +1,4 @@
-"""What a recorder is told of a run, and the recorder that writes nothing."""
+"""The recorder of a run: what it is told, and the one that writes nothing."""
 
 from __future__ import annotations
 
@@ -12,46 +12,51 @@ from ..validation import Array
 from .result import Run
 
 SavedArrays = dict[str, NDArray[Any]]
-"""What it takes to go on with a run, by name."""
+"""The state of a run, from which it can be resumed, as arrays by name."""
+
+
+class KernelSeconds(NamedTuple):
+    """Seconds that a run has spent in kernels, including those before it was resumed."""
+
+    compile: float
+    compute: float
 
 
 class RunProgress(NamedTuple):
-    """Where a run is, for whoever writes it down."""
+    """How far a run has come, as its recorder is told at every event."""
 
     records: int  # how many are complete
-    values: Array  # of all records, as in `loops.Outcome`
-    diverged_at: NDArray[np.int64]
+    values: Array  # (records, settings, replicas, rows), all records of the run
+    diverged_at: NDArray[np.int64]  # (settings, replicas): first step of divergence, or -1
     coordinate_steps: int
-    spent: tuple[float, float]  # seconds compiling and computing
-    state: (
-        Callable[[], SavedArrays] | None
-    )  # what it takes to go on from here; None if it is not due
+    kernel_seconds: KernelSeconds
+    state: Callable[[], SavedArrays] | None  # reads the state; None if no checkpoint is due
 
 
 class Recorder:
-    """Is told of events and may write; this one does not."""
+    """Is told of the events of a run, and may write them down; this one does not."""
 
-    seconds = 0.0  # spent writing
-    spent = (0.0, 0.0)  # compiling and computing, before a run was gone on with
+    write_seconds = 0.0  # including those before the run was resumed
+    earlier_kernel_seconds = KernelSeconds(0.0, 0.0)  # before the run was resumed
 
     @property
-    def is_due(self) -> bool:
-        """Whether it asks for the state next."""
+    def checkpoint_is_due(self) -> bool:
+        """Whether the next event will be asked for the state of the run."""
         return False
 
-    def taken(self) -> SavedArrays | None:
-        """What a run is to go on from, once."""
+    def take_saved_state(self) -> SavedArrays | None:
+        """Hand out the state that the run resumes from, if there is one, and forget it."""
         return None
 
     def event(self, progress: RunProgress) -> None:
-        """A kernel returned."""
+        """Take note that a kernel has returned."""
 
-    def settle(self) -> None:
-        """Be done with what was told."""
+    def flush(self) -> None:
+        """Finish the writing of all events so far."""
 
     def stop(self, progress: RunProgress) -> None:
-        """The run is stopped: the last chance to save."""
+        """Save the state, as the run stops before its end."""
 
     def finish(self, run: Run) -> Run:
-        """The run has ended, or is stopped; what it is to be known as."""
+        """Return the run, which has ended or was stopped, as its caller shall see it."""
         return run

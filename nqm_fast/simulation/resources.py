@@ -1,4 +1,4 @@
-"""What a run is carried out on: a backend, and its threads or devices."""
+"""The resources of a run: a backend, and the threads or devices that it uses."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ class Resources:
 
     @property
     def workers(self) -> int | tuple[int, ...]:
-        """As the contract of the kernels has them."""
+        """The numbers of the devices, or how many threads, as backends take them."""
         return self.devices or self.threads
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """For a run's statistics."""
-        found = {"backend": self.name, "threads": self.threads}
-        return found | ({"devices": list(self.devices)} if self.devices else {})
+    def stats(self) -> dict[str, Any]:
+        """The entries of a run's statistics that name its resources."""
+        stats = {"backend": self.name, "threads": self.threads}
+        return stats | ({"devices": list(self.devices)} if self.devices else {})
 
 
 def as_resources(backend: Any, threads: Any, devices: Any) -> Resources:
-    """The machine that arguments of `simulate` stand for.
+    """Check the arguments of `simulate` that choose resources, and load the backend.
 
     Raises
     ------
     InputError
         If they are not allowed, or what they name is not there.
     """
-    name = _backend(backend)
+    name = _backend_name(backend)
     count = cores() if threads is None else integer("threads", threads, least=1)
     try:
-        found = kernels.load_backend(name)
+        loaded = kernels.load_backend(name)
     except kernels.BackendError as error:
         raise InputError(str(error)) from None
-    return Resources(name, found, count, _devices(name, found, devices))
+    return Resources(name, loaded, count, _device_numbers(name, loaded, devices))
 
 
-def _backend(name: Any) -> str:
+def _backend_name(name: Any) -> str:
+    """Check that the backend is installed; "auto" is the first that is."""
     choice("backend", name, ("auto", *kernels.REGISTRY))
     present = kernels.present_backends()
     if name != "auto" and not kernels.is_installed(name):
@@ -62,22 +63,21 @@ def _backend(name: Any) -> str:
     return present[0] if name == "auto" else str(name)
 
 
-def _devices(name: str, backend: Backend, devices: Any) -> tuple[int, ...]:
-    """Numbers of GPUs, the first if nothing is said."""
-    found = backend.devices()
+def _device_numbers(name: str, backend: Backend, devices: Any) -> tuple[int, ...]:
+    """Check the numbers of the GPUs to use; by default it is the first, if there are any."""
+    present = range(len(backend.devices()))
     if devices is None:
-        return (0,) if found else ()
-    if not found:
+        return (0,) if present else ()
+    if not present:
         raise InputError(
             f"devices must be left out with backend={name!r}, but are {shown(devices)}; "
             "they are for backend='cuda'"
         )
     numbers = any_array(devices)
-    there = range(len(found))
-    good = numbers.dtype.kind in "iu" and numbers.ndim < 2 and numbers.size
-    if not good or not np.isin(numbers, there).all():
+    whole_numbers = numbers.dtype.kind in "iu" and numbers.ndim < 2 and numbers.size
+    if not whole_numbers or not np.isin(numbers, present).all():
         raise InputError(
-            f"devices must be numbers of GPUs that are here ({', '.join(map(str, there))}), "
+            f"devices must be numbers of GPUs that are here ({', '.join(map(str, present))}), "
             f"not {shown(devices)}"
         )
     return tuple(numbers.ravel().tolist())

@@ -81,17 +81,15 @@ class Run:
         return None if self.experiment is None else self.experiment.bands
 
     def __getattr__(self, name: str) -> Array:
-        """What was observed under another name."""
+        """Give an observable by its name."""
         if name in OBSERVABLES:
-            observed = self.__dict__["observed"]
-            if name in observed:
-                array: Array = observed[name]
-                return array
+            if name in self.observed:
+                return self.observed[name]
             raise AttributeError(f"{name} was not recorded: ask for it with observe=({name!r},)")
         raise AttributeError(f"a Run has no {name}")
 
     def only_setting(self) -> Run:
-        """The run without its leading axis."""
+        """The run of one setting without the axis of settings."""
         return replace(
             self,
             observed={name: array[0] for name, array in self.observed.items()},
@@ -101,15 +99,18 @@ class Run:
 
     def __repr__(self) -> str:
         *settings, replicas, records = self.risk.shape
-        many = f"{settings[0]} settings, " if settings else ""
-        what = f": {self.message}" if self.message else ""
-        return f"<Run {self.status}, {many}{replicas} replicas, {records} records{what}>"
+        count = f"{settings[0]} settings, " if settings else ""
+        message = f": {self.message}" if self.message else ""
+        return f"<Run {self.status}, {count}{replicas} replicas, {records} records{message}>"
 
 
-def arranged(values: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]) -> Array:
-    """Records with the axes of the public API, and inf after divergence.
+def with_public_axes(
+    values: Array, steps: NDArray[np.int64], diverged_at: NDArray[np.int64]
+) -> Array:
+    """Give records the axes of the public API, and set them to inf after divergence.
 
-    From (records, settings, replicas, rows) to (settings, replicas, records, rows).
+    `values` is (records, settings, replicas, rows), `steps` is (records,), and `diverged_at` is
+    (settings, replicas); the result is (settings, replicas, records, rows).
     """
-    late = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
-    return np.where(late[..., None], np.inf, np.moveaxis(values, 0, 2))
+    diverged = (diverged_at[..., None] >= 0) & (steps >= diverged_at[..., None])
+    return np.where(diverged[..., None], np.inf, np.moveaxis(values, 0, 2))

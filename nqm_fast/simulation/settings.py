@@ -1,4 +1,4 @@
-"""What a Monte Carlo run simulates: its settings, as the arrays that kernels take."""
+"""The settings of a simulation: each is an algorithm at a batch size."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ class Setting(NamedTuple):
 
     @property
     def batch_size_text(self) -> str:
-        """As a person would write it."""
-        size = self.batch_size
-        return f"{size.value:g}" if isinstance(size, Constant) else repr(size)
+        """The batch size as a person would write it."""
+        batch_size = self.batch_size
+        return f"{batch_size.value:g}" if isinstance(batch_size, Constant) else repr(batch_size)
 
 
 def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, ...]:
-    """One setting, or one for each algorithm of a list, each with its own batch size if listed."""
+    """Check and combine the arguments of `simulate` that describe the settings.
+
+    There is a setting for each algorithm of a list. If there are as many batch sizes, each setting
+    has its own.
+    """
     listed = isinstance(algorithm, list | tuple)
     algorithms = list(algorithm) if listed else [algorithm]
     if not algorithms:
         raise InputError("algorithm must be an algorithm or a list of them, not an empty list")
-    sizes = batch_size if listed and not isinstance(batch_size, Schedule) else None
-    if isinstance(sizes, list | tuple | np.ndarray) and len(sizes) == len(algorithms):
-        batches = list(sizes)
+    several = listed and isinstance(batch_size, list | tuple | np.ndarray)
+    if several and len(batch_size) == len(algorithms):
+        batch_sizes = list(batch_size)
     else:
-        batches = [batch_size] * len(algorithms)
+        batch_sizes = [batch_size] * len(algorithms)
     settings = []
-    for one, batch in zip(algorithms, batches, strict=True):
-        one = as_algorithm("algorithm", one)
-        schedule = as_schedule("batch_size", batch, least=1.0)
-        check_length("lr", one.lr, steps)
+    for given_algorithm, given_size in zip(algorithms, batch_sizes, strict=True):
+        checked = as_algorithm("algorithm", given_algorithm)
+        schedule = as_schedule("batch_size", given_size, least=1.0)
+        check_length("lr", checked.lr, steps)
         check_length("batch_size", schedule, steps)
-        settings.append(Setting(one, schedule))
+        settings.append(Setting(checked, schedule))
     return tuple(settings)
 
 
-def whole_batches(settings: Sequence[Setting], steps: int, most: int) -> None:
-    """Batch sizes are whole numbers, and at most `most`."""
+def check_whole_batches(settings: Sequence[Setting], steps: int, most: int) -> None:
+    """Make sure that batch sizes are whole numbers up to `most`, as per-sample noise needs."""
     for schedule in {id(s.batch_size): s.batch_size for s in settings}.values():
         for part in segments(Constant(1.0), schedule, steps):
             bad = part.batch_size[part.batch_size != np.floor(part.batch_size)]
@@ -63,8 +67,8 @@ def whole_batches(settings: Sequence[Setting], steps: int, most: int) -> None:
                 )
 
 
-def piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
-    """Settings change at steps only, so that stretches between can be jumped over."""
+def check_piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
+    """Make sure that settings are piecewise constant, so that a leap can cross a segment."""
     for setting in settings:
         if setting.algorithm.depends_on_step:
             raise InputError(

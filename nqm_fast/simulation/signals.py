@@ -1,4 +1,4 @@
-"""Signals that end a run: they are noted, and answered at its next event."""
+"""Signals that end a run: they are remembered, and the run stops at its next event."""
 
 from __future__ import annotations
 
@@ -10,67 +10,71 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came before a run had anything to lose, or twice."""
+    """The run stops at once: the signal came before its first event, or for the second time."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
 
 
-def ending() -> list[int]:
-    """Signals that ask a process to end, and after which a run with a file is saved."""
+def ending_signals() -> list[int]:
+    """The signals that ask a process to end, and after which a run with a file is saved."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 class Signals:
-    """Whether a signal came that stops the run at its next event."""
+    """Remembers the signal, if one came, that asks the run to stop at its next event."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.waiting = False  # for an event; until the first of a run, kernels are compiled
+        # A signal waits for the next event once there was a first one. Before that, kernels may
+        # be compiled for long, and nothing is lost when the run stops at once.
+        self.waiting = False
         self._shielded = False
-        self._late = False
+        self._stop_after_shield = False
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Remember the signal; what cannot wait, or came before, stops the run at once."""
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Remember the signal, or stop the run at once if it cannot wait or is the second."""
         urgent = self.number is not None or not self.waiting
         self.number = number
         if urgent and self._shielded:
-            self._late = True
+            self._stop_after_shield = True
         elif urgent:
             raise Stopped(number)
 
     @contextmanager
     def shield(self) -> Generator[None]:
-        """Let files be written to their end: what would stop the run within does so after."""
+        """Let files be written to their end: a signal stops the run only after the block."""
         self._shielded = True
         try:
             yield
         finally:
             self._shielded = False
-        if self._late and self.number is not None:
-            self._late = False
+        if self._stop_after_shield and self.number is not None:
+            self._stop_after_shield = False
             raise Stopped(self.number)
 
 
 @contextmanager
 def caught(numbers: Sequence[int]) -> Generator[Signals]:
-    """Note signals within: those that would raise KeyboardInterrupt, or end the process.
+    """Handle signals within the block that would raise KeyboardInterrupt or end the process.
 
-    Only in the main thread, which gets signals; somebody else's handler is left alone.
+    This is done in the main thread only, which gets the signals. A signal for which somebody has
+    set a handler keeps it.
     """
     signals = Signals()
-    usual = {
+    previous = {
         number: signal.getsignal(number)
         for number in numbers
         if threading.current_thread() is threading.main_thread()
     }
-    mine = [n for n, f in usual.items() if f in (signal.default_int_handler, signal.SIG_DFL)]
-    for number in mine:
-        signal.signal(number, signals.note)
+    defaults = (signal.default_int_handler, signal.SIG_DFL)
+    handled = [number for number, handler in previous.items() if handler in defaults]
+    for number in handled:
+        signal.signal(number, signals.handle)
     try:
         yield signals
     finally:
-        for number in mine:
-            signal.signal(number, usual[number])
+        for number in handled:
+            signal.signal(number, previous[number])

@@ -1,4 +1,4 @@
-"""Everything that the loops of a simulation are given."""
+"""The task of the loops of a simulation: everything that they are given."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from .observables import RecordLayout
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that a run is determined by."""
+    """An experiment in the form that the loops take, and the backend that computes it."""
 
     problem: Problem
     groups: list[Group]
     steps: int
-    records: NDArray[np.int64]
+    records: NDArray[np.int64]  # steps to record, ascending
     noise: Noise
-    drawn: float | None  # scale of one sample, if every one is drawn
-    leaps: bool
+    sample_scale: float | None  # gives a sample variance 1; None if batch means are drawn
+    leaps: bool  # whether the state is drawn from record to record
     layout: RecordLayout
     backend: Backend
-    workers: int | tuple[int, ...]  # threads, or numbers of devices
+    workers: int | tuple[int, ...]  # how many threads, or the numbers of the devices
 
     @property
-    def settings(self) -> int:
-        """How many settings."""
+    def setting_count(self) -> int:
+        """How many settings there are, in all groups."""
         return sum(len(group.numbers) for group in self.groups)
 
     @property
-    def replicas(self) -> int:
-        """How many replicas."""
+    def replica_count(self) -> int:
+        """How many replicas there are."""
         return int(self.noise.replicas.size)
 
     @property
-    def components(self) -> int:
-        """Numbers in the state of a coordinate, of all settings and replicas."""
-        return self.replicas * sum(len(g.numbers) * g.components for g in self.groups)
+    def numbers_per_coordinate(self) -> int:
+        """How many numbers make the state of a coordinate, with all settings and replicas."""
+        return self.replica_count * sum(len(g.numbers) * g.components for g in self.groups)
 
     @property
     def record_shape(self) -> tuple[int, int, int]:
-        """What a record holds: settings, replicas, rows of the observables."""
-        return self.settings, self.replicas, len(self.layout.rows)
+        """The shape of a record: (settings, replicas, rows)."""
+        return self.setting_count, self.replica_count, len(self.layout.rows)
 
 
 def block_size(task: Task) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
-    most = max(task.backend.block_bytes // (8 * task.components), 1)
+    most = max(task.backend.block_bytes // (8 * task.numbers_per_coordinate), 1)
     return max(TILE, 1 << most.bit_length() - 1)

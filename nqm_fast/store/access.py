@@ -1,11 +1,12 @@
-"""Runs in files: written while they compute, read at any time, gone on with after any kill."""
+"""Access to runs in files: they are read at any time, begun, and resumed after any kill."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..simulation.result import Run
 from ..validation import InputError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .files import Files
     from .reading import Stored
 
-# h5py, filelock and psutil are imported by the first call of a function that needs them
+# Modules that import h5py, filelock and psutil, which are slow to load, are imported in functions.
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -25,7 +26,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     Parameters
     ----------
     path : path
-        What was the argument `out` of `simulate`.
+        The file that was the argument `out` of `simulate`.
 
     Returns
     -------
@@ -48,19 +49,19 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 
 def as_run(files: Files, stored: Stored) -> Run:
-    """What is stored, as `simulate` returns it."""
+    """Make a run, as `simulate` returns it, of what its files hold."""
     import json
 
     from .files import resume_command
-    from .reading import ENDED
+    from .reading import ENDED_STATUSES
 
     experiment, values = stored.experiment, stored.values
     message = stored.header["message"]
-    if stored.status not in ("interrupted", *ENDED):
+    if stored.status not in ("interrupted", *ENDED_STATUSES):
         message = ""
         if stored.status == "killed":
-            of = f"{stored.records} of {experiment.records.size} records are there"
-            message = f"{of}; go on with: {resume_command(files.base)}"
+            count = f"{stored.records} of {experiment.records.size} records are there"
+            message = f"{count}; go on with: {resume_command(files.base)}"
     run = Run(
         values["step"],
         {name: values[name] for name in experiment.observe},
@@ -76,14 +77,20 @@ def as_run(files: Files, stored: Stored) -> Run:
 
 
 @contextmanager
-def created(
+def recorder_of_new_run(
     path: str | os.PathLike[str],
     experiment: Experiment,
     fingerprint: str,
     overwrite: bool,
-    every: float,
+    checkpoint_interval: float,
 ) -> Generator[FileRecorder]:
-    """A recorder for a new run."""
+    """Open a recorder for a new run, and close it in the end.
+
+    Raises
+    ------
+    InputError
+        If there is a run that is not to be overwritten, or another process is writing it.
+    """
     from .file_recorder import FileRecorder
     from .files import Files, locked
     from .reading import read
@@ -91,55 +98,64 @@ def created(
     files = Files(path, "out")
     _check_folder(files)
     with locked(files):
-        old: list[Any] = []
+        old_files: list[Path] = []
         if files.base.exists():
             try:
                 stored = read(files)
             except InputError as error:
                 raise InputError(f"out = {str(path)!r} exists and is kept: {error}") from None
             if not overwrite:
-                status = "killed" if stored.status == "running" else stored.status  # not by us
+                # No process is writing it, or it would have the lock.
+                status = "killed" if stored.status == "running" else stored.status
                 raise InputError(
                     f"out = {str(path)!r} exists, a run that is {status}: choose another "
                     "file, or overwrite it (overwrite=True, --overwrite)"
                 )
-            old = [*stored.continuations, *files.leftovers()]
-        with FileRecorder(files, experiment, every, fingerprint).opened() as recorder:
-            for left in old:
-                left.unlink(missing_ok=True)
+            old_files = [*stored.continuations, *files.leftovers()]
+        recorder = FileRecorder(files, experiment, checkpoint_interval, fingerprint)
+        with recorder.closed_at_exit():
+            for old_file in old_files:
+                old_file.unlink(missing_ok=True)
             yield recorder
 
 
 @contextmanager
-def reopened(
-    path: str | os.PathLike[str], every: float, check: Callable[[Stored], None]
+def recorder_of_resumed_run(
+    path: str | os.PathLike[str], checkpoint_interval: float, check: Callable[[Stored], None]
 ) -> Generator[FileRecorder | None]:
-    """A recorder that goes on with a run, if it passes a check; none if it is finished."""
+    """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
+
+    `check` raises if the run cannot be resumed; nothing was changed then.
+    """
     from .file_recorder import FileRecorder
     from .files import Files, locked
-    from .reading import ENDED, read
+    from .reading import ENDED_STATUSES, read
 
     files = Files(path)
     stored = read(files)
-    if stored.status in ENDED and not (
+    if stored.status in ENDED_STATUSES and not (
         stored.continuations or files.leftovers() or files.lock.exists()
     ):
         yield None
         return
     with locked(files):
         stored = read(files)
-        if stored.status in ENDED:  # and killed before it had tidied up
-            for left in (*stored.continuations, *files.leftovers()):
-                left.unlink(missing_ok=True)
+        if stored.status in ENDED_STATUSES:
+            # Its process was killed before it had removed these files.
+            for old_file in (*stored.continuations, *files.leftovers()):
+                old_file.unlink(missing_ok=True)
             yield None
             return
         check(stored)
-        with FileRecorder(files, stored.experiment, every, stored).opened() as recorder:
+        recorder = FileRecorder(
+            files, stored.experiment, checkpoint_interval, stored.header["fingerprint"], stored
+        )
+        with recorder.closed_at_exit():
             yield recorder
 
 
 def _check_folder(files: Files) -> None:
-    """There is a folder to write to."""
+    """Make sure that there is a folder to write to."""
     folder = files.base.absolute().parent
     if not folder.is_dir():
         raise InputError(f"out = {str(files.base)!r} is in a folder that does not exist")

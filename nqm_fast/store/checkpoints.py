@@ -14,14 +14,14 @@ import numpy as np
 from ..simulation.recorder import SavedArrays
 from .files import Files, replace
 
-VERSION = 3  # of the arrays that engines save
+VERSION = 3  # of the arrays that the loops of a simulation save
+METADATA = "facts"  # the name of the array that holds the metadata, as JSON in bytes
 
 
-def save(files: Files, facts: dict[str, Any], arrays: SavedArrays) -> None:
-    """Write a checkpoint; the one before is kept."""
-    content: dict[str, Any] = {
-        "facts": np.frombuffer(json.dumps(facts | {"version": VERSION}).encode(), np.uint8)
-    }
+def save(files: Files, metadata: dict[str, Any], arrays: SavedArrays) -> None:
+    """Write a checkpoint, and keep the one before under another name."""
+    text = json.dumps(metadata | {"version": VERSION}).encode()
+    content: dict[str, Any] = {METADATA: np.frombuffer(text, np.uint8)}
     with open(files.part, "wb") as file:
         np.savez(file, **(content | arrays))
     with suppress(FileNotFoundError):
@@ -29,25 +29,25 @@ def save(files: Files, facts: dict[str, Any], arrays: SavedArrays) -> None:
     replace(files.part, files.checkpoint)
 
 
-def read(path: Path, *, facts_only: bool = False) -> tuple[dict[str, Any], SavedArrays] | None:
-    """A checkpoint, if there is one and it is whole (zip files have checksums)."""
+def read(path: Path, *, metadata_only: bool = False) -> tuple[dict[str, Any], SavedArrays] | None:
+    """Read the metadata and the arrays of a checkpoint; None if it is absent or damaged."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            names = ["facts"] if facts_only else file.files
-            arrays = {name: file[name] for name in names}
-        return json.loads(arrays.pop("facts").tobytes()), arrays
-    except Exception:  # whatever foreign bytes make the readers of zip and npy raise
+            names = [METADATA] if metadata_only else file.files
+            arrays = {name: file[name] for name in names}  # Zip files have checksums.
+        return json.loads(arrays.pop(METADATA).tobytes()), arrays
+    except Exception:  # Damaged bytes make the readers of zip and npy raise nearly anything.
         return None
 
 
 def usable(
-    files: Files, run_id: str, records: int, *, facts_only: bool = False
+    files: Files, run_id: str, records: int, *, metadata_only: bool = False
 ) -> Iterator[tuple[dict[str, Any], SavedArrays]]:
     """Checkpoints of this run that need no more than its committed records, newest first."""
     for path in (files.checkpoint, files.previous):
-        found = read(path, facts_only=facts_only)
-        if found is not None:
-            facts = found[0]
-            known = facts.get("version") == VERSION and facts["run_id"] == run_id
-            if known and facts["records"] <= records:
-                yield found
+        checkpoint = read(path, metadata_only=metadata_only)
+        if checkpoint is not None:
+            metadata = checkpoint[0]
+            ours = metadata.get("version") == VERSION and metadata["run_id"] == run_id
+            if ours and metadata["records"] <= records:
+                yield checkpoint

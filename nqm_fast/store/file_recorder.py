@@ -9,125 +9,138 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from errno import ENOENT
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..simulation.experiment import Experiment
-from ..simulation.recorder import Recorder, RunProgress, SavedArrays
-from ..simulation.result import Run, arranged
+from ..simulation.recorder import KernelSeconds, Recorder, RunProgress, SavedArrays
+from ..simulation.result import Run, with_public_axes
 from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, resume_command
-from .header import KEPT, new_header, status_attributes
+from .header import PERMANENT_ATTRIBUTES, new_header, status_attributes
 from .layout import RECORD
-from .reading import ENDED, Stored
+from .reading import ENDED_STATUSES, Stored
 from .writing import LiveFile, Whole, write_whole
 
-MOST = 0.01  # of the time, that commits, and that checkpoints, may take
-GAPS = (1.0, 60.0)  # seconds between commits, at least, and where a hundredth of the time is more
+MOST = 0.01  # the part of the time that commits may take, and that checkpoints may take
+GAPS = (1.0, 60.0)  # A pause between commits is the part MOST of the time so far, in these bounds.
 
 
 class FileRecorder(Recorder):
     """Commits records, saves checkpoints, and puts all into one file in the end."""
 
     def __init__(
-        self, files: Files, experiment: Experiment, every: float, origin: Stored | str
+        self,
+        files: Files,
+        experiment: Experiment,
+        checkpoint_interval: float,
+        fingerprint: str,
+        stored: Stored | None = None,
     ) -> None:
-        """Of a run that is stored, or of a new one with a fingerprint."""
-        stored = None if isinstance(origin, str) else origin
+        """Begin the live file of a new run, or of the run `stored`, which is resumed."""
         begin = time.perf_counter()
-        self.files, self.experiment, self.every = files, experiment, every
+        self.files, self.experiment = files, experiment
+        self.checkpoint_interval = checkpoint_interval
         configuration, self.arrays = serialization.encode(experiment)
         self.stored = stored
-        self.saved: SavedArrays | None = None
-        self.committed = 0 if stored is None else stored.records
-        self.noted = 0  # records whose time is known, or that were compared
+        self.saved_state: SavedArrays | None = None
+        self.committed = 0 if stored is None else stored.records  # how many records
+        self.noted = 0  # How many records have a wall time; `_note` has compared them if stored.
         self.wall_time = np.full(experiment.records.size, np.nan)
-        self.before = 0.0  # seconds that the run took before it was resumed
-        if isinstance(origin, str):
-            self.header = new_header(experiment, configuration, origin)
-        if stored is not None:
-            self.header = {name: stored.header[name] for name in KEPT}
+        self.earlier_seconds = 0.0  # that the run took before it was resumed
+        if stored is None:
+            self.header = new_header(experiment, configuration, fingerprint)
+            number, path, arrays = 1, files.base, self.arrays
+        else:
+            self.header = {name: stored.header[name] for name in PERMANENT_ATTRIBUTES}
             self._restore(stored)
-        number = 1 if stored is None else files.free_number()
-        path, own = (files.base, self.arrays) if number == 1 else (files.continuation(number), None)
-        attributes = self.header | status_attributes("running", "", {}, number)
-        with self.explained("out must be a file that can be written"):
-            self.live = LiveFile(path, files.part, experiment, attributes, own)
-        self.base = self._base()
+            number = files.free_number()
+            path, arrays = files.continuation(number), None
+        header = self.header | status_attributes("running", "", {}, number)
+        with self._explained_errors("out must be a file that can be written"):
+            self.live = LiveFile(path, files.part, experiment, header, arrays)
+        self.base_identity = self._identify_base()
         self.begin = time.perf_counter()
-        self.seconds += self.begin - begin
+        self.write_seconds += self.begin - begin
         self.next_commit = self.begin
-        self.next_checkpoint = self.begin + every
+        self.next_checkpoint = self.begin + checkpoint_interval
 
     def _restore(self, stored: Stored) -> None:
-        """Find the newest checkpoint that can be gone on from."""
+        """Read the newest checkpoint from which the run can be resumed, if there is one."""
         times = stored.values["wall_time"]
         self.wall_time[: times.size] = times
-        self.before = float(times[-1]) if times.size else 0.0
+        self.earlier_seconds = float(times[-1]) if times.size else 0.0
         run_id = self.header["run_id"]
-        found = next(checkpoints.usable(self.files, run_id, stored.records), None)
-        if found is not None:
-            facts, self.saved = found
-            self.before = max(self.before, facts["seconds"])
-            *self.spent, self.seconds = facts["spent"]
-            self.noted = facts["records"]
-            if "values" not in self.saved:
-                self.saved["values"] = np.moveaxis(self._stored_values(self.noted), 2, 0)
+        newest = next(checkpoints.usable(self.files, run_id, stored.records), None)
+        if newest is not None:
+            metadata, self.saved_state = newest
+            self.earlier_seconds = max(self.earlier_seconds, metadata["seconds"])
+            *kernel_seconds, self.write_seconds = metadata["spent"]
+            self.earlier_kernel_seconds = KernelSeconds(*kernel_seconds)
+            self.noted = metadata["records"]
+            if "values" not in self.saved_state:
+                values = self._stored_values(stored, self.noted)
+                self.saved_state["values"] = np.moveaxis(values, 2, 0)
 
-    def _stored_values(self, records: int) -> Any:
-        """What is committed, (settings, replicas, records, rows)."""
-        assert self.stored is not None
-        return self.experiment.layout.joined(self.stored.values)[:, :, :records]
+    def _stored_values(self, stored: Stored, records: int) -> Any:
+        """The first so many records of a stored run, (settings, replicas, records, rows)."""
+        return self.experiment.layout.joined(stored.values)[:, :, :records]
 
     @contextmanager
-    def opened(self) -> Generator[FileRecorder]:
-        """Close the file in the end, whatever happens."""
+    def closed_at_exit(self) -> Generator[None]:
+        """Close the live file at the end of the block, whatever happens within."""
         try:
-            yield self
+            yield
         except OSError:
             self.live.cut_off()
             raise
         finally:
             self.live.close()
 
-    def taken(self) -> SavedArrays | None:
-        """The state of the checkpoint, which is not kept."""
-        saved, self.saved = self.saved, None
-        return saved
+    def take_saved_state(self) -> SavedArrays | None:
+        """Hand out the state of the checkpoint, and forget it to free its memory."""
+        saved_state, self.saved_state = self.saved_state, None
+        return saved_state
 
     # -- events --------------------------------------------------------------------------
 
     def event(self, progress: RunProgress) -> None:
-        """Write what is due."""
+        """Save a checkpoint or commit records, if it is time to."""
         now = time.perf_counter()
         self._note(progress, now)
-        if progress.state is not None and self.is_due:
+        if progress.state is not None and self.checkpoint_is_due:
             self.save(progress)
         elif self.noted > self.committed and now >= self.next_commit:
             self.commit(progress)
-        self.seconds += time.perf_counter() - now
+        self.write_seconds += time.perf_counter() - now
 
     @property
-    def is_due(self) -> bool:
-        """A checkpoint is to be saved."""
+    def checkpoint_is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
         return time.perf_counter() >= self.next_checkpoint
 
     def stop(self, progress: RunProgress) -> None:
-        """Save where the run is."""
+        """Save a checkpoint, as the run stops before its end."""
         begin = time.perf_counter()
         self.save(progress)
-        self.seconds += time.perf_counter() - begin
+        self.write_seconds += time.perf_counter() - begin
 
     def _note(self, progress: RunProgress, now: float) -> None:
-        """Give new records their time; those of before a kill must come out the same."""
+        """Give new records their wall time, and compare them if they are committed already.
+
+        Records that were committed after the last checkpoint are computed once more by a resumed
+        run, and must come out the same.
+        """
         low, self.noted = self.noted, max(progress.records, self.noted)
-        again = slice(low, min(self.noted, self.committed))
-        if again.stop > low and self.stored is not None:
-            steps = self.experiment.records[again]
-            new = arranged(progress.values[again], steps, progress.diverged_at)
-            if not np.array_equal(new, self._stored_values(again.stop)[:, :, low:]):
+        repeated = slice(low, min(self.noted, self.committed))
+        if repeated.stop > low and self.stored is not None:
+            steps = self.experiment.records[repeated]
+            new = with_public_axes(progress.values[repeated], steps, progress.diverged_at)
+            old = self._stored_values(self.stored, repeated.stop)[:, :, low:]
+            if not np.array_equal(new, old):
                 raise InputError(
                     f"path {str(self.files.base)!r} cannot be gone on with: steps {steps[0]} to "
                     f"{steps[-1]} give other numbers here than those it holds"
@@ -135,25 +148,25 @@ class FileRecorder(Recorder):
         self.wall_time[max(low, self.committed) : self.noted] = self.elapsed(now)
 
     def elapsed(self, now: float) -> float:
-        """Seconds that the run takes so far."""
-        return self.before + now - self.begin
+        """Seconds that the run has taken until `now`, without breaks."""
+        return self.earlier_seconds + now - self.begin
 
     def commit(self, progress: RunProgress) -> None:
-        """Write the records that are new."""
+        """Write the records that are new to the live file."""
         begin = time.perf_counter()
         rows = slice(self.committed, self.noted)
         if rows.stop > rows.start:
             steps = self.experiment.records[rows]
-            new = arranged(progress.values[rows], steps, progress.diverged_at)
+            new = with_public_axes(progress.values[rows], steps, progress.diverged_at)
             observed = self.experiment.layout.split(new)
-            known = progress.diverged_at.shape
+            shape = steps.size, *progress.diverged_at.shape
             values = {
                 RECORD: steps,
                 **{name: np.moveaxis(array, 2, 0) for name, array in observed.items()},
                 "wall_time": self.wall_time[rows],
-                "diverged_at": np.broadcast_to(progress.diverged_at, (steps.size, *known)),
+                "diverged_at": np.broadcast_to(progress.diverged_at, shape),
             }
-            with self.explained():
+            with self._explained_errors():
                 self.check()
                 self.live.add(rows.start, values)
             self.committed = rows.stop
@@ -166,63 +179,64 @@ class FileRecorder(Recorder):
         begin = time.perf_counter()
         self.commit(progress)
         assert progress.state is not None
-        facts = {
+        metadata = {
             "run_id": self.header["run_id"],
             "records": progress.records,
             "coordinate_steps": progress.coordinate_steps,
             "seconds": self.elapsed(begin),
-            "spent": [*progress.spent, self.seconds],
+            "spent": [*progress.kernel_seconds, self.write_seconds],
         }
-        with self.explained():
+        with self._explained_errors():
             self.live.sync()
             self.check()
-            checkpoints.save(self.files, facts, progress.state())
+            checkpoints.save(self.files, metadata, progress.state())
         now = time.perf_counter()
-        self.next_checkpoint = now + max(self.every, (now - begin) / MOST)
+        self.next_checkpoint = now + max(self.checkpoint_interval, (now - begin) / MOST)
 
     # -- the end -------------------------------------------------------------------------
 
     def finish(self, run: Run) -> Run:
-        """Put the whole run into one file; what is beside it is needed only to go on.
+        """Put the whole run into one file, and remove the files that are needed no more.
 
-        The run has an axis of settings, whether they were listed or not.
+        The checkpoints remain if the run can be resumed. The run has an axis of settings, whether
+        they were listed or not.
         """
         begin = time.perf_counter()
         self.wall_time[self.noted : run.steps.size] = self.elapsed(begin)
-        if run.status not in ENDED:
+        if run.status not in ENDED_STATUSES:
             message = f"{run.message}; go on with: {resume_command(self.files.base)}"
             run = replace(run, message=message)
         if self.stored is not None and run.steps.size < self.committed:
-            run = self._with_committed(run)  # it has not caught up with what is in the files
+            # A resumed run was stopped before it had computed all committed records once more.
+            run = self._with_committed(run, self.stored)
         wall_time = self.wall_time[: run.steps.size]
         values = {RECORD: run.steps, **run.observed, "wall_time": wall_time}
         header = self.header | status_attributes(run.status, run.message, run.stats, 1)
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
-        with self.explained():
+        with self._explained_errors():
             self.check()
             write_whole(self.files, self.experiment, whole)
             self.live.close()
-            done_with = self.files.leftovers() if run.status in ENDED else []
-            for path in (*self.own_continuations(), *done_with):
+            leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
+            for path in (*self._continuations(), *leftovers):
                 path.unlink(missing_ok=True)
-        self.seconds += time.perf_counter() - begin
-        stats = run.stats | {"write": self.seconds}
+        self.write_seconds += time.perf_counter() - begin
+        stats = run.stats | {"write": self.write_seconds}
         return replace(run, stats=stats, wall_time=wall_time)
 
-    def _with_committed(self, run: Run) -> Run:
+    def _with_committed(self, run: Run, stored: Stored) -> Run:
         """The run with the records that were committed before it was resumed."""
-        assert self.stored is not None
-        values = self.stored.values
+        values = stored.values
         return replace(
             run,
             steps=values[RECORD],
             observed={name: values[name] for name in self.experiment.observe},
-            diverged_at=np.maximum(self.stored.diverged_at, run.diverged_at),
+            diverged_at=np.maximum(stored.diverged_at, run.diverged_at),
             state=None,
         )
 
     def check(self) -> None:
-        """The run's files are still there, and nobody else's are in their place.
+        """Make sure that the run's files are still there, and no others are in their place.
 
         Raises
         ------
@@ -230,39 +244,45 @@ class FileRecorder(Recorder):
             If one was removed, moved or replaced.
         """
         self.live.check()
-        if self._base() != self.base:
+        if self._identify_base() != self.base_identity:
             raise FileNotFoundError(ENOENT, "another file is in its place", str(self.files.base))
 
-    def _base(self) -> tuple[int, ...]:
-        """What tells the first file from others; only the first segment is written to."""
+    def _identify_base(self) -> tuple[int, ...]:
+        """Numbers that tell the first file of the run from others.
+
+        Its size and time of change are among them, unless it is the live file.
+        """
         found = self.files.base.stat()
         if self.live.path == self.files.base:
             return found.st_dev, found.st_ino
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
-    def own_continuations(self) -> list[Any]:
-        """Segments of this run."""
-        before = [] if self.stored is None else self.stored.continuations
-        return [*before, *([] if self.live.path == self.files.base else [self.live.path])]
+    def _continuations(self) -> list[Path]:
+        """The continuations of this run, including the live file if it is one."""
+        earlier = [] if self.stored is None else self.stored.continuations
+        return [*earlier, *([] if self.live.path == self.files.base else [self.live.path])]
 
     @contextmanager
-    def explained(self, advice: str = "") -> Generator[None]:
-        """Say what can be done where the disk is full, or a folder or file not as it was."""
+    def _explained_errors(self, advice: str = "") -> Generator[None]:
+        """Raise errors of the file system within the block with advice what to do.
+
+        The disk may be full, or a folder or file not as it was.
+        """
         try:
             yield
-        except (OSError, RuntimeError) as error:  # HDF5 raises either
-            found = re.search(r"errno = (\d+)", str(error))
-            number = getattr(error, "errno", None) or (int(found[1]) if found else 0)
-            own = None if found else getattr(error, "strerror", None)
-            reason = own or (os.strerror(number) if number else str(error))
+        except (OSError, RuntimeError) as error:  # HDF5 raises both for errors of the system.
+            of_hdf5 = re.search(r"errno = (\d+)", str(error))
+            number = getattr(error, "errno", None) or (int(of_hdf5[1]) if of_hdf5 else 0)
+            text = None if of_hdf5 else getattr(error, "strerror", None)
+            reason = text or (os.strerror(number) if number else str(error))
             with suppress(OSError):
                 self.files.part.unlink(missing_ok=True)
-            said = f"{reason}: {advice or self.advice()}"
-            raise OSError(number, said, str(self.files.base)) from None
+            message = f"{reason}: {advice or self._advice()}"
+            raise OSError(number, message, str(self.files.base)) from None
 
-    def advice(self) -> str:
-        """What can be done."""
+    def _advice(self) -> str:
+        """What the user can do after an error of the file system."""
         base = self.files.base
-        if not base.exists() or self._base() != self.base:
+        if not base.exists() or self._identify_base() != self.base_identity:
             return "the run has no file to go on with"
         return f"the run was stopped; mend that, then go on with: {resume_command(base)}"

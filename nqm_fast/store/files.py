@@ -1,4 +1,4 @@
-"""The files of a run, and what a file system does to them."""
+"""The files of a run: their names, digests, replacement and lock."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import filelock
 
 from ..validation import InputError, shown
 
-SIGNED = b"nqm_fast sha256 "
+SIGNATURE = b"nqm_fast sha256 "  # stands before the digest at the end of a file
 
 
 class Files:
-    """Names of all that belongs to the run in `base`.
+    """The names of all files that belong to the run in the file `base`.
 
     Raises
     ------
@@ -29,58 +29,67 @@ class Files:
     """
 
     def __init__(self, base: Any, argument: str = "path") -> None:
-        usable = isinstance(base, str | os.PathLike) and "\0" not in os.fspath(base)
-        if not usable or not Path(base).name:
+        is_path = isinstance(base, str | os.PathLike) and "\0" not in os.fspath(base)
+        if not is_path or not Path(base).name:
             raise InputError(f"{argument} must be the name of a file, not {shown(base)}")
         self.base = Path(base)
-        if self.base.is_symlink():  # its target is the file, whatever it is called
+        if self.base.is_symlink():  # The other files stand beside its target.
             self.base = self.base.resolve()
-        beside = self.base.name
-        self.part = self.base.with_name(f"{beside}.part")
-        self.checkpoint = self.base.with_name(f"{beside}.checkpoint")
-        self.previous = self.base.with_name(f"{beside}.checkpoint.previous")
-        self.lock = self.base.with_name(f"{beside}.lock")
+        name = self.base.name
+        self.part = self.base.with_name(f"{name}.part")  # a new file until it is complete
+        self.checkpoint = self.base.with_name(f"{name}.checkpoint")
+        self.previous = self.base.with_name(f"{name}.checkpoint.previous")
+        self.lock = self.base.with_name(f"{name}.lock")
 
     def leftovers(self) -> list[Path]:
-        """What is there beside the run, but for its segments and the lock."""
+        """The existing files beside the run that can be removed when it has ended.
+
+        Neither its continuations nor the lock are among them.
+        """
         return [path for path in (self.part, self.checkpoint, self.previous) if path.exists()]
 
     def continuation(self, number: int) -> Path:
-        """The file that the run goes on in after its `number` - 1st resumption."""
+        """The file in which a resumed run goes on; the first continuation is number 2."""
         return self.base.with_name(f"{self.base.stem}.{number:04d}{self.base.suffix}")
 
     def continuations(self) -> dict[int, Path]:
-        """Existing files with names of segments, by number; not all need be this run's."""
+        """Existing files that are named like continuations, by number.
+
+        They may belong to another run.
+        """
         pattern = rf"{re.escape(self.base.stem)}\.(\d{{4,}}){re.escape(self.base.suffix)}"
-        beside = self.base.parent
-        names = [name for x in os.listdir(beside) if (name := re.fullmatch(pattern, x))]
-        return dict(sorted((int(name[1]), beside / name[0]) for name in names))
+        folder = self.base.parent
+        matches = [match for x in os.listdir(folder) if (match := re.fullmatch(pattern, x))]
+        return dict(sorted((int(match[1]), folder / match[0]) for match in matches))
 
     def free_number(self) -> int:
-        """The first number of a segment after all that exist."""
+        """The number of a new continuation, after all that exist."""
         return max(self.continuations(), default=1) + 1
 
 
 def sign(path: Path) -> None:
-    """Append a digest of all bytes; HDF5 does not mind, and has checksums of some only."""
+    """Append a digest of all bytes of a file.
+
+    HDF5 ignores what follows its data, and has itself checksums of a part of them only.
+    """
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256")
         file.seek(0, io.SEEK_END)
-        file.write(SIGNED + digest.digest())
+        file.write(SIGNATURE + digest.digest())
 
 
 def is_signed(path: Path) -> bool:
     """Whether the file ends with the right digest."""
     with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END) - len(SIGNED) - hashlib.sha256().digest_size
+        size = file.seek(0, io.SEEK_END) - len(SIGNATURE) - hashlib.sha256().digest_size
         file.seek(max(size, 0))
-        found = file.read()
+        end = file.read()
         file.seek(0)
         digest = hashlib.sha256()
         while size > 0 and (block := file.read(min(size, 1 << 20))):
             digest.update(block)
             size -= len(block)
-    return found == SIGNED + digest.digest()
+    return end == SIGNATURE + digest.digest()
 
 
 def sync(path: Path) -> None:
@@ -93,7 +102,7 @@ def sync(path: Path) -> None:
 
 
 def replace(new: Path, path: Path) -> None:
-    """Give a complete new file its name, so that there is no moment without one."""
+    """Rename a complete new file to `path`, so that there always is a complete file there."""
     sync(new)
     os.replace(new, path)
     if os.name == "posix":
@@ -102,7 +111,7 @@ def replace(new: Path, path: Path) -> None:
 
 @contextmanager
 def locked(files: Files) -> Generator[None]:
-    """Be the only process that writes this run."""
+    """Make sure that no other process writes this run within the block."""
     lock = filelock.FileLock(files.lock, timeout=0.5)
     try:
         lock.acquire()
@@ -114,10 +123,11 @@ def locked(files: Files) -> Generator[None]:
     try:
         yield
     finally:
-        files.lock.unlink(missing_ok=True)  # while it is held, or it might be another's
+        # The file is removed while the lock is held; later it might be that of another process.
+        files.lock.unlink(missing_ok=True)
         lock.release()
 
 
 def resume_command(path: str | os.PathLike[str]) -> str:
-    """What to type to go on with a run."""
+    """The command that resumes a run."""
     return f"nqm-fast resume {shlex.quote(str(path))}"

@@ -1,4 +1,4 @@
-"""The root attributes of a run's file."""
+"""The header of a run's file: the attributes of its root, and who writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..parallel import cores
 from ..simulation.experiment import Experiment
 from .layout import NAME, VERSION
 
-KEPT = (
+PERMANENT_ATTRIBUTES = (
     "schema",
     "schema_version",
     "run_id",
@@ -28,17 +28,18 @@ KEPT = (
     "fingerprint",
     "started",
 )
+"""Names of the attributes that stay the same from the start of a run to its end."""
 
 
-def now() -> str:
-    """The time, as text."""
+def timestamp() -> str:
+    """The time now, in ISO format."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def new_header(
     experiment: Experiment, configuration: dict[str, Any], fingerprint: str
 ) -> dict[str, Any]:
-    """Attributes that a run keeps for all its life (`KEPT`)."""
+    """Make the permanent attributes of a new run."""
     return {
         "schema": NAME,
         "schema_version": VERSION,
@@ -47,20 +48,23 @@ def new_header(
         "seed": experiment.seed,
         "noise_stream": STREAM,
         "fingerprint": fingerprint,
-        "started": now(),
+        "started": timestamp(),
     }
 
 
 def status_attributes(
-    status: str, message: str, stats: dict[str, Any], segment: int
+    status: str, message: str, stats: dict[str, Any], file_number: int
 ) -> dict[str, Any]:
-    """Attributes that say how it is with the run, and which file of it this is."""
+    """Make the attributes that change during a run.
+
+    The first file of a run is number 1, its continuations are numbered from 2.
+    """
     return {
-        "segment": segment,
+        "segment": file_number,  # Files of all versions have this name for it.
         "status": status,
         "message": message,
         "stats": json.dumps(stats),
-        "ended": "" if status == "running" else now(),
+        "ended": "" if status == "running" else timestamp(),
         "versions": json.dumps(versions()),
         "host": json.dumps(host()),
         "writer": json.dumps(writer()),
@@ -68,18 +72,18 @@ def status_attributes(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of all packages that play a part in the numbers."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of all packages that play a part in the numbers."""
+    numbers = {"python": platform.python_version()}
     for package in ("nqm-fast", "numpy", "numba", "llvmlite", "h5py"):
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | {"hdf5": h5py.version.hdf5_version}
+    return numbers | {"hdf5": h5py.version.hdf5_version}
 
 
 def host() -> dict[str, Any]:
-    """Of the machine."""
+    """Describe this machine."""
     return {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -89,18 +93,20 @@ def host() -> dict[str, Any]:
 
 
 def writer() -> dict[str, Any]:
-    """Which process this is, for others to see whether it is still there."""
+    """Identify this process, so that others can see whether it still runs."""
     process = psutil.Process()
     return {"host": socket.gethostname(), "pid": process.pid, "since": process.create_time()}
 
 
 def is_alive(process: dict[str, Any]) -> bool:
-    """Whether the writer of a file is still there; of another machine's nothing is known."""
+    """Whether the writer of a file still runs; on another machine it is taken to do so."""
     if process["host"] != socket.gethostname():
         return True
     try:
         other = psutil.Process(process["pid"])
-        same = bool(abs(other.create_time() - process["since"]) < 5.0)  # clocks are set, and drift
+        # Another process may have got the same number. The times that a system gives for one
+        # process may differ, as clocks are set, and drift.
+        same = bool(abs(other.create_time() - process["since"]) < 5.0)
         return same and other.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

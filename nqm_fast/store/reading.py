@@ -1,4 +1,4 @@
-"""Reading a run's files, also while they are written, and refusing what is not one."""
+"""Reading a run's files, also while they are written, and refusing all other files."""
 
 from __future__ import annotations
 
@@ -23,38 +23,47 @@ from ..validation import Array, InputError
 from . import serialization
 from .files import Files, is_signed
 from .header import is_alive
-from .layout import NAME, RECORD, VERSION, checksums, live, per_record, state_names, unsealed
+from .layout import (
+    NAME,
+    RECORD,
+    VERSION,
+    live_variables,
+    record_checksums,
+    record_variables,
+    state_names,
+    unseal,
+)
 from .snapshot import SIGNATURE, Snapshot
 
-ENDED = ("finished", "diverged")
-TRIES = 6  # a file may be replaced, or a record be on its way, while it is read
-PAUSE = 0.05  # seconds between them
+ENDED_STATUSES = ("finished", "diverged")
+TRIES = 6  # A try fails if a file is replaced, or a record half written, while it is read.
+RETRY_SECONDS = 0.05  # between two tries
 
 
 @dataclass
 class Stored:
-    """What the files of a run hold."""
+    """The content of the files of a run."""
 
     experiment: Experiment
     header: dict[str, Any]
-    values: dict[str, NDArray[Any]]  # of the variables with a value for each record
-    diverged_at: NDArray[np.int64]
-    states: list[Array] | None
+    values: dict[str, NDArray[Any]]  # of `layout.record_variables`, by name
+    diverged_at: NDArray[np.int64]  # (settings, replicas)
+    states: list[Array] | None  # of each setting, (replicas, components, d), if they were kept
     status: str
     continuations: list[Path]
 
     @property
     def records(self) -> int:
-        """How many are committed."""
+        """How many records are committed."""
         return int(self.values[RECORD].size)
 
 
 class ForeignError(InputError):
-    """The file is whole, but none that this version can read."""
+    """The file is not damaged, but this version of nqm_fast cannot read it."""
 
 
 def read(files: Files) -> Stored:
-    """All that is committed.
+    """Read all that is committed, and try again if the files change meanwhile.
 
     Raises
     ------
@@ -65,7 +74,7 @@ def read(files: Files) -> Stored:
     """
     for attempt in range(TRIES):
         try:
-            return _read(files)
+            return _try_to_read(files)
         except FileNotFoundError:
             if not files.base.exists() or attempt == TRIES - 1:
                 raise
@@ -74,56 +83,59 @@ def read(files: Files) -> Stored:
         except InputError:
             if attempt == TRIES - 1:
                 raise
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
     raise AssertionError
 
 
-def _read(files: Files) -> Stored:
-    """One attempt; FileNotFoundError also where the file was replaced meanwhile."""
-    begun = files.base.stat()
-    with opened(files.base) as file:
-        header = header_of(files.base, file)
-        experiment = experiment_of(file, header)
+def _try_to_read(files: Files) -> Stored:
+    """Read all that is committed, or raise FileNotFoundError if the file is replaced meanwhile."""
+    base_at_start = files.base.stat()
+    with opened_for_reading(files.base) as file:
+        header = checked_header(files.base, file)
+        experiment = stored_experiment(file, header)
         status = header["status"]
         states = None
         if status == "running":
-            parts = [live_values_of(file, experiment)]
-            diverged_at = last_known(parts[0])
+            parts = [live_values(file, experiment)]
+            diverged_at = pop_last_diverged_at(parts[0])
         else:
             if not is_signed(files.base):
                 raise ValueError("its bytes do not match their digest")
-            parts = [values_of(file, experiment)]
+            parts = [whole_values(file, experiment)]
             diverged_at = file["diverged_at"][()]
-            states = states_of(file, experiment)
+            states = final_states(file, experiment)
     continuations = []
     for number, path in files.continuations().items():
-        with suppress(ForeignError), opened(path) as file:
-            later = header_of(path, file)
+        with suppress(ForeignError), opened_for_reading(path) as file:
+            later = checked_header(path, file)
             if (later["run_id"], later["segment"]) != (header["run_id"], number):
                 continue
             continuations.append(path)
-            if status not in ENDED:
-                parts.append(live_values_of(file, experiment))
-                diverged_at = np.maximum(diverged_at, last_known(parts[-1]))
+            if status not in ENDED_STATUSES:
+                parts.append(live_values(file, experiment))
+                diverged_at = np.maximum(diverged_at, pop_last_diverged_at(parts[-1]))
                 status, states, header["writer"] = later["status"], None, later["writer"]
     if status == "running" and not (files.lock.exists() and is_alive(json.loads(header["writer"]))):
         status = "killed"
-    if not os.path.samestat(begun, files.base.stat()):
+    if not os.path.samestat(base_at_start, files.base.stat()):
         raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
-    values = joined(files.base, experiment, parts)
+    values = join_parts(files.base, experiment, parts)
     return Stored(experiment, header, values, diverged_at, states, status, continuations)
 
 
 @contextmanager
-def opened(path: Path) -> Generator[h5py.File]:
-    """A file for reading; whatever damaged ones make HDF5 raise within, as one sentence."""
+def opened_for_reading(path: Path) -> Generator[h5py.File]:
+    """Open a file for reading, and say in one sentence what is wrong if it is damaged.
+
+    Within the block, HDF5 raises many kinds of errors for damaged files.
+    """
     if path.is_dir():
         raise ForeignError(f"path {str(path)!r} is a folder, not a run")
     with path.open("rb") as file:
         start = file.read(len(SIGNATURE))
     if start != SIGNATURE:
-        what = "not an HDF5 file" if start else "empty"
-        raise ForeignError(f"path {str(path)!r} is {what}, and so not a run of nqm_fast")
+        reason = "not an HDF5 file" if start else "empty"
+        raise ForeignError(f"path {str(path)!r} is {reason}, and so not a run of nqm_fast")
     try:
         with Snapshot(path) as raw, h5py.File(raw, "r") as file:
             yield file
@@ -131,14 +143,15 @@ def opened(path: Path) -> Generator[h5py.File]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        # objects of h5py collected later, within one of its calls, may keep its lock for ever
+        # The traceback holds objects of h5py. If they were collected later, within a call of h5py,
+        # that call might wait for its own lock for ever.
         traceback.clear_frames(error.__traceback__)
         raise InputError(f"path {str(path)!r} is damaged: {reason}") from None
 
 
-def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
-    """The root attributes, after a look whether they are ours and whole."""
-    header = unsealed(file)
+def checked_header(path: Path, file: h5py.File) -> dict[str, Any]:
+    """Read the root attributes, and make sure that this version of nqm_fast can read the file."""
+    header = unseal(file)
     if header is None or header.get("schema") != NAME:
         raise ForeignError(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
     if header["schema_version"] > VERSION:
@@ -154,55 +167,64 @@ def header_of(path: Path, file: h5py.File) -> dict[str, Any]:
     return header
 
 
-def experiment_of(file: h5py.File, header: dict[str, Any]) -> Experiment:
-    """What is simulated."""
+def stored_experiment(file: h5py.File, header: dict[str, Any]) -> Experiment:
+    """Read the experiment, which is in the header and in arrays beside it."""
     arrays = {name: dataset[()] for name, dataset in file["configuration"].items()}
     return serialization.decode(json.loads(header["configuration"]), arrays)
 
 
-def values_of(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
-    """Values per record of a file of a run that has ended."""
-    return {name: file[name][()] for name in per_record(experiment)}
+def whole_values(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
+    """Read the values of all records from the file of a run that has ended or was stopped."""
+    return {name: file[name][()] for name in record_variables(experiment)}
 
 
-def live_values_of(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
-    """What is committed in a live file, with the axes of one that has ended."""
-    steps = file[RECORD][()]  # first: what is there is committed in all others
-    there = np.flatnonzero(steps >= 0)
-    rows = slice(int(there[0]), int(there[-1]) + 1) if there.size else slice(0, 0)
-    values = {name: file[name][rows] for name in live(experiment)}
-    values[RECORD] = steps[rows]
-    if not np.array_equal(values.pop("checksum"), checksums(values, experiment)):
+def live_values(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
+    """Read the committed records of a live file, with the axes that a whole file has.
+
+    `diverged_at` is (settings, replicas, records).
+    """
+    # The steps are read first: a record whose step is there is complete in all other variables.
+    steps = file[RECORD][()]
+    committed = np.flatnonzero(steps >= 0)
+    records = slice(int(committed[0]), int(committed[-1]) + 1) if committed.size else slice(0, 0)
+    values = {name: file[name][records] for name in live_variables(experiment)}
+    values[RECORD] = steps[records]
+    if not np.array_equal(values.pop("checksum"), record_checksums(values, experiment)):
         raise ValueError("a record does not match its checksum")
-    final = per_record(experiment)
+    whole = record_variables(experiment)
     for name in values:
-        axis = final[name].dims.index(RECORD) if name in final else -1
+        axis = whole[name].dims.index(RECORD) if name in whole else -1
         values[name] = np.moveaxis(values[name], 0, axis)
     return values
 
 
-def last_known(values: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Where settings and replicas diverged, as far as the last record of a live file knows."""
-    known = values.pop("diverged_at")
-    return known[..., -1] if known.shape[-1] else np.full(known.shape[:-1], -1, dtype=np.int64)
+def pop_last_diverged_at(values: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Remove `diverged_at` from the values of a live file, and return that of its last record."""
+    by_record = values.pop("diverged_at")
+    if not by_record.shape[-1]:
+        return np.full(by_record.shape[:-1], -1, dtype=np.int64)
+    return by_record[..., -1]
 
 
-def states_of(file: h5py.File, experiment: Experiment) -> list[Array] | None:
-    """The final state of each setting, if it was kept."""
+def final_states(file: h5py.File, experiment: Experiment) -> list[Array] | None:
+    """Read the final state of each setting, (replicas, components, d), if they were kept."""
     names = state_names(experiment)
     return [file[name][()] for name in names] if names[0] in file else None
 
 
-def joined(
+def join_parts(
     base: Path, experiment: Experiment, parts: list[dict[str, NDArray[Any]]]
 ) -> dict[str, NDArray[Any]]:
-    """The records of all files; one that was made again after a kill is there only once."""
+    """Join the records of all files of a run.
+
+    Where a record was computed once more after a kill, it is taken from the first file.
+    """
     steps = np.concatenate([part[RECORD] for part in parts])
     steps, first = np.unique(steps, return_index=True)
     if not np.array_equal(steps, experiment.records[: steps.size]):
         raise InputError(f"path {str(base)!r} is damaged: records are missing")
     return {
         name: np.concatenate([part[name] for part in parts], axis=axis).take(first, axis=axis)
-        for name, variable in per_record(experiment).items()
+        for name, variable in record_variables(experiment).items()
         for axis in [variable.dims.index(RECORD)]
     }

@@ -1,7 +1,7 @@
-"""An experiment as JSON and arrays, and back: the same experiment, to the last bit.
+"""Serialization of experiments as JSON and arrays, from which the same bits come back.
 
 Schedules and algorithms are written as their class and the fields of their dataclass, so that a
-new one needs nothing here. Arrays are kept beside the JSON, which refers to them by name.
+new class needs nothing here. Arrays are kept beside the JSON, which refers to them by name.
 """
 
 from __future__ import annotations
@@ -23,31 +23,40 @@ from ..simulation.settings import Setting
 from ..validation import InputError, shown
 
 Arrays = Mapping[str, NDArray[Any]]
-HERE = __name__.partition(".")[0] + "."
+PACKAGE_PREFIX = __name__.partition(".")[0] + "."
 
 
 def kind_of(cls: Any) -> str:
-    """The name that a class goes by: ours their own, others with their module."""
-    ours = cls.__module__.startswith(HERE)
+    """The kind that stands for a class: its name, and for a class of others also its module."""
+    ours = cls.__module__.startswith(PACKAGE_PREFIX)
     return str(cls.__name__) if ours else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def kinds(base: type) -> dict[str, Any]:
-    """All dataclasses of algorithms or schedules that are defined in this process."""
-    found: dict[str, Any] = {}
-    below: list[Any] = base.__subclasses__()
-    for cls in below:
-        found |= ({kind_of(cls): cls} if is_dataclass(cls) else {}) | kinds(cls)
-    return found
+    """All dataclasses below `base` that are defined in this process, by their kind."""
+    by_kind: dict[str, Any] = {}
+    subclasses: list[Any] = base.__subclasses__()
+    for cls in subclasses:
+        by_kind |= ({kind_of(cls): cls} if is_dataclass(cls) else {}) | kinds(cls)
+    return by_kind
 
 
 def parameters(cls: Any) -> dict[str, str]:
-    """What a description of an object of this class may hold: name there, name of the field."""
+    """The parameters of a class, which descriptions may hold, and the names of their fields.
+
+    A field may have an underscore at its end, as a word of Python does, that is left out.
+    """
     return {f.name.rstrip("_"): f.name for f in fields(cls) if f.init}
 
 
 def build(base: type, description: Mapping[str, Any]) -> Any:
-    """The algorithm or schedule that a table with its `kind` and parameters describes."""
+    """Build the algorithm or schedule that a table with its `kind` and parameters describes.
+
+    Raises
+    ------
+    InputError
+        If the kind or a parameter is unknown, or a parameter is missing.
+    """
     known = kinds(base)
     kind = description.get("kind")
     if kind not in known:
@@ -56,24 +65,27 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
         if isinstance(kind, str) and ":" in kind:
             hint = f" (import {kind.partition(':')[0]} first, which defines it)"
         raise InputError(f"kind must be one of {ours}, not {shown(kind)}{hint}")
-    names = parameters(known[kind])
+    field_names = parameters(known[kind])
     given = {name: value for name, value in description.items() if name != "kind"}
     for name in given:
-        if name not in names:
-            raise InputError(f"{name} is not a parameter of {kind}, which has {', '.join(names)}")
+        if name not in field_names:
+            allowed = ", ".join(field_names)
+            raise InputError(f"{name} is not a parameter of {kind}, which has {allowed}")
     values = {
-        names[name]: build(Schedule, value) if isinstance(value, Mapping) else value
+        field_names[name]: build(Schedule, value) if isinstance(value, Mapping) else value
         for name, value in given.items()
     }
     needed = [f.name for f in fields(known[kind]) if f.init and f.default is MISSING]
-    missing = [name for name, field in names.items() if field in needed and field not in values]
+    missing = [
+        name for name, field in field_names.items() if field in needed and field not in values
+    ]
     if missing:
         raise InputError(f"kind = {kind!r} needs {', '.join(missing)}")
     return known[kind](**values)
 
 
 def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The configuration, ready for JSON, and the arrays that it names.
+    """Encode an experiment as a configuration, ready for JSON, and the arrays that it names.
 
     Raises
     ------
@@ -83,22 +95,23 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
     arrays: dict[str, NDArray[Any]] = {}
     known = kinds(Algorithm) | kinds(Schedule)
 
-    def plain(name: str, value: Any) -> Any:
+    def encoded(name: str, value: Any) -> Any:
+        """A value as JSON can hold it; `name` is its place, and the name of its array."""
         if isinstance(value, np.ndarray) and value.ndim == 1:
             arrays[name] = value
             return {"array": name}
         if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
-            return plain(name, value.item())
+            return encoded(name, value.item())
         if isinstance(value, Constant):
-            return plain(name, value.value)
+            return encoded(name, value.value)
         if is_dataclass(value) and kind_of(type(value)) in known:
             names = parameters(type(value))
-            inner = {key: plain(f"{name}.{key}", getattr(value, f)) for key, f in names.items()}
+            inner = {key: encoded(f"{name}.{key}", getattr(value, f)) for key, f in names.items()}
             return {"kind": kind_of(type(value))} | inner
         if isinstance(value, Mapping):
-            return {key: plain(f"{name}.{key}", x) for key, x in value.items()}
+            return {key: encoded(f"{name}.{key}", x) for key, x in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(f"{name}.{k}", x) for k, x in enumerate(value)]
+            return [encoded(f"{name}.{k}", x) for k, x in enumerate(value)]
         if value is None or isinstance(value, bool | int | str):
             return value
         if isinstance(value, float) and math.isfinite(value):
@@ -110,19 +123,19 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
 
     settings = [
         {
-            "algorithm": plain(f"settings.{k}.algorithm", algorithm),
-            "batch_size": plain(f"settings.{k}.batch_size", batch_size),
+            "algorithm": encoded(f"settings.{k}.algorithm", algorithm),
+            "batch_size": encoded(f"settings.{k}.batch_size", batch_size),
         }
         for k, (algorithm, batch_size) in enumerate(experiment.settings)
     ]
-    configuration = {"problem": plain("problem", experiment.problem.fields), "settings": settings}
+    configuration = {"problem": encoded("problem", experiment.problem.fields), "settings": settings}
     for field in fields(Experiment)[2:]:
-        configuration[field.name] = plain(field.name, getattr(experiment, field.name))
+        configuration[field.name] = encoded(field.name, getattr(experiment, field.name))
     return configuration, arrays
 
 
 def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
-    """The experiment that was encoded.
+    """Decode an experiment from its configuration and arrays.
 
     Raises
     ------
@@ -130,21 +143,23 @@ def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
         If it holds an algorithm or schedule that is not defined in this process.
     """
 
-    def filled(value: Any) -> Any:
+    def with_arrays(value: Any) -> Any:
+        """Put arrays where the configuration names them."""
         if isinstance(value, Mapping):
             if set(value) == {"array"}:
                 return arrays[value["array"]]
-            return {key: filled(x) for key, x in value.items()}
-        return [filled(x) for x in value] if isinstance(value, list) else value
+            return {key: with_arrays(x) for key, x in value.items()}
+        return [with_arrays(x) for x in value] if isinstance(value, list) else value
 
-    whole = filled(configuration)
+    complete = with_arrays(configuration)
     settings = []
-    for setting in whole["settings"]:
+    for setting in complete["settings"]:
         size = setting["batch_size"]
         batch_size = build(Schedule, size) if isinstance(size, Mapping) else size
         algorithm = build(Algorithm, setting["algorithm"])
         settings.append(Setting(algorithm, as_schedule("batch_size", batch_size, least=1.0)))
-    given = whole | {"problem": Problem.from_fields(whole["problem"]), "settings": tuple(settings)}
+    problem = Problem.from_fields(complete["problem"])
     # Files of schema version 1 do not say what they observe, which was the risk.
-    given["observe"] = tuple(whole.get("observe") or observed_names(RISK, whole["bands"]))
-    return Experiment(**given)
+    observe = tuple(complete.get("observe") or observed_names(RISK, complete["bands"]))
+    changed = {"problem": problem, "settings": tuple(settings), "observe": observe}
+    return Experiment(**(complete | changed))

@@ -1,10 +1,10 @@
-"""A file as HDF5 should see it to read it, also one that is being written or was left so.
+"""A snapshot of an HDF5 file that another process may be writing, or was when it was killed.
 
-HDF5 opens a file whose superblock has the marks of a writer only in a mode (SWMR) that waits,
-practically for ever, for damaged metadata to become right. So the marks are taken away on the
-way; a reader of the other kind reports what it cannot read. Read from the root down, a file in
-SWMR mode is consistent at any moment but for blocks on their way, whose checksums fail: then the
-caller tries again.
+The superblock of such a file has marks of its writer, with which HDF5 reads it only in SWMR mode
+(single writer, multiple readers). A reader in this mode waits, practically for ever, for damaged
+metadata to become right; another one reports what it cannot read. So HDF5 is shown the file without
+the marks. Read from the root down, a file in SWMR mode is consistent at any moment but for blocks
+that are half written. Their checksums fail, and then the caller tries again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SUPERBLOCK = struct.Struct("<8s4B4QI")  # version 3, HDF5 file format specification, II.A
-MARKS = 4  # field of the marks of a writer
-END = 7  # field of the end of the file
+WRITER_MARKS = 4  # the number of this field of the superblock
+END_OF_FILE = 7  # the number of this field, an address
+CHECKSUM = -1  # the last field
 GROWTH = 1 << 32  # bytes, more than are written while a file is read
-LOW = 0xFFFFFFFF
+LOW_WORD = 0xFFFFFFFF  # the lowest 32 bits
 
 
 class Snapshot(io.FileIO):
@@ -33,56 +34,61 @@ class Snapshot(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r")
-        self.end = 0  # where HDF5 is told that it ends, if another process writes it
-        self.start = self.read(SUPERBLOCK.size)
-        if len(self.start) < SUPERBLOCK.size:
+        self.pretended_end = 0  # the end that HDF5 is told, or 0 for the true one
+        self.superblock = self.read(SUPERBLOCK.size)
+        if len(self.superblock) < SUPERBLOCK.size:
             raise ValueError("it is cut short")
-        fields = list(SUPERBLOCK.unpack(self.start))
+        fields = list(SUPERBLOCK.unpack(self.superblock))
         if fields[1] < 3:
-            return  # of an older version, and so not ours: HDF5 may see what it is
-        if lookup3(self.start[:-4]) != fields[-1]:
+            return  # This is not our version of the superblock, and HDF5 may find out what it is.
+        if lookup3(self.superblock[:-4]) != fields[CHECKSUM]:
             raise ValueError("its first bytes do not match their checksum")
-        if fields[MARKS]:
-            fields[MARKS] = 0
-            fields[END] = self.end = self.seek(0, io.SEEK_END) + GROWTH
-            fields[-1] = lookup3(SUPERBLOCK.pack(*fields)[:-4])
-            self.start = SUPERBLOCK.pack(*fields)
+        if fields[WRITER_MARKS]:
+            fields[WRITER_MARKS] = 0
+            # The file may grow while it is read, and HDF5 refuses to read behind its end.
+            fields[END_OF_FILE] = self.pretended_end = self.seek(0, io.SEEK_END) + GROWTH
+            fields[CHECKSUM] = lookup3(SUPERBLOCK.pack(*fields)[:-4])
+            self.superblock = SUPERBLOCK.pack(*fields)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; the end of a file that is being written is far away."""
-        if self.end and whence == io.SEEK_END:
-            return super().seek(self.end + offset)
+        """Set the position; offsets from the end of a live file count from the pretended end."""
+        if self.pretended_end and whence == io.SEEK_END:
+            return super().seek(self.pretended_end + offset)
         return super().seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int:
-        """Read all that was asked for; where there is nothing, zeros."""
-        wanted = memoryview(buffer).cast("B")
+        """Fill the buffer from the file as HDF5 shall see it, with zeros after its end."""
+        content = memoryview(buffer).cast("B")
         begin = self.tell()
-        count = super().readinto(wanted) or 0
-        wanted[count:] = bytes(len(wanted) - count)
-        known = self.start[begin : begin + len(wanted)]
-        wanted[: len(known)] = known
-        return len(wanted)
+        count = super().readinto(content) or 0
+        content[count:] = bytes(len(content) - count)
+        changed = self.superblock[begin : begin + len(content)]
+        content[: len(changed)] = changed
+        return len(content)
 
 
 def lookup3(data: bytes) -> int:
-    """Bob Jenkins' hash of that name, the checksum of HDF5's metadata; `data` is not empty."""
-    a = b = c = (0xDEADBEEF + len(data)) & LOW
+    """The hash lookup3 by Bob Jenkins, the checksum of HDF5's metadata; `data` is not empty."""
+    a = b = c = (0xDEADBEEF + len(data)) & LOW_WORD
     rounds = -(-len(data) // 12)
     words = struct.unpack(f"<{3 * rounds}I", data.ljust(12 * rounds, b"\0"))
     for k in range(0, len(words), 3):
-        a, b, c = (a + words[k]) & LOW, (b + words[k + 1]) & LOW, (c + words[k + 2]) & LOW
+        a, b, c = (
+            (a + words[k]) & LOW_WORD,
+            (b + words[k + 1]) & LOW_WORD,
+            (c + words[k + 2]) & LOW_WORD,
+        )
         if k + 3 < len(words):
             for shift in (4, 6, 8, 16, 19, 4):
-                a = (a - c & LOW) ^ rotated(c, shift)
-                c = c + b & LOW
+                a = (a - c & LOW_WORD) ^ rotate_left(c, shift)
+                c = c + b & LOW_WORD
                 a, b, c = b, c, a
     for shift in (14, 11, 25, 16, 4, 14, 24):
-        c = (c ^ b) - rotated(b, shift) & LOW
+        c = (c ^ b) - rotate_left(b, shift) & LOW_WORD
         a, b, c = b, c, a
     return b
 
 
-def rotated(x: int, by: int) -> int:
-    """A word rotated to the left."""
-    return (x << by | x >> 32 - by) & LOW
+def rotate_left(word: int, bits: int) -> int:
+    """Rotate a word of 32 bits to the left."""
+    return (word << bits | word >> 32 - bits) & LOW_WORD

@@ -1,4 +1,4 @@
-"""Writing a run's files: a live segment while it computes, a whole file when it ends."""
+"""Writing a run's files: a live file while it computes, and a whole file when it ends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ..validation import Array
 from .files import Files, replace, sign
 from .layout import (
     BAND_EDGE,
-    BOUNDS,
-    DIVERGED,
+    DIMENSION_SCALES,
+    DIVERGED_AT,
+    FORMAT_BOUNDS,
     RECORD,
-    SCALES,
-    add,
-    add_arrays,
-    add_live,
-    checksums,
-    chunk_length,
-    live,
-    per_record,
+    add_configuration_arrays,
+    add_live_variable,
+    add_variable,
+    live_variables,
+    record_checksums,
+    record_variables,
+    records_per_chunk,
     scales_first,
     seal,
     state_names,
@@ -40,34 +40,34 @@ from .layout import (
 Values = Mapping[str, NDArray[Any]]
 
 
-def sizes(experiment: Experiment) -> dict[str, int]:
-    """Lengths of the dimensions that do not grow."""
+def dimension_sizes(experiment: Experiment) -> dict[str, int]:
+    """The sizes of the dimensions by name; that of records is 0, as it grows."""
     bands = 0 if experiment.bands is None else experiment.bands.size - 1
     replicas = experiment.replicas.size
     return {"setting": len(experiment.settings), "replica": replicas, "band": bands, RECORD: 0}
 
 
 class Output(io.FileIO):
-    """A file for HDF5 to write, which crashes where a write fails: it is told of none.
+    """A file that HDF5 writes, and that hides errors from it, because it crashes if a write fails.
 
-    After a failure nothing is written any more, and `check` raises it.
+    After an error nothing is written any more, and `check` raises the error.
     """
 
     error: BaseException | None = None
 
     def write(self, content: Any) -> int:
-        """Write all of it."""
+        """Write all of the content, or remember the error."""
         rest = memoryview(content).cast("B")
         size = rest.nbytes
         try:
             while rest.nbytes and self.error is None:
                 rest = rest[super().write(rest) :]
-        except BaseException as error:  # a signal's as well
+        except BaseException as error:  # also one that a signal has raised
             self.error = error
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        """Make the file so long."""
+        """Set the length of the file in bytes, or remember the error."""
         try:
             return super().truncate(size)
         except BaseException as error:
@@ -75,26 +75,30 @@ class Output(io.FileIO):
             return size or 0
 
     def check(self) -> None:
-        """All was written."""
+        """Raise the error that was remembered, if there is one."""
         if self.error is not None:
             raise self.error
 
 
 @contextmanager
 def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> Generator[h5py.File]:
-    """A file with what does not change during a run; the caller gives it its name."""
+    """Open a new file with the variables that do not change during a run.
+
+    The caller adds the others, and renames the file from `part` when it is complete.
+    """
     with Output(part, "w+") as output:
         try:
-            with h5py.File(output, "w", libver=BOUNDS) as file:
+            with h5py.File(output, "w", libver=FORMAT_BOUNDS) as file:
                 add_fixed(file, experiment, arrays)
                 yield file
         finally:
-            output.check()  # before all that may have come of it
+            # An error in writing is raised rather than another that it has caused in HDF5.
+            output.check()
 
 
 def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) -> None:
-    """What does not change during a run."""
-    size = sizes(experiment)
+    """Add the variables that do not change during a run; `arrays` is of the configuration."""
+    size = dimension_sizes(experiment)
     numbers = {
         "setting": np.arange(size["setting"]),
         "replica": experiment.replicas,
@@ -102,15 +106,16 @@ def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) ->
     }
     for name, values in numbers.items():
         if values.size:
-            add(file, name, SCALES[name], values.shape, 1, values)
+            add_variable(file, name, DIMENSION_SCALES[name], values.shape, 1, values)
     if experiment.bands is not None:
-        add(file, "band_edge", BAND_EDGE, experiment.bands.shape, 1, experiment.bands)
+        edges = experiment.bands
+        add_variable(file, "band_edge", BAND_EDGE, edges.shape, 1, edges)
     if arrays is not None:
-        add_arrays(file, arrays)
+        add_configuration_arrays(file, arrays)
 
 
 class LiveFile:
-    """A live file in SWMR mode, which others may read while records are added."""
+    """A file to which records are added while others may read it, in the SWMR mode of HDF5."""
 
     def __init__(
         self,
@@ -121,11 +126,12 @@ class LiveFile:
         arrays: Values | None,
     ) -> None:
         self.path, self.experiment = path, experiment
-        size = sizes(experiment) | {RECORD: experiment.records.size}
-        variables = live(experiment)
+        size = dimension_sizes(experiment) | {RECORD: experiment.records.size}
+        variables = live_variables(experiment)
         with new_file(part, experiment, arrays) as file:
             for name, variable in scales_first(variables):
-                add_live(file, name, variable, tuple(size[dim] for dim in variable.dims))
+                shape = tuple(size[dim] for dim in variable.dims)
+                add_live_variable(file, name, variable, shape)
             seal(file, header)
         replace(part, path)
         access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -136,8 +142,11 @@ class LiveFile:
         self.datasets = {name: self.file[name] for name in variables}
 
     def add(self, begin: int, values: Values) -> None:
-        """Commit records from number `begin` on, given along the first axis; the step is last."""
-        values = {**values, "checksum": checksums(values, self.experiment)}
+        """Commit records from number `begin` on, which are given along the first axis.
+
+        The step is written last, as it marks a record as committed.
+        """
+        values = {**values, "checksum": record_checksums(values, self.experiment)}
         rows = slice(begin, begin + values[RECORD].size)
         for name, dataset in self.datasets.items():
             if name != RECORD:
@@ -147,17 +156,23 @@ class LiveFile:
         self.datasets[RECORD].flush()
 
     def sync(self) -> None:
-        """Wait until all is on disk."""
+        """Wait until all records are on disk."""
         os.fsync(self.file.id.get_vfd_handle())
 
     def check(self) -> None:
-        """The file is still under its name."""
+        """Make sure that the file still is where it was created.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it was removed, moved or replaced.
+        """
         mine = os.fstat(self.file.id.get_vfd_handle())
         if not os.path.samestat(mine, os.stat(self.path)):
             raise FileNotFoundError(ENOENT, "another file is in its place", str(self.path))
 
     def close(self) -> None:
-        """Leave it in order."""
+        """Close the file, if that was not done before."""
         if self.file:
             self.file.close()
 
@@ -176,7 +191,7 @@ class LiveFile:
 
 
 class Whole(NamedTuple):
-    """What a file of a run that has ended, or was interrupted, holds beside its experiment."""
+    """The content, but for the experiment, of the file of a run that has ended or was stopped."""
 
     header: Mapping[str, Any]
     arrays: Values
@@ -186,17 +201,19 @@ class Whole(NamedTuple):
 
 
 def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
-    """Put one file with all records, and nothing else, in the place of the run's first."""
-    size = sizes(experiment)
+    """Replace the first file of a run by one with all its records."""
+    size = dimension_sizes(experiment)
     with new_file(files.part, experiment, whole.arrays) as file:
-        for name, variable in scales_first(per_record(experiment)):
-            row = math.prod(size[d] for d in variable.dims if d not in (RECORD, "band"))
+        for name, variable in scales_first(record_variables(experiment)):
+            # Each band is in HDF5 chunks of its own.
+            numbers = math.prod(size[d] for d in variable.dims if d not in (RECORD, "band"))
             values = whole.values[name]
-            add(file, name, variable, values.shape, chunk_length(8 * row), values)
-        add(file, "diverged_at", DIVERGED, whole.diverged_at.shape, 1, whole.diverged_at)
+            add_variable(file, name, variable, values.shape, records_per_chunk(8 * numbers), values)
+        diverged_at = whole.diverged_at
+        add_variable(file, "diverged_at", DIVERGED_AT, diverged_at.shape, 1, diverged_at)
         if whole.states is not None:
             for name, state in zip(state_names(experiment), whole.states, strict=True):
-                add(file, name, state_variable(name), state.shape, 1, state)
+                add_variable(file, name, state_variable(name), state.shape, 1, state)
         seal(file, whole.header)
     sign(files.part)
     replace(files.part, files.base)

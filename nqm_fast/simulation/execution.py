@@ -1,0 +1,139 @@
+"""The execution of an experiment: it is planned, carried out, and its outcome put in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algorithms.stability import largest_stable_lr
+from ..kernels import noise
+from ..kernels.contract import NO_STEP, Noise
+from ..progress import rated
+from .chunking import ChunkSizer
+from .controller import Controller
+from .experiment import Experiment
+from .loops import Outcome, by_blocks, by_steps
+from .lowering import group_by_components
+from .memory import LoopOrder, check_memory, choose_order, saved_order
+from .recorder import Recorder
+from .resources import Resources
+from .result import Run, with_public_axes
+from .signals import Signals
+from .task import Task
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """How an experiment is carried out: by which resources, and in which order of the loops."""
+
+    experiment: Experiment
+    resources: Resources
+    task: Task
+    order: LoopOrder
+
+
+def plan_execution(experiment: Experiment, resources: Resources, most_bytes: int) -> ExecutionPlan:
+    """Plan to work in blocks if the state takes more than `most_bytes`, and check the memory.
+
+    Raises
+    ------
+    InputError
+        If there is too little memory, or the backend cannot do it.
+    """
+    task = _as_task(experiment, resources)
+    order = choose_order(task, experiment.keep_state, most_bytes)
+    check_memory(task, order, experiment.keep_state)
+    return ExecutionPlan(experiment, resources, task, order)
+
+
+def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
+    """Compute the run from its start, or from the state that the recorder has saved."""
+    experiment, task, order = plan.experiment, plan.task, plan.order
+    saved = recorder.take_saved_state()
+    if saved is not None:
+        order = saved_order(task, saved)
+        check_memory(task, order, experiment.keep_state)
+    chunk_sizer = ChunkSizer(task, order.coordinates)
+    total = task.problem.dim * task.steps * task.setting_count * task.replica_count
+    with rated("simulation", total, "coordinate-steps") as report:
+        controller = Controller(chunk_sizer, signals, recorder, report)
+        if order.in_blocks:
+            outcome = by_blocks(task, controller, saved)
+        else:
+            outcome = by_steps(task, controller, saved, experiment.keep_state)
+    stats = {
+        **plan.resources.stats,
+        "order": "blocks" if order.in_blocks else "steps",
+        "coordinate_steps": outcome.coordinate_steps,
+        "compile": controller.compile_seconds,
+        "compute": controller.compute_seconds,
+        "write": recorder.write_seconds,
+    }
+    if outcome.interrupted:
+        stats["signal"] = signals.number
+    with signals.shield():
+        run = recorder.finish(_as_run(experiment, task, outcome, stats))
+    return run if experiment.listed else run.only_setting()
+
+
+def _as_task(experiment: Experiment, resources: Resources) -> Task:
+    """Bring the experiment to the form that the loops take."""
+    seed = experiment.seed
+    key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
+    per_sample = experiment.sampling == "per-sample"
+    law = noise.LAWS[experiment.data]
+    parameter = np.float32(2.0 / experiment.df)
+    return Task(
+        experiment.problem,
+        group_by_components(experiment.settings),
+        experiment.steps,
+        experiment.records,
+        Noise(key, experiment.replicas, 0, law.code, per_sample, parameter),
+        law.scale(experiment.df) if per_sample else None,
+        experiment.sampling == "leap",
+        experiment.layout,
+        resources.backend,
+        resources.workers,
+    )
+
+
+def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[str, Any]) -> Run:
+    """Make a run of the outcome, with an axis of settings, and a message for what happened."""
+    diverged_at = outcome.diverged_at
+    steps = task.records[: outcome.records]
+    values = with_public_axes(outcome.values[: steps.size], steps, diverged_at)
+    status, message = "finished", ""
+    if (diverged_at >= 0).any():
+        status, message = "diverged", _divergence_message(experiment, task, diverged_at)
+    if outcome.interrupted:
+        status = "interrupted"
+        in_blocks = stats["order"] == "blocks"
+        total = task.problem.dim if in_blocks else task.steps
+        unit = "coordinates, so that no record is complete" if in_blocks else "steps"
+        message = " ".join([f"after {outcome.done} of {total} {unit}", message]).strip()
+    return Run(
+        steps,
+        task.layout.split(values),
+        status,
+        message,
+        diverged_at,
+        None if outcome.states is None else tuple(outcome.states),
+        stats,
+        experiment,
+    )
+
+
+def _divergence_message(experiment: Experiment, task: Task, diverged_at: NDArray[np.int64]) -> str:
+    """Say which setting diverged first, when, and what to change."""
+    step = np.where(diverged_at < 0, NO_STEP, diverged_at)
+    g, r = divmod(int(np.argmin(step)), step.shape[1])
+    algorithm = experiment.settings[g].algorithm
+    setting = f"setting {g}, " if len(experiment.settings) > 1 else ""
+    return (
+        f"{setting}{algorithm!r} diverged at step {step[g, r]} (replica "
+        f"{experiment.replicas[r]}): lower the learning rate; constant ones are stable up to "
+        f"about {largest_stable_lr(algorithm, task.problem.curvature_range):.4g} here"
+    )
