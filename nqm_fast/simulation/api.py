@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from ..store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of state above which a run without a file works in blocks
-STREAMED = 1 << 32  # the same with a file: in blocks, no record can be read before the end
+# For a run with a file there are more, because in blocks no record is complete before the end.
+STREAMED = 1 << 32
 
 
 class Terminated(SystemExit):

@@ -13,7 +13,7 @@ from .task import Task
 PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records of one call
 SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
 GUESSED_SECONDS = 2e-10  # per coordinate-step of one setting, until a call was timed
-BURST = 32  # A chunk is a multiple of so many steps, where it can be.
+BURST = 32  # A chunk is a multiple of it where it can be, as kernels make noise for many steps.
 LOOKAHEAD = 1 << 16  # steps at most whose batch sizes are computed to size one chunk
 
 

@@ -30,7 +30,7 @@ class RunProgress(NamedTuple):
     diverged_at: NDArray[np.int64]  # (settings, replicas): first step of divergence, or -1
     coordinate_steps: int
     kernel_seconds: KernelSeconds
-    state: Callable[[], SavedArrays] | None  # reads the state; None if no checkpoint is due
+    state: Callable[[], SavedArrays] | None  # reads the state; None if it is not needed
 
 
 class Recorder:

@@ -45,7 +45,7 @@ class Signals:
 
     @contextmanager
     def shield(self) -> Generator[None]:
-        """Let files be written to their end: a signal stops the run only after the block."""
+        """Let files be written to their end: a signal stops the run only after the context."""
         self._shielded = True
         try:
             yield
@@ -58,7 +58,7 @@ class Signals:
 
 @contextmanager
 def caught(numbers: Sequence[int]) -> Generator[Signals]:
-    """Handle signals within the block that would raise KeyboardInterrupt or end the process.
+    """Handle signals within the context that would raise KeyboardInterrupt or end the process.
 
     This is done in the main thread only, which gets the signals. A signal for which somebody has
     set a handler keeps it.

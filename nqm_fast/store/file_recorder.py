@@ -26,7 +26,7 @@ from .reading import ENDED_STATUSES, Stored
 from .writing import LiveFile, Whole, write_whole
 
 MOST = 0.01  # the part of the time that commits may take, and that checkpoints may take
-GAPS = (1.0, 60.0)  # A pause between commits is the part MOST of the time so far, in these bounds.
+GAPS = (1.0, 60.0)  # bounds, in seconds, of pauses between commits: MOST of the time so far
 
 
 class FileRecorder(Recorder):
@@ -91,7 +91,7 @@ class FileRecorder(Recorder):
 
     @contextmanager
     def closed_at_exit(self) -> Generator[None]:
-        """Close the live file at the end of the block, whatever happens within."""
+        """Close the live file at the end of the context, whatever happens within."""
         try:
             yield
         except OSError:
@@ -264,7 +264,7 @@ class FileRecorder(Recorder):
 
     @contextmanager
     def _explained_errors(self, advice: str = "") -> Generator[None]:
-        """Raise errors of the file system within the block with advice what to do.
+        """Add advice what to do to errors of the file system within the context.
 
         The disk may be full, or a folder or file not as it was.
         """

@@ -111,7 +111,7 @@ def replace(new: Path, path: Path) -> None:
 
 @contextmanager
 def locked(files: Files) -> Generator[None]:
-    """Make sure that no other process writes this run within the block."""
+    """Make sure that no other process writes this run within the context."""
     lock = filelock.FileLock(files.lock, timeout=0.5)
     try:
         lock.acquire()

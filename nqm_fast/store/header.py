@@ -60,7 +60,7 @@ def status_attributes(
     The first file of a run is number 1, its continuations are numbered from 2.
     """
     return {
-        "segment": file_number,  # Files of all versions have this name for it.
+        "segment": file_number,  # Files keep this old key, although it is no segment of steps.
         "status": status,
         "message": message,
         "stats": json.dumps(stats),

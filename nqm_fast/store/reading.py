@@ -127,7 +127,7 @@ def _try_to_read(files: Files) -> Stored:
 def opened_for_reading(path: Path) -> Generator[h5py.File]:
     """Open a file for reading, and say in one sentence what is wrong if it is damaged.
 
-    Within the block, HDF5 raises many kinds of errors for damaged files.
+    Within the context, HDF5 raises many kinds of errors for damaged files.
     """
     if path.is_dir():
         raise ForeignError(f"path {str(path)!r} is a folder, not a run")

@@ -1,10 +1,10 @@
 """A snapshot of an HDF5 file that another process may be writing, or was when it was killed.
 
-The superblock of such a file has marks of its writer, with which HDF5 reads it only in SWMR mode
-(single writer, multiple readers). A reader in this mode waits, practically for ever, for damaged
-metadata to become right; another one reports what it cannot read. So HDF5 is shown the file without
-the marks. Read from the root down, a file in SWMR mode is consistent at any moment but for blocks
-that are half written. Their checksums fail, and then the caller tries again.
+The superblock of such a file has flags, with which HDF5 reads it only in SWMR mode (single writer,
+multiple readers). A reader in this mode waits, practically for ever, for damaged metadata to become
+right; another one reports what it cannot read. So HDF5 is shown the file without the flags. Read
+from the root down, a file in SWMR mode is consistent at any moment but for parts that are half
+written. Their checksums fail, and then the caller tries again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SUPERBLOCK = struct.Struct("<8s4B4QI")  # version 3, HDF5 file format specification, II.A
-WRITER_MARKS = 4  # the number of this field of the superblock
+CONSISTENCY_FLAGS = 4  # the number of this field of the superblock
 END_OF_FILE = 7  # the number of this field, an address
 CHECKSUM = -1  # the last field
 GROWTH = 1 << 32  # bytes, more than are written while a file is read
@@ -24,7 +24,7 @@ LOW_WORD = 0xFFFFFFFF  # the lowest 32 bits
 
 
 class Snapshot(io.FileIO):
-    """A file for reading, without the marks of a writer.
+    """A file for reading, without the flags that say that it is being written.
 
     Raises
     ------
@@ -43,8 +43,8 @@ class Snapshot(io.FileIO):
             return  # This is not our version of the superblock, and HDF5 may find out what it is.
         if lookup3(self.superblock[:-4]) != fields[CHECKSUM]:
             raise ValueError("its first bytes do not match their checksum")
-        if fields[WRITER_MARKS]:
-            fields[WRITER_MARKS] = 0
+        if fields[CONSISTENCY_FLAGS]:
+            fields[CONSISTENCY_FLAGS] = 0
             # The file may grow while it is read, and HDF5 refuses to read behind its end.
             fields[END_OF_FILE] = self.pretended_end = self.seek(0, io.SEEK_END) + GROWTH
             fields[CHECKSUM] = lookup3(SUPERBLOCK.pack(*fields)[:-4])
