@@ -17,7 +17,46 @@ from nqm_fast.simulation import chunking, controller, loops
 HERE = Path(__file__).parent
 DATA = HERE / "data"
 
-# -- runs of every kind ------------------------------------------------------------------
+# -- problems and settings ---------------------------------------------------------------
+
+KINDS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "ema": {"ema": 0.95},
+    "momentum+ema": {"momentum": 0.9, "ema": 0.95},
+    "power": {"power": 0.5},
+    "all": {"momentum": 0.8, "ema": 0.9, "power": 0.75},
+}
+_RNG = np.random.default_rng(1907)
+PROBLEMS = {
+    "power law": nqm.Problem.power_law(200),
+    "binned": nqm.Problem(np.geomspace(1, 1e-4, 30), count=_RNG.uniform(0.2, 50.0, 30)),
+    "general": nqm.Problem(
+        _RNG.uniform(1e-3, 1.0, 150),
+        _RNG.uniform(0.0, 2.0, 150),
+        mean0=_RNG.normal(size=150),
+        var0=_RNG.uniform(0.0, 1.0, 150),
+        count=_RNG.uniform(0.2, 50.0, 150),
+    ),
+    "sigma": nqm.Problem([1.0, 0.25, 1e-3], sigma=[0.5, 2.0, 30.0], mean0=[3.0, -1.0, 0.2], var0=0),
+}
+
+PAPER = nqm.Problem.power_law(10_000)
+
+SEARCHES = {  # small problem, batch size, target
+    "power law": (nqm.Problem.power_law(60), 64, 0.05),
+    "power law, large batch": (nqm.Problem.power_law(60), 1e6, 0.05),
+    "power law, small batch": (nqm.Problem.power_law(60), 1, 0.3),
+    "steep, large batch": (nqm.Problem.power_law(30, 2.0), 2.0**18, 1e-4),
+    "one": (nqm.Problem([1.0]), 16, 0.01),
+    "one, large batch": (nqm.Problem([0.3]), 2.0**22, 1e-4),
+    "two": (nqm.Problem([1.0, 0.01]), 256, 0.003),
+    "two, large batch": (nqm.Problem([0.394, 0.0029]), 2.0**20, 2.9e-5),
+    "two, noisy": (nqm.Problem([0.0457, 0.371], [0.0476, 0.1412]), 64, 5e-3),
+    "three, large batch": (nqm.Problem([7e-4, 4.8e-3, 9.5e-3], mean0=[0.5, 1, -0.5]), 2**18, 4e-5),
+    "ten alike": (nqm.Problem(np.full(10, 0.3)), 4096, 0.0207),
+    "counts": (nqm.Problem(np.geomspace(1, 1e-2, 5), count=[0.4, 8, 1, 30, 2]), 1024, 0.02),
+}
 
 
 def irregular(d):
@@ -26,6 +65,9 @@ def irregular(d):
     return nqm.Problem(
         rng.uniform(0.01, 1.0, d), rng.uniform(0.0, 2.0, d), mean0=rng.uniform(-1, 1, d), var0=0.5
     )
+
+
+# -- runs of every kind ------------------------------------------------------------------
 
 
 def kinds_of_runs(ramp, rates, batches, samples, *, diverging, most, most_signs):
@@ -85,6 +127,24 @@ run = Runs(
 STEPPED = [name for name in run.kinds if "leap" not in name]
 
 
+SMALL = nqm.Problem.power_law(100)
+PLAIN = nqm.SGD(0.3)
+TWO_SETTINGS = [PLAIN, nqm.SGD(0.1, momentum=0.9)]
+
+
+def simulate(algorithm=PLAIN, batch_size=8, steps=20, problem=SMALL, **arguments):
+    return nqm.simulate(problem, algorithm, batch_size, steps, **arguments)
+
+
+def simulate_to(path, algorithm=TWO_SETTINGS, batch_size=8, steps=60, problem=SMALL, **arguments):
+    """A run in a file."""
+    return simulate(algorithm, batch_size, steps, problem, threads=1, out=path, **arguments)
+
+
+def random_words(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 2**32, shape, dtype=np.uint32)
+
+
 def arbitrary_job(components, settings, leaves, law):
     """Arguments of a backend's functions that no algorithm here would give.
 
@@ -137,6 +197,25 @@ def assert_same(a, b):
         for of_a, of_b in zip(a.state, b.state, strict=True):
             assert np.array_equal(of_a, of_b)
     assert (a.status, a.message) == (b.status, b.message)
+
+
+def assert_same_problem(problem, other):
+    """Two problems with the same fields, to the last bit, and the same risks."""
+    assert problem.dim == other.dim
+    for name in ("h", "c", "mean0", "var0", "count"):
+        np.testing.assert_array_equal(getattr(problem, name), getattr(other, name))
+    for algorithm in (nqm.SGD(0.3), nqm.SGD(0.3, momentum=0.9, ema=0.5, power=0.25)):
+        risks = [nqm.expected_risk(p, algorithm, 4, [0, 1, 10, 1000]) for p in (problem, other)]
+        np.testing.assert_array_equal(*risks)
+
+
+def assert_consistent(problem, batch_size, target, best):
+    """What the result says of itself is true."""
+    assert best.steps == nqm.steps_to_target(problem, best.algorithm, batch_size, target)
+    assert best.risk <= target
+    assert best.risk == nqm.expected_risk(problem, best.algorithm, batch_size, best.steps)
+    if best.steps:
+        assert nqm.expected_risk(problem, best.algorithm, batch_size, best.steps - 1) > target
 
 
 # -- chunks, blocks, interruptions -------------------------------------------------------
@@ -196,3 +275,13 @@ def python(*arguments, status=0, cwd=None, limit=None, **environment):
 def long_run(action, path, order="steps"):
     """Arguments of Python for a run to kill and to watch: see there."""
     return [str(HERE / "long_run.py"), action, str(path), order]
+
+
+def command(*arguments):
+    """The command line `nqm-fast`, in a process of its own."""
+    code = "import sys; from nqm_fast.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", code, *arguments]
+
+
+SMALL_RUN = ["--set", "problem.dim=200", "--set", "steps=50", "--set", "replicas=2"]
+LONG_RUN = ["--set", "problem.dim=20000", "--set", "steps=10000000", "--set", "record=2000"]

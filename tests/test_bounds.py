@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import PAPER
 
 import nqm_fast as nqm
 from nqm_fast import bounds
@@ -69,10 +70,7 @@ def test_the_mean_part_of_theorem_1_is_an_equality(lr, power):
         algorithm = nqm.SGD(lr, momentum=momentum, power=power)
         want = nqm.expected_risk(NOISELESS, algorithm, 4, STEPS)
         got = bounds.theorem1(NOISELESS, lr, momentum, 4, STEPS, power=power)
-        # the mean crosses zero: its error is relative to what it was
-        np.testing.assert_allclose(
-            got, want, rtol=1e-9, atol=1e-12 * want[0], err_msg=f"{momentum}"
-        )
+        assert_alike(got, want, str(algorithm))
 
 
 def emas(lr):
@@ -173,8 +171,6 @@ def test_the_ill_conditioned_limit_has_c_in_front(power):
 
 
 # -- lower bounds on samples -------------------------------------------------------------
-
-PAPER = nqm.Problem.power_law(10_000)
 
 
 def test_cramer_rao_of_the_paper():

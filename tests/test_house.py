@@ -1,40 +1,47 @@
-"""How the package is put together: imports, compile options, documentation."""
+"""How the package is put together: what imports what, and who owns the compile options."""
 
 import ast
-import doctest
-import importlib
-import inspect
-import subprocess
-import sys
-from importlib.util import find_spec
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec, resolve_name
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-
-import nqm_fast as nqm
+from helpers import python
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = sorted((ROOT / "nqm_fast").rglob("*.py"))
+TREES = {"nqm_fast": ROOT / "nqm_fast", "nqm_fast.kernels": ROOT / "kernels"}
+PUBLIC = sorted(TREES["nqm_fast"].rglob("*.py"))
+KERNELS = sorted(TREES["nqm_fast.kernels"].rglob("*.py"))
 JIT = ROOT / "kernels" / "numba" / "jit.py", ROOT / "kernels" / "cuda" / "jit.py"
-KERNELS = sorted((ROOT / "kernels").rglob("*.py"))
 
 
-def in_fresh_interpreter(code, **where):
-    """What a program prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, **where
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def printed(code, **where):
+    """What a program prints; a warning is an error."""
+    return python("-W", "error", "-c", code, **where).stdout.strip()
 
 
+def source(path):
+    """A file as Python: of a file in Cython, the lines that begin with a Python import."""
+    text = path.read_text()
+    if path.suffix == ".pyx":
+        words = (line.split() for line in text.splitlines())
+        kept = (line for line in words if line[:1] in (["import"], ["from"]))
+        text = "\n".join(" ".join(line) for line in kept if "cimport" not in line)
+    return ast.parse(text)
+
+
+@cache
 def imports(path):
-    """Modules that a file imports: (dots, name)."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Every import in a file, wherever it stands: (dots, module, names that are taken from it)."""
+    found = []
+    for node in ast.walk(source(path)):
         if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
+            found += [(0, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or ""
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return found
 
 
 def name_of(path):
@@ -46,12 +53,144 @@ def test_the_sources_are_found():
     assert {"jit.py", "moments.py", "reference.py"} <= {path.name for path in KERNELS}
 
 
-# -- imports -----------------------------------------------------------------------------
+# -- what imports what -------------------------------------------------------------------
+
+
+def modules_in(trees):
+    """Files by the names of their modules; `trees` are folders by the names of their packages."""
+    found = {}
+    for package, folder in trees.items():
+        for path in [*folder.rglob("*.py"), *folder.rglob("*.pyx")]:
+            parts = path.relative_to(folder).with_suffix("").parts
+            if parts[-1] == "__init__":
+                parts = parts[:-1]
+            found[".".join([package, *parts])] = path
+    return found
+
+
+def import_graph(trees):
+    """For every module those that it imports: at its top, in functions, or for types alone."""
+    modules = modules_in(trees)
+    graph = {}
+    for module, path in modules.items():
+        package = module if path.stem == "__init__" else module.rpartition(".")[0]
+        graph[module] = set()
+        for dots, name, taken in imports(path):
+            base = resolve_name("." * dots + name, package)
+            for target in [f"{base}.{x}" for x in taken] or [base]:
+                if target not in modules:  # a function or a class, say, of the module itself
+                    target = base
+                if target in modules and target != module:
+                    graph[module].add(target)
+    return graph
+
+
+def circle_in(graph):
+    """Modules that import each other in a circle, each the next and the last the first; or none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+def arrows_upwards(graph, below="nqm_fast.kernels"):
+    """Imports by a package or its modules of what is not a part of it."""
+    inside = {name for name in graph if name == below or name.startswith(f"{below}.")}
+    return sorted((a, b) for a in inside for b in graph[a] - inside)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Nor where an import is put off into a function, or is for types alone."""
+    circle = circle_in(import_graph(TREES))
+    assert not circle, " imports ".join(circle)
+
+
+def test_kernels_import_nothing_of_the_package_above():
+    assert arrows_upwards(import_graph(TREES)) == []
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    """Writes the files of a small package, and gives its graph."""
+
+    def write(**files):
+        usual = {"nqm_fast/__init__": "", "kernels/__init__": "", "kernels/cpu": "import numpy"}
+        for name, text in (usual | files).items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        return import_graph(
+            {"nqm_fast": tmp_path / "nqm_fast", "nqm_fast.kernels": tmp_path / "kernels"}
+        )
+
+    return write
+
+
+def test_a_graph_is_what_files_import(made_up):
+    graph = made_up(
+        **{
+            "nqm_fast/__init__": "from .risk import expected_risk",
+            "nqm_fast/risk": "import math\nfrom . import rates\nfrom .kernels.cpu import BACKEND",
+            "nqm_fast/rates": "def f():\n    import nqm_fast.kernels",
+            "kernels/cpu": "from . import noise",
+            "kernels/noise": "from . import cpu_level as level\nfrom . import VERSION",
+        }
+    )
+    assert graph == {
+        "nqm_fast": {"nqm_fast.risk"},
+        "nqm_fast.risk": {"nqm_fast.rates", "nqm_fast.kernels.cpu"},
+        "nqm_fast.rates": {"nqm_fast.kernels"},
+        "nqm_fast.kernels": set(),
+        "nqm_fast.kernels.cpu": {"nqm_fast.kernels.noise"},
+        "nqm_fast.kernels.noise": {"nqm_fast.kernels"},
+    }
+    assert circle_in(graph) == []
+    assert arrows_upwards(graph) == []
+
+
+def test_a_circle_for_types_alone_is_seen(made_up):
+    for_types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .{} import X"
+    graph = made_up(
+        **{
+            "nqm_fast/problem": "from .schedules import Schedule",
+            "nqm_fast/schedules": "def f():\n    from . import risk",
+            "nqm_fast/risk": for_types.format("problem"),
+        }
+    )
+    circle = circle_in(graph)
+    assert circle[0] == circle[-1]
+    assert {f"nqm_fast.{x}" for x in ("problem", "schedules", "risk")} == set(circle)
+    for importer, imported in pairwise(circle):
+        assert imported in graph[importer]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["from ..problem import Problem", "def f():\n    import nqm_fast.problem", "from .. import X"],
+)
+def test_an_arrow_upwards_is_seen(made_up, text):
+    graph = made_up(**{"nqm_fast/problem": "", "kernels/gpu": text})
+    ((importer, imported),) = arrows_upwards(graph)
+    assert importer == "nqm_fast.kernels.gpu"
+    assert imported == ("nqm_fast" if text.endswith("X") else "nqm_fast.problem")
+    assert circle_in(graph) == []
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=name_of)
+def test_imports_within_the_kernels_are_relative(path):
+    """They have a second name in the checkout, `kernels`, by which the extension is built."""
+    for dots, name, _ in imports(path):
+        assert dots <= len(path.relative_to(ROOT).parts) - 1
+        assert name.split(".")[0] != "nqm_fast"
+
+
+# -- what importing loads ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", ["nqm_fast", "nqm_fast.kernels", "nqm_fast.kernels.reference"])
 def test_importing_loads_nothing_heavy(module):
-    loaded = in_fresh_interpreter(f"import {module}, sys; print(*sys.modules)").split()
+    loaded = printed(f"import {module}, sys; print(*sys.modules)").split()
     heavy = {"numba", "llvmlite", "matplotlib", "scipy", "sklearn", "rich"}
     heavy |= {"h5py", "pydantic", "filelock", "psutil"}
     assert not heavy & set(loaded)
@@ -63,14 +202,7 @@ def test_describing_a_problem_loads_nothing_heavy():
         "nqm.Problem.power_law(10**9); nqm.SGD(nqm.schedules.Cosine(1.0, 100), momentum=0.9)\n"
         "print(*sys.modules)"
     )
-    assert not {"numba", "matplotlib", "scipy"} & set(in_fresh_interpreter(code).split())
-
-
-@pytest.mark.parametrize("path", KERNELS, ids=name_of)
-def test_kernels_know_nothing_of_the_public_package(path):
-    for dots, name in imports(path):
-        assert dots <= len(path.relative_to(ROOT).parts) - 1
-        assert name.split(".")[0] != "nqm_fast"
+    assert not {"numba", "matplotlib", "scipy"} & set(printed(code).split())
 
 
 def test_kernels_have_a_second_name_in_the_checkout():
@@ -81,7 +213,7 @@ def test_kernels_have_a_second_name_in_the_checkout():
     code = (
         f"import {', '.join(modules)}; print(kernels.__file__); print(kernels.reference.__name__)"
     )
-    path, name = in_fresh_interpreter(code, cwd=ROOT).splitlines()
+    path, name = printed(code, cwd=ROOT).splitlines()
     assert Path(path).resolve() == ROOT / "kernels" / "__init__.py"
     assert name == "kernels.reference"
 
@@ -100,11 +232,10 @@ def test_one_module_owns_the_compile_options(path):
     """One for processors, one for GPUs."""
     if path in JIT:
         return
-    modules = {name.split(".")[0] for dots, name in imports(path) if not dots}
+    modules = {name.split(".")[0] for dots, name, _ in imports(path) if not dots}
     assert not {"numba", "llvmlite"} & modules
     words = {
-        getattr(node, "id", None) or getattr(node, "attr", None)
-        for node in ast.walk(ast.parse(path.read_text()))
+        getattr(node, "id", None) or getattr(node, "attr", None) for node in ast.walk(source(path))
     }
     assert not {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc"} & words
 
@@ -112,7 +243,7 @@ def test_one_module_owns_the_compile_options(path):
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
 def test_one_module_imports_cuda(path):
     """A successor of numba-cuda is to concern nobody else."""
-    names = [name for dots, name in imports(path) if not dots]
+    names = [name for dots, name, _ in imports(path) if not dots]
     of_cuda = [name for name in names if "cuda" in name.split(".") or "numba_cuda" in name]
     assert bool(of_cuda) == (path == ROOT / "kernels" / "cuda" / "jit.py")
 
@@ -128,80 +259,3 @@ def test_compiled_functions_have_the_options_of_the_house():
     assert not chosen["fastmath"]
     assert not options.OPTIONS["fastmath"]
     assert moments.propagate.stats.cache_path  # compiled once per machine
-
-
-# -- documentation -----------------------------------------------------------------------
-
-
-def documented():
-    """Everything public: names, members of public modules, methods of public classes."""
-    for name in nqm.__all__:
-        thing = getattr(nqm, name)
-        yield name, thing
-        members = vars(thing) if inspect.ismodule(thing) or inspect.isclass(thing) else {}
-        for member, value in members.items():
-            if member.startswith("_"):
-                continue
-            if inspect.ismodule(thing):
-                if getattr(value, "__module__", None) == thing.__name__:
-                    yield f"{name}.{member}", value
-            elif callable(value) or isinstance(value, (property, classmethod)):
-                yield f"{name}.{member}", value
-
-
-DOCUMENTED = dict(documented())
-
-
-def test_the_public_names_are_there():
-    assert {"Problem", "SGD", "expected_risk", "steps_to_target", "tune"} <= set(nqm.__all__)
-    assert {"optimal_schedule", "bounds", "schedules", "InputError"} <= set(nqm.__all__)
-    assert {"bounds.theorem1", "bounds.bayes_samples", "Problem.from_matrices"} <= set(DOCUMENTED)
-    assert {"schedules.Cosine", "SGD.recurrence"} <= set(DOCUMENTED)
-
-
-@pytest.mark.parametrize("name", DOCUMENTED)
-def test_public_names_have_a_docstring(name):
-    assert (inspect.getdoc(DOCUMENTED[name]) or "").strip()
-
-
-ENTRY_POINTS = [
-    name
-    for name, thing in DOCUMENTED.items()
-    if inspect.isfunction(thing) and (name in nqm.__all__ or name.startswith("bounds."))
-] + ["SGD", "Problem", "Problem.power_law", "Problem.from_matrices", "Problem.from_least_squares"]
-
-
-@pytest.mark.parametrize("name", ENTRY_POINTS)
-def test_entry_points_document_every_argument_and_their_errors(name):
-    thing = DOCUMENTED[name]
-    text = inspect.getdoc(thing)
-    for part in ("Parameters\n---", "Raises\n---", "InputError"):
-        assert part in text
-    for argument in inspect.signature(getattr(thing, "__func__", thing)).parameters:
-        assert argument in ("cls", "self") or argument in text
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in PUBLIC
-        if path.stem != "__init__" and ">>>" in path.read_text()
-    ],
-)
-def test_examples_in_docstrings_are_true(name):
-    result = doctest.testmod(importlib.import_module(name))
-    assert result.failed == 0
-
-
-def test_there_are_examples():
-    modules = ("exact.risk", "exact.first_passage", "exact.tuning", "exact.piecewise_schedule")
-    modules += ("problem", "simulation.api", "algorithms.base")
-    found = [
-        doctest.DocTestFinder().find(importlib.import_module(f"nqm_fast.{m}")) for m in modules
-    ]
-    assert all(any(test.examples for test in tests) for tests in found)
-
-
-def test_the_package_says_that_it_is_typed():
-    assert (ROOT / "nqm_fast" / "py.typed").exists()

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from oracles import stepped_by_matrices
 
 import nqm_fast as nqm
 from nqm_fast import kernels
@@ -93,20 +94,6 @@ class Averages(nqm.Algorithm):
         return 2.0 / h.max()
 
 
-def stepped(matrix, kick, start, read, batch_size, steps):
-    """Step the second moments with the matrices of each step, written out."""
-    h = PROBLEM.h
-    S = np.einsum("a,b,i->iab", start, start, PROBLEM.mean0**2 + PROBLEM.var0)
-    risk = [0.5 * h @ np.einsum("a,iab,b->i", read, S, read)]
-    for t in range(steps):
-        A = np.array([matrix(x, t) for x in h])
-        b = np.array([kick(x, t) for x in h])
-        noise = np.einsum("i,ia,ib->iab", PROBLEM.c / batch_size, b, b)
-        S = A @ S @ A.transpose(0, 2, 1) + noise
-        risk.append(0.5 * h @ np.einsum("a,iab,b->i", read, S, read))
-    return np.array(risk)
-
-
 def nesterov_by_hand(lr, beta, steps):
     def matrix(h, _):
         return [[1 - lr * h, -lr * beta + lr**2 * beta * h], [h, beta - lr * beta * h]]
@@ -114,7 +101,7 @@ def nesterov_by_hand(lr, beta, steps):
     def kick(_h, _t):
         return [-lr, 1.0]
 
-    return stepped(matrix, kick, [1.0, 0.0], [1.0, 0.0], 8, steps)
+    return stepped_by_matrices(PROBLEM, matrix, kick, [1.0, 0.0], [1.0, 0.0], 8, steps)
 
 
 @pytest.mark.parametrize(("lr", "beta"), [(0.1, 0.9), (1.0, 0.5), (0.01, 0.999)])
@@ -143,7 +130,7 @@ def test_polyak_average_risk_is_that_of_its_recursion():
     def kick(_, t):
         return [-lr, -lr / (t + 2.0)]
 
-    expected = stepped(matrix, kick, [1.0, 1.0], [0.0, 1.0], 8, 300)
+    expected = stepped_by_matrices(PROBLEM, matrix, kick, [1.0, 1.0], [0.0, 1.0], 8, 300)
     got = nqm.expected_risk(PROBLEM, PolyakAverage(lr), 8, np.arange(301))
     assert got == pytest.approx(expected, rel=1e-12)
     first = int(np.argmax(expected <= 0.3))

@@ -1,10 +1,9 @@
 """The command line: tables, JSON, one clear sentence and exit status 2 for mistakes."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from helpers import python
 
 import nqm_fast as nqm
 from nqm_fast import cli
@@ -12,15 +11,9 @@ from nqm_fast import cli
 SMALL = ["--dim", "100", "--batch-size", "16"]
 
 
-def run(capsys, *arguments):
-    status = cli.main(list(arguments))
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def test_tune_as_json_agrees_with_the_library(capsys):
-    status, out, _ = run(
-        capsys, "tune", *SMALL, "--target", "0.05", "--over", "lr", "momentum", "--json"
+def test_tune_as_json_agrees_with_the_library(nqm_fast):
+    status, out, _ = nqm_fast(
+        "tune", *SMALL, "--target", "0.05", "--over", "lr", "momentum", "--json"
     )
     best = nqm.tune(nqm.Problem.power_law(100), 16, 0.05, ("lr", "momentum"))
     (row,) = json.loads(out)["results"]
@@ -31,51 +24,47 @@ def test_tune_as_json_agrees_with_the_library(capsys):
     assert row["risk"] == best.risk
 
 
-def test_tune_prints_a_row_for_every_batch_size(capsys):
-    status, out, _ = run(
-        capsys, "tune", "--dim", "1e2", "--batch-size", "4", "64", "--target", "0.1"
-    )
+def test_tune_prints_a_row_for_every_batch_size(nqm_fast):
+    status, out, _ = nqm_fast("tune", "--dim", "1e2", "--batch-size", "4", "64", "--target", "0.1")
     problem = nqm.Problem.power_law(100)
     assert status == 0
     for batch_size in (4, 64):
         assert str(nqm.tune(problem, batch_size, 0.1).steps) in out
 
 
-def test_risk_with_fixed_settings(capsys):
-    status, out, _ = run(
-        capsys, "risk", *SMALL, "--lr", "0.5", "--ema", "0.9", "--steps", "0", "1e3", "--json"
+def test_risk_with_fixed_settings(nqm_fast):
+    status, out, _ = nqm_fast(
+        "risk", *SMALL, "--lr", "0.5", "--ema", "0.9", "--steps", "0", "1e3", "--json"
     )
     expected = nqm.expected_risk(nqm.Problem.power_law(100), nqm.SGD(0.5, ema=0.9), 16, [0, 1000])
     assert status == 0
     assert [row["risk"] for row in json.loads(out)["results"]] == expected.tolist()
 
 
-def test_risk_says_when_the_target_is_reached(capsys):
-    _, out, _ = run(
-        capsys, "risk", *SMALL, "--lr", "0.5", "--steps", "0", "--target", "0.1", "--json"
-    )
+def test_risk_says_when_the_target_is_reached(nqm_fast):
+    _, out, _ = nqm_fast("risk", *SMALL, "--lr", "0.5", "--steps", "0", "--target", "0.1", "--json")
     first = nqm.steps_to_target(nqm.Problem.power_law(100), nqm.SGD(0.5), 16, 0.1)
     assert json.loads(out)["steps to 0.1 at batch size 16"] == first
 
 
-def test_what_is_never_reached_is_null_in_json_and_never_in_the_table(capsys):
+def test_what_is_never_reached_is_null_in_json_and_never_in_the_table(nqm_fast):
     asked = ["tune", "--dim", "5", "--batch-size", "1", "--target", "1e-12", "--over", "momentum"]
     asked += ["--lr", "0.1"]
-    _, out, _ = run(capsys, *asked, "--json")
+    _, out, _ = nqm_fast(*asked, "--json")
     assert json.loads(out)["results"][0]["steps"] is None
-    assert "never" in run(capsys, *asked)[1]
+    assert "never" in nqm_fast(*asked)[1]
 
 
-def test_an_overflowing_risk_is_null_in_json(capsys):
-    _, out, _ = run(capsys, "risk", *SMALL, "--lr", "9", "--steps", "10000", "--json")
+def test_an_overflowing_risk_is_null_in_json(nqm_fast):
+    _, out, _ = nqm_fast("risk", *SMALL, "--lr", "9", "--steps", "10000", "--json")
     assert json.loads(out)["results"][0]["risk"] is None
 
 
-def test_a_saved_problem(capsys, tmp_path):
+def test_a_saved_problem(nqm_fast, here):
     problem = nqm.Problem([1.0, 0.3], [0.2, 0.1])
-    problem.save(tmp_path / "problem.npz")
-    asked = ["--problem", str(tmp_path / "problem.npz"), "--batch-size", "2"]
-    _, out, _ = run(capsys, "risk", *asked, "--lr", "0.1", "--steps", "7", "--json")
+    problem.save(here / "problem.npz")
+    asked = ["--problem", str(here / "problem.npz"), "--batch-size", "2"]
+    _, out, _ = nqm_fast("risk", *asked, "--lr", "0.1", "--steps", "7", "--json")
     risk = nqm.expected_risk(problem, nqm.SGD(0.1), 2, 7)
     assert json.loads(out)["results"][0]["risk"] == risk
 
@@ -95,8 +84,8 @@ def test_a_saved_problem(capsys, tmp_path):
         (["figures", "no-such-figure"], "figure must be one of training_curves"),
     ],
 )  # fmt: skip
-def test_mistakes_get_one_sentence_and_status_2(capsys, arguments, said):
-    status, out, err = run(capsys, *arguments)
+def test_mistakes_get_one_sentence_and_status_2(nqm_fast, arguments, said):
+    status, out, err = nqm_fast(*arguments)
     assert status == 2
     assert out == ""
     assert said in err
@@ -118,5 +107,4 @@ def test_help_loads_nothing_heavy():
         "except SystemExit: pass\n"
         "print([m for m in ('numba', 'scipy', 'matplotlib', 'rich') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert python("-c", code).stdout.splitlines()[-1] == "[]"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import stepped_densely
 
 import nqm_fast as nqm
 from nqm_fast import bounds
@@ -212,21 +213,7 @@ def test_from_matrices_equals_dense_moments(matrices, momentum, ema, with_p):
     H, C, mean, start, P = matrices
     d, lr, batch_size = H.shape[0], 0.1, 3.0
     K = lr * np.linalg.inv(P) if with_p else lr * np.eye(d)
-    one, zero = np.eye(d), np.zeros((d, d))
-    iterate = np.hstack([one - K @ H, -momentum * K, zero])
-    A = np.vstack(
-        [
-            iterate,
-            np.hstack([H, momentum * one, zero]),
-            (1.0 - ema) * iterate + ema * np.hstack([zero, zero, one]),
-        ]
-    )
-    kick = np.vstack([-K, one, -(1.0 - ema) * K])
-    S = np.block([[start, zero, start], [zero, zero, zero], [start, zero, start]])
-    want = []
-    for _ in range(40):
-        want.append(0.5 * np.trace(H @ S[2 * d :, 2 * d :]))
-        S = A @ S @ A.T + kick @ C @ kick.T / batch_size
+    want = stepped_densely(H, C, start, K, momentum, ema, batch_size, 40)
     problem = nqm.Problem.from_matrices(
         H, C, mean0=mean, second_moment0=start, P=P if with_p else None
     )

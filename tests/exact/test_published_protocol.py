@@ -6,14 +6,15 @@ last step that misses the target; the first hit is one more.
 
 import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import DATA
+from oracles import risk_to_60_digits
 
 import nqm_fast as nqm
 
-with (Path(__file__).parent / "data" / "notebook.csv").open() as file:
+with (DATA / "notebook.csv").open() as file:
     ROWS = list(csv.DictReader(file))
 
 
@@ -120,6 +121,7 @@ DIFFERENT = {
 }
 
 
+@pytest.mark.mostly_slow(4)
 @rows("momentum", "ema")
 def test_momentum_and_ema_to_the_step(row):
     family, power, batch_size = row["family"], float(row["p"]), int(row["batch_size"])
@@ -149,7 +151,7 @@ def test_the_row_where_the_risk_oscillates():
     assert risk[:348].min() > 0.01 >= risk[352:].max()
 
 
-def test_the_row_that_is_off_by_two_steps(risk_to_60_digits):
+def test_the_row_that_is_off_by_two_steps():
     """Published 1333445, ours 1333443: 60 digits agree with ours.
 
     The risk falls by 5e-7 of itself per step here. Bins are close to critical damping, where
@@ -171,6 +173,7 @@ def test_the_row_that_is_off_by_two_steps(risk_to_60_digits):
 # -- schedules ---------------------------------------------------------------------------
 
 
+@pytest.mark.mostly_slow(4)
 @rows("schedule10", "schedule50")
 def test_schedules_within_1_percent(row):
     pieces = int(row["family"].removeprefix("schedule"))

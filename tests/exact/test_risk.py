@@ -1,14 +1,12 @@
-"""expected_risk against stepping, against 60-digit arithmetic, and its contract."""
-
-import sys
-import tracemalloc
+"""expected_risk against stepping and against 60-digit arithmetic, for numbers and schedules."""
 
 import numpy as np
 import pytest
+from helpers import KINDS, PROBLEMS
 from nqm_fast.kernels.reference import stepped_risk
+from oracles import risk_to_60_digits, stepped, stepped_coordinate
 
 import nqm_fast as nqm
-from nqm_fast import kernels
 from nqm_fast.exact import risk
 from nqm_fast.schedules import (
     Constant,
@@ -21,28 +19,7 @@ from nqm_fast.schedules import (
     WarmupStableDecay,
 )
 
-KINDS = {
-    "plain": {},
-    "momentum": {"momentum": 0.9},
-    "ema": {"ema": 0.95},
-    "momentum+ema": {"momentum": 0.9, "ema": 0.95},
-    "power": {"power": 0.5},
-    "all": {"momentum": 0.8, "ema": 0.9, "power": 0.75},
-}
-
-RNG = np.random.default_rng(1907)
-PROBLEMS = {
-    "power law": nqm.Problem.power_law(200),
-    "binned": nqm.Problem(np.geomspace(1, 1e-4, 30), count=RNG.uniform(0.2, 50.0, 30)),
-    "general": nqm.Problem(
-        RNG.uniform(1e-3, 1.0, 150),
-        RNG.uniform(0.0, 2.0, 150),
-        mean0=RNG.normal(size=150),
-        var0=RNG.uniform(0.0, 1.0, 150),
-        count=RNG.uniform(0.2, 50.0, 150),
-    ),
-    "sigma": nqm.Problem([1.0, 0.25, 1e-3], sigma=[0.5, 2.0, 30.0], mean0=[3.0, -1.0, 0.2], var0=0),
-}
+RNG = np.random.default_rng(1908)
 
 
 # -- against stepping --------------------------------------------------------------------
@@ -50,48 +27,10 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
-def test_every_step_equals_stepping(problem, kind, stepped):
+def test_every_step_equals_stepping(problem, kind):
     algorithm = nqm.SGD(0.3, **KINDS[kind])
     got = nqm.expected_risk(problem, algorithm, 4, np.arange(1001))
     np.testing.assert_allclose(got, stepped(problem, algorithm, 4, 1000), rtol=1e-12)
-
-
-def compiled(function):
-    """By Numba, if it is there: stepping takes long without."""
-    if "numba" in kernels.present_backends():
-        from nqm_fast.kernels.numba.jit import kernel
-
-        return kernel(function)
-    return function
-
-
-@compiled
-def step_one_coordinate(h, step, momentum, ema, records, signal, noise):
-    """Squared response to w_0 = 1, and noise variance at c / B = 1, one step at a time."""
-    w, v, e = 1.0, 0.0, 1.0
-    kick_w, kick_v, kick_e = 0.0, 1.0, 0.0  # what is left of the noise of one gradient
-    total = 0.0
-    for t in range(records[-1] + 1):
-        for k in range(records.size):
-            if records[k] == t:
-                signal[k], noise[k] = e * e, total
-        v = momentum * v + h * w
-        w -= step * v
-        e += (1.0 - ema) * (w - e)
-        if t > 0:
-            kick_v = momentum * kick_v + h * kick_w
-        kick_w -= step * kick_v
-        kick_e += (1.0 - ema) * (kick_w - kick_e)
-        total += kick_e * kick_e
-
-
-def stepped_coordinate(problem, algorithm, batch_size, records):
-    """The risk of one coordinate, the sums written as in the definition of SGD."""
-    (h,), (c,), (moment,) = problem.h, problem.c, problem.mean0**2 + problem.var0
-    signal, noise = np.zeros((2, records.size))
-    step = algorithm.lr.value * h**-algorithm.power
-    step_one_coordinate(h, step, algorithm.momentum, algorithm.ema, records, signal, noise)
-    return 0.5 * problem.count[0] * h * (moment * signal + c / batch_size * noise)
 
 
 GAPS = [1e-12, 1e-9, 1e-6, 1e-3, 0.1, 0.75, 1.0, 1.5, 1.999]
@@ -152,7 +91,7 @@ def test_coinciding_eigenvalues_equal_stepping(gap):
 
 
 @pytest.mark.parametrize("gap", GAPS)
-def test_a_billion_steps_equal_60_digits(gap, risk_to_60_digits):
+def test_a_billion_steps_equal_60_digits(gap):
     problem, lr = one_coordinate(gap, 0.0)
     steps = [1, 10, 10**3, 10**6, 10**9]
     for settings in special_settings(gap):
@@ -164,7 +103,7 @@ def test_a_billion_steps_equal_60_digits(gap, risk_to_60_digits):
 
 @pytest.mark.parametrize("power", [0.25, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_preconditioned_billion_steps_equal_60_digits(kind, power, risk_to_60_digits):
+def test_preconditioned_billion_steps_equal_60_digits(kind, power):
     steps = [1, 10, 10**3, 10**6, 10**9]
     for gap in GAPS:
         problem, lr = one_coordinate(gap, power)
@@ -175,7 +114,7 @@ def test_preconditioned_billion_steps_equal_60_digits(kind, power, risk_to_60_di
 
 
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.999}, {"ema": 0.999}], ids=str)
-def test_noiseless_decay_keeps_its_digits(settings, risk_to_60_digits):
+def test_noiseless_decay_keeps_its_digits(settings):
     problem, lr = one_coordinate(1e-6, 0.0, c=0.0)
     algorithm = nqm.SGD(lr, **settings)
     steps = [10**5, 10**6, 10**7, 10**8]
@@ -205,7 +144,7 @@ UNSTABLE = {
 
 
 @pytest.mark.parametrize("algorithm", UNSTABLE.values(), ids=UNSTABLE)
-def test_unstable_risk_grows_to_inf(algorithm, stepped):
+def test_unstable_risk_grows_to_inf(algorithm):
     problem = nqm.Problem([1.0, 0.1, 1e-3], mean0=0.1)
     got = nqm.expected_risk(problem, algorithm, 4, np.arange(301))
     np.testing.assert_allclose(got, stepped(problem, algorithm, 4, 300), rtol=1e-11)
@@ -266,7 +205,7 @@ BATCHES = {
 @pytest.mark.parametrize("kind", ["plain", "all"])
 @pytest.mark.parametrize("batch_size", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("lr", LRS.values(), ids=LRS)
-def test_schedules_equal_stepping(lr, batch_size, kind, stepped):
+def test_schedules_equal_stepping(lr, batch_size, kind):
     problem = nqm.Problem(
         [1.0, 0.3, 0.01], [1.0, 0.5, 2.0], mean0=[0.0, 1.0, -1.0], count=[1, 2, 9]
     )
@@ -275,7 +214,7 @@ def test_schedules_equal_stepping(lr, batch_size, kind, stepped):
     np.testing.assert_allclose(got, stepped(problem, algorithm, batch_size, 700), rtol=1e-12)
 
 
-def test_a_schedule_of_many_changes_over_many_blocks(monkeypatch, stepped):
+def test_a_schedule_of_many_changes_over_many_blocks(monkeypatch):
     # longer than one part of the timeline (2^15 runs), and more than one block
     monkeypatch.setattr(risk, "BLOCK", 2)
     lr = np.random.default_rng(3).uniform(0.0, 1.5, 40_000)
@@ -293,94 +232,6 @@ def test_a_constant_schedule_is_a_constant(kind):
     for lr in (Constant(0.3), np.full(5000, 0.3), Piecewise([0.3, 0.3], [7, 7])):
         moving = nqm.expected_risk(problem, nqm.SGD(lr, **KINDS[kind]), 4, steps)
         np.testing.assert_allclose(moving, number, rtol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["plain", "all"])
-def test_blocks_add_up(kind, monkeypatch):
-    algorithm, steps = nqm.SGD(0.3, **KINDS[kind]), [0, 10, 1000]
-    whole = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
-    monkeypatch.setattr(risk, "BLOCK", 7)
-    in_blocks = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
-    np.testing.assert_allclose(in_blocks, whole, rtol=1e-13)
-
-
-# -- the contract of `steps` -------------------------------------------------------------
-
-PIECES = Piecewise([0.3, 0.1, 0.2], [5, 20, 100])
-
-
-def test_step_0_is_the_initial_risk():
-    problem = nqm.Problem([2.0, 0.5], mean0=[3.0, 1.0], var0=[0.25, 4.0], count=[1.0, 1.5])
-    want = 0.5 * (2.0 * 9.25 + 1.5 * 0.5 * 5.0)
-    for kind in KINDS.values():
-        assert nqm.expected_risk(problem, nqm.SGD(0.3, **kind), 4, 0) == pytest.approx(want)
-
-
-@pytest.mark.parametrize("shape", [(), (1,), (6,), (2, 3), (3, 1, 2), (0,), (2, 0)], ids=str)
-def test_the_answer_has_the_shape_of_steps(shape):
-    steps = np.arange(np.prod(shape, dtype=int)).reshape(shape)
-    risk = nqm.expected_risk(PROBLEMS["sigma"], nqm.SGD(0.3), 4, steps)
-    assert np.shape(risk) == shape
-    assert isinstance(risk, float if shape == () else np.ndarray)
-
-
-def test_steps_come_in_any_order_and_type():
-    problem, algorithm = PROBLEMS["general"], nqm.SGD(0.3, momentum=0.5)
-    ordered = nqm.expected_risk(problem, algorithm, 4, [0, 1, 5, 90, 2000])
-    mixed = nqm.expected_risk(problem, algorithm, 4, [[90, 5, 5], [2000, 0, 1]])
-    np.testing.assert_array_equal(mixed, ordered[[[3, 2, 2], [4, 0, 1]]])
-    for same in (90.0, np.int32(90), np.uint64(90), np.float32(90)):
-        assert nqm.expected_risk(problem, algorithm, 4, same) == ordered[3]
-
-
-@pytest.mark.parametrize("lr", [0.3, PIECES, np.full(1000, 0.3)], ids=["number", "pieces", "array"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_value_does_not_depend_on_the_other_steps(kind, lr):
-    algorithm = nqm.SGD(lr, **KINDS[kind])
-    steps = [*range(40), 100, 1000]
-    together = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
-    alone = [nqm.expected_risk(PROBLEMS["general"], algorithm, 4, t) for t in steps]
-    np.testing.assert_array_equal(together, alone)
-
-
-def test_a_value_does_not_depend_on_the_threads(monkeypatch):
-    problem, algorithm = nqm.Problem.power_law(200_000), nqm.SGD(0.3, momentum=0.5)
-    risks = []
-    for threads in ("1", "2", "7"):
-        monkeypatch.setenv("NQM_NUM_THREADS", threads)
-        risks.append(nqm.expected_risk(problem, algorithm, 4, [10, 1000]).tolist())
-    assert risks[0] == risks[1] == risks[2]
-
-
-# -- a billion coordinates ---------------------------------------------------------------
-
-
-def test_a_power_law_stays_a_formula():
-    tracemalloc.start()
-    problem = nqm.Problem.power_law(10**9, exponent=0.5)
-    last = problem.block(10**9 - 3, 10**9)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100_000
-    assert sys.getsizeof(problem) < 1000
-    assert problem.dim == 10**9
-    np.testing.assert_array_equal(last.h, np.arange(10**9 - 2, 10**9 + 1, dtype=float) ** -0.5)
-    np.testing.assert_array_equal(last.c, last.h)
-    assert last.second_moment == last.variance == 1.0
-
-
-def test_a_large_power_law_in_little_memory():
-    problem = nqm.Problem.power_law(3_000_000)
-    nqm.expected_risk(problem, nqm.SGD(0.5), 4, 10)
-    tracemalloc.start()
-    risk = nqm.expected_risk(problem, nqm.SGD(0.5), 4, 10)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < problem.dim * 8
-    h = np.arange(1, problem.dim + 1) ** -1.0
-    a = (1.0 - 0.5 * h) ** 20
-    want = 0.5 * h @ (a + (1.0 - a) * 0.5 / (4 * (2.0 - 0.5 * h)))
-    assert risk == pytest.approx(want, rel=1e-10)
 
 
 def test_the_oracle_itself_on_one_step_by_hand():

@@ -1,25 +1,19 @@
-"""tune and optimal_schedule: the published numbers, and no grid that beats them."""
+"""tune: the published numbers, and no grid that beats them."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
+from helpers import PAPER, SEARCHES, assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast import bounds
-from nqm_fast.schedules import Cosine, Linear, Piecewise
+from nqm_fast.schedules import Cosine, Linear
 
-PAPER = nqm.Problem.power_law(10_000)
-
-
-def assert_consistent(problem, batch_size, target, best):
-    """What the result says of itself is true."""
-    assert best.steps == nqm.steps_to_target(problem, best.algorithm, batch_size, target)
-    assert best.risk <= target
-    assert best.risk == nqm.expected_risk(problem, best.algorithm, batch_size, best.steps)
-    if best.steps:
-        assert nqm.expected_risk(problem, best.algorithm, batch_size, best.steps - 1) > target
+searches = pytest.mark.parametrize(
+    ("problem", "batch_size", "target"), SEARCHES.values(), ids=SEARCHES
+)
 
 
 def grid(problem, over, power, rates, others):
@@ -69,24 +63,9 @@ def test_a_pair_on_the_paper_problem_beats_lr_alone(over):
 
 # -- small problems, against grids -------------------------------------------------------
 
-SMALL = {
-    "power law": (nqm.Problem.power_law(60), 64, 0.05),
-    "power law, large batch": (nqm.Problem.power_law(60), 1e6, 0.05),
-    "power law, small batch": (nqm.Problem.power_law(60), 1, 0.3),
-    "steep, large batch": (nqm.Problem.power_law(30, 2.0), 2.0**18, 1e-4),
-    "one": (nqm.Problem([1.0]), 16, 0.01),
-    "one, large batch": (nqm.Problem([0.3]), 2.0**22, 1e-4),
-    "two": (nqm.Problem([1.0, 0.01]), 256, 0.003),
-    "two, large batch": (nqm.Problem([0.394, 0.0029]), 2.0**20, 2.9e-5),
-    "two, noisy": (nqm.Problem([0.0457, 0.371], [0.0476, 0.1412]), 64, 5e-3),
-    "three, large batch": (nqm.Problem([7e-4, 4.8e-3, 9.5e-3], mean0=[0.5, 1, -0.5]), 2**18, 4e-5),
-    "ten alike": (nqm.Problem(np.full(10, 0.3)), 4096, 0.0207),
-    "counts": (nqm.Problem(np.geomspace(1, 1e-2, 5), count=[0.4, 8, 1, 30, 2]), 1024, 0.02),
-}
-small = pytest.mark.parametrize(("problem", "batch_size", "target"), SMALL.values(), ids=SMALL)
 
-
-@small
+@pytest.mark.mostly_slow(6)
+@searches
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_no_grid_beats_lr(problem, batch_size, target, power):
     best = nqm.tune(problem, batch_size, target, power=power)
@@ -94,7 +73,8 @@ def test_no_grid_beats_lr(problem, batch_size, target, power):
     assert_no_grid_beats(best, problem, batch_size, target, ["lr"], 2000, 1, power=power)
 
 
-@small
+@pytest.mark.mostly_slow(4)
+@searches
 @pytest.mark.parametrize("name", ["momentum", "ema"])
 def test_no_400_by_40_grid_beats_a_pair(problem, batch_size, target, name):
     best = nqm.tune(problem, batch_size, target, over=("lr", name))
@@ -102,9 +82,10 @@ def test_no_400_by_40_grid_beats_a_pair(problem, batch_size, target, name):
     assert_no_grid_beats(best, problem, batch_size, target, ["lr", name], 400, 40)
 
 
+@pytest.mark.mostly_slow(4)
 @pytest.mark.parametrize("lr", [0.02, 0.3, 1.0, 1.6])
 @pytest.mark.parametrize("over", [("momentum",), ("ema",), ("momentum", "ema")], ids=str)
-@small
+@searches
 def test_no_grid_beats_momentum_and_ema_at_a_given_lr(problem, batch_size, target, over, lr):
     lr /= problem.h.max()
     best = nqm.tune(problem, batch_size, target, over=over, lr=lr, max_steps=10**5)
@@ -114,7 +95,8 @@ def test_no_grid_beats_momentum_and_ema_at_a_given_lr(problem, batch_size, targe
         assert_consistent(problem, batch_size, target, best)
 
 
-@small
+@pytest.mark.mostly_slow(2)
+@searches
 def test_no_grid_beats_all_three(problem, batch_size, target):
     over = ("lr", "momentum", "ema")
     best = nqm.tune(problem, batch_size, target, over=over)
@@ -124,6 +106,7 @@ def test_no_grid_beats_all_three(problem, batch_size, target):
         assert best.steps <= nqm.tune(problem, batch_size, target, over=fewer).steps
 
 
+@pytest.mark.mostly_slow(2)
 @pytest.mark.parametrize("seed", range(8))
 def test_no_random_search_beats_a_pair(seed):
     rng = np.random.default_rng(seed)
@@ -222,66 +205,3 @@ def test_a_low_start_takes_no_steps(over):
     best = nqm.tune(problem, 64, start, over=over)
     assert (best.steps, best.risk) == (0, start)
     assert nqm.tune(problem, 2**20, 0.99 * start, over=over).steps == 1
-
-
-# -- schedules ---------------------------------------------------------------------------
-
-
-@small
-@pytest.mark.parametrize("power", [0.0, 0.5])
-def test_the_best_schedule_is_not_worse_than_the_best_constant(problem, batch_size, target, power):
-    constant = nqm.tune(problem, batch_size, target, power=power)
-    for pieces in (1, 4, 10):
-        best = nqm.optimal_schedule(problem, batch_size, target, pieces, power)
-        assert_consistent(problem, batch_size, target, best)
-        assert best.steps <= constant.steps
-        assert batch_size * best.steps >= bounds.bayes_samples(problem, target) * (1 - 1e-9)
-
-
-def test_the_best_schedule_of_the_paper_problem():
-    best = nqm.optimal_schedule(PAPER, 64, 0.01, 10)
-    assert_consistent(PAPER, 64, 0.01, best)
-    assert best.steps < 0.5 * nqm.tune(PAPER, 64, 0.01).steps
-    schedule = best.algorithm.lr
-    assert isinstance(schedule, Piecewise)
-    assert len(schedule.lengths) == 10
-    assert sum(schedule.lengths) == best.steps
-    assert max(schedule.lengths) - min(schedule.lengths) <= 1
-    assert (np.diff(schedule.values_) <= 0).all()  # noise is left behind, so the rate falls
-    assert 0.0 < min(schedule.values_) <= max(schedule.values_) <= 2.0 / (1.0 + 1e-4)
-
-
-def test_more_pieces_are_not_slower():
-    problem = nqm.Problem.power_law(60)
-    steps = [nqm.optimal_schedule(problem, 16, 0.02, pieces).steps for pieces in (1, 2, 4, 8, 16)]
-    assert steps == sorted(steps, reverse=True)
-    assert steps[-1] < 0.8 * steps[0]
-
-
-@pytest.mark.parametrize("batch_size", [4, 64])
-def test_no_grid_of_two_rates_beats_two_pieces(batch_size):
-    problem, target = nqm.Problem.power_law(20), 0.05
-    best = nqm.optimal_schedule(problem, batch_size, target, 2)
-    steps = int(best.steps) - 1  # nothing reaches the target a step earlier
-    half = steps // 2
-    h = problem.h[:, None, None]
-    first = np.geomspace(1e-3, 2.0 / (1.0 + 0.05), 300)[:, None]
-    second = first.T
-    moment = 0.5 * h
-    for lr, length in ((first, half), (second, steps - half)):
-        kept = (1.0 - lr * h) ** (2 * length)
-        moment = kept * moment + (1.0 - kept) * 0.5 * h * lr / (batch_size * (2.0 - lr * h))
-    assert moment.sum(axis=0).min() > target
-
-
-def test_more_pieces_than_steps():
-    problem = nqm.Problem.power_law(30)
-    best = nqm.optimal_schedule(problem, 64, 0.05, 1000)
-    assert_consistent(problem, 64, 0.05, best)
-    assert best.algorithm.lr.lengths == (1,) * best.steps
-
-
-def test_an_unreachable_schedule_is_inf(patience):
-    best = nqm.optimal_schedule(nqm.Problem.power_law(60), 4, 1e-4, 10, max_steps=100)
-    assert best.steps == math.inf
-    assert best.risk > 1e-4

@@ -2,16 +2,16 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from helpers import chunks_of, in_blocks, stopped_at_the_first_chunk
 from nqm_fast.kernels import contract, reference
 
 import nqm_fast as nqm
-from nqm_fast.simulation import chunking, controller, loops
+from nqm_fast.simulation import controller
 from nqm_fast.store.file_recorder import FileRecorder
 from nqm_fast.store.files import Files
 
@@ -32,9 +32,7 @@ def _elsewhere(monkeypatch):
     backend = type(reference.BACKEND)
     monkeypatch.setattr(backend, "asynchronous", True)
     monkeypatch.setattr(backend, "new_state", lambda self, *given: StateElsewhere(self, *given[:4]))
-    monkeypatch.setattr(
-        chunking.ChunkSizer, "next_stop", lambda sizer, done: min(done + 4, sizer.task.steps)
-    )
+    chunks_of(monkeypatch, 4)
 
 
 @pytest.fixture
@@ -119,11 +117,10 @@ def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usu
 
 def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
     """It comes when nothing is left to compute in a block; what was computed is saved."""
-    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "STREAMED", 0)
-    monkeypatch.setattr(loops, "block_size", lambda _: contract.TILE)
     problem = nqm.Problem.power_law(3 * contract.TILE)
     arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
     whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    in_blocks(monkeypatch, contract.TILE)
     with monkeypatch.context() as context:
         usual = FileRecorder.event
 
@@ -146,16 +143,13 @@ def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
 
 def test_blocks_of_another_size(monkeypatch, tmp_path):
     """A run that is gone on with where blocks are larger keeps its own, and so its sums."""
-    monkeypatch.setattr(sys.modules["nqm_fast.simulation.api"], "STREAMED", 0)
-    monkeypatch.setattr(loops, "block_size", lambda _: contract.TILE)
     problem = nqm.Problem.power_law(5 * contract.TILE)
     arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
     whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    in_blocks(monkeypatch, contract.TILE)
     with monkeypatch.context() as context:
-        context.setattr(
-            controller.Controller, "stopped", property(lambda self: self.signals.waiting)
-        )
+        stopped_at_the_first_chunk(context)
         part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
     assert part.status == "interrupted"
-    monkeypatch.setattr(loops, "block_size", lambda _: 4 * contract.TILE)
+    in_blocks(monkeypatch, 4 * contract.TILE)
     assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, whole.risk)

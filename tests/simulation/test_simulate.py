@@ -1,28 +1,16 @@
-"""The Monte Carlo engine as its users meet it: results, records, divergence, errors."""
+"""simulate as its users meet it: what a run holds, records, bands, divergence, memory."""
 
 import math
 import os
-import signal
-import subprocess
-import sys
 import threading
-import time
 import warnings
 
 import numpy as np
 import pytest
+from helpers import PLAIN, SMALL, python, simulate
 
 import nqm_fast as nqm
 from nqm_fast import kernels, schedules
-from nqm_fast.simulation import signals as run_signals
-
-PROBLEM = nqm.Problem.power_law(100)
-PLAIN = nqm.SGD(0.3)
-
-
-def simulate(algorithm=PLAIN, batch_size=8, steps=20, problem=PROBLEM, **arguments):
-    return nqm.simulate(problem, algorithm, batch_size, steps, **arguments)
-
 
 # -- results -----------------------------------------------------------------------------
 
@@ -66,7 +54,7 @@ def test_a_batch_size_per_step_is_one_schedule():
 def test_the_state_gives_the_risk():
     """SGD's components are w, v, e; the risk is that of e."""
     run = simulate(nqm.SGD(0.1, momentum=0.9, ema=0.5), replicas=2, keep_state=True)
-    expected = 0.5 * run.state[:, 2] ** 2 @ PROBLEM.h
+    expected = 0.5 * run.state[:, 2] ** 2 @ SMALL.h
     assert run.risk[:, -1] == pytest.approx(expected, rel=1e-13)
 
 
@@ -113,7 +101,7 @@ def test_chosen_records_come_back_in_order():
 def test_no_steps():
     run = simulate(steps=0, keep_state=True)
     assert run.steps.tolist() == [0]
-    assert run.risk[0, 0] == pytest.approx(0.5 * PROBLEM.h @ run.state[0, 0] ** 2)
+    assert run.risk[0, 0] == pytest.approx(0.5 * SMALL.h @ run.state[0, 0] ** 2)
 
 
 # -- bands -------------------------------------------------------------------------------
@@ -128,8 +116,8 @@ def test_bands_share_out_the_risk():
 
 def test_bands_are_by_curvature():
     run = simulate(bands=[0.05, 0.2, 1.0], keep_state=True)
-    risk = 0.5 * PROBLEM.h * run.state[0, 0] ** 2
-    low, high = (PROBLEM.h >= 0.05) & (PROBLEM.h < 0.2), PROBLEM.h >= 0.2
+    risk = 0.5 * SMALL.h * run.state[0, 0] ** 2
+    low, high = (SMALL.h >= 0.05) & (SMALL.h < 0.2), SMALL.h >= 0.2
     assert run.band_risk[0, -1] == pytest.approx([risk[low].sum(), risk[high].sum()], rel=1e-13)
 
 
@@ -184,64 +172,24 @@ def test_momentum_is_stable_further():
     assert "stable up to about 3 here" in run.message
 
 
-# -- interruption ------------------------------------------------------------------------
+# -- large problems ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def usual_handler():
-    """Python's, also where this was started in the background, which ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def interrupt_after(seconds):
-    main = threading.main_thread().ident
-    timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
-    return timer
-
-
-@pytest.mark.usefixtures("usual_handler")
-def test_ctrl_c_returns_the_run_so_far():
-    simulate(problem=nqm.Problem.power_law(5000))  # compiled
-    interrupt_after(0.5)
-    begin = time.monotonic()
-    run = simulate(steps=10**7, problem=nqm.Problem.power_law(5000), record=10**5, keep_state=True)
-    assert time.monotonic() - begin < 20
-    assert run.status == "interrupted"
-    assert "steps" in run.message
-    done = run.stats["coordinate_steps"] // 5000
-    assert run.steps[-1] <= done < run.steps[-1] + 10**5
-    again = simulate(
-        steps=done, problem=nqm.Problem.power_law(5000), record=run.steps, keep_state=True
+def test_a_large_problem_holds_no_array_of_its_length(tmp_path):
+    """d = 2e7 is 160 MB an array; the run adds less than 100 MB to a process that ran before."""
+    code = (
+        "import resource, nqm_fast as nqm\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "def run(d): return nqm.simulate(nqm.Problem.power_law(d), nqm.SGD(0.5), 64, 4)\n"
+        "run(1000)\n"
+        "before = peak()\n"
+        "assert run(2 * 10**7).stats['order'] == 'blocks'\n"
+        "print(peak() - before)\n"
     )
-    assert np.array_equal(run.risk, again.risk)
-    assert np.array_equal(run.state, again.state)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert float(python("-c", code, cwd=tmp_path).stdout) < 100
 
 
-@pytest.mark.usefixtures("usual_handler")
-def test_ctrl_c_in_blocks_has_no_complete_record():
-    simulate(problem=nqm.Problem.power_law(5000))
-    interrupt_after(0.5)
-    run = simulate(steps=1000, problem=nqm.Problem.power_law(10**8), record=[0, 1000])
-    assert run.status == "interrupted"
-    assert run.risk.shape == (1, 0)
-    assert "of 100000000 coordinates, so that no record is complete" in run.message
-
-
-def test_somebody_elses_handler_is_left_alone():
-    def mine(*_):
-        raise AssertionError
-
-    usual = signal.signal(signal.SIGINT, mine)
-    try:
-        with run_signals.caught([signal.SIGINT]) as signals:
-            assert signal.getsignal(signal.SIGINT) is mine
-            assert signals.number is None
-    finally:
-        signal.signal(signal.SIGINT, usual)
+# -- threads -----------------------------------------------------------------------------
 
 
 def test_from_another_thread():
@@ -266,119 +214,6 @@ def test_from_many_threads_at_once():
         thread.join()
     assert len(found) == 4
     assert all(np.array_equal(risk, found[0]) for risk in found)
-
-
-# -- large problems ----------------------------------------------------------------------
-
-
-def test_a_large_problem_holds_no_array_of_its_length(tmp_path):
-    """d = 2e7 is 160 MB an array; the run adds less than 100 MB to a process that ran before."""
-    code = (
-        "import resource, nqm_fast as nqm\n"
-        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "def run(d): return nqm.simulate(nqm.Problem.power_law(d), nqm.SGD(0.5), 64, 4)\n"
-        "run(1000)\n"
-        "before = peak()\n"
-        "assert run(2 * 10**7).stats['order'] == 'blocks'\n"
-        "print(peak() - before)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert float(done.stdout) < 100
-
-
-# -- errors ------------------------------------------------------------------------------
-
-HUGE = nqm.Problem.power_law(2**31)
-
-WRONG = {
-    "algorithm must be an algorithm such as": {"algorithm": 0.1},
-    "not an empty list": {"algorithm": []},
-    "batch_size must be >= 1, not 0": {"batch_size": 0},
-    "steps must be a whole number >= 0, not -1": {"steps": -1},
-    "steps must be a whole number >= 0, not 1.5": {"steps": 1.5},
-    "steps must be at most 4398046511104, where the noise counter ends, not": {"steps": 2**43},
-    "at most 1099511627776, where the noise counter ends for leaps": {
-        "steps": 2**41,
-        "sampling": "leap",
-    },
-    "replicas must be a whole number >= 1, not 0": {"replicas": 0},
-    "replicas must be below 16777216": {"replicas": [2**24]},
-    "replicas must be a count or a sequence": {"replicas": [[1]]},
-    "seed must be a whole number >= 0, not -1": {"seed": -1},
-    "seed must be below 2^64": {"seed": 2**64},
-    "record must be steps from 0 to the last, 20, but contains 21": {"record": [21]},
-    "record must be a whole number >= 1, not 0": {"record": 0},
-    "record must be whole numbers >= 0, but contains -1": {"record": [-1]},
-    "sampling must be one of minibatch, per-sample, leap, not 'mini'": {"sampling": "mini"},
-    "data must be one of normal, uniform, rademacher, laplace, student-t": {"data": "cauchy"},
-    "data='laplace' needs sampling='per-sample'": {"data": "laplace"},
-    "data='uniform' needs sampling='per-sample', as sampling='leap'": {
-        "data": "uniform",
-        "sampling": "leap",
-    },
-    "df must be > 2, not 2": {"data": "student-t", "sampling": "per-sample", "df": 2},
-    "df = 3 is for data='student-t'": {"df": 3},
-    "batch_size must be whole numbers for sampling='per-sample', but is 1.5": {
-        "batch_size": 1.5,
-        "sampling": "per-sample",
-    },
-    "batch_size must be at most 268435456 for sampling='per-sample'": {
-        "batch_size": 2**29,
-        "sampling": "per-sample",
-    },
-    "needs a constant or piecewise constant lr": {
-        "algorithm": nqm.SGD(schedules.Cosine(0.1, 10)),
-        "sampling": "leap",
-    },
-    "needs a constant or piecewise constant batch_size": {
-        "batch_size": schedules.Linear(1.0, 2.0, 10),
-        "sampling": "leap",
-    },
-    "lr has values for 3 steps, but 20 are asked for": {"algorithm": nqm.SGD([0.1] * 3)},
-    "backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'": {"backend": "gpu"},
-    "devices must be left out with backend='numpy', but are [0]; they are for backend='cuda'": {
-        "backend": "numpy",
-        "devices": [0],
-    },
-    "threads must be a whole number >= 1, not 0": {"threads": 0},
-    "bands must be a whole number >= 1, not 0": {"bands": 0},
-    "bands must be two or more ascending edges": {"bands": [0.2, 0.1]},
-    "bands must be 1 where all curvatures are alike": {
-        "bands": 2,
-        "problem": nqm.Problem([1.0, 1.0]),
-    },
-    "count must be 1 for a simulation": {"problem": nqm.Problem([1.0], count=2.5)},
-    "problem has 4294967297 coordinates, but the noise counter numbers only 4294967296": {
-        "problem": nqm.Problem.power_law(2**32 + 1)
-    },
-    "problem must be a Problem such as": {"problem": 3},
-    "GB are available: use fewer replicas or settings, or keep_state=False": {
-        "problem": HUGE,
-        "keep_state": True,
-        "replicas": 10,
-    },
-    "GB are available: record fewer steps": {"steps": 10**12, "record": np.arange(10**6),
-        "replicas": 10**6},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("message", WRONG)
-def test_what_is_wrong_is_said(message):
-    with pytest.raises(nqm.InputError) as error:
-        simulate(**WRONG[message])
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_backend_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr("nqm_fast.kernels.is_installed", lambda name: name == "numpy")
-    with pytest.raises(nqm.InputError, match="run 'pip install numba'; or use one of numpy"):
-        simulate(backend="numba")
-    with pytest.raises(nqm.InputError, match=r"its extension was not built.*install GCC or Clang"):
-        simulate(backend="cython")
-    assert simulate().stats["backend"] == "numpy"
 
 
 def test_threads_are_as_many_as_the_environment_says(monkeypatch):

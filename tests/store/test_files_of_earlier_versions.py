@@ -1,12 +1,9 @@
-"""Files that version 0.1.0 wrote are still read, and hold the bits that a simulation gives today."""
-
-from pathlib import Path
+"""Files that version 0.1.0 wrote are still read, and hold what a simulation gives today."""
 
 import numpy as np
+from helpers import DATA
 
 import nqm_fast as nqm
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 def test_a_problem():

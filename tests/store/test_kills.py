@@ -6,30 +6,33 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import assert_same, long_run, python
 
 import nqm_fast as nqm
 
-HERE = Path(__file__).parent
 KILLS = int(os.environ.get("NQM_KILLS", "20"))  # in all, of both orders
+ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 
 
-def command(action, path, order):
-    return [sys.executable, str(HERE / "long_run.py"), action, str(path), order]
+def completed(action, path, order, **environment):
+    """A run in a process of its own, which nobody disturbs: what it prints."""
+    return python(*long_run(action, path, order), **ONE_THREAD, **environment).stdout
 
 
-def environment(**more):
-    return os.environ | {"NUMBA_NUM_THREADS": "1"} | more
+def begun(action, path, order):
+    """A run in a process of its own, as it goes on."""
+    command = [sys.executable, *long_run(action, path, order)]
+    return subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module", params=["steps", "blocks"])
 def whole(request, tmp_path_factory):
     """A run that nobody disturbed, and its order."""
     path = tmp_path_factory.mktemp("whole") / "run.h5"
-    subprocess.run(command("start", path, request.param), check=True, env=environment())
+    completed("start", path, request.param)
     return nqm.open_run(path), request.param
 
 
@@ -40,14 +43,8 @@ def assert_begins_like(run, whole):
     assert np.array_equal(run.band_risk, whole.band_risk[..., :n, :])
 
 
-def assert_same(run, whole):
-    assert run.status == whole.status
-    assert run.steps.size == whole.steps.size
-    assert_begins_like(run, whole)
-    assert np.array_equal(run.diverged_at, whole.diverged_at)
-    assert (run.state is None) == (whole.state is None)
-    for a, b in zip(run.state or (), whole.state or (), strict=True):
-        assert np.array_equal(a, b)
+def assert_whole(run, whole):
+    assert_same(run, whole)
     assert np.all(np.diff(run.wall_time) >= 0)
 
 
@@ -62,13 +59,12 @@ def committed(path):
 def finish(path, order, **more):
     """Go on to the end, undisturbed."""
     action = "resume" if path.exists() else "start"
-    subprocess.run(
-        command(action, path, order), check=True, env=environment(**more), stdout=subprocess.DEVNULL
-    )
+    completed(action, path, order, **more)
     assert [x.name for x in path.parent.iterdir()] == [path.name]  # and nothing is left over
     return nqm.open_run(path)
 
 
+@pytest.mark.slow
 @pytest.mark.kill
 def test_kills_at_random_moments(whole, tmp_path):
     """SIGKILL, again and again: what was committed stays, and the end is the same."""
@@ -79,9 +75,7 @@ def test_kills_at_random_moments(whole, tmp_path):
     while kills < KILLS // 2:
         action = "resume" if path.exists() else "start"
         resumed += action == "resume"
-        process = subprocess.Popen(
-            command(action, path, order), env=environment(), stdout=subprocess.DEVNULL
-        )
+        process = begun(action, path, order)
         time.sleep(chance.uniform(0.5, 2.0))
         before = committed(path)
         process.kill()
@@ -95,29 +89,24 @@ def test_kills_at_random_moments(whole, tmp_path):
         if before is not None:
             assert after.steps.size >= before.steps.size
         if after.status in ("finished", "diverged"):
-            assert_same(after, whole)
+            assert_whole(after, whole)
             for file in tmp_path.iterdir():
                 file.unlink()
         else:
             assert after.status == "killed"
     assert resumed
-    assert_same(finish(path, order), whole)
+    assert_whole(finish(path, order), whole)
 
 
 @pytest.fixture(scope="module", params=["steps", "blocks"])
 def short(request, tmp_path_factory):
     """A short run that is undisturbed, its order, and its number of writes."""
     path = tmp_path_factory.mktemp("short") / "run.h5"
-    done = subprocess.run(
-        command("start", path, request.param),
-        check=True,
-        env=environment(NQM_KILL_AT="0"),
-        capture_output=True,
-        text=True,
-    )
-    return nqm.open_run(path), request.param, int(done.stdout)
+    writes = int(completed("start", path, request.param, NQM_KILL_AT="0"))
+    return nqm.open_run(path), request.param, writes
 
 
+@pytest.mark.slow
 @pytest.mark.kill
 def test_kills_within_writes(short, tmp_path):
     """Before a rename, between the parts of a commit, before a file is closed, ..."""
@@ -127,23 +116,19 @@ def test_kills_within_writes(short, tmp_path):
     for moment in sorted(moments):
         path = tmp_path / str(moment) / "run.h5"
         path.parent.mkdir()
-        killed = subprocess.run(
-            command("start", path, order), env=environment(NQM_KILL_AT=str(moment))
-        )
-        assert killed.returncode == -signal.SIGKILL
+        killed = {"status": -signal.SIGKILL, "NQM_KILL_AT": str(moment)}
+        completed("start", path, order, **killed)
         found = committed(path)
         if found is not None:
             assert_begins_like(found, whole)
-        assert_same(finish(path, order, NQM_KILL_AT="0"), whole)
+        assert_whole(finish(path, order, NQM_KILL_AT="0"), whole)
 
 
 def test_a_reader_sees_no_torn_record(whole, tmp_path):
     """It polls the whole run through; every time it sees the beginning, and no less than before."""
     whole, order = whole
     path = tmp_path / "run.h5"
-    process = subprocess.Popen(
-        command("start", path, order), env=environment(), stdout=subprocess.DEVNULL
-    )
+    process = begun("start", path, order)
     seen, statuses, sizes = 0, set(), set()
     while process.poll() is None:
         run = committed(path)
@@ -154,7 +139,7 @@ def test_a_reader_sees_no_torn_record(whole, tmp_path):
             statuses.add(run.status)
             sizes.add(seen)
     assert process.returncode == 0
-    assert_same(nqm.open_run(path), whole)
+    assert_whole(nqm.open_run(path), whole)
     assert statuses - {"diverged"} == {"running"}
     if order == "steps":
         assert len(sizes) > 3

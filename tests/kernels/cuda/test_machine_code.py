@@ -9,13 +9,14 @@ import pytest
 from nqm_fast.kernels import noise
 
 pytest.importorskip("numba_cuda")
-cuda_target = pytest.importorskip("nqm_fast.kernels.cuda.jit")
-if cuda_target.SIMULATED:
+jit = pytest.importorskip("nqm_fast.kernels.cuda.jit")
+if jit.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 pytest.importorskip("cuda.core")
-cuda_code = pytest.importorskip("nqm_fast.kernels.cuda.disassembly")
+disassembly = pytest.importorskip("nqm_fast.kernels.cuda.disassembly")
 
 BATCH = -1
+pytestmark = pytest.mark.slow
 GPUS = {"A100": (8, 0), "H100": (9, 0)}
 OFTEN = [("advance", n, law) for n in (1, 3) for law in range(BATCH, len(noise.LAWS))]
 OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.LAWS["student-t"].code)]
@@ -28,18 +29,18 @@ DIVIDING = ("map", "harmonic")  # once for a stretch of steps, or for a run
 
 @cache
 def compiled(name, components, law, gpu):
-    return cuda_target.compiled(*cuda_code.kernels_for(components, law)[name], GPUS[gpu])
+    return jit.compiled(*disassembly.kernels_for(components, law)[name], GPUS[gpu])
 
 
 @cache
 def machine_code(*which):
-    code = cuda_code.disassembled(compiled(*which).machine_code)
+    code = disassembly.disassembled(compiled(*which).machine_code)
     assert len(code) > 10
     return code
 
 
 def test_no_kernel_is_left_out():
-    assert {name for name, _, _ in EVERY} == set(cuda_code.kernels_for(1, BATCH))
+    assert {name for name, _, _ in EVERY} == set(disassembly.kernels_for(1, BATCH))
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -86,7 +87,7 @@ def test_inner_loops(name, components, law, gpu):
     """
     code = machine_code(name, components, law, gpu)
     assert not [x.name for x in code if x.name.startswith(("RET", "CALL.ABS"))]
-    loops = cuda_code.inner_loops(code)
+    loops = disassembly.inner_loops(code)
     assert any("DMUL" in loop and not any("MUFU" in x for x in loop) for loop in loops)
     assert any(sum(x.startswith("LOP3") for x in loop) >= 20 for loop in loops)  # ten rounds
     for loop in loops:
@@ -121,19 +122,19 @@ def test_fused_operations_are_those_that_are_written(monkeypatch):
 
 def test_contraction_is_noticed(monkeypatch):
     """As where a version of numba-cuda does not know the option."""
-    monkeypatch.setattr(cuda_target.compiler, "compile_cuda", cuda_target._compile_cuda)
-    monkeypatch.setattr(cuda_target.dispatcher, "compile_cuda", cuda_target._compile_cuda)
-    kernel, types_of = cuda_code.kernels_for(1, BATCH)["start"]
+    monkeypatch.setattr(jit.compiler, "compile_cuda", jit._compile_cuda)
+    monkeypatch.setattr(jit.dispatcher, "compile_cuda", jit._compile_cuda)
+    kernel, types_of = disassembly.kernels_for(1, BATCH)["start"]
     with pytest.raises(ValueError, match="compiles start_rows with other arithmetic"):
-        cuda_target.compiled(kernel, types_of, GPUS["A100"])
+        jit.compiled(kernel, types_of, GPUS["A100"])
 
 
 def test_optimisation_at_link_time_would_be_noticed(monkeypatch):
     """It contracts anew, after the assembly that is checked."""
-    kernel, types_of = cuda_code.kernels_for(1, BATCH)["start"]
+    kernel, types_of = disassembly.kernels_for(1, BATCH)["start"]
     assert kernel.targetoptions["lto"] is False
     monkeypatch.setitem(kernel.targetoptions, "lto", True)
-    code = cuda_code.disassembled(cuda_target.compiled(kernel, types_of, GPUS["H100"]).machine_code)
+    code = disassembly.disassembled(jit.compiled(kernel, types_of, GPUS["H100"]).machine_code)
     assert any(line.name.startswith("DFMA") for line in code)
 
 
@@ -151,7 +152,7 @@ def test_the_contract_goes_only_as_far_as_our_kernels():
 
 def test_what_was_compiled_is_counted():
     assert compiled("clear", 1, BATCH, "A100")
-    assert cuda_target.compile_seconds() > 0.0
+    assert jit.compile_seconds() > 0.0
 
 
 # -- the square root ---------------------------------------------------------------------

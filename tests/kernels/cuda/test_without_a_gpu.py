@@ -1,23 +1,10 @@
 """The backend for GPUs without one: its bits, in NVIDIA's simulator, and what it says."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from helpers import python
 
 import nqm_fast as nqm
 from nqm_fast import kernels
-
-HERE = Path(__file__).parent
-
-
-def in_a_process_of_its_own(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=HERE.parent, env=os.environ | environment,
-        capture_output=True, text=True,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +15,7 @@ def _installed():
 @pytest.mark.slow
 @pytest.mark.usefixtures("_installed")
 def test_the_same_bits_in_the_simulator(simulator):
-    """All of `test_cuda` but what is only for hardware; in a process of its own."""
+    """All tests that are marked `gpu` but those of hardware alone; in a process of its own."""
     status, said = simulator()
     assert status == 0, said[-5000:]
     skipped = [line for line in said.splitlines() if line.startswith("SKIPPED")]
@@ -41,9 +28,7 @@ def test_the_same_bits_in_the_simulator(simulator):
 
 def said(code, **environment):
     """The last line of a program that fails."""
-    done = in_a_process_of_its_own("-c", code, **environment)
-    assert done.returncode == 1
-    return done.stderr.splitlines()[-1]
+    return python("-c", code, status=1, **environment).stderr.splitlines()[-1]
 
 
 ASKED = (
@@ -81,9 +66,7 @@ def test_nothing_of_cuda_is_loaded_unasked():
         "print(*[name for name in sys.modules if name.startswith(('numba.cuda', 'numba_cuda.'))])\n"
         "print(*[name for name in sys.modules if 'kernels.cuda' in name or name == 'cuda'])"
     )
-    done = in_a_process_of_its_own("-c", code)
-    assert done.returncode == 0
-    assert not done.stdout.split()
+    assert not python("-c", code).stdout.split()
 
 
 def test_it_is_never_chosen_unasked():
@@ -94,6 +77,6 @@ def test_it_is_never_chosen_unasked():
 @pytest.mark.usefixtures("_installed")
 def test_info_says_why_there_is_none():
     code = "from nqm_fast.cli import main; main(['info'])"
-    done = in_a_process_of_its_own("-c", code, CUDA_VISIBLE_DEVICES="-1")
+    done = python("-c", code, CUDA_VISIBLE_DEVICES="-1")
     line = next(x for x in done.stdout.splitlines() if x.startswith("GPUs"))
     assert "no NVIDIA GPU is found" in line

@@ -1,0 +1,124 @@
+"""Runs described in TOML: the example, and what is wrong, each with its line."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nqm_fast.cli import config
+
+
+def test_the_default_experiment_is_the_example(nqm_fast, here):
+    assert nqm_fast("init")[0] == 0
+    content = tomllib.loads((here / "nqm.toml").read_text())
+    assert content["problem"] == {"dim": 10**6, "exponent": 1.0}
+    kinds = [set(table) - {"lr"} for table in content["setting"]]
+    assert kinds == [set(), {"momentum"}, {"ema"}, {"power"}]
+    wanted, given = config.load(None), config.load(Path("nqm.toml"))
+    assert str(wanted.arguments) == str(given.arguments)
+    assert wanted.out == given.out == "run.h5"
+    status, _, err = nqm_fast("init")
+    assert status == 2
+    assert "nqm.toml exists: give another name" in err
+
+
+def test_keys_that_are_left_out_have_the_values_of_the_example():
+    usual = tomllib.loads(config.default_text())
+    fields = config.RunTable.model_fields
+    assert {k: fields[k].default for k in usual.keys() - {"problem", "setting"}} == {
+        k: v for k, v in usual.items() if k not in ("problem", "setting")
+    }
+    assert config.ProblemTable().model_dump(exclude={"file"}) == usual["problem"]
+
+
+# -- what is wrong -----------------------------------------------------------------------
+
+WRONG = {
+    "stepz = 5": "line 1: stepz is not a key (did you mean steps?): allowed are out, steps",
+    "# a comment\n\nsteps = 'many'": "line 3: steps must be a valid integer, not 'many'",
+    "steps = 1.5": "line 1: steps must be a valid integer, not 1.5",
+    "record = [\n1,\n2]\nseed = -1": "line 4: seed must be greater than or equal to 0, not -1",
+    "sampling = 'mini'": "line 1: sampling must be 'minibatch', 'per-sample' or 'leap'",
+    "keep_state = 1": "line 1: keep_state must be a valid boolean, not 1",
+    "problem.dim = 0": "line 1: problem.dim must be greater than or equal to 1, not 0",
+    "problem.dims = 1": "line 1: problem.dims is not a key (did you mean dim?): allowed are dim",
+    "problem.exponent = 900": "line 1: exponent 900 makes the last of 1000000 curvatures vanish",
+    "problem.file = 'no.npz'": "line 1: file = 'no.npz' does not exist",
+    "batch_size = 0": "line 1: batch_size must be >= 1, not 0",
+    "replicas = 0": "line 1: replicas must be a whole number >= 1, not 0",
+    "record = 'all'": "line 1: record must be a whole number >= 1, not 'all'",
+    "bands = [2, 1]": "line 1: bands must be two or more ascending edges, not [2, 1]",
+    "df = 3.0": "line 1: df = 3.0 is for data='student-t'",
+    "backend = 'gpu'": "line 1: backend must be one of auto, numba, cython, numpy, cuda, not 'gpu'",
+    "steps = 10\nsteps = 10": "not valid TOML: Cannot overwrite a value (at line 2",
+    "steps = ": "not valid TOML: Invalid value (at line 1",
+}
+WRONG_SETTING = {
+    "lr = -1": "line 2: lr must be >= 0, not -1",
+    "\nlr = 1\nmomentum = 1.5": "line 4: momentum must be >= 0 and < 1, not 1.5",
+    "lr = 1\nspeed = 3": "line 3: speed is not a parameter of SGD, which has lr, momentum, ema, p",
+    "momentum = 0.5": "line 1: kind = 'SGD' needs lr",
+    "kind = 'Adam'": "line 2: kind must be one of SGD",
+    "lr = { kind = 'Cosinus', peak = 1 }": "line 2: kind must be one of Constant, PerStep, Linear",
+    "lr = { kind = 'Cosine', peak = 1 }": "line 2: kind = 'Cosine' needs steps",
+    "lr = { kind = 'Cosine', top = 1 }": "line 2: top is not a parameter of Cosine, which has pea",
+    "lr = 1\nbatch_size = 0.5": "line 3: batch_size must be >= 1, not 0.5",
+}
+
+
+@pytest.mark.parametrize("text", [*WRONG, *WRONG_SETTING])
+def test_what_is_wrong_is_named_with_its_line(nqm_fast, here, text):
+    forms = ["{}\n[[setting]]\nlr = 1\n", "[[setting]]\n{}\n"]
+    (here / "my.toml").write_text(forms[text in WRONG_SETTING].format(text))
+    status, out, err = nqm_fast("run", "my.toml")
+    assert (status, out) == (2, "")
+    assert err.startswith("nqm-fast run: my.toml")
+    assert (WRONG | WRONG_SETTING)[text] in err
+    assert err.count("\n") == 1
+    assert os.listdir(here) == ["my.toml"]
+
+
+def test_all_that_is_wrong_is_named_at_once(nqm_fast, here):
+    (here / "my.toml").write_text("stepz = 1\nseed = -1\n")
+    _, _, err = nqm_fast("run", "my.toml")
+    assert len(err.splitlines()) == 3
+    assert "setting must be one or more tables [[setting]]" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("steps", "--set must be key=value, such as steps=100, not 'steps'"),
+        ("steps=many", "--set steps=many: steps must be a valid integer, not 'many'"),
+        ("setting.7.lr=1", "--set setting.7.lr=1: 7 must be a number from 0 to 3"),
+        ("setting.0.lr=-1", "--set setting.0.lr=-1: lr must be >= 0, not -1"),
+        ("setting.0.batch_size=0", "--set setting.0.batch_size=0: batch_size must be >= 1, not 0"),
+        ("steps.x=1", "--set steps.x=1: steps has no x"),
+        ("setting=[]", "--set setting=[]: setting must be one or more tables [[setting]]"),
+    ],
+)
+def test_what_is_wrong_with_set_is_named(nqm_fast, change, said):
+    status, _, err = nqm_fast("run", "--set", change)
+    assert status == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "no.toml"], "no.toml: No such file"),
+        (["resume", "no.h5"], "no.h5: No such file"),
+        (["info", "no.h5"], "no.h5: No such file"),
+        (["plot", "bad.h5"], "'bad.h5' is not an HDF5 file"),
+        (["resume", "bad.h5"], "'bad.h5' is not an HDF5 file"),
+        (["run", "bad.h5"], "bad.h5: not a text file, and so not TOML"),
+        (["run", "--out", "no/run.h5"], "is in a folder that does not exist"),
+    ],
+)
+def test_files_that_cannot_be_used(nqm_fast, here, arguments, said):
+    (here / "bad.h5").write_bytes(b"\xff\xfe nothing")
+    status, out, err = nqm_fast(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1

@@ -1,0 +1,89 @@
+"""The same bits from every backend, on every level of processors, on any number of threads."""
+
+import pytest
+from helpers import UNEVEN, assert_same, chunks_of, irregular, python, run
+from nqm_fast.kernels import load_backend
+from nqm_fast.kernels.contract import LEAF, TILE
+
+import nqm_fast as nqm
+
+TILES = irregular(2 * TILE - 3)  # of many leaves each; the last leaf of the last tile is not full
+
+
+@pytest.fixture(scope="module")
+def usual_tiles():
+    return {name: run(name, problem=TILES) for name in run.kinds}
+
+
+@pytest.mark.mostly_slow(60)
+@pytest.mark.parametrize("name", run.kinds)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_backends_and_threads(usual, machine, name, threads):
+    if machine == "numpy" and threads > 1:
+        pytest.skip("NumPy has one thread")
+    assert_same(run(name, backend=machine, threads=threads), usual[name])
+
+
+@pytest.mark.mostly_slow(20)
+@pytest.mark.parametrize("name", run.kinds)
+def test_backends_on_large_tiles(usual_tiles, machine, name):
+    assert_same(run(name, problem=TILES, backend=machine, threads=2), usual_tiles[name])
+
+
+def test_three_threads_that_are_really_there(tmp_path):
+    """Numba has as many as it was started with, usually one a core."""
+    pytest.importorskip("numba")
+    code = (
+        "import numpy as np, numba, nqm_fast as nqm\n"
+        "problem = nqm.Problem.power_law(5000)\n"
+        "def run(threads):\n"
+        "    return nqm.simulate(problem, nqm.SGD(0.3), 8, 40, threads=threads, keep_state=True)\n"
+        "one, three = run(1), run(3)\n"
+        "assert numba.config.NUMBA_NUM_THREADS == 3\n"
+        "assert np.array_equal(one.risk, three.risk) and np.array_equal(one.state, three.state)\n"
+    )
+    python("-c", code, cwd=tmp_path, NUMBA_NUM_THREADS="3")
+
+
+@pytest.mark.parametrize("name", ["plain", "bands", "leap in pieces", "student-t", "diverging"])
+@pytest.mark.parametrize("leaves", [3])
+def test_tile_sizes(usual, name, leaves, monkeypatch):
+    """Tiles may have any number of leaves; the problem has nine and a bit, the rest is padding."""
+    pytest.importorskip("numba")  # the extension has two sizes
+    whole = -(-UNEVEN.dim // (leaves * LEAF)) * leaves * LEAF
+    monkeypatch.setattr("nqm_fast.kernels.tiled.tile_leaves", lambda _: leaves)
+    monkeypatch.setattr("nqm_fast.simulation.lowering.padded", lambda _: whole)
+    assert_same(run(name, backend="numba"), usual[name])
+
+
+@pytest.mark.mostly_slow(9)
+@pytest.mark.parametrize("name", ["plain", "all", "leap", "normal", "diverging"])
+def test_settings_together_and_in_chunks(machine, name, monkeypatch):
+    """What else the contract has: several settings, replicas by number, timelines in pieces."""
+    algorithm, _, _ = run.kinds[name]
+    settings = [algorithm, nqm.SGD(0.2, momentum=0.3), algorithm]
+    changes = {"algorithm": settings, "replicas": [2, 5], "seed": 9, "record": 25, "threads": 2}
+    whole = run(name, **changes)
+    if name != "leap":
+        chunks_of(monkeypatch, 22)
+    assert_same(run(name, backend=machine, **changes), whole)
+
+
+def test_a_level_of_processors_is_chosen_by_the_environment(tmp_path):
+    """In a process of its own; a level that is not there is refused with a sentence."""
+    pytest.importorskip("nqm_fast.kernels.cython_cpu")
+    code = (
+        "import nqm_fast as nqm\n"
+        "from nqm_fast.kernels import load_backend\n"
+        "run = nqm.simulate(nqm.Problem.power_law(700), nqm.SGD(0.3), 8, 20, backend='cython')\n"
+        "print(load_backend('cython').level(), run.risk.tobytes().hex())"
+    )
+    answers = {}
+    for level in load_backend("cython").levels():
+        done = python("-c", code, cwd=tmp_path, NQM_CPU_LEVEL=level)
+        chosen, answers[level] = done.stdout.split()
+        assert chosen == level
+    assert len(set(answers.values())) == 1
+    refused = python("-c", code, cwd=tmp_path, NQM_CPU_LEVEL="avx", status=1)
+    assert "InputError: backend 'cython' cannot be used: NQM_CPU_LEVEL='avx'" in refused.stderr
+    assert "must be one of baseline, " in refused.stderr

@@ -1,0 +1,106 @@
+"""What the disk does, and signals while it does it."""
+
+import os
+import resource
+import signal
+
+import pytest
+from helpers import assert_same, long_run, python, simulate_to
+
+import nqm_fast as nqm
+from nqm_fast.store import checkpoints, file_recorder, writing
+from nqm_fast.store.files import Files
+
+
+def limited(path, size, action="start", **expected):
+    """Run with files that may have so many bytes; what the process says of it."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return python(*long_run(action, path), limit=limit, NQM_KILL_AT="0", **expected).stderr
+
+
+def test_no_room(tmp_path):
+    """Wherever it ends: a clear error, no crash, and the run can be gone on with."""
+    whole = tmp_path / "whole.h5"
+    limited(whole, 10**9)
+    expected = nqm.open_run(whole)
+    begun = 0
+    for k, size in enumerate((2_000, 20_000, 40_000, 60_000, 90_000, 120_000)):
+        path = tmp_path / str(k) / "run.h5"
+        path.parent.mkdir()
+        said = limited(path, size, status=1)  # a traceback, as of any exception in a script
+        last = said.splitlines()[-1]
+        assert last.startswith("OSError: [Errno 27] File too large: ")
+        assert ("out must be a file that can be written" in last) != path.exists()
+        if path.exists():
+            begun += 1
+            assert "the run was stopped; mend that, then go on with: nqm-fast resume" in last
+            limited(path, 10**9, "resume")
+            assert_same(nqm.open_run(path), expected)
+    assert 0 < begun < 6
+
+
+def test_a_file_that_vanishes(path, monkeypatch, every_step):
+    usual = file_recorder.FileRecorder.event
+
+    def event(self, standing):
+        if standing.records == 30:
+            path.unlink()
+        usual(self, standing)
+
+    monkeypatch.setattr(file_recorder.FileRecorder, "event", event)
+    with pytest.raises(FileNotFoundError, match="the run has no file to go on with") as error:
+        simulate_to(path, record=1, checkpoint_every=0)
+    assert error.value.filename == str(path)
+    assert checkpoints.read(Files(path).checkpoint)[0]["records"] == 29
+
+
+def test_a_folder_that_becomes_read_only(path, monkeypatch, every_step, undisturbed):
+    """Nothing can be renamed any more: the checkpoint before is what counts."""
+    usual = os.replace
+
+    def replace(source, target):
+        if str(target).endswith(".checkpoint") and allowed.pop() == "no more":
+            raise PermissionError(13, "Permission denied", str(target))
+        usual(source, target)
+
+    allowed = ["no more"] + ["yes"] * 20
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError, match="Permission denied: the run was stopped"):
+        simulate_to(path, record=1, checkpoint_every=0)
+    monkeypatch.setattr(os, "replace", usual)
+    assert_same(nqm.resume(path), undisturbed)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(path):
+    path.parent.chmod(0o500)
+    with pytest.raises(nqm.InputError, match="is in a folder that cannot be written to"):
+        simulate_to(path)
+
+
+@pytest.mark.parametrize("which", range(1, 40, 3))
+@pytest.mark.usefixtures("every_step", "default_ctrl_c")
+def test_a_second_signal_while_a_file_is_written(path, monkeypatch, which, undisturbed):
+    """It waits for the end of the writing, wherever in it."""
+    usual = writing.Output.write
+    count = [0]
+
+    def write(self, content):
+        count[0] += 1
+        if count[0] == which:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return usual(self, content)
+
+    monkeypatch.setattr(writing.Output, "write", write)
+    try:
+        simulate_to(path, record=1)
+    except KeyboardInterrupt:
+        assert count[0] >= which
+    finally:
+        monkeypatch.setattr(writing.Output, "write", usual)
+    assert nqm.open_run(path).status in ("killed", "interrupted", "finished")
+    assert_same(nqm.resume(path), undisturbed)
