@@ -1,8 +1,8 @@
-"""How the model is computed: hot loops that know arrays and numbers only.
+"""The computation of the model: hot loops that know arrays and numbers only.
 
 The public package describes problems and algorithms; the functions here receive those
 descriptions as plain arrays and never import from ``nqm_fast``. Importing this package
-is free: what is compiled is loaded by the first call of a function that needs it.
+is cheap: compiled code is loaded by the first call of a function that needs it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .contract import Backend
 
 
 class Registered(NamedTuple):
-    """A backend that may be there: its module, what must be installed, and how to get that.
+    """An entry of the list of backends; the backend itself need not be installed.
 
-    The module has the backend itself, an instance of `contract.Backend`, as ``BACKEND``.
+    Its module has an instance of `contract.Backend` under the name ``BACKEND``.
     """
 
-    module: str
-    needs: str
-    cure: str
-    on_request: bool = False  # taken only where it is asked for by name
+    module: str  # relative to this package
+    needs: str  # the module that must be installed
+    cure: str  # how to install it
+    on_request: bool = False  # whether it is used only when it is asked for by name
 
 
 REGISTRY = {
@@ -43,25 +43,25 @@ REGISTRY = {
         on_request=True,
     ),
 }
-"""Fastest first, but for what is not taken unasked. This is the only list of backends."""
+"""All backends by name, fastest first; those on request come last. There is no other list."""
 
 
 class BackendError(ValueError):
-    """A backend that is installed, but does not work here, and why."""
+    """A backend is installed, but does not work here; the message says why."""
 
 
 def is_installed(name: str) -> bool:
-    """Whether what a backend needs is installed."""
+    """Whether the module that a backend needs is installed."""
     return find_spec(REGISTRY[name].needs) is not None
 
 
 def present_backends() -> list[str]:
-    """Backends to choose from whose requirement is installed, fastest first."""
+    """Return the installed backends that are not on request only, fastest first."""
     return [name for name in REGISTRY if is_installed(name) and not REGISTRY[name].on_request]
 
 
 def load_backend(name: str) -> Backend:
-    """The backend of that name.
+    """Return the backend of that name.
 
     Raises
     ------
@@ -77,5 +77,5 @@ def load_backend(name: str) -> Backend:
 
 @cache
 def fastest_backend() -> Backend:
-    """The fastest backend that is installed, which the exact model runs on."""
+    """Return the fastest installed backend, on which the exact model runs."""
     return load_backend(present_backends()[0])

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: cdivision=True
-"""The Monte Carlo backend, and the exact model, for CPUs, compiled ahead of time.
+"""The backend for CPUs that is compiled ahead of time, and the exact model.
 
-The loops are those of the Numba kernels, which `codegen` translates to C, compiled for several levels
-of processors. Here are the arrays they work on, the threads, and the choice of the level. How
-records and arrays become structs of C is generated too, in native.pxi.
+The loops are those of the Numba kernels, which `codegen` translates to C. That is compiled for
+several levels of processors. This module allocates arrays, spreads loops over threads, and chooses
+the level. The conversion of named tuples and arrays to structs of C is generated, in native.pxi.
 """
 
 import os
@@ -32,14 +32,14 @@ if digest() != DIGEST:
         "again, with 'pip install -e .' in the checkout"
     )
 
-cdef const Level *code = NULL
+cdef const Level *code = NULL  # the functions for the level in use
 _chosen = ""
 
 
 # -- levels of processors ------------------------------------------------------------------
 
 def levels():
-    """Those that were built and that this machine has, narrowest first."""
+    """Return the levels that were built and that this machine has, narrowest first."""
     cdef const char *name
     cdef int present, k = 0
     found = []
@@ -51,7 +51,7 @@ def levels():
 
 
 def level():
-    """The one in use."""
+    """Return the level in use."""
     return _chosen
 
 
@@ -77,21 +77,25 @@ def use_level(name):
 use_level(os.environ.get("NQM_CPU_LEVEL") or widest)
 
 
-# -- what is called from C -----------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------
 
 cdef void check(int failed) except *:
+    """Raise a MemoryError if a compiled function has failed."""
     if failed:
         raise MemoryError("there is no memory left for the work of the compiled kernels")
 
 
 # -- the Monte Carlo loops -----------------------------------------------------------------
 
-MOST_THREADS = max(os.cpu_count() or 1, 4)  # OpenMP ends the process where it gets no more
-_process = None  # where OpenMP has threads
+MOST_THREADS = max(os.cpu_count() or 1, 4)  # OpenMP ends the process if it gets no more
+_process = None  # the process in which OpenMP has started threads
 
 
 def _workers(wanted):
-    """How many threads to use: one in the child of a process that has some, which has them not."""
+    """Return how many threads to use.
+
+    A forked child uses one, since it has no copy of the threads that OpenMP started in its parent.
+    """
     global _process
     if wanted < 2:
         return 1
@@ -101,32 +105,34 @@ def _workers(wanted):
 
 
 def _run(job, leaves, threads, bint leaps):
-    """All tiles, on all threads."""
+    """Run a loop over tiles on all threads, by leaps or step by step."""
     cdef Noise noise = as_noise(job.noise)
     cdef Model model = as_model(job.model)
     cdef Timeline timeline = as_timeline(job.timeline)
-    cdef int64_t burst = 0 if leaps else job.by
-    cdef i64_1 stops = as_i64_1(job.by if leaps else job.timeline.records)
+    cdef int64_t burst = 0 if leaps else job.burst_or_stops
+    cdef i64_1 stops = as_i64_1(job.burst_or_stops if leaps else job.timeline.records)
     cdef f64_4 state = as_f64_4(job.state)
     cdef b1_2 alive = as_b1_2(job.alive.view(np.uint8))
     cdef f64_5 partial = as_f64_5(job.partial)
-    cdef i64_3 exceeded = as_i64_3(job.exceeded)
-    cdef int64_t item, items = job.items
+    cdef i64_3 diverged_at = as_i64_3(job.diverged_at)
+    cdef int64_t turn, turns = job.turns
     cdef int last = job.state.shape[2] - 1, size = leaves > 1, failed = 0
-    cdef int workers = _workers(min(threads, items))
+    cdef int workers = _workers(min(threads, turns))
     cdef Arena *arena
     cdef Arena *arenas = <Arena *>calloc(workers, sizeof(Arena))
     check(arenas == NULL)
     with nogil, parallel(num_threads=workers):
         arena = &arenas[threadid()]
-        for item in prange(items, schedule="dynamic"):
+        for turn in prange(turns, schedule="dynamic"):
             if leaps:
-                failed += code.leap_item[last][size](
-                    arena, &noise, &model, &timeline, stops, item, state, alive, partial, exceeded
+                failed += code.leap_tile[last][size](
+                    arena, &noise, &model, &timeline, stops, turn, state, alive, partial,
+                    diverged_at,
                 )
             else:
-                failed += code.advance_item[last][size](
-                    arena, &noise, &model, &timeline, burst, item, state, alive, partial, exceeded
+                failed += code.advance_tile[last][size](
+                    arena, &noise, &model, &timeline, burst, turn, state, alive, partial,
+                    diverged_at,
                 )
         arena_free(arena)
     free(arenas)
@@ -134,72 +140,80 @@ def _run(job, leaves, threads, bint leaps):
 
 
 # -- the exact model -----------------------------------------------------------------------
+# Arguments have the names of the kernels; c_NAME is an argument as C takes it.
 
 def _propagate(
-    q, start, values, place, scale, weights, inverse_batch, lengths, record_run, record_offset,
-    h, c, second_moment, count, carried, is_first, is_last, partial,
+    read, start, values, entries, factors, weights, inverse_batch, lengths, record_segment,
+    record_offset, h, c, second_moment, count, carried, is_first, is_last, partial,
 ):
+    """Call `moments.propagate`."""
     cdef Arena arena = Arena(NULL, NULL)
-    cdef int failed, n = len(q)
+    cdef int failed, n = len(read)
     cdef int64_t first = is_first, last = is_last
-    q, start = np.array(q), np.array(start)  # named, so that they live while C looks at them
-    cdef f64_1 read = as_f64_1(q), begin = as_f64_1(start)
-    cdef f64_2 rows = as_f64_2(values), by_run = as_f64_2(weights), state = as_f64_2(carried)
-    cdef f64_2 out = as_f64_2(partial)
-    cdef i64_2 entries = as_i64_2(place)
-    cdef f64_1 factors = as_f64_1(scale), inverse = as_f64_1(inverse_batch)
-    cdef i64_1 length = as_i64_1(lengths), run = as_i64_1(record_run)
-    cdef i64_1 offset = as_i64_1(record_offset)
-    cdef f64_1 f0 = as_f64_1(h), f1 = as_f64_1(c), f2 = as_f64_1(second_moment), f3 = as_f64_1(count)
+    read, start = np.array(read), np.array(start)  # named, so that they live as long as C uses them
+    cdef f64_1 c_read = as_f64_1(read), c_start = as_f64_1(start)
+    cdef f64_2 c_values = as_f64_2(values), c_weights = as_f64_2(weights)
+    cdef f64_2 c_carried = as_f64_2(carried), c_partial = as_f64_2(partial)
+    cdef i64_2 c_entries = as_i64_2(entries)
+    cdef f64_1 c_factors = as_f64_1(factors), c_inverse_batch = as_f64_1(inverse_batch)
+    cdef i64_1 c_lengths = as_i64_1(lengths), c_segment = as_i64_1(record_segment)
+    cdef i64_1 c_offset = as_i64_1(record_offset)
+    cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
+    cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
     with nogil:
         failed = code.propagate[n - 1](
-            &arena, read.p, begin.p, rows, entries, factors, by_run, inverse, length, run, offset,
-            f0, f1, f2, f3, state, first, last, out,
+            &arena, c_read.p, c_start.p, c_values, c_entries, c_factors, c_weights,
+            c_inverse_batch, c_lengths, c_segment, c_offset, c_h, c_c, c_second_moment, c_count,
+            c_carried, first, last, c_partial,
         )
     arena_free(&arena)
     check(failed)
 
 
 def _constant_risk(
-    double start, double read, values, place, scale, weight, double inverse_batch, steps,
+    double start, double read, values, entries, factors, weights, double inverse_batch, steps,
     h, c, second_moment, count, partial,
 ):
+    """Call `closed_form.constant_risk`."""
     cdef Arena arena = Arena(NULL, NULL)
     cdef int failed
-    cdef f64_2 rows = as_f64_2(values), out = as_f64_2(partial)
-    cdef i64_2 entries = as_i64_2(place)
-    cdef f64_1 factors = as_f64_1(scale), terms = as_f64_1(weight)
-    cdef i64_1 records = as_i64_1(steps)
-    cdef f64_1 f0 = as_f64_1(h), f1 = as_f64_1(c), f2 = as_f64_1(second_moment), f3 = as_f64_1(count)
+    cdef f64_2 c_values = as_f64_2(values), c_partial = as_f64_2(partial)
+    cdef i64_2 c_entries = as_i64_2(entries)
+    cdef f64_1 c_factors = as_f64_1(factors), c_weights = as_f64_1(weights)
+    cdef i64_1 c_steps = as_i64_1(steps)
+    cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
+    cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
     with nogil:
         failed = code.constant_risk(
-            &arena, start, read, rows, entries, factors, terms, inverse_batch, records,
-            f0, f1, f2, f3, out,
+            &arena, start, read, c_values, c_entries, c_factors, c_weights, inverse_batch, c_steps,
+            c_h, c_c, c_second_moment, c_count, c_partial,
         )
     arena_free(&arena)
     check(failed)
 
 
 def _first_passage(
-    q, values, place, scale, weights, inverse_batch, lengths, endless, double target, int64_t skip,
-    resumed, h, c, second_moment, count, old, new,
+    read, values, entries, factors, weights, inverse_batch, lengths, int64_t endless, double target,
+    int64_t skip, int64_t resumed, h, c, second_moment, count, carried, injected,
 ):
+    """Call `first_passage.first_passage`."""
     cdef Arena arena = Arena(NULL, NULL)
-    cdef int failed, n = len(q)
-    cdef int64_t unending = endless, again = resumed
+    cdef int failed, n = len(read)
     cdef int64_t[2] found
-    q = np.array(q)
-    cdef f64_1 read = as_f64_1(q)
-    cdef f64_2 rows = as_f64_2(values), by_run = as_f64_2(weights)
-    cdef i64_2 entries = as_i64_2(place)
-    cdef f64_1 factors = as_f64_1(scale), inverse = as_f64_1(inverse_batch)
-    cdef i64_1 length = as_i64_1(lengths)
-    cdef f64_1 f0 = as_f64_1(h), f1 = as_f64_1(c), f2 = as_f64_1(second_moment), f3 = as_f64_1(count)
-    cdef f64_2 before = as_f64_2(old), fresh = as_f64_2(new)
+    read = np.array(read)  # named, so that it lives as long as C uses it
+    cdef f64_1 c_read = as_f64_1(read)
+    cdef f64_2 c_values = as_f64_2(values), c_weights = as_f64_2(weights)
+    cdef i64_2 c_entries = as_i64_2(entries)
+    cdef f64_1 c_factors = as_f64_1(factors), c_inverse_batch = as_f64_1(inverse_batch)
+    cdef i64_1 c_lengths = as_i64_1(lengths)
+    cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
+    cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
+    cdef f64_2 c_carried = as_f64_2(carried), c_injected = as_f64_2(injected)
     with nogil:
         failed = code.first_passage[n - 1](
-            &arena, read.p, rows, entries, factors, by_run, inverse, length, unending, target, skip,
-            again, f0, f1, f2, f3, before, fresh, found,
+            &arena, c_read.p, c_values, c_entries, c_factors, c_weights, c_inverse_batch, c_lengths,
+            endless, target, skip, resumed, c_h, c_c, c_second_moment, c_count, c_carried,
+            c_injected, found,
         )
     arena_free(&arena)
     check(failed)
@@ -207,11 +221,11 @@ def _first_passage(
 
 
 def _up_to_size(compiled, name, export):
-    """The compiled function, or NumPy's for states of more numbers than that was compiled for."""
-    def run(q, *others):
-        if len(q) <= COMPONENTS:
-            return compiled(q, *others)
-        return getattr(vectorized.load(moments_TILE)[name], export)(q, *others)
+    """Return the compiled function, but with NumPy's for more than COMPONENTS components."""
+    def run(read, *others):
+        if len(read) <= COMPONENTS:
+            return compiled(read, *others)
+        return getattr(vectorized.load(moments_TILE)[name], export)(read, *others)
 
     return run
 
@@ -219,7 +233,7 @@ def _up_to_size(compiled, name, export):
 # -- the backend ---------------------------------------------------------------------------
 
 class CythonBackend(tiled.TiledBackend):
-    """Kernels compiled ahead of time; states of more numbers than they know are NumPy's work."""
+    """The backend compiled ahead of time; NumPy takes over beyond COMPONENTS components."""
 
     moments = SimpleNamespace(
         TILE=moments_TILE, propagate=_up_to_size(_propagate, "moments", "propagate")
@@ -237,7 +251,7 @@ class CythonBackend(tiled.TiledBackend):
     use_level = staticmethod(use_level)
 
     def philox4x32(self, counters, keys):
-        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        """Return the words of the generator, (m, 4), for counters (m, 4) and keys (m, 2)."""
         cdef Arena arena = Arena(NULL, NULL)
         counters, keys = np.ascontiguousarray(counters), np.ascontiguousarray(keys)
         words = np.empty((len(counters), 4), dtype=np.uint32)
@@ -245,26 +259,26 @@ class CythonBackend(tiled.TiledBackend):
         return words
 
     def start(self, noise, mean, deviation, workers):
-        """Initial iterates, shape (replicas, d)."""
+        """Return the initial iterates, (replicas, d)."""
         cdef Arena arena = Arena(NULL, NULL)
-        cdef Noise which = as_noise(noise)
+        cdef Noise c_noise = as_noise(noise)
         w = np.empty((noise.replicas.size, mean.size))
         cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
         cdef f64_2 out = as_f64_2(w)
         cdef int failed, size = tiled.tile_leaves(mean.size) > 1
         with nogil:
-            failed = code.start_tiles[size](&arena, &which, means, deviations, out)
+            failed = code.start_tiles[size](&arena, &c_noise, means, deviations, out)
         arena_free(&arena)
         check(failed)
         return w
 
     def advance(self, chunk):
-        """Go step by step; the tiles of all replicas are spread over the threads."""
+        """Go through a chunk step by step; threads share the tiles of all replicas."""
         few = chunk.state.shape[2] <= COMPONENTS
         return super().advance(chunk) if few else reference.BACKEND.advance(chunk)
 
     def leap(self, chunk):
-        """Go from stop to stop; tiles are spread over the threads, replicas share their maps."""
+        """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""
         few = chunk.state.shape[2] <= COMPONENTS
         return super().leap(chunk) if few else reference.BACKEND.leap(chunk)
 
@@ -273,16 +287,16 @@ class CythonBackend(tiled.TiledBackend):
         _run(job, leaves, threads, False)
 
     def leap_tiles(self, job, leaves, threads):
-        """Take every tile through the job from stop to stop."""
+        """Take every tile through the job by leaps."""
         _run(job, leaves, threads, True)
 
     def add_leaves(self, partial, values):
-        """Add up the leaves: (rows, leaves) to (rows,)."""
+        """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""
         cdef Arena arena = Arena(NULL, NULL)
         code.add_leaves(&arena, as_f64_2(partial), as_f64_1(values))
 
     def make_normals(self, leaves, words, begin, z):
-        """Normals of a tile for four steps, into z[begin:]."""
+        """Write the normals of a tile for four steps to z[begin:]."""
         cdef Arena arena = Arena(NULL, NULL)
         code.make_normals[leaves > 1](&arena, as_u32_1(words), begin, as_f32_1(z))
 

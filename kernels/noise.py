@@ -12,10 +12,10 @@ The generator is Philox4x32 with 10 rounds (Salmon et al. 2011): a 128-bit count
     word 2 (high 24 bits)     replica              24 bits
     word 3    block of samples, then the purpose   28 + 4 bits
 
-One block serves four consecutive steps of one coordinate. What a sample takes of it is said by its
-`Law`: mostly a word for each of the four steps. The normal law takes both Box-Muller pairs of the
-four words; Student's t takes words (0, 1) and (2, 3) for two steps, so that a sample of all four
-takes two blocks; and a word has 32 Rademacher samples, one bit each.
+One block of four words serves a quad: four consecutive steps of one coordinate. The `Law` says what
+a sample takes of it, mostly one word for each of the four steps. The normal law takes both
+Box-Muller pairs of the four words; Student's t takes words (0, 1) and (2, 3) for two steps, so
+that a sample of all four takes two blocks; and a word has 32 Rademacher samples, one bit each.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-STREAM = 1  # version of all that follows: other numbers would be another stream
+STREAM = 1  # the version of the stream, which all that follows defines
 
 COORDINATES = 1 << 32
 STEPS = 1 << 42
 REPLICAS = 1 << 24
-BLOCKS = 1 << 28  # of samples, for one coordinate and step
+BLOCKS = 1 << 28  # blocks of samples for one coordinate and quad
 
-GRADIENT, START, LEAP = range(3)  # purposes
+GRADIENT, START, LEAP = range(3)  # purposes of the noise
 
 WORD = 32  # bits in a word of the generator
 
@@ -48,10 +48,10 @@ _HALF = _f(0.5)
 
 
 def fma(x: Any, y: Any, z: Any) -> Any:
-    """``x * y + z`` in float32, rounded once; compiled kernels have the instruction instead.
+    """Return ``x * y + z`` in float32, rounded once; compiled kernels use the instruction.
 
-    The product is exact in float64. The sum is rounded to odd there (towards zero, then its last
-    bit is set if that lost anything), after which rounding to float32 is as if from the exact sum.
+    The product is exact in float64. The sum is rounded to odd there: towards zero, and then its
+    last bit is set if anything was lost. Rounding that to float32 gives the rounded exact sum.
     """
     product = np.float64(x) * np.float64(y)
     addend = np.float64(z)
@@ -65,22 +65,22 @@ def fma(x: Any, y: Any, z: Any) -> Any:
 
 
 def select(condition: Any, x: Any, y: Any) -> Any:
-    """`x` where the condition holds, else y."""
+    """Return `x` where the condition holds, else `y`."""
     return np.where(condition, x, y)
 
 
 def root(x: Any) -> Any:
-    """Square root, correctly rounded; GPUs have another name for it."""
+    """Return the correctly rounded square root; GPUs replace this function."""
     return np.sqrt(x)
 
 
 def product(x: Any, y: Any) -> Any:
-    """Of the low half of a uint64 and a number below 2^32, as processors multiply vectors."""
+    """Multiply the low half of a uint64 by a number below 2^32, as vector instructions do."""
     return (x & _LOW) * y
 
 
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    """Four uint32 words from counter and key, given as uint64 whose low halves count."""
+    """Return four uint32 words for a counter and a key, given as uint64 whose low halves count."""
     for _ in range(10):
         p0 = product(c0, _M0)
         p1 = product(c2, _M1)
@@ -94,7 +94,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 
 def counter(quad: Any, replica: Any, block: Any, purpose: Any) -> Any:
-    """Words 1 to 3 of the counter, as uint64, for steps ``4 quad .. 4 quad + 3``."""
+    """Return words 1 to 3 of the counter, as uint64, for steps ``4 quad .. 4 quad + 3``."""
     high = (np.uint64(quad) >> _WORD) | (np.uint64(replica) << np.uint64(8))
     return (
         np.uint64(quad) & _LOW,
@@ -104,10 +104,10 @@ def counter(quad: Any, replica: Any, block: Any, purpose: Any) -> Any:
 
 
 def root_from(x: Any, y: Any) -> Any:
-    """Square root of a float32, correctly rounded, from `y` close to ``1 / sqrt(x)``.
+    """Return the correctly rounded square root of a float32, given `y` close to ``1 / sqrt(x)``.
 
-    It may be off by 6 units in its last place; a step of Goldschmidt's method mends that. GPUs
-    have such a y in one operation; their own square root calls a subroutine for rare numbers.
+    `y` may be off by 6 units in its last place, which a step of Goldschmidt's method corrects. GPUs
+    have an instruction for `y`; their own square root calls a subroutine for rare numbers.
     """
     s, half = x * y, _HALF * y
     off = fma(-s, half, _HALF)
@@ -165,7 +165,7 @@ _ROUND = _f(1.5 * 2.0**23)  # adding it rounds to a whole number
 
 
 def minus_log(v: Any) -> Any:
-    """``-log(v / 2^32)`` for float32 v in [1/2, 2^32]."""
+    """Return ``-log(v / 2^32)`` for float32 v in [1/2, 2^32]."""
     bits = np.float32(v).view(np.int32)
     k = np.int32(np.int32(bits - _HALF_ROOT_BITS) >> _MANTISSA)
     f = np.int32(bits - np.int32(k << _MANTISSA)).view(np.float32) - _ONE
@@ -182,12 +182,12 @@ def minus_log(v: Any) -> Any:
 
 
 def open_unit(word: Any) -> Any:
-    """``word + 1/2`` as float32: 2^32 times a uniform number in (0, 1]."""
+    """Return ``word + 1/2`` as float32, which is 2^32 times a uniform number in (0, 1]."""
     return np.float32(word) + _HALF
 
 
 def cos_sin(word: Any) -> Any:
-    """Cosine and sine of a uniform angle: the top two bits are the quadrant q.
+    """Return cosine and sine of a uniform angle; the top two bits of the word are the quadrant q.
 
     The other thirty, rounded to float32, are a signed x in [-1/2, 1/2]; the angle is
     ``pi/2 (q + x)``.
@@ -213,9 +213,9 @@ def cos_sin(word: Any) -> Any:
 
 
 def box_muller(a: Any, b: Any) -> Any:
-    """Two independent float32 normals from two words (Box and Muller 1958).
+    """Return two independent float32 normals from two words (Box and Muller 1958).
 
-    Within 1e-6 of the exact transform of the words as `open_unit` and `cos_sin` round them.
+    They are within 1e-6 of the exact transform of what `open_unit` and `cos_sin` make of the words.
     """
     half = minus_log(open_unit(a))
     radius = root(half + half)
@@ -224,14 +224,14 @@ def box_muller(a: Any, b: Any) -> Any:
 
 
 def laplace(word: Any) -> Any:
-    """A float32 of density ``exp(-|x|) / 2``: the top bit is the sign."""
+    """Return a float32 of density ``exp(-|x|) / 2``; the top bit of the word is the sign."""
     v = np.float32(np.uint32(word << np.uint32(1))) + _ONE
     size = np.float32(minus_log(v)).view(np.uint32)
     return np.uint32(size ^ np.uint32(word & _SIGN)).view(np.float32)
 
 
 def expm1(y: Any) -> Any:
-    """``exp(y) - 1`` for float32 y in [0, 80]."""
+    """Return ``exp(y) - 1`` for float32 y in [0, 80]."""
     rounded = fma(y, _PER_LOG2, _ROUND)
     k = rounded - _ROUND
     r = fma(k, _MINUS_LOG2_LOW, fma(k, _MINUS_LOG2_HIGH, y))
@@ -245,9 +245,10 @@ def expm1(y: Any) -> Any:
 
 
 def student_t(a: Any, b: Any, exponent: Any) -> Any:
-    """``sqrt(U^-exponent - 1) cos(2 pi V)``: Student's t over sqrt(df), ``exponent = 2 / df``.
+    """Return Student's t over sqrt(df): ``sqrt(U^-exponent - 1) cos(2 pi V)``.
 
-    Bailey 1994 (Mathematics of Computation 62), in its trigonometric form.
+    The exponent is ``2 / df``. This is the trigonometric form of Bailey 1994 (Mathematics of
+    Computation 62).
     """
     radius = root(expm1(exponent * minus_log(open_unit(a))))
     cosine, _ = cos_sin(b)
@@ -255,7 +256,7 @@ def student_t(a: Any, b: Any, exponent: Any) -> Any:
 
 
 def ones(word: Any) -> Any:
-    """How many bits of a uint32 are set."""
+    """Return how many bits of a uint32 are set."""
     x = np.uint32(word - np.uint32(np.uint32(word >> np.uint32(1)) & np.uint32(0x55555555)))
     x = np.uint32(
         np.uint32(x & np.uint32(0x33333333))
@@ -266,7 +267,7 @@ def ones(word: Any) -> Any:
 
 
 def signed(word: Any) -> Any:
-    """A word as a signed whole number."""
+    """Return a word as a signed whole number."""
     return np.uint32(word).view(np.int32)
 
 
@@ -274,23 +275,24 @@ def signed(word: Any) -> Any:
 
 
 def normal_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
-    """A normal for each of four steps."""
+    """Return a normal for each of four steps."""
     w, x = box_muller(a, b)
     y, z = box_muller(c, d)
     return w, x, y, z
 
 
 def laplace_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
-    """A Laplace variate for each of four steps."""
+    """Return a Laplace variate for each of four steps."""
     return laplace(a), laplace(b), laplace(c), laplace(d)
 
 
 def student_t_of_words(a: Any, b: Any, c: Any, d: Any, parameter: Any) -> Any:
-    """Student's t for two of four steps; the parameter is ``2 / df``."""
+    """Return Student's t for two of four steps; the parameter is ``2 / df``."""
     return student_t(a, b, parameter), student_t(c, d, parameter)
 
 
 def _student_t_scale(df: float) -> float:
+    """Return the factor that gives a sample of `student_t` variance 1."""
     from scipy.special import zeta
 
     # E[U^-s] over the midpoints of 2^32 cells, by Hurwitz's zeta function
@@ -300,15 +302,15 @@ def _student_t_scale(df: float) -> float:
 
 
 class Law(NamedTuple):
-    """A law of the data: how samples are made of words, and summed.
+    """A law of the data: how words become samples, and how samples are summed.
 
-    A law of real numbers has `variates`, which makes of the four words of a block one sample for
-    each of `steps` steps: four, or two, so that a sample of all four takes two blocks. Samples are
-    added up as float64 numbers.
+    A law of real numbers has `variates`, which turns the four words of a block into one sample for
+    each of `steps` steps: four, or two, in which case a sample of all four takes two blocks.
+    Samples are added up as float64 numbers.
 
-    A law of whole numbers has `count_of` instead, which adds up `per_word` samples that are in one
-    word, one word for each of four steps; bits of the word that no sample belongs to are 0. Counts
-    are added up as whole numbers, and the sum of n samples is ``factor count + shift n``.
+    A law of whole numbers has `count_of` instead. A block has one word for each of four steps, and
+    a word has `per_word` samples, whose sum is the count; bits that belong to no sample are 0.
+    Counts are added up as whole numbers, and the sum of n samples is ``factor count + shift n``.
     """
 
     code: int
@@ -319,13 +321,13 @@ class Law(NamedTuple):
     factor: int = 1
     shift: float = 0.0
     scale: Callable[[float], float] = lambda df: 1.0
-    """What a sample is multiplied with to have variance 1, given the words' finite resolution."""
+    """From df to the factor that gives a sample variance 1, at the words' finite resolution."""
     takes_df: bool = False
-    """Whether it has a parameter, the degrees of freedom."""
+    """Whether it has a parameter, the degrees of freedom df."""
 
     @property
     def most_samples(self) -> int:
-        """Batch size up to which samples have a number of their own."""
+        """The largest batch size for which every sample has words of its own."""
         return BLOCKS * self.per_word * self.steps // 4
 
 
@@ -340,7 +342,7 @@ LAWS = {
         4, variates=student_t_of_words, steps=2, scale=_student_t_scale, takes_df=True
     ),
 }
-"""All laws by name; samplers, what is allowed, and error texts follow from this table."""
+"""All laws by name; samplers, checks of input, and error messages follow from this table."""
 
 
 SHARED = (
@@ -361,4 +363,4 @@ SHARED = (
     laplace_of_words,
     student_t_of_words,
 )
-"""Functions that compiled backends use as they stand; `fma` and `select` they replace."""
+"""Functions that compiled backends use as they are; they replace `fma` and `select`."""

@@ -1,4 +1,7 @@
-"""The oracle in NumPy, slow and obvious: second moments, and the Monte Carlo contract."""
+"""The slow and obvious implementation in NumPy, against which the others are tested.
+
+It has the exact risk by stepping second moments, and the Monte Carlo contract.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,11 @@ def stepped_risk(
     ema: float,
     power: float,
 ) -> Array:
-    """Risk of SGD at steps 0 .. T, for one learning rate and batch size per step.
+    """Return the risk of SGD at steps 0 .. T, for one learning rate and batch size per step.
 
-    The state per coordinate is (w, v, e), its second-moment matrix S follows
+    The state per coordinate is (w, v, e). Its second-moment matrix S follows
     ``S' = A S A^T + b b^T c / B``. All per-coordinate arguments have shape (d,), `lr` and
-    `batch_size` shape (T,); returns shape (T + 1,).
+    `batch_size` have shape (T,), and the result has shape (T + 1,).
     """
     d = h.size
     k = h**-power
@@ -71,55 +74,55 @@ def stepped_risk(
 
 
 def normals(words: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Four normals from each row of four words."""
+    """Return four normals for each row of four words."""
     a, b, c, d = words.T
     pairs = (*formulas.box_muller(a, b), *formulas.box_muller(c, d))
     return np.stack(pairs, axis=1)
 
 
-def _words(noise: Noise, size: int, quad: int, replica: int, block: int, purpose: int) -> Any:
-    """The four words of every coordinate."""
+def _draw_words(noise: Noise, size: int, quad: int, replica: int, block: int, purpose: int) -> Any:
+    """Return the four words of every coordinate, each with shape (size,)."""
     coordinates = np.arange(noise.first, noise.first + size, dtype=np.uint64)
     c1, c2, c3 = formulas.counter(quad, replica, block, purpose)
     return formulas.philox(coordinates, c1, c2, c3, noise.key[0], noise.key[1])
 
 
-def _summed(noise: Noise, size: int, quad: int, replica: int, samples: int) -> list[Any]:
-    """Sums of so many samples for each of four steps."""
+def _sums_of_samples(noise: Noise, size: int, quad: int, replica: int, samples: int) -> list[Any]:
+    """Return the sums of `samples` samples for each of the quad's four steps."""
     law = next(law for law in formulas.LAWS.values() if law.code == noise.law)
 
-    def drawn(block: int) -> Any:
-        return _words(noise, size, quad, replica, block, formulas.GRADIENT)
+    def words_of(block: int) -> Any:
+        return _draw_words(noise, size, quad, replica, block, formulas.GRADIENT)
 
     if law.count_of is not None:
         counts = [np.zeros(size, dtype=np.int64)] * 4
         for block in range(-(-samples // law.per_word)):
             used = min(samples - block * law.per_word, law.per_word)
             mask = np.uint32((1 << used) - 1 if law.per_word > 1 else (1 << formulas.WORD) - 1)
-            words = drawn(block)
+            words = words_of(block)
             counts = [n + law.count_of(word & mask) for n, word in zip(counts, words, strict=True)]
         return [np.float64(law.factor * n) + law.shift * samples for n in counts]
     assert law.variates is not None
     sums = [np.zeros(size)] * 4
-    blocks = 4 // law.steps  # for a sample of all four steps
+    blocks = 4 // law.steps  # blocks of words for one sample of all four steps
     for block in range(samples * blocks):
-        variates = law.variates(*drawn(block), noise.parameter)
+        variates = law.variates(*words_of(block), noise.parameter)
         for step, x in enumerate(variates, block % blocks * law.steps):
             sums[step] = sums[step] + x
     return sums
 
 
 def _gradient_noise(noise: Noise, size: int, step: int, replica: int, samples: int) -> Any:
-    """What multiplies ``b sigma amplitude`` in a step, as float64."""
+    """Return the noise z of a step, which multiplies ``b sigma amplitude``, as float64."""
     quad, lane = divmod(step, 4)
     if noise.summed:
-        return _summed(noise, size, quad, replica, samples)[lane]
-    words = _words(noise, size, quad, replica, 0, formulas.GRADIENT)
+        return _sums_of_samples(noise, size, quad, replica, samples)[lane]
+    words = _draw_words(noise, size, quad, replica, 0, formulas.GRADIENT)
     return np.float64(normals(np.stack(words, axis=1))[:, lane])
 
 
 def _coefficients(model: Model, timeline: Timeline, segment: int, g: int) -> tuple[Floats, Floats]:
-    """``A - I``, (n, n, d), and ``b sigma amplitude``, (n, d), of a setting."""
+    """Return ``A - I``, (n, n, d), and ``b sigma amplitude``, (n, d), of a setting."""
     n, d = model.read.shape[1], model.sigma.size
     both = np.zeros((n, n + 1, d))
     for e in range(model.offsets[g], model.offsets[g + 1]):
@@ -130,33 +133,33 @@ def _coefficients(model: Model, timeline: Timeline, segment: int, g: int) -> tup
 
 
 def _stepped(change: Floats, kick: Floats, state: Floats, z: Floats) -> Floats:
-    """``s + ((b z + change_0 s_0) + (change_1 s_1 + change_2 s_2) + ...)``, sums of pairs."""
-    moved = []
+    """Return ``s + ((b z + change_0 s_0) + (change_1 s_1 + change_2 s_2) + ...)``."""
+    new = []
     for a, row in enumerate(change):
         terms = [kick[a] * z, *(row[b] * state[b] for b in range(len(state)))]
         total = terms[0] + terms[1]
         for first in range(2, len(terms), 2):
             pair = terms[first : first + 2]
             total = total + (pair[0] + pair[1] if len(pair) == 2 else pair[0])
-        moved.append(state[a] + total)
-    return np.array(moved)
+        new.append(state[a] + total)
+    return np.array(new)
 
 
-def _jumped(change: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
-    """``s + (change s + factor draws)``, summed from the left."""
-    moved = []
+def _leapt(change: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
+    """Return ``s + (change s + factor draws)``, where the bracket is summed from the left."""
+    new = []
     for a, row in enumerate(change):
         total = row[0] * state[0]
         for b in range(1, len(state)):
             total = total + row[b] * state[b]
         for b, z in enumerate(draws):
             total = total + factor[a, b] * z
-        moved.append(state[a] + total)
-    return np.array(moved)
+        new.append(state[a] + total)
+    return np.array(new)
 
 
-def _evaluated(model: Model, g: int, state: Floats) -> Floats:
-    """The evaluated iterate of every coordinate."""
+def _evaluated_iterate(model: Model, g: int, state: Floats) -> Floats:
+    """Return the evaluated iterate of every coordinate, (d,)."""
     x: Floats = model.read[g, 0] * state[0]
     for a in range(1, len(state)):
         x = x + model.read[g, a] * state[a]
@@ -164,7 +167,7 @@ def _evaluated(model: Model, g: int, state: Floats) -> Floats:
 
 
 def tree_sum(values: Floats) -> Floats:
-    """Sum over the last axis, of whole leaves, in the order of the contract."""
+    """Sum over the last axis, which has whole leaves, in the order of the contract."""
     x = values.reshape(*values.shape[:-1], -1, LEAF)
     while x.shape[-1] > 1:
         half = x.shape[-1] // 2
@@ -173,7 +176,7 @@ def tree_sum(values: Floats) -> Floats:
 
 
 def pair_sum(x: Floats) -> Floats:
-    """Sum over the last axis by adding neighbours, again and again."""
+    """Sum over the last axis by adding neighbours until one number is left."""
     while x.shape[-1] > 1:
         if x.shape[-1] % 2:
             x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
@@ -182,59 +185,61 @@ def pair_sum(x: Floats) -> Floats:
 
 
 def _measure(model: Model, g: int, state: Floats, out: Floats) -> None:
-    """Every row of the observables, summed over coordinates."""
-    x = _evaluated(model, g, state)
+    """Write every row of the observables, summed over coordinates, to `out`."""
+    x = _evaluated_iterate(model, g, state)
     for row, (weight, group) in enumerate(model.rows):
         value = (model.weight[weight] * x) * x
         out[row] = tree_sum(value if group == ALL else np.where(model.group == group, value, 0.0))
 
 
 def _has_diverged(model: Model, g: int, state: Floats) -> bool:
-    x = _evaluated(model, g, state)
+    """Whether the risk of a coordinate is beyond `LIMIT`, or not a number."""
+    x = _evaluated_iterate(model, g, state)
     return not bool(np.all((model.weight[0] * x) * x <= LIMIT))
 
 
 Move = Callable[[Floats, int, int, int, int], tuple[Floats, int]]
+"""From (state, setting, replica, step, segment) to the next state and its step."""
 
 
-def _walk(chunk: Chunk, move: Move) -> Measured:
-    """Move every setting and replica along the timeline, measuring at the records."""
+def _run_timeline(chunk: Chunk, move: Move) -> Measured:
+    """Take every setting and replica to the timeline's end by `move`, and measure at records."""
     model, timeline = chunk.model, chunk.timeline
-    values, exceeded = nothing_measured(chunk)
+    values, diverged_at = nothing_measured(chunk)
     for g, r in np.argwhere(chunk.alive):
         step = timeline.begin
         s = chunk.state[g, r]
-        first = -1
+        beyond_since = -1
         with np.errstate(over="ignore", invalid="ignore"):
             while True:
                 for record in np.flatnonzero(timeline.records == step):
                     _measure(model, g, s, values[record, g, r])
-                if first < 0 and _has_diverged(model, g, s):
-                    first = step
+                if beyond_since < 0 and _has_diverged(model, g, s):
+                    beyond_since = step
                 if step == timeline.end:
                     break
                 segment = int(np.searchsorted(timeline.segment_end, step, side="right"))
                 s, step = move(s, int(g), int(r), step, segment)
             if _has_diverged(model, g, s):
-                exceeded[g, r] = first
+                diverged_at[g, r] = beyond_since
         chunk.state[g, r] = s
-    return Measured(values, exceeded)
+    return Measured(values, diverged_at)
 
 
-def _composed(second: Any, first: Any) -> Any:
-    """The maps (A - I, V) of `first`, then `second`."""
+def _compose(second: Any, first: Any) -> Any:
+    """Compose two maps (A - I, V), with `first` applied first."""
     (D2, V2), (D1, V1) = second, first
     n = len(D1)
     D, V = np.empty_like(D1), np.empty_like(V1)
     X = np.empty_like(V1)
     for a in range(n):
         for b in range(n):
-            total, moved = D2[a, 0] * D1[0, b], D2[a, 0] * V1[0, b]
+            total, carried = D2[a, 0] * D1[0, b], D2[a, 0] * V1[0, b]
             for c in range(1, n):
                 total = total + D2[a, c] * D1[c, b]
-                moved = moved + D2[a, c] * V1[c, b]
+                carried = carried + D2[a, c] * V1[c, b]
             D[a, b] = (D2[a, b] + D1[a, b]) + total
-            X[a, b] = V1[a, b] + moved
+            X[a, b] = V1[a, b] + carried
     for a in range(n):
         for b in range(n):
             total = X[a, 0] * D2[b, 0]
@@ -245,7 +250,7 @@ def _composed(second: Any, first: Any) -> Any:
 
 
 def _cholesky(V: Floats) -> Floats:
-    """Lower factors of semi-definite (n, n, d); a column without variance is zero."""
+    """Return lower factors of semi-definite (n, n, d); a column without variance is zero."""
     L = np.zeros_like(V)
     for a in range(len(V)):
         for b in range(a + 1):
@@ -261,46 +266,46 @@ def _cholesky(V: Floats) -> Floats:
 
 
 class ReferenceBackend(Backend):
-    """The contract as it reads, one setting and replica after the other."""
+    """The contract written out, for one setting and replica after the other."""
 
     @property
     def moments(self) -> Any:
-        """The kernels of the exact second moments, on NumPy's arrays."""
+        """The module of the exact second moments, on NumPy's arrays."""
         return vectorized.load()["moments"]
 
     @property
     def closed_form(self) -> Any:
-        """The closed form for recurrences of one component, on NumPy's arrays."""
+        """The module of the closed form for one component, on NumPy's arrays."""
         return vectorized.load()["closed_form"]
 
     @property
     def first_passage(self) -> Any:
-        """The search for the first passage, on NumPy's arrays."""
+        """The module of the search for the first passage, on NumPy's arrays."""
         return vectorized.load()["first_passage"]
 
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
     ) -> NDArray[np.uint32]:
-        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        """Return the words of the generator, (m, 4), for counters (m, 4) and keys (m, 2)."""
         both = np.concatenate([counters, keys], axis=1).astype(np.uint64)
         words = formulas.philox(*(column for column in both.T))
         return np.stack(words, axis=1)
 
     def normals(self, words: NDArray[np.uint32]) -> NDArray[np.float32]:
-        """Four normals from each row of four words."""
+        """Return four normals for each row of four words, (m, 4)."""
         return normals(words)
 
     def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
-        """Initial iterates, shape (replicas, d)."""
+        """Return the initial iterates, (replicas, d)."""
         rows = []
         for replica in noise.replicas:
-            a, b, _, _ = _words(noise, mean.size, 0, replica, 0, formulas.START)
+            a, b, _, _ = _draw_words(noise, mean.size, 0, replica, 0, formulas.START)
             z, _ = formulas.box_muller(a, b)
             rows.append(mean + deviation * np.float64(z))
         return np.array(rows)
 
     def advance(self, chunk: Chunk) -> Measured:
-        """Go step by step."""
+        """Go through a chunk step by step."""
         noise, model, timeline = chunk[:3]
 
         def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
@@ -309,10 +314,10 @@ class ReferenceBackend(Backend):
             z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
             return _stepped(change, kick, s, z), step + 1
 
-        return _walk(chunk, move)
+        return _run_timeline(chunk, move)
 
     def leap(self, chunk: Chunk) -> Measured:
-        """Go from stop to stop by powers of the one-step map."""
+        """Go through a chunk by leaps, whose maps are powers of the map of one step."""
         noise, model, timeline = chunk[:3]
         stops = np.union1d(timeline.segment_end, timeline.records)
 
@@ -322,20 +327,20 @@ class ReferenceBackend(Backend):
             change, kick = _coefficients(model, timeline, segment, g)
             power = change, kick[:, None] * kick[None]
             whole = np.zeros((n, n, d)), np.zeros((n, n, d))
-            left = stop - step
-            while left:
-                if left & 1:
-                    whole = _composed(power, whole)
-                left >>= 1
-                if left:
-                    power = _composed(power, power)
+            steps_left = stop - step
+            while steps_left:
+                if steps_left & 1:
+                    whole = _compose(power, whole)
+                steps_left >>= 1
+                if steps_left:
+                    power = _compose(power, power)
             draws = []
             for block in range(-(-n // 4)):
-                words = _words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
+                words = _draw_words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
                 draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
-            return _jumped(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+            return _leapt(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
 
-        return _walk(chunk, move)
+        return _run_timeline(chunk, move)
 
 
 BACKEND = ReferenceBackend()

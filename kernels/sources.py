@@ -1,4 +1,4 @@
-"""The sources of the kernels: what is compiled of them, and a digest of them all."""
+"""The sources of the kernels: the list of modules that are compiled, and a digest of all files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPILED = (
 
 @cache
 def digest() -> str:
-    """A digest of all sources of the kernels: others need another compilation."""
+    """Return a digest of all sources of the kernels, which shows that compiled code is outdated."""
     here = Path(__file__).parent
     files = (path for kind in ("*.py", "*.pyx", "*.h") for path in here.rglob(kind))
     content = b"".join(path.read_bytes() for path in sorted(files))

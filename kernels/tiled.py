@@ -1,6 +1,6 @@
-"""What backends for the CPU share: tiles, bursts of noise, and sums of what tiles measured.
+"""The part that the compiled backends for the CPU share: tiles, bursts of noise, and their sums.
 
-Such a backend has loops over tiles; the methods of the contract stand on them.
+Such a backend has loops over tiles, on which the methods of the contract stand here.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from .contract import (
     nothing_measured,
 )
 
-QUADS = 4  # of steps in a burst of noise
-SHARED_QUADS = 8  # the same, if several settings share it
+QUADS = 4  # quads of steps in a burst of noise
+SHARED_QUADS = 8  # quads in a burst that several settings share
 
 
 class TileJob(NamedTuple):
-    """What a loop over tiles is given, in the order of the kernels' arguments."""
+    """The arguments of a loop over tiles, in the order of the kernels' arguments."""
 
     noise: Noise
     model: Model
     timeline: Timeline
-    by: int | Ints  # length of a burst of noise, or the stops to leap to
-    items: int  # tiles, of each replica or of all
-    state: Floats
-    alive: NDArray[np.bool_]
-    partial: Floats  # (records, settings, replicas, rows, leaves), to be filled with sums
-    exceeded: Ints  # (settings, replicas, tiles), to be filled with first steps of divergence
+    burst_or_stops: int | Ints  # see `step.step_tile`, or the steps to leap to, ascending
+    turns: int  # turns of the loop: one for each tile and replica, or for each tile
+    state: Floats  # as in a Chunk
+    alive: NDArray[np.bool_]  # as in a Chunk
+    partial: Floats  # (records, settings, replicas, rows, leaves): receives the sums of leaves
+    diverged_at: Ints  # (settings, replicas, tiles): receives first steps of divergence
 
 
 class TiledBackend(Backend):
-    """A backend with loops over tiles of coordinates."""
+    """A backend that works on tiles of coordinates, in loops that threads share."""
 
     @abstractmethod
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
-        """Take every tile of so many leaves, and every replica, through the job step by step."""
+        """Take every tile and replica through the job step by step; a tile has `leaves` leaves."""
 
     @abstractmethod
     def leap_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
-        """Take every tile of so many leaves through the job from stop to stop."""
+        """Take every tile through the job by leaps; a tile has `leaves` leaves."""
 
     @abstractmethod
     def add_leaves(self, partial: Floats, values: Floats) -> None:
-        """Add up the leaves: (rows, leaves) to (rows,)."""
+        """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""
 
     @abstractmethod
     def make_normals(
         self, leaves: int, words: NDArray[np.uint32], begin: int, z: NDArray[np.float32]
     ) -> None:
-        """Normals of a tile for four steps, into z[begin:]."""
+        """Write the normals of a tile for four steps to z[begin:]."""
 
     def normals(self, words: NDArray[np.uint32]) -> NDArray[np.float32]:
-        """Four normals from each row of four words."""
+        """Return four normals for each row of four words, (m, 4)."""
         rows = -(-len(words) // LEAF)
         padded = np.zeros((rows * LEAF, 4), dtype=np.uint32)
         padded[: len(words)] = words
@@ -76,36 +76,40 @@ class TiledBackend(Backend):
         return z.transpose(0, 2, 1).reshape(-1, 4)[: len(words)]
 
     def advance(self, chunk: Chunk) -> Measured:
-        """Go step by step; the tiles of all replicas are spread over the threads."""
+        """Go through a chunk step by step; threads share the tiles of all replicas."""
         settings, replicas, _, d = chunk.state.shape
         separate = chunk.noise.summed and bool(np.ptp(chunk.timeline.samples, axis=1).any())
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
-        items = replicas * (d // (LEAF * tile_leaves(d)))
-        return self._measured(chunk, self.advance_tiles, burst, items)
+        turns = replicas * (d // (LEAF * tile_leaves(d)))
+        return self._measured(chunk, self.advance_tiles, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:
-        """Go from stop to stop; tiles are spread over the threads, replicas share their maps."""
+        """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""
         d, timeline = chunk.state.shape[-1], chunk.timeline
         later = timeline.records[timeline.records > timeline.begin]
         stops = np.union1d(timeline.segment_end, later)
-        items = d // (LEAF * tile_leaves(d))
-        return self._measured(chunk, self.leap_tiles, stops, items)
+        turns = d // (LEAF * tile_leaves(d))
+        return self._measured(chunk, self.leap_tiles, stops, turns)
 
-    def _measured(self, chunk: Chunk, loop: Any, by: int | Ints, items: int) -> Measured:
-        """Run a loop over tiles, and add up what they measured."""
+    def _measured(
+        self, chunk: Chunk, loop: Any, burst_or_stops: int | Ints, turns: int
+    ) -> Measured:
+        """Run a loop over tiles, sum their records, and find the first steps of divergence."""
         values, first = nothing_measured(chunk)
         leaves = tile_leaves(chunk.state.shape[-1])
-        in_all = chunk.state.shape[-1] // LEAF
-        partial = np.zeros((*values.shape, in_all))
-        exceeded = np.full((*first.shape, in_all // leaves), -1, dtype=np.int64)
-        job = TileJob(*chunk[:3], by, items, chunk.state, chunk.alive, partial, exceeded)
+        all_leaves = chunk.state.shape[-1] // LEAF
+        partial = np.zeros((*values.shape, all_leaves))
+        diverged_at = np.full((*first.shape, all_leaves // leaves), -1, dtype=np.int64)
+        job = TileJob(
+            *chunk[:3], burst_or_stops, turns, chunk.state, chunk.alive, partial, diverged_at
+        )
         loop(job, leaves, chunk.workers)
-        self.add_leaves(partial.reshape(-1, in_all), values.reshape(-1))
-        found = (exceeded >= 0).any(axis=2)
-        first[found] = np.where(exceeded < 0, NO_STEP, exceeded).min(axis=2)[found]
+        self.add_leaves(partial.reshape(-1, all_leaves), values.reshape(-1))
+        found = (diverged_at >= 0).any(axis=2)
+        first[found] = np.where(diverged_at < 0, NO_STEP, diverged_at).min(axis=2)[found]
         return Measured(values, first)
 
 
 def tile_leaves(size: int) -> int:
-    """Leaves in a tile: as many as fit the arrays."""
+    """Return the leaves in a tile: one, unless `size` is a multiple of `TILE`."""
     return TILE // LEAF if size % TILE == 0 else 1

@@ -1,10 +1,10 @@
-"""Kernels as C: what Numba compiles while a program runs, translated to be compiled before.
+"""Translation of the Numba kernels to C, so that they can be compiled ahead of time.
 
-So the hot code is written once, in Python, and a change of it reaches every backend. What is
-translated is what the kernels use: scalars, arrays whose last axis is contiguous, tuples of a
-known length, records; loops over ranges, of which short ones with known bounds are unrolled, as
-Numba's are over the components of a state. As in Numba, a function is translated anew for other
-types of its arguments. Anything else is refused, with the line it stands in.
+The hot code is written once, in Python, and a change of it reaches every backend. Only the part of
+Python that the kernels use is translated: numbers, arrays whose last axis is contiguous, tuples of
+a known length, and named tuples; loops over ranges, of which short ones with known bounds are
+unrolled. As in Numba, a function is translated anew for other types of its arguments. Anything else
+is refused by an error that names the line.
 
 Whole numbers have 64 bits; ``//`` and ``%`` are C's, so their operands must not be negative, and
 slices must lie within their arrays.

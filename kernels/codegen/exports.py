@@ -1,7 +1,8 @@
-"""What of the kernels is compiled ahead of time, and the C around it.
+"""The kernels that are exported to C, and the files that the extension is built from.
 
-`write` makes ``native.c``, which is compiled once for every level of processors, and what is needed
-to call it: ``native.h`` for C, ``native.pxi`` for Cython. Only building the extension needs this.
+`write` makes ``native.c``, which is compiled once for every level of processors, and the
+declarations for callers: ``native.h`` for C and ``native.pxi`` for Cython. Only building the
+extension needs this module.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from ..contract import LEAF, RECORDS, TILE
+from ..contract import KERNEL_TUPLES, LEAF, TILE
 from ..sources import COMPILED, digest
 from . import pure_python
 from .program import Program
 from .translation import Translation, new_program
-from .values import C_TYPES, OF_NUMPY, Array, Item, Known, Record, Value, c_type
+from .values import C_TYPES, OF_NUMPY, Array, Known, Operand, Record, Value, c_type
 
-COMPONENTS = 4  # numbers in a coordinate's state, at most
-TILES = (1, TILE // LEAF)  # leaves in a tile
+COMPONENTS = 4  # the largest number of components that kernels are translated for
+TILES = (1, TILE // LEAF)  # the sizes of tiles that kernels are translated for, in leaves
 
 F1, F2, F3, F4, F5 = (Array("f64", axes) for axes in range(1, 6))
 I1, I2, I3 = (Array("i64", axes) for axes in range(1, 4))
@@ -27,12 +28,11 @@ ALIVE = Array("b1", 2)
 
 
 def record(named_tuple: Any) -> Record:
-    """The struct of C for a named tuple of the contract, from its annotations."""
+    """Return the type of a named tuple of the contract, which its annotations say."""
     fields: list[tuple[str, Any]] = []
     for name, hint in get_type_hints(named_tuple, include_extras=True).items():
-        kind = (
-            "i64" if hint is bool else OF_NUMPY.get(hint)
-        )  # a flag takes as much room as a number
+        # a flag takes as much room as a whole number
+        kind = "i64" if hint is bool else OF_NUMPY.get(hint)
         if kind is None:
             array, axes = get_args(hint)
             (number,) = get_args(get_args(array)[1])
@@ -42,21 +42,22 @@ def record(named_tuple: Any) -> Record:
     return Record(named_tuple.__name__, tuple(fields))
 
 
-NOISE, MODEL, TIMELINE = map(record, RECORDS)
+NOISE, MODEL, TIMELINE = map(record, KERNEL_TUPLES)
 
-ZEROS, NUMBERS, UNIT = "zeros", "numbers", "unit"  # tuples as long as a state
-DESCRIBED = (ZEROS, UNIT, NOISE, MODEL, TIMELINE)
-ITEM = ("i64", F4, ALIVE, F5, I3)  # which, state, alive, partial, exceeded
-RECURRENCE = (F2, I2, F1)  # values, place, scale
+# tuples whose length is known: a zero or a number for each component, an item for each leaf
+ZEROS, NUMBERS, LEAVES = "zeros", "numbers", "leaves"
+DESCRIPTION = (ZEROS, LEAVES, NOISE, MODEL, TIMELINE)
+TURN = ("i64", F4, ALIVE, F5, I3)  # turn, state, alive, partial, diverged_at
+RECURRENCE = (F2, I2, F1)  # values, entries, factors
 FIELDS = (F1, F1, F1, F1)  # h, c, second moment, count
 
-ENTRIES: dict[str, tuple[Any, ...]] = {
+EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.start.philox_rows": (W2, W2, W2),
-    "numba.start.start_tiles": (UNIT, NOISE, F1, F1, F2),
-    "numba.noise.make_normals": (UNIT, W1, "i64", Z1),
+    "numba.start.start_tiles": (LEAVES, NOISE, F1, F1, F2),
+    "numba.noise.make_normals": (LEAVES, W1, "i64", Z1),
     "numba.tile.add_leaves": (F2, F1),
-    "numba.step.advance_item": (*DESCRIBED, "i64", *ITEM),
-    "numba.leap.leap_item": (*DESCRIBED, I1, *ITEM),
+    "numba.step.advance_tile": (*DESCRIPTION, "i64", *TURN),
+    "numba.leap.leap_tile": (*DESCRIPTION, I1, *TURN),
     "exact.moments.propagate": (
         NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F2, "i64", "i64", F2,
     ),
@@ -65,7 +66,7 @@ ENTRIES: dict[str, tuple[Any, ...]] = {
         NUMBERS, *RECURRENCE, F2, F1, I1, "i64", "f64", "i64", "i64", *FIELDS, F2, F2,
     ),
 }  # fmt: skip
-"""Functions that are called from outside, and the types of their arguments."""
+"""The kernels that Cython calls, and the types of their arguments."""
 
 CONSTANTS = (
     "exact.moments.TILE",
@@ -75,7 +76,7 @@ CONSTANTS = (
     "exact.first_passage.UNREACHABLE",
 )
 
-ENTRY = """\
+EXPORT = """\
 static int {name}({parameters})
 {{
     if (setjmp(arena->out_of_memory)) {{
@@ -98,23 +99,23 @@ FUSED = """\
 """
 
 
-def _fused(this: Translation, x: Item, y: Item, z: Item) -> Value:
-    """``x * y + z`` rounded once."""
-    values = [this.number(item) for item in (x, y, z)]
+def _fused_multiply_add(this: Translation, x: Operand, y: Operand, z: Operand) -> Value:
+    """Translate ``fma(x, y, z)``, which is ``x * y + z`` rounded once."""
+    values = [this.as_value(operand) for operand in (x, y, z)]
     kind = "f32" if all(value.type == "f32" for value in values) else "f64"
     return Value(f"fma_{kind}({', '.join(this.cast(v, kind).code for v in values)})", kind)
 
 
-def _product(this: Translation, x: Item, y: Item) -> Value:
-    """Of the low halves of numbers."""
-    a, b = this.alike(x, y)
+def _low_product(this: Translation, x: Operand, y: Operand) -> Value:
+    """Translate the product of the low halves of numbers."""
+    a, b = this.of_one_type(x, y)
     return Value(f"product_{a.type}({a.code}, {b.code})", a.type)
 
 
-def _replaced(this: Translation, items: Item, at: Known, item: Item) -> Item:
-    """The tuple with one item replaced."""
+def _replace_component(this: Translation, items: Operand, at: Known, operand: Operand) -> Operand:
+    """Translate the replacement of one item of a tuple."""
     new = list(map(Known, items.value)) if isinstance(items, Known) else list(items)
-    new[at.value] = item
+    new[at.value] = operand
     return tuple(new)
 
 
@@ -123,18 +124,18 @@ static void draw_words_{leaves}({parameters}, u32_1 words)
 {{
     u64v at = first + LANES;
     for (int64_t j = 0; j < {size}; j += sizeof(u32v) / 4, at += sizeof(u32v) / 4) {{
-        const u64v none = {{0}};
-        const {several} drawn = {philox}(at, none + c1, none + c2, none + c3, k0, k1);
+        const u64v zero = {{0}};
+        const {result} drawn = {philox}(at, zero + c1, zero + c2, zero + c3, k0, k1);
 {stores}    }}
 }}
 """
 
 
-def _add_words(program: Program, draw_words: Any, philox: Any) -> None:
-    """Words for a tile, in vectors: left to itself, GCC multiplies 64 bits by 64."""
+def _add_draw_words(program: Program, draw_words: Any, philox: Any) -> None:
+    """Write `draw_words` in vectors by hand, because GCC would multiply 64 bits by 64."""
     counters = [Value(name, "u64v") for name in ("at", "c1", "c2", "c3")]
     drawn = program.function(philox, (*counters, Value("k0", "u64"), Value("k1", "u64")))
-    program.needed(W1)
+    program.declare(W1)
     for leaves in TILES:
         size = LEAF * leaves
         program.text.append(
@@ -143,7 +144,7 @@ def _add_words(program: Program, draw_words: Any, philox: Any) -> None:
                 size=size,
                 parameters="uint64_t first, "
                 + ", ".join(f"uint64_t {x}" for x in ["c1", "c2", "c3", "k0", "k1"]),
-                several=program.several(drawn.result),
+                result=program.tuple_struct(drawn.result),
                 philox=drawn.name,
                 stores="".join(
                     f"        memcpy(words.p + {k * size} + j, &drawn.e{k}, sizeof drawn.e{k});\n"
@@ -152,107 +153,109 @@ def _add_words(program: Program, draw_words: Any, philox: Any) -> None:
             )
         )
 
-    def draw(this: Translation, unit: Known, first: Item, *rest: Item) -> Value:
-        codes = [this.cast(first, "u64").code, *(this.number(item).code for item in rest)]
-        return Value(f"draw_words_{len(unit.value)}({', '.join(codes)})", "i64")
+    def draw(this: Translation, leaves: Known, first: Operand, *rest: Operand) -> Value:
+        codes = [this.cast(first, "u64").code, *(this.as_value(operand).code for operand in rest)]
+        return Value(f"draw_words_{len(leaves.value)}({', '.join(codes)})", "i64")
 
     program.special[draw_words] = draw
 
 
-class Entry(NamedTuple):
-    """Functions that are called from outside, for tiles and states of several sizes."""
+class ExportedFunction(NamedTuple):
+    """An exported function, in all its sizes, as a member of the table `Level` of C."""
 
-    field: str  # of the table: NAME[components][tiles], with the axes that there are
-    parameters: list[str]
-    filled: str
+    field: str  # NAME[components][tiles], without the axes that its size does not depend on
+    parameters: list[str]  # each as it is declared in C
+    initializer: str  # the member's part of the table, in C
 
 
-def _entry(program: Program, function: Any, kinds: tuple[Any, ...]) -> Entry:
-    """Translate a function for all sizes."""
+def _export(program: Program, function: Any, kinds: tuple[Any, ...]) -> ExportedFunction:
+    """Translate a function for all numbers of components and sizes of tiles."""
     name = function.__name__
     field, rows = name, []
     for n in range(1, COMPONENTS + 1) if {ZEROS, NUMBERS} & set(kinds) else (1,):
         row = []
-        for leaves in TILES if UNIT in kinds else (1,):
+        for leaves in TILES if LEAVES in kinds else (1,):
             row.append(f"{name}_{n}_{leaves}")
-            parameters = _function(program, row[-1], function, kinds, n, leaves)
-        rows.append("{" + ", ".join(row) + "}" if UNIT in kinds else row[0])
+            parameters = _export_one_size(program, row[-1], function, kinds, n, leaves)
+        rows.append("{" + ", ".join(row) + "}" if LEAVES in kinds else row[0])
     if len(rows) > 1:
         field += f"[{COMPONENTS}]"
         rows = ["{" + ", ".join(rows) + "}"]
-    if UNIT in kinds:
+    if LEAVES in kinds:
         field += f"[{len(TILES)}]"
-    return Entry(field, parameters, f".{name} = {rows[0]}")
+    return ExportedFunction(field, parameters, f".{name} = {rows[0]}")
 
 
-def _function(
+def _export_one_size(
     program: Program, name: str, function: Any, kinds: tuple[Any, ...], n: int, leaves: int
 ) -> list[str]:
-    """Translate a function for one size; returns its C parameters."""
-    items: list[Item] = []
+    """Translate a function for one size, and return its C parameters."""
+    items: list[Operand] = []
     parameters, passed = ["Arena *arena"], []
     for word, kind in zip(inspect.signature(function).parameters, kinds, strict=True):
         if kind == ZEROS:
             items.append(Known((0.0,) * n))
-        elif kind == UNIT:
+        elif kind == LEAVES:
             items.append(Known((0,) * leaves))
         elif kind == NUMBERS:
             items.append(tuple(Value(word, "f64") for _ in range(n)))
             parameters.append(f"const double *{word}")
             passed += [f"{word}[{i}]" for i in range(n)]
         else:
-            items.append(Value(word, program.needed(kind)))
+            items.append(Value(word, program.declare(kind)))
             parameters.append(f"{c_type(kind)} {word}")
             passed.append(word)
-    done = program.function(function, tuple(items))
-    call = f"{done.name}({', '.join(['arena'] * done.allocates + passed)})"
+    translated = program.function(function, tuple(items))
+    call = f"{translated.name}({', '.join(['arena'] * translated.allocates + passed)})"
     out = ""
-    if done.result:
-        call = f"const {program.several(done.result)} found = {call}"
+    if translated.result:
+        call = f"const {program.tuple_struct(translated.result)} found = {call}"
         parameters.append("int64_t *result")
-        out = "".join(f"    result[{i}] = found.e{i};\n" for i in range(len(done.result)))
-    text = ENTRY.format(name=name, parameters=", ".join(parameters), call=call, out=out)
+        out = "".join(f"    result[{i}] = found.e{i};\n" for i in range(len(translated.result)))
+    text = EXPORT.format(name=name, parameters=", ".join(parameters), call=call, out=out)
     program.text.append(text)
     return parameters
 
 
-def _translated() -> tuple[Program, list[Entry], dict[str, Any]]:
-    """All entries, for states of up to `COMPONENTS` numbers."""
+def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any]]:
+    """Translate all exports; return the program, the exports, and constants by their C names."""
     sources = pure_python.load(COMPILED)
     noise, compiler = sources["noise"], sources["numba.jit"]
     program = new_program()
     program.inline = compiler.inline | {noise.fma, *noise.SHARED}
     program.special = {
-        compiler.fma: _fused,
-        compiler.replaced: _replaced,
-        noise.select: Translation.chosen,
-        noise.product: _product,
+        compiler.fma: _fused_multiply_add,
+        compiler.replace_component: _replace_component,
+        noise.select: Translation.choose,
+        noise.product: _low_product,
     }
     soft = program.function(noise.fma, tuple(Value(name, "f32") for name in "xyz"))
     program.text.append(FUSED.format(soft=soft.name))
-    program.special[noise.fma] = _fused
-    _add_words(program, sources["numba.noise"].draw_words, noise.philox)
-    entries = []
-    for path, kinds in ENTRIES.items():
+    program.special[noise.fma] = _fused_multiply_add
+    _add_draw_words(program, sources["numba.noise"].draw_words, noise.philox)
+    exports = []
+    for path, kinds in EXPORTS.items():
         module, _, name = path.rpartition(".")
-        entries.append(_entry(program, getattr(sources[module], name), kinds))
+        exports.append(_export(program, getattr(sources[module], name), kinds))
     constants = {}
     for path in CONSTANTS:
         module, _, name = path.rpartition(".")
         constants[f"{module.rpartition('.')[2]}_{name}"] = getattr(sources[module], name)
-    return program, entries, constants
+    return program, exports, constants
 
 
-def _for_cython(program: Program, entries: list[Entry], constants: dict[str, Any]) -> str:
-    """Declarations, and arrays as the structs of C."""
+def _cython_declarations(
+    program: Program, exports: list[ExportedFunction], constants: dict[str, Any]
+) -> str:
+    """Return the declarations for Cython, and conversions of arrays to structs of C."""
     lines = ['cdef extern from "native.h":', "    ctypedef struct Arena:"]
     lines += ["        void *top", "        void *spare"]
     for name, fields in program.structs.items():
         lines += [f"    ctypedef struct {name}:", *(f"        {field}" for field in fields)]
     lines.append("    ctypedef struct Level:")
-    for entry in entries:
-        parameters = ", ".join(p.replace("const ", "") for p in entry.parameters)
-        lines.append(f"        int (*{entry.field})({parameters}) noexcept nogil")
+    for export in exports:
+        parameters = ", ".join(p.replace("const ", "") for p in export.parameters)
+        lines.append(f"        int (*{export.field})({parameters}) noexcept nogil")
     for kind in sorted(program.arrays):
         axes = range(kind.axes)
         c = C_TYPES[kind.of]
@@ -266,14 +269,14 @@ def _for_cython(program: Program, entries: list[Entry], constants: dict[str, Any
             "    return new",
         ]
     for named in (NOISE, MODEL, TIMELINE):
-        lines += _filled_record(named)
+        lines += _record_conversion(named)
     lines += ["", f"COMPONENTS = {COMPONENTS}", f"DIGEST = {digest()!r}"]
     lines += [f"{name} = {value}" for name, value in constants.items()]
     return "\n".join(lines) + "\n"
 
 
-def _filled_record(kind: Record) -> list[str]:
-    """A function that makes the struct of a named tuple."""
+def _record_conversion(kind: Record) -> list[str]:
+    """Return a Cython function that converts a named tuple to its struct."""
     lines = ["", f"cdef {kind.name} as_{kind.name.lower()}(given):", f"    cdef {kind.name} new"]
     for name, field in kind.fields:
         value = f"as_{field.c}(given.{name})" if isinstance(field, Array) else f"given.{name}"
@@ -281,7 +284,8 @@ def _filled_record(kind: Record) -> list[str]:
     return [*lines, "    return new"]
 
 
-def _defined(structs: dict[str, list[str]]) -> list[str]:
+def _typedefs(structs: dict[str, list[str]]) -> list[str]:
+    """Return the definitions of structs, given their members by name."""
     return [
         f"typedef struct {{ {'; '.join(fields)}; }} {name};" for name, fields in structs.items()
     ]
@@ -289,21 +293,21 @@ def _defined(structs: dict[str, list[str]]) -> list[str]:
 
 def write(folder: Path) -> None:
     """Write ``native.c``, ``native.h`` and ``native.pxi`` into a folder."""
-    program, entries, constants = _translated()
+    program, exports, constants = _translate_exports()
     here = Path(__file__).parent
-    fields = "".join(f"    int (*{e.field})({', '.join(e.parameters)});\n" for e in entries)
-    structs = _defined(program.structs)
+    fields = "".join(f"    int (*{e.field})({', '.join(e.parameters)});\n" for e in exports)
+    structs = _typedefs(program.structs)
     structs.append(f"typedef struct {{\n{fields}}} Level;")
     head = (here / "head.h").read_text().replace("/* structs */", "\n".join(structs))
     support = (here / "support.h").read_text()
-    table = "".join(f"    {entry.filled},\n" for entry in entries)
+    table = "".join(f"    {export.initializer},\n" for export in exports)
     code = [
         support,
-        *_defined(program.tuples),
+        *_typedefs(program.tuples),
         *program.text,
         f"const Level NQM_LEVEL = {{\n{table}}};\n",
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "native.h").write_text(head)
     (folder / "native.c").write_text("\n".join(code))
-    (folder / "native.pxi").write_text(_for_cython(program, entries, constants))
+    (folder / "native.pxi").write_text(_cython_declarations(program, exports, constants))

@@ -1,4 +1,4 @@
-"""Functions and methods of Python and NumPy that C has its own words for."""
+"""Functions and methods of Python and NumPy, and how each is translated to C."""
 
 from __future__ import annotations
 
@@ -8,101 +8,113 @@ from typing import Any
 
 import numpy as np
 
-from .values import C_TYPES, OF_NUMPY, Array, Item, Known, Value
+from .values import C_TYPES, OF_NUMPY, Array, Known, Operand, Value
 from .writer import CodeWriter
 
 REAL, WHOLE = Known(np.float64), Known(np.int64)
 
 
-def _view(this: CodeWriter, item: Item, kind: Known) -> Item:
-    if isinstance(item, Known):
-        return Known(item.value.view(kind.value))
+def _view_bits(this: CodeWriter, operand: Operand, kind: Known) -> Operand:
+    """Reinterpret the bits of a number as another type."""
+    if isinstance(operand, Known):
+        return Known(operand.value.view(kind.value))
     new = OF_NUMPY[kind.value]
-    return Value(f"{item.type}_as_{new}({item.code})", new)
+    return Value(f"{operand.type}_as_{new}({operand.code})", new)
 
 
-def _flat(this: CodeWriter, item: Item, *_: Item) -> Value:
-    """All elements of an array without gaps, in one axis."""
-    new = this.program.needed(Array(item.type.of, 1))
-    size = " * ".join(f"{item.code}.n[{k}]" for k in range(item.type.axes))
-    return Value(f"({new.c}){{{item.code}.p, {{{size}}}}}", new)
+def _flatten(this: CodeWriter, operand: Operand, *_: Operand) -> Value:
+    """View an array without gaps as one with a single axis."""
+    new = this.program.declare(Array(operand.type.of, 1))
+    size = " * ".join(f"{operand.code}.n[{k}]" for k in range(operand.type.axes))
+    return Value(f"({new.c}){{{operand.code}.p, {{{size}}}}}", new)
 
 
-def _length(this: CodeWriter, item: Item) -> Item:
-    if isinstance(item, Known):
-        return Known(len(item.value))
-    if isinstance(item, Value):
-        return Value(item.code, "i64")
-    return Known(len(item))
+def _length(this: CodeWriter, operand: Operand) -> Operand:
+    """Return the length of a tuple, or of what is known."""
+    if isinstance(operand, Known):
+        return Known(len(operand.value))
+    if isinstance(operand, Value):
+        return Value(operand.code, "i64")
+    return Known(len(operand))
 
 
-def _extreme(sign: str) -> Callable[..., Item]:
-    def larger(this: CodeWriter, x: Item, y: Item) -> Item:
-        """As Python has it: the first, unless the second is beyond it."""
+def _extreme(sign: str) -> Callable[..., Operand]:
+    """Return the translation of `max` (">") or `min` ("<") of two numbers."""
+
+    def extreme(this: CodeWriter, x: Operand, y: Operand) -> Operand:
+        """Return the first number unless the second is beyond it, like Python."""
         if isinstance(x, Known) and isinstance(y, Known):
             return Known(max(x.value, y.value) if sign == ">" else min(x.value, y.value))
-        a, b = this.alike(x, y)
+        a, b = this.of_one_type(x, y)
         return Value(f"({b.code} {sign} {a.code} ? {b.code} : {a.code})", a.type)
 
-    return larger
+    return extreme
 
 
-def _root(this: CodeWriter, x: Item) -> Value:
-    item = this.number(x)
-    if item.type == "f32":
-        return Value(f"sqrtf({item.code})", "f32")
-    return Value(f"sqrt({this.cast(item, 'f64').code})", "f64")
+def _root(this: CodeWriter, x: Operand) -> Value:
+    """Return the square root, in the number's own precision."""
+    operand = this.as_value(x)
+    if operand.type == "f32":
+        return Value(f"sqrtf({operand.code})", "f32")
+    return Value(f"sqrt({this.cast(operand, 'f64').code})", "f64")
 
 
-def _absolute(this: CodeWriter, x: Item) -> Item:
+def _absolute(this: CodeWriter, x: Operand) -> Operand:
+    """Return the absolute value."""
     if isinstance(x, Known):
         return Known(abs(x.value))
     name = {"f64": "fabs", "f32": "fabsf", "i64": "llabs"}[x.type]
     return Value(f"{name}({x.code})", x.type)
 
 
-def _empty(this: CodeWriter, shape: Item, dtype: Item = REAL) -> Value:
-    """An array in memory that is given back when the function ends."""
+def _empty(this: CodeWriter, shape: Operand, dtype: Operand = REAL) -> Value:
+    """Allocate an array, whose memory is given back when the function ends."""
     kind = OF_NUMPY[dtype.value]
     if isinstance(shape, Known) and isinstance(shape.value, tuple):
         shape = tuple(map(Known, shape.value))
     lengths = [
-        this.number(x).code for x in ([shape] if isinstance(shape, Value | Known) else shape)
+        this.as_value(x).code for x in ([shape] if isinstance(shape, Value | Known) else shape)
     ]
-    new = this.program.needed(Array(kind, len(lengths)))
+    new = this.program.declare(Array(kind, len(lengths)))
     this.own_memory = this.allocates = True
-    place = f"arena_take(arena, ({' * '.join(lengths)}) * sizeof({C_TYPES[kind]}))"
+    memory = f"arena_take(arena, ({' * '.join(lengths)}) * sizeof({C_TYPES[kind]}))"
     strides = ", ".join(" * ".join(lengths[k:]) for k in range(1, len(lengths)))
     more = f", {{{strides}}}" if len(lengths) > 1 else ""
-    return Value(f"({new.c}){{{place}, {{{', '.join(lengths)}}}{more}}}", new)
+    return Value(f"({new.c}){{{memory}, {{{', '.join(lengths)}}}{more}}}", new)
 
 
-def _full(this: CodeWriter, shape: Item, value: Item, dtype: Item = WHOLE) -> Value:
-    """As `_empty`, with one value everywhere."""
+def _full(this: CodeWriter, shape: Operand, value: Operand, dtype: Operand = WHOLE) -> Value:
+    """Allocate an array with one value everywhere."""
     array = this.temporary(_empty(this, shape, dtype))
-    this.fill(_flat(this, array), value, "=")
+    this.fill_array(_flatten(this, array), value, "=")
     return array
 
 
-def _zeros(this: CodeWriter, shape: Item, dtype: Item = REAL) -> Value:
+def _zeros(this: CodeWriter, shape: Operand, dtype: Operand = REAL) -> Value:
+    """Allocate an array of zeros."""
     return _full(this, shape, Known(dtype.value(0)), dtype)
 
 
-def _search(this: CodeWriter, array: Item, value: Item, side: Item) -> Value:
+def _search(this: CodeWriter, array: Operand, value: Operand, side: Operand) -> Value:
+    """Count the elements of an ascending array that are not above a value."""
     if side.value != "right" or array.type != Array("i64", 1):
         raise NotImplementedError("searchsorted to the right, in whole numbers")
-    return Value(f"search_right({array.code}, {this.number(value).code})", "i64")
+    return Value(f"search_right({array.code}, {this.as_value(value).code})", "i64")
 
 
-METHODS: dict[str, Callable[..., Item]] = {"view": _view, "ravel": _flat, "reshape": _flat}
-FUNCTIONS: dict[Any, Callable[..., Item]] = {
+METHODS: dict[str, Callable[..., Operand]] = {
+    "view": _view_bits,
+    "ravel": _flatten,
+    "reshape": _flatten,
+}
+FUNCTIONS: dict[Any, Callable[..., Operand]] = {
     len: _length,
     max: _extreme(">"),
     min: _extreme("<"),
     abs: _absolute,
     math.sqrt: _root,
     np.sqrt: _root,
-    np.where: lambda this, *choice: this.chosen(*choice),
+    np.where: lambda this, *choice: this.choose(*choice),
     np.empty: _empty,
     np.full: _full,
     np.zeros: _zeros,

@@ -1,20 +1,20 @@
-/* What native.c offers, for every level of processors it is compiled for. */
+/* Declarations of native.c, which is compiled for several levels of processors. */
 #pragma once
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-typedef struct Chunk {
-    struct Chunk *below;
+typedef struct Slab {
+    struct Slab *below; /* the one that was full before this one */
     size_t used, size;
     _Alignas(64) char bytes[];
-} Chunk;
+} Slab;
 
-/* Memory of one thread, taken and given back in the order of a stack. */
+/* The memory of one thread: a stack of slabs. It is given back in the reverse order. */
 typedef struct {
-    Chunk *top, *spare;
-    jmp_buf out_of_memory; /* where to go on if there is none left */
+    Slab *top, *spare;
+    jmp_buf out_of_memory; /* where to continue if there is no memory left */
 } Arena;
 
 /* structs */
@@ -24,14 +24,14 @@ extern const Level nqm_plain;
 extern const Level nqm_v3, nqm_v4;
 #endif
 
-/* What is left of an arena after its last use. */
+/* Free what is left of an arena after its last use. */
 static inline void arena_free(Arena *arena)
 {
     free(arena->spare);
     arena->spare = NULL;
 }
 
-/* The k-th level, narrowest first, or NULL; whether this machine's processor has it. */
+/* Return the k-th level, narrowest first, or NULL; set its name, and whether this machine has it. */
 static inline const Level *nqm_level(int k, const char **name, int *present)
 {
     *present = 1;

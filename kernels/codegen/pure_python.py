@@ -13,14 +13,14 @@ from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).parents[1]
-_one_at_a_time = Lock()  # names of modules are the process's
-NAME = "_nqm_fast_kernels_as_plain_python"  # of the package they are imported as
+_one_at_a_time = Lock()  # the names of modules belong to the whole process
+NAME = "_nqm_fast_kernels_as_plain_python"  # the package under which they are imported
 PACKAGES = ("", ".numba", ".exact")
 JIT = "numba.jit"
 
 
-def _undecorated() -> Any:
-    """A stand-in for `numba.jit`: its decorators only note which functions are to be inlined."""
+def _jit_stand_in() -> Any:
+    """Return a stand-in for `numba.jit`, whose decorators only note which functions to inline."""
     module: Any = ModuleType(f"{NAME}.{JIT}")
     module.inline = set()
 
@@ -30,8 +30,8 @@ def _undecorated() -> Any:
 
     module.inlined = inlined
     module.kernel = module.uncached_kernel = module.parallel_kernel = lambda function: function
-    module.replaced = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
-    module.fma = lambda x, y, z: x * y + z  # of float64, where a last bit does not matter
+    module.replace_component = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
+    module.fma = lambda x, y, z: x * y + z  # for float64 alone, where the last bit does not matter
     module.prange, module.threads = range, None
     return module
 
@@ -45,11 +45,12 @@ def load(
 
 
 def _loaded(names: tuple[str, ...], loader: Callable[[str, str], Loader]) -> dict[str, ModuleType]:
+    """Import the modules, and forget their names again."""
     for package in PACKAGES:
         spec = ModuleSpec(f"{NAME}{package}", None, is_package=True)
         spec.submodule_search_locations = [str(FOLDER / package[1:])]
         sys.modules[spec.name] = module_from_spec(spec)
-    sys.modules[f"{NAME}.{JIT}"] = _undecorated()
+    sys.modules[f"{NAME}.{JIT}"] = _jit_stand_in()
     try:
         for name in names:
             full = f"{NAME}.{name}"

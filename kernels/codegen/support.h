@@ -1,4 +1,4 @@
-/* What translated kernels stand on. */
+/* Vectors, memory and functions that translated kernels use. */
 #include <float.h>
 #include <stdint.h>
 
@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-/* Vectors of 64 bits a number, and of as many numbers of 32 bits. */
+/* u64v fills a vector register with numbers of 64 bits; u32v has as many numbers of 32 bits. */
 #if defined(__AVX512F__)
 #define LANES ((u64v){0, 1, 2, 3, 4, 5, 6, 7})
 typedef uint64_t u64v __attribute__((vector_size(64)));
@@ -32,6 +32,7 @@ typedef uint32_t u32v __attribute__((vector_size(8)));
 
 #define INLINED inline __attribute__((always_inline))
 
+/* The product of the low halves of x and y. */
 static INLINED uint64_t product_u64(uint64_t x, uint64_t y)
 {
     return (uint64_t)(uint32_t)x * y;
@@ -39,7 +40,7 @@ static INLINED uint64_t product_u64(uint64_t x, uint64_t y)
 
 static INLINED u64v product_u64v(u64v x, uint64_t factor)
 {
-    const u64v none = {0}, y = none + factor;
+    const u64v zero = {0}, y = zero + factor;
 #if defined(__AVX512F__)
     return (u64v)_mm512_mul_epu32((__m512i)x, (__m512i)y);
 #elif defined(__AVX2__)
@@ -51,8 +52,9 @@ static INLINED u64v product_u64v(u64v x, uint64_t factor)
 #endif
 }
 
+/* A point that an arena can be taken back to. */
 typedef struct {
-    Chunk *top;
+    Slab *top;
     size_t used;
 } Mark;
 
@@ -63,15 +65,15 @@ static inline Mark arena_mark(Arena *arena)
 
 static void *arena_take(Arena *arena, size_t size)
 {
-    Chunk *top = arena->top;
+    Slab *top = arena->top;
     size = (size + 63) / 64 * 64;
     if (!top || top->size - top->used < size) {
         const size_t least = top ? 2 * top->size : 1 << 16;
         const size_t room = size > least ? size : least;
-        Chunk *new = arena->spare;
+        Slab *new = arena->spare;
         if (new && new->size >= size)
             arena->spare = NULL;
-        else if ((new = aligned_alloc(64, (sizeof(Chunk) + room + 63) / 64 * 64)))
+        else if ((new = aligned_alloc(64, (sizeof(Slab) + room + 63) / 64 * 64)))
             new->size = room;
         else
             longjmp(arena->out_of_memory, 1);
@@ -86,7 +88,7 @@ static void *arena_take(Arena *arena, size_t size)
 static void arena_release(Arena *arena, const Mark *mark)
 {
     while (arena->top != mark->top) {
-        Chunk *empty = arena->top, *smaller = arena->spare;
+        Slab *empty = arena->top, *smaller = arena->spare;
         arena->top = empty->below;
         if (!smaller || smaller->size < empty->size) {
             arena->spare = empty;
@@ -97,6 +99,7 @@ static void arena_release(Arena *arena, const Mark *mark)
     if (arena->top) arena->top->used = mark->used;
 }
 
+/* Functions that reinterpret the bits of a number. */
 #define VIEW(from, from_c, to, to_c)                                                               \
     static INLINED to_c from##_as_##to(from_c x)                                                   \
     {                                                                                              \
@@ -114,7 +117,7 @@ VIEW(i64, int64_t, f64, double)
 VIEW(f64, double, u64, uint64_t)
 VIEW(u64, uint64_t, f64, double)
 
-/* How many of some ascending numbers are not above x. */
+/* Return how many of some ascending numbers are not above x. */
 static inline int64_t search_right(i64_1 numbers, int64_t x)
 {
     int64_t low = 0, high = numbers.n[0];

@@ -1,4 +1,4 @@
-"""One function of Python as a function of C."""
+"""The translation of one function of Python to a function of C."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from typing import Any
 
 from .expressions import OPERATORS, Expressions
 from .program import Program, TranslatedFunction
-from .values import Array, Item, Known, Value, c_type
+from .values import Array, Known, Operand, Value, c_type
 
-UNROLLED = 16  # turns of a loop with known bounds
-TAKEN = {"float", "double", "int", "short", "long", "auto", "register", "signed", "new"}
+UNROLLED = 16  # the most turns of a loop with known bounds that is unrolled
+RESERVED = {"float", "double", "int", "short", "long", "auto", "register", "signed", "new"}
 
 
 class Translation(Expressions):
-    """One function, for arguments of certain types."""
+    """The translation of one function, for arguments of certain types."""
 
     def __init__(self, program: Program, function: Any, arguments: Any, number: int) -> None:
         super().__init__(program, function)
         self.name = f"{function.__name__.lstrip('_')}_{number}"
-        self.declared: dict[str, str] = {}
+        self.variables: dict[str, str] = {}
         self.result: Any = None
-        self.counters: list[str] = []  # of the loops around
+        self.counters: list[str] = []  # names that count the loops around a statement
         named = [argument.arg for argument in self.tree.args.args]
         changed = [
             node.id
             for node in ast.walk(self.tree)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         ]
-        self.once = {name for name in changed if (changed + named).count(name) == 1}
+        self.assigned_once = {name for name in changed if (changed + named).count(name) == 1}
         self.parameters: list[str] = []
-        for name, item in zip(named, arguments, strict=True):
-            self.names[name] = self.parameter(name, item)
+        for name, operand in zip(named, arguments, strict=True):
+            self.names[name] = self.parameter(name, operand)
 
-    def parameter(self, name: str, item: Item) -> Item:
-        """A parameter of the C function for every number that is not known."""
-        if isinstance(item, Known):
-            return item
-        if isinstance(item, tuple) and not isinstance(item, Value):
-            return tuple(self.parameter(f"{name}_{k}", part) for k, part in enumerate(item))
-        code = name + "_" * (name in TAKEN)
-        self.parameters.append(f"{c_type(item.type)} {code}")
-        return Value(code, item.type)
+    def parameter(self, name: str, operand: Operand) -> Operand:
+        """Add a parameter of the C function for every number that is not known."""
+        if isinstance(operand, Known):
+            return operand
+        if isinstance(operand, tuple) and not isinstance(operand, Value):
+            return tuple(self.parameter(f"{name}_{k}", part) for k, part in enumerate(operand))
+        code = name + "_" * (name in RESERVED)
+        self.parameters.append(f"{c_type(operand.type)} {code}")
+        return Value(code, operand.type)
 
-    def done(self) -> TranslatedFunction:
+    def translate(self) -> TranslatedFunction:
         """Translate the body, and add the function to the program."""
         self.block(self.tree.body)
         if self.own_memory:
             self.emit("arena_release(arena, &mark);")
         returned = "void"
         if isinstance(self.result, tuple):
-            returned = self.program.several(self.result)
+            returned = self.program.tuple_struct(self.result)
         elif self.result is not None:
             returned = c_type(self.result)
         parameters = ["Arena *arena"] * self.allocates + self.parameters
         inline = "INLINED " if self.function in self.program.inline else ""
         head = [f"static {inline}{returned} {self.name}({', '.join(parameters) or 'void'})", "{"]
-        head += [f"    {kind} {name};" for name, kind in self.declared.items()]
+        head += [f"    {kind} {name};" for name, kind in self.variables.items()]
         if self.own_memory:
             head.append("    Mark mark = arena_mark(arena);")
         self.program.text.append("\n".join([*head, *self.lines, "}", ""]))
@@ -65,52 +65,52 @@ class Translation(Expressions):
     # -- statements ----------------------------------------------------------------------
 
     def block(self, body: list[ast.stmt]) -> None:
-        """Statements one after the other."""
+        """Translate statements one after the other."""
         for statement in body:
             self.visit(statement)
 
-    def inner(self, body: list[ast.stmt]) -> None:
-        """Statements between braces."""
+    def nested(self, body: list[ast.stmt]) -> None:
+        """Translate statements between braces."""
         self.depth += 1
         self.block(body)
         self.depth -= 1
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        """A call, or a docstring."""
+        """Translate a call; docstrings are left out."""
         if not isinstance(node.value, ast.Constant):
             self.emit(f"{self.value(node.value).code};")
 
     def visit_Pass(self, _: ast.Pass) -> None:
-        """Nothing."""
+        """Write nothing."""
 
     def visit_Break(self, _: ast.Break) -> None:
-        """Of loops that are not unrolled."""
+        """Leave a loop that is not unrolled."""
         self.emit("break;")
 
     def visit_Continue(self, _: ast.Continue) -> None:
-        """Of loops that are not unrolled."""
+        """Go on with the next turn of a loop that is not unrolled."""
         self.emit("continue;")
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        """To a name, a tuple of names, an element or a part of an array."""
+        """Assign to a name, a tuple of names, an element or a part of an array."""
         (target,) = node.targets
-        item = self.expression(node.value)
+        operand = self.expression(node.value)
         if isinstance(target, ast.Tuple):
-            if isinstance(item, Value):
+            if isinstance(operand, Value):
                 raise self.refuse(node, "not a tuple")
-            parts = item.value if isinstance(item, Known) else item
-            parts = [Known(x) for x in parts] if isinstance(item, Known) else parts
+            parts = operand.value if isinstance(operand, Known) else operand
+            parts = [Known(x) for x in parts] if isinstance(operand, Known) else parts
             names = [part.id for part in target.elts if isinstance(part, ast.Name)]
-            # all are read before one is written
-            for name, part in zip(names, self.held(parts), strict=True):
+            # all values are read before a name is assigned
+            for name, part in zip(names, self.copied(parts), strict=True):
                 self.bind(name, part)
         elif isinstance(target, ast.Name):
-            self.bind(target.id, item)
+            self.bind(target.id, operand)
         else:
-            self.store(target, item, "=")
+            self.store(target, operand, "=")
 
-    def held(self, parts: Any) -> list[Item]:
-        """Values that do not change when names do."""
+    def copied(self, parts: Any) -> list[Operand]:
+        """Copy values to variables of their own, which do not change when names are assigned."""
         return [
             part
             if isinstance(part, Known) or (isinstance(part, Value) and isinstance(part.type, Array))
@@ -118,53 +118,55 @@ class Translation(Expressions):
             for part in parts
         ]
 
-    def bind(self, name: str, item: Item) -> None:
-        """Give a name a value: known ones need no variable where nothing else is assigned."""
+    def bind(self, name: str, operand: Operand) -> None:
+        """Give a name a value; a known value needs no variable if it is the only one."""
         if name == "_":
             return
         if name in self.counters:
             raise TypeError(f"{name} counts a loop, which goes on from where it was")
-        if isinstance(item, Known):
-            if name in self.once:
-                self.names[name] = item
+        if isinstance(operand, Known):
+            if name in self.assigned_once:
+                self.names[name] = operand
                 return
-            value = item.value
-            item = tuple(map(Known, value)) if isinstance(value, tuple) else self.number(item)
-        if not isinstance(item, Value):
-            parts = [self.number(part) for part in item]
+            value = operand.value
+            operand = (
+                tuple(map(Known, value)) if isinstance(value, tuple) else self.as_value(operand)
+            )
+        if not isinstance(operand, Value):
+            parts = [self.as_value(part) for part in operand]
             if len(parts) > 1:
-                parts = self.held(parts)
+                parts = self.copied(parts)
             self.names[name] = tuple(
                 self.variable(f"{name}_{k}", part) for k, part in enumerate(parts)
             )
             return
-        self.names[name] = self.variable(name, item)
+        self.names[name] = self.variable(name, operand)
 
-    def variable(self, name: str, item: Value) -> Value:
-        """Assign to a variable, declared with the type of what was assigned first."""
-        code = name + "_" * (name in TAKEN)
+    def variable(self, name: str, operand: Value) -> Value:
+        """Assign to a variable, which has the type of the first value that is assigned to it."""
+        code = name + "_" * (name in RESERVED)
         now = self.names.get(name)
-        kind = now.type if isinstance(now, Value) and now.code == code else item.type
+        kind = now.type if isinstance(now, Value) and now.code == code else operand.type
         if kind == "b1":
             kind = "i64"
         declared = f"{c_type(kind)} {code}" in self.parameters
-        if not declared and self.declared.setdefault(code, c_type(kind)) != c_type(kind):
+        if not declared and self.variables.setdefault(code, c_type(kind)) != c_type(kind):
             raise TypeError(f"{name} has two types")
-        self.emit(f"{code} = {self.cast(item, kind).code};")
+        self.emit(f"{code} = {self.cast(operand, kind).code};")
         return Value(code, kind)
 
-    def store(self, target: ast.expr, item: Item, operator: str) -> None:
+    def store(self, target: ast.expr, operand: Operand, operator: str) -> None:
         """Assign to an element, or to every element of a part of an array."""
         place = self.value(target)
         if not isinstance(place.type, Array):
-            self.emit(f"{place.code} {operator} {self.cast(item, place.type).code};")
+            self.emit(f"{place.code} {operator} {self.cast(operand, place.type).code};")
         elif place.type.axes > 1:
             raise self.refuse(target, "more than one axis")
         else:
-            self.fill(place, self.number(item), operator)
+            self.fill_array(place, self.as_value(operand), operator)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        """Of a name, an element, or a part of an array."""
+        """Change a name, an element, or a part of an array."""
         if isinstance(node.target, ast.Name):
             old = ast.Name(node.target.id, ast.Load())
             both = ast.copy_location(ast.BinOp(old, node.op, node.value), node)
@@ -173,51 +175,51 @@ class Translation(Expressions):
             self.store(node.target, self.expression(node.value), OPERATORS[type(node.op)] + "=")
 
     def visit_Return(self, node: ast.Return) -> None:
-        """Of nothing, a number, or a tuple of numbers."""
-        item = self.expression(node.value) if node.value is not None else None
-        if isinstance(item, Known) and isinstance(item.value, tuple):
-            item = tuple(map(Known, item.value))
-        if item is None:
+        """Return nothing, a number, or a tuple of numbers."""
+        operand = self.expression(node.value) if node.value is not None else None
+        if isinstance(operand, Known) and isinstance(operand.value, tuple):
+            operand = tuple(map(Known, operand.value))
+        if operand is None:
             code = "return;"
-        elif isinstance(item, Value | Known):
-            one = self.number(item)
+        elif isinstance(operand, Value | Known):
+            one = self.as_value(operand)
             self.result = self.result or one.type
             code = f"return {self.cast(one, self.result).code};"
         else:
-            parts = [self.number(part) for part in item]
+            parts = [self.as_value(part) for part in operand]
             self.result = self.result or tuple(part.type for part in parts)
-            name = self.program.several(self.result)
+            name = self.program.tuple_struct(self.result)
             codes = (self.cast(p, k).code for p, k in zip(parts, self.result, strict=True))
             code = f"return ({name}){{{', '.join(codes)}}};"
         if self.own_memory:
-            if isinstance(item, Value | Known):
+            if isinstance(operand, Value | Known):
                 code = f"return {self.temporary(self.cast(one, self.result)).code};"
             self.emit("arena_release(arena, &mark);")
         self.emit(code)
 
     def visit_If(self, node: ast.If) -> None:
-        """Only the branch that is taken, if that is known."""
+        """Translate a condition; if the test is known, only the branch that is taken."""
         test = self.expression(node.test)
         if isinstance(test, Known):
             self.block(node.body if test.value else node.orelse)
             return
         self.emit(f"if ({test.code}) {{")
-        self.inner(node.body)
+        self.nested(node.body)
         if node.orelse:
             self.emit("} else {")
-            self.inner(node.orelse)
+            self.nested(node.orelse)
         self.emit("}")
 
     def visit_While(self, node: ast.While) -> None:
-        """Until the test fails."""
-        test = self.settled(node.test)
+        """Translate a loop with a test."""
+        test = self.settled_expression(node.test)
         code = str(int(bool(test.value))) if isinstance(test, Known) else test.code
         self.emit(f"while ({code}) {{")
-        self.inner(node.body)
+        self.nested(node.body)
         self.emit("}")
 
     def visit_For(self, node: ast.For) -> None:
-        """Over a range, an array, or the items of a known tuple."""
+        """Translate a loop over a range, an array, or a known tuple."""
         assert isinstance(node.target, ast.Name)
         name = node.target.id
         source = node.iter
@@ -228,13 +230,13 @@ class Translation(Expressions):
             if all(isinstance(bound, Known) for bound in bounds):
                 turns = range(*(int(bound.value) for bound in bounds))
                 if len(turns) <= UNROLLED:
-                    self.unrolled(name, turns, node.body)
+                    self.unroll(name, turns, node.body)
                     return
-            self.counted(name, bounds, node.body)
+            self.counted_loop(name, bounds, node.body)
             return
         items = self.expression(source)
         if isinstance(items, Known):
-            self.unrolled(name, items.value, node.body)
+            self.unroll(name, items.value, node.body)
             return
         self.depth += 1
         index = f"index{self.depth}"
@@ -242,41 +244,41 @@ class Translation(Expressions):
         self.emit(f"const {items.type.c} each{self.depth} = {items.code};")
         self.emit(f"for (int64_t {index} = 0; {index} < each{self.depth}.n[0]; {index}++) {{")
         self.depth += 1
-        self.once.discard(name)
+        self.assigned_once.discard(name)
         self.bind(name, Value(f"each{self.depth - 1}.p[{index}]", items.type.of))
         self.depth -= 1
-        self.inner(node.body)
+        self.nested(node.body)
         self.emit("}")
         self.depth -= 1
         self.emit("}")
 
-    def unrolled(self, name: str, items: Any, body: list[ast.stmt]) -> None:
-        """The body once for each item."""
+    def unroll(self, name: str, items: Any, body: list[ast.stmt]) -> None:
+        """Translate the body once for each item."""
         if any(isinstance(x, ast.Break | ast.Continue) for part in body for x in ast.walk(part)):
             raise self.refuse(body[0], "break or continue in a loop that is unrolled")
-        for item in items:
-            self.names[name] = Known(item)
+        for operand in items:
+            self.names[name] = Known(operand)
             self.block(body)
 
-    def counted(self, name: str, bounds: list[Item], body: list[ast.stmt]) -> None:
-        """A loop in C; its bounds are looked at once."""
-        begin, end = (self.number(bound) for bound in bounds[:2])
+    def counted_loop(self, name: str, bounds: list[Operand], body: list[ast.stmt]) -> None:
+        """Write a loop of C, whose bounds are evaluated once."""
+        begin, end = (self.as_value(bound) for bound in bounds[:2])
         step = bounds[2] if len(bounds) > 2 else Known(1)
         if not isinstance(step, Known):
             raise TypeError("a range whose steps are not known")
-        code = name + "_" * (name in TAKEN)
+        code = name + "_" * (name in RESERVED)
         if not isinstance(bounds[1], Known):
             self.emit("{")
             self.depth += 1
             end = self.temporary(end)
         test = ">" if step.value < 0 else "<"
-        move = f"{code} += {self.number(step).code}"
+        move = f"{code} += {self.as_value(step).code}"
         self.emit(f"for (int64_t {code} = {begin.code}; {code} {test} {end.code}; {move}) {{")
         self.names[name] = Value(code, "i64")
         self.counters.append(name)
-        self.inner(body)
+        self.nested(body)
         self.counters.pop()
-        del self.names[name]  # which is not known to be there after the loop
+        del self.names[name]  # after the loop it may have no value
         self.emit("}")
         if not isinstance(bounds[1], Known):
             self.depth -= 1
@@ -284,5 +286,5 @@ class Translation(Expressions):
 
 
 def new_program() -> Program:
-    """A program that translates the functions it is asked for."""
-    return Program(lambda *given: Translation(*given).done())
+    """Return an empty program, which translates the functions that it is asked for."""
+    return Program(lambda *given: Translation(*given).translate())

@@ -1,4 +1,4 @@
-"""Types and values of C, as expressions are translated to."""
+"""The types and values that expressions of Python are translated to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ C_TYPES = {
     "i32": "int32_t",
     "u32": "uint32_t",
     "b1": "uint8_t",
-    "u64v": "u64v",  # as many as a register holds
+    "u64v": "u64v",  # a vector, as wide as a register
     "u32v": "u32v",
 }
 OF_NUMPY = {
@@ -32,26 +32,26 @@ OF_NUMPY = {
 
 
 class Array(NamedTuple):
-    """Type of an array: its numbers, and how many axes."""
+    """The type of an array: the type of its numbers, and how many axes it has."""
 
     of: str
     axes: int
 
     @property
     def c(self) -> str:
-        """The struct's name."""
+        """The name of the struct in C."""
         return f"{self.of}_{self.axes}"
 
 
 class Record(NamedTuple):
-    """Type of a named tuple."""
+    """The type of a named tuple: its name, and the names and types of its fields."""
 
     name: str
     fields: tuple[tuple[str, Any], ...]
 
     @property
     def c(self) -> str:
-        """Records are passed by reference."""
+        """The type in C; records are passed by reference."""
         return f"const {self.name} *"
 
 
@@ -60,28 +60,28 @@ Kind = TypeVar("Kind", bound=Type)
 
 
 def c_type(kind: Type) -> str:
-    """How a type is spelled in C."""
+    """Return the name of a type in C."""
     return C_TYPES[kind] if isinstance(kind, str) else kind.c
 
 
 class Value(NamedTuple):
-    """An expression in C."""
+    """An expression in C and its type."""
 
     code: str
     type: Type
 
 
 class Known(NamedTuple):
-    """What is known while translating: a number, a function, a tuple of them, ..."""
+    """A Python object that is known while translating: a number, a function, a tuple, ..."""
 
     value: Any
 
 
-Item = Any  # Value, Known, or a tuple of them
+Operand = Any  # a Value, a Known, or a tuple of them
 
 
 def scalar_type(value: Any) -> str:
-    """Type of a known number."""
+    """Return the type of a known number."""
     for kind, name in OF_NUMPY.items():
         if type(value) is kind:
             return name
@@ -89,7 +89,7 @@ def scalar_type(value: Any) -> str:
 
 
 def literal(value: Any, kind: str) -> str:
-    """A number in C, exactly."""
+    """Return a number as a literal of C, with all its digits."""
     if kind in ("f64", "f32"):
         number = float(value)
         if math.isinf(number):

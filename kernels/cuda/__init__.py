@@ -1,1 +1,1 @@
-"""The Monte Carlo kernels for NVIDIA's GPUs, through `numba.cuda`."""
+"""The Monte Carlo backend for NVIDIA's GPUs, through `numba.cuda`."""

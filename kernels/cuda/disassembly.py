@@ -1,4 +1,4 @@
-"""What kernels are compiled to for GPUs, which need not be here: assembly and machine code."""
+"""The machine code of the kernels for GPUs, which need not be here, for tests and estimates."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _TARGET = re.compile(r"`\((\.L_x_\d+)\)")
 
 
 def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
-    """Every kernel that a run may launch, with the types of its arguments.
+    """Return every kernel that a run may launch, by name, with the types of its arguments.
 
     Parameters
     ----------
     components : int
-        Numbers in a state.
+        Components of a state.
     law : int
         The code of a law, or ``noise.BATCH``.
     """
-    noise, model, steps = _smallest(components, law)
+    noise, model, timeline = _smallest(components, law)
     sizes = first = np.zeros(6, dtype=np.int64)
     alive, floats = np.zeros(1, dtype=np.uint8), np.zeros(1)
     words = np.zeros(4, dtype=np.uint32)
-    walk = noise, model, steps, sizes, alive
+    stepping = noise, model, timeline, sizes, alive
     examples: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "advance": (step.advance_kernel(components, law), (*walk, floats, floats, first)),
-        "search": (step.search_kernel(components, law), (*walk, floats, floats, first)),
-        "map": (leap.map_kernel(components), (model, steps, sizes, 1, 1, 1, 1, floats)),
-        "jump": (leap.jump_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
+        "advance": (step.advance_kernel(components, law), (*stepping, floats, floats, first)),
+        "search": (step.search_kernel(components, law), (*stepping, floats, floats, first)),
+        "map": (leap.map_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, floats)),
+        "leap": (leap.leap_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
         "measure": (
             leap.measure_kernel(components),
             (model, sizes, 1, 1, 1, 1, alive, floats, floats, first, first),
@@ -55,7 +55,7 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
 
 
 def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
-    """A step of one leaf, as kernels take it."""
+    """Return the smallest noise, model and timeline that have the types of a run's."""
     one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
     noise = Noise(np.zeros(2, dtype=np.uint64), number[0], 0, max(law, 0), law >= 0, np.float32(1))
     model = Model(
@@ -63,18 +63,18 @@ def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
         np.array([[0, 1]]), np.ones(LEAF, dtype=np.int64), np.ones((1, components)),
     )  # fmt: skip
     timeline = Timeline(0, 1, number[0], np.ones((1, 1, 1)), one[None, :1], number, number[0])
-    return noise, tasks.coefficients(model, LEAF), tasks.steps(model, timeline, law)
+    return noise, tasks.flat_model(model, LEAF), tasks.steps(model, timeline, law)
 
 
 class Instruction(NamedTuple):
-    """Of a GPU's machine code."""
+    """An instruction of a GPU's machine code."""
 
     name: str
-    target: int | None  # number of the instruction that it jumps to
+    target: int | None  # the number of the instruction that it jumps to
 
 
 def disassembled(machine_code: bytes) -> list[Instruction]:
-    """The instructions of a kernel, by NVIDIA's nvdisasm."""
+    """Return the instructions of a kernel, which NVIDIA's nvdisasm reads."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(machine_code)
@@ -93,7 +93,7 @@ def disassembled(machine_code: bytes) -> list[Instruction]:
 
 
 def inner_loops(code: Sequence[Instruction]) -> list[list[str]]:
-    """Names of the instructions in every loop that has no loop within it."""
+    """Return the names of the instructions in every loop that has no loop within it."""
     loops = [
         (line.target, end)
         for end, line in enumerate(code)

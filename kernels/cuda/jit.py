@@ -1,7 +1,7 @@
-"""The one place that imports `numba.cuda`: compile options, launches, and what devices need.
+"""The one place that imports `numba.cuda`: compile options, launches, and access to devices.
 
 The kernels of `step`, `leap`, `start` and `reduce` are compiled through `kernel` and `device`
-and started through `launch`, so that a successor of numba-cuda concerns nobody else.
+and started through `launch`, so that a successor of numba-cuda changes this module alone.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .. import noise
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-"""Whether kernels run as Python, a thread for each of a GPU's (NUMBA_ENABLE_CUDASIM=1)."""
+"""Whether kernels run as Python threads, in the simulator (NUMBA_ENABLE_CUDASIM=1)."""
 
-REGISTERS = 64  # of a thread, so that half of the threads that a multiprocessor can hold fit
+REGISTERS = 64  # for a thread: with these, half of the threads that a multiprocessor can hold fit
 
 # No fastmath: it flushes small numbers and approximates roots. No optimisation at link time: it
 # decides anew about fused multiply-add. The simulator knows no options.
@@ -42,7 +42,11 @@ if SIMULATED:
 
 
 class _Simulator:
-    """`numba.cuda` as a simulated kernel sees it, in whatever module its parts are."""
+    """`numba.cuda` as a simulated kernel sees it.
+
+    The simulator replaces the name ``cuda`` only in the module of the kernel, and device functions
+    are in other modules.
+    """
 
     def __getattr__(self, name: str) -> Any:
         return getattr(simulator._get_kernel_context() or numba_cuda, name)
@@ -54,7 +58,7 @@ _seconds = 0.0
 
 
 def compile_seconds() -> float:
-    """Seconds that compiling has taken in this process so far."""
+    """Return the seconds spent on compiling in this process so far."""
     return _seconds
 
 
@@ -64,7 +68,7 @@ def kernel(function: Function) -> Function:
 
 
 def device(function: Function) -> Function:
-    """As `kernel`, for what is to become a part of kernels."""
+    """Compile a function that becomes a part of the kernels that call it."""
     if SIMULATED:
         return function
     return cast(Function, cuda.jit(function, device=True, **_DEVICE))
@@ -72,24 +76,24 @@ def device(function: Function) -> Function:
 
 @device
 def read_at(x, i):  # type: ignore[no-untyped-def]
-    """x[i]; an index without a sign needs no look at whether it counts from the end."""
+    """Return x[i]; an unsigned index spares the test for a negative one."""
     return x[np.uint64(i)]
 
 
 @device
 def write_at(x, i, value):  # type: ignore[no-untyped-def]
-    """x[i] = value."""
+    """Set x[i] to a value, with an unsigned index."""
     x[np.uint64(i)] = value
 
 
 @device
 def square_root(x):  # type: ignore[no-untyped-def]
-    """Of a float64, correctly rounded."""
+    """Return the correctly rounded square root of a float64."""
     return math.sqrt(x)
 
 
 def available() -> None:
-    """Make sure that there is a GPU.
+    """Check that there is a GPU.
 
     Raises
     ------
@@ -110,13 +114,13 @@ def available() -> None:
             "driver, or start a container with 'docker run --gpus all'"
         )
     try:
-        cuda.current_context()  # stays, for what is freed later
+        cuda.current_context()  # it must exist when arrays are freed later
     except Exception as error:
         raise ValueError(f"the GPU cannot be used: {' '.join(str(error).split())}") from error
 
 
 def device_names() -> list[str]:
-    """Of all devices that can be chosen."""
+    """Return the names of all devices that can be chosen."""
     if SIMULATED:
         return ["simulated by NumPy"]
     return [
@@ -127,17 +131,17 @@ def device_names() -> list[str]:
 
 
 def free_bytes(number: int) -> float:
-    """Of a device's memory."""
+    """Return the free bytes of a device's memory."""
     with cuda.gpus[number]:
         context = cuda.current_context()
         if not SIMULATED:
-            context.memory_manager.deallocations.clear()  # what waits to be freed
+            context.memory_manager.deallocations.clear()  # free arrays that wait for it
         return float(context.get_memory_info()[0])
 
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Say what a device's errors mean.
+    """Turn a device's error of full memory into a MemoryError that says what to do.
 
     Raises
     ------
@@ -162,9 +166,9 @@ _compile_cuda = compiler.compile_cuda if not SIMULATED else None
 
 
 def _compile_own(*arguments: Any, nvvm_options: Any = None, **more: Any) -> Any:
-    """As numba-cuda does it, but what is ours without turning ``x * y + z`` into one operation.
+    """Compile like numba-cuda, but our kernels without contraction of ``x * y + z``.
 
-    There is no public option for that (numba-cuda issue 118); NVVM has it.
+    NVVM has an option for it, which numba-cuda does not pass on (its issue 118).
     """
     assert _compile_cuda is not None
     if getattr(_own, "compiling", False):
@@ -181,7 +185,7 @@ CONTRACTED = re.compile(r"\bfma\.\w+\.f64|\b(?:add|sub|mul)(?:\.ftz)?\.f(?:32|64
 
 @contextmanager
 def _own_options() -> Generator[None]:
-    """What is compiled within is ours."""
+    """Compile within this context with the options of our kernels."""
     _own.compiling = True
     try:
         yield
@@ -190,25 +194,27 @@ def _own_options() -> Generator[None]:
 
 
 def _count(begin: float) -> None:
+    """Add the seconds since `begin` to those spent on compiling."""
     global _seconds
     _seconds += time.perf_counter() - begin
 
 
 def _check(name: str, assembly: str) -> None:
+    """Refuse assembly with a contracted operation, or one that the assembler may contract."""
     if CONTRACTED.search(assembly):
         raise ValueError(
             f"this version of numba-cuda compiles {name} with other arithmetic than the contract's"
         )
 
 
-_said = SIMULATED
-_right: set[Any] = set()  # compiled kernels that have passed
+_has_said = SIMULATED
+_checked: set[Any] = set()  # compiled kernels whose assembly was checked
 
 
 def launch(
     function: Any, blocks: tuple[int, ...], threads: int, stream: Any, *arguments: Any
 ) -> None:
-    """Start a kernel on a stream, compiling it if it must be."""
+    """Start a kernel on a stream; compile it first if these types of arguments are new."""
     with warnings.catch_warnings():
         # few blocks leave a GPU idle, as small problems do; simulated threads warn of overflow
         warnings.simplefilter("ignore", RuntimeWarning if SIMULATED else NumbaPerformanceWarning)
@@ -222,23 +228,23 @@ def launch(
         with _own_options():
             configured(*arguments)
         for overload in function.overloads.values():
-            if overload not in _right:
+            if overload not in _checked:
                 _check(function.py_func.__name__, overload.inspect_asm(None))
-                _right.add(overload)
+                _checked.add(overload)
                 _count(begin)
 
 
 def _say_once() -> None:
     """Tell the terminal about the first compilation of this process, which takes seconds."""
-    global _said
-    if not _said:
-        _said = True
+    global _has_said
+    if not _has_said:
+        _has_said = True
         sys.stderr.write("nqm_fast: compiling the kernels for the GPU ...\n")
         sys.stderr.flush()
 
 
 class Compiled(NamedTuple):
-    """A kernel as assembly, as machine code, and what the assembler said of its resources."""
+    """A compiled kernel: assembly, machine code, and the assembler's report on resources."""
 
     assembly: str
     machine_code: bytes
@@ -246,12 +252,12 @@ class Compiled(NamedTuple):
 
 
 def signature(*examples: Any) -> Any:
-    """Types of a kernel's arguments, of which these are examples."""
+    """Return the types of a kernel's arguments, given an example of each."""
     return tuple(map(typeof, examples))
 
 
 def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compiled:
-    """What would be launched on GPUs of a compute capability, which need not be here."""
+    """Compile a kernel as for a launch on GPUs of a compute capability, which need not be here."""
     from unittest import mock
 
     from cuda.core import Linker, LinkerOptions, ObjectCode
@@ -282,7 +288,7 @@ def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compi
 
 
 def disassembler() -> str:
-    """NVIDIA's nvdisasm.
+    """Return the path of NVIDIA's nvdisasm.
 
     Raises
     ------
@@ -297,7 +303,7 @@ def disassembler() -> str:
     return str(program)
 
 
-# -- what backends share is compiled as it stands, but for what NumPy spells differently ----
+# -- the functions that backends share, compiled as they are except for these three ----------
 
 if not SIMULATED:
     from llvmlite import ir
@@ -306,6 +312,8 @@ if not SIMULATED:
     from numba.cuda.core.errors import NumbaPerformanceWarning
 
     def _inverse_root(_: Any, x: Any) -> Any:
+        """Give Numba the instruction for an approximate ``1 / sqrt(x)`` of a float32."""
+
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
             assembly = ir.InlineAsm(kind, "rsqrt.approx.ftz.f32 $0, $1;", "=f,f")
@@ -318,20 +326,20 @@ if not SIMULATED:
     _LEAST, _UP, _DOWN = np.float32(2.0**-96), np.float32(2.0**64), np.float32(2.0**-32)
 
     def _root(x):  # type: ignore[no-untyped-def]
-        """Correctly rounded; y is infinite for 0, and for what is too small to be normal."""
+        """Return the correctly rounded root; the inverse root is infinite for 0 and subnormal x."""
         small = x < _LEAST
         large = x * _UP if small else x
         s = noise.root_from(large, inverse_root(large))
         s = s * _DOWN if small else s
         return s if x > 0 else x
 
-    _own_words: dict[Any, Any] = {
+    _replacements: dict[Any, Any] = {
         noise.fma: lambda x, y, z: lambda x, y, z: cuda.fma(x, y, z),
         noise.select: lambda condition, x, y: lambda condition, x, y: x if condition else y,
         noise.root: lambda x: _root,
     }
-    for _function, _spelled in _own_words.items():
-        extending.overload(_function)(_spelled)
+    for _function, _replacement in _replacements.items():
+        extending.overload(_function)(_replacement)
     for _shared in (*noise.SHARED, noise.root_from):
-        if _shared not in _own_words:
+        if _shared not in _replacements:
             extending.register_jitable(_shared)

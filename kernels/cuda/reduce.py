@@ -1,8 +1,8 @@
 """Sums over coordinates in the order of the contract, for GPUs.
 
-A block of threads has a leaf of coordinates, and folds it. Leaves are added in pairs, 256 of them
-in a block; their sums come back, to be added in pairs again. So no sum depends on how many blocks
-are at work at a time, or on how many devices.
+A block of threads folds the numbers of its leaf. Another kernel adds up a group of 256 leaves in
+pairs, and the processor goes on with the groups. So no sum depends on how many blocks are at work
+at a time, or on how many devices.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 from ..contract import LEAF
 from .jit import cuda, device, kernel, read_at, write_at
 
-GROUP = 256  # leaves that are added up on the device
+GROUP = 256  # leaves whose sums are added up on the device
 
 
 @device
 def leaf_sum(x, own):
-    """Sum of the block's `own` numbers, left in x[0], which is shared; all threads call it.
+    """Sum the numbers `own` of a block's threads into x[0], in shared memory; all threads call it.
 
-    The leaf's size is taken from the block, so that the loop stays a loop, and registers free.
+    The leaf's size is read from the block, so that the loop is not unrolled, which saves registers.
     """
     me = cuda.threadIdx.x
     half = cuda.blockDim.x // 2
@@ -33,7 +33,7 @@ def leaf_sum(x, own):
 
 @kernel
 def add_leaves(partial, leaves, groups, out):
-    """Sums of neighbouring leaves: (rows leaves,) to (rows groups,), `GROUP` leaves in each."""
+    """Sum groups of `GROUP` neighbouring leaves: (rows leaves,) to (rows groups,)."""
     x = cuda.shared.array(GROUP, np.float64)
     me = cuda.threadIdx.x
     row = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
@@ -53,7 +53,7 @@ def add_leaves(partial, leaves, groups, out):
 
 @kernel
 def clear(x):
-    """Zeros."""
+    """Fill an array with zeros."""
     i = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     if i < x.size:
         write_at(x, i, 0.0)

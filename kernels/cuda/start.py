@@ -1,4 +1,4 @@
-"""Where coordinates start, their curvature, and what tests of the noise need, for GPUs."""
+"""Kernels for GPUs that start a run, and those that test the noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .noise import normals_of
 
 @kernel
 def start_rows(noise, mean, deviation, w):
-    """Initial iterates of all replicas into w, (replicas d,)."""
+    """Write the initial iterates of all replicas to w, (replicas d,)."""
     r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
     if r >= noise.replicas.size:
         return
@@ -25,7 +25,7 @@ def start_rows(noise, mean, deviation, w):
 
 @device
 def band_of(edges, h):
-    """Number of the band that a curvature is in, from 1; 0 for none."""
+    """Return the number of the band that a curvature is in, from 1, or 0 if it is in none."""
     number = 0
     while number < edges.size and read_at(edges, number) <= h:
         number += 1
@@ -36,7 +36,7 @@ def band_of(edges, h):
 
 @kernel
 def harmonic(first, size, edges, h, sigma, weight, group):
-    """A `Formula`: the power law ``h_i = 1 / i`` with noise h, and zeros after `size`."""
+    """Write the arrays of a `Formula`: ``h_i = 1 / i`` with noise h, and zeros from `size` on."""
     j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     own = 1.0 / np.float64(first + j + 1) if j < size else 0.0
     write_at(h, j, own)
@@ -48,7 +48,7 @@ def harmonic(first, size, edges, h, sigma, weight, group):
 
 @kernel
 def philox_rows(counters, keys, words):
-    """Words of the generator from counters and keys, a row for each thread."""
+    """Write the words of the generator for counters and keys, a row for each thread."""
     i = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     if i < counters.size // 4:
         w0, w1, w2, w3 = formulas.philox(
@@ -64,7 +64,7 @@ def philox_rows(counters, keys, words):
 
 @kernel
 def normal_rows(words, z):
-    """Four normals from each row of four words."""
+    """Write four normals for each row of four words, a row for each thread."""
     i = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     if i < words.size // 4:
         a, b = formulas.box_muller(read_at(words, 4 * i), read_at(words, 4 * i + 1))

@@ -1,8 +1,12 @@
-"""A coordinate through a timeline, step by step, for GPUs: each thread has one, a block a leaf.
+"""The kernels that take coordinates through a timeline step by step, for GPUs.
 
-The timeline is a list of tasks, made by `tasks`. In a task, the state of a setting and its
-coefficients are in registers; between tasks they are in memory, so that there is room for what
-makes noise. The noise of a few steps is in shared memory, where several settings see it.
+A thread has one coordinate of one replica, and a block of threads a leaf. The timeline is cut into
+tasks by `tasks`. During a task, the state of a setting and its coefficients are in registers;
+between tasks they are in memory, so that the registers are free to draw noise. The noise of a burst
+of steps is in shared memory, where several settings use it.
+
+Arrays are flat. In memory, a state has a row of a leaf's numbers for each component; coefficients
+have, for each component, n rows of A - I and one of b.
 """
 
 from __future__ import annotations
@@ -20,65 +24,65 @@ from .reduce import leaf_sum
 
 Shorts = NDArray[np.int32]
 
-REPLICAS, SETTINGS, LEAVES, ROWS, FIRST, COMPONENTS = range(6)  # places in `sizes`
-IN_REGISTERS = 3  # numbers of a state, at most
+REPLICAS, SETTINGS, LEAVES, ROWS, FIRST, COMPONENTS = range(6)  # indices of an array `sizes`
+IN_REGISTERS = 3  # the largest number of components for which a step is taken in registers
 
 
-class Coefficients(NamedTuple):
+class FlatModel(NamedTuple):
     """A `Model` flattened, its entries in the order of the matrix elements they add up to."""
 
-    begin: Ints  # (settings,): where a setting's entries begin
-    element: Ints  # (entries + 1,): number of an element, counting through settings; last -1
-    source: Ints  # (entries,): where a row of values begins, or -1
+    begin: Ints  # (settings,): the first entry of a setting
+    element: Ints  # (entries + 1,): the element, numbered through all settings; the last is -1
+    source: Ints  # (entries,): where the row of values begins, or -1 for the number itself
     values: Floats  # (arrays d,)
     sigma: Floats  # (d,)
     weight: Floats  # (weights d,)
-    rows: Ints  # (2 rows,): of observables, number of the weight and of the group
-    group: Ints  # (d,), or none
+    rows: Ints  # (2 rows,): for each row of a record, its weight and its group
+    group: Ints  # (d,), or empty
     read: Floats  # (settings n,)
 
 
-class Steps(NamedTuple):
-    """A `Timeline` flattened, and cut into tasks: of a setting, within a burst and a segment."""
+class FlatTimeline(NamedTuple):
+    """A `Timeline` flattened, and cut into tasks of one setting within a burst and a segment."""
 
-    factor: Floats  # (segments entries,): what values are multiplied with
+    factor: Floats  # (segments entries,): the multiple of a row of values, or the number itself
     amplitude: Floats  # (segments settings,)
     setting: Shorts  # (tasks,)
-    record: Shorts  # (tasks,): what is recorded, or -1
-    first: Ints  # (tasks,): step
-    row: Shorts  # (tasks,): of the burst, that a task begins with
-    length: Shorts  # (tasks,): of steps; without any, or a record, divergence is looked for
-    quad: Ints  # (tasks,): first to draw noise for
-    quads: Shorts  # (tasks,): how many to draw noise for; none, if it is there
-    samples: Ints  # (4 tasks,): summed in the steps that noise is drawn for, if any are
-    segment: Shorts  # (tasks,): whose coefficients are built, or -1 if they are there
+    record: Shorts  # (tasks,): the number of the record, or -1
+    first: Ints  # (tasks,): the first step
+    row: Shorts  # (tasks,): the row of the burst with the noise of the first step
+    length: Shorts  # (tasks,): steps; a task with neither steps nor a record checks for divergence
+    quad: Ints  # (tasks,): the first quad to draw noise for
+    quads: Shorts  # (tasks,): quads to draw noise for, or 0 if it is drawn already
+    samples: Ints  # (4 tasks,): to sum in each step of a quad; empty if none are summed
+    segment: Shorts  # (tasks,): whose coefficients to build, or -1 if they are built already
 
 
 def burst(n: int, law: int) -> int:
-    """Steps of noise that a block has at a time."""
+    """Return the number of steps whose noise a block draws at a time."""
     if law != BATCH:
         return 4
     return 16 if n < 3 else 8
 
 
 @device
-def load(n, state, at, s):
-    """A coordinate's state."""
+def load_state(n, state, at, s):
+    """Load the state of the coordinate at `at` into `s`."""
     for a in range(n):
         s[a] = read_at(state, at + a * LEAF)
 
 
 @device
-def here(n, sizes, g):
-    """Where the state of a thread's coordinate under a setting begins."""
+def state_offset(n, sizes, g):
+    """Return where the state of the thread's coordinate under setting g begins in memory."""
     r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
     row = g * read_at(sizes, REPLICAS) + r
     return (row * read_at(sizes, LEAVES) + cuda.blockIdx.x) * n * LEAF + cuda.threadIdx.x
 
 
 @device
-def evaluated(n, read, g, s):
-    """The evaluated iterate of a coordinate with state s."""
+def evaluated_iterate(n, read, g, s):
+    """Return the evaluated iterate of a coordinate with state s under setting g."""
     x = read_at(read, g * n) * s[0]
     for a in range(1, n):
         x = x + read_at(read, g * n + a) * s[a]
@@ -93,8 +97,8 @@ def is_beyond(model, x):
 
 
 @device
-def build(n, model, steps, segment, g, settings, c):
-    """Rows of ``A - I`` and ``b sigma amplitude`` of a setting, one element after the other."""
+def build_coefficients(n, model, timeline, segment, g, settings, c):
+    """Write ``A - I`` and ``b sigma amplitude`` of setting g to `c`, element by element."""
     j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
     e = read_at(model.begin, g)
     factor = segment * model.source.size
@@ -106,10 +110,10 @@ def build(n, model, steps, segment, g, settings, c):
         while read_at(model.element, e) == element:
             source = read_at(model.source, e)
             value = 1.0 if source < 0 else read_at(model.values, source + j)
-            total += read_at(steps.factor, factor + e) * value
+            total += read_at(timeline.factor, factor + e) * value
             e += 1
         if column == n:
-            total *= read_at(model.sigma, j) * read_at(steps.amplitude, segment * settings + g)
+            total *= read_at(model.sigma, j) * read_at(timeline.amplitude, segment * settings + g)
             column = -1
         write_at(c, at, total)
         column += 1
@@ -118,8 +122,8 @@ def build(n, model, steps, segment, g, settings, c):
 
 
 @device
-def move(n, c, x, s, new):
-    """A coordinate's state one step on; sums are of pairs, as everywhere."""
+def step_state(n, c, x, s, new):
+    """Take a coordinate's state s one step on, with noise x; terms are added in pairs."""
     for a in range(n):
         row = a * (n + 1)
         total = c[row + n] * x + c[row] * s[0]
@@ -133,18 +137,21 @@ def move(n, c, x, s, new):
 
 
 @device
-def go_in_registers(n, row, end, z, coefficients, s, new, c):
-    """Steps with the noise of z[row], z[row + LEAF], ...; all that is used is in registers."""
+def step_in_registers(n, row, end, z, coefficients, s, new, c):
+    """Take steps in registers, with the noise in z[row], z[row + LEAF], ... before z[end]."""
     for k in range(n * (n + 1)):
         c[k] = read_at(coefficients, k * LEAF + cuda.threadIdx.x)
     while row < end:
-        move(n, c, np.float64(read_at(z, row)), s, new)
+        step_state(n, c, np.float64(read_at(z, row)), s, new)
         row = np.int32(row + LEAF)
 
 
 @device
-def go_in_memory(n, row, end, z, c, s):
-    """The same with more numbers than there are registers; `s` is followed by as much room."""
+def step_in_shared_memory(n, row, end, z, c, s):
+    """Take steps in shared memory, for more components than registers can hold.
+
+    The state is at the beginning of `s`, which has room for two.
+    """
     me = np.int32(cuda.threadIdx.x)
     wide = np.int32(n * LEAF)
     while row < end:
@@ -171,8 +178,8 @@ def go_in_memory(n, row, end, z, c, s):
 
 
 @device
-def state_to_shared(sizes, at, state, s):
-    """A coordinate's state to shared memory, its numbers a leaf apart."""
+def load_shared_state(sizes, at, state, s):
+    """Copy a coordinate's state to shared memory, where its numbers are a leaf apart."""
     a = np.int32(cuda.threadIdx.x)
     while a < read_at(sizes, COMPONENTS) * LEAF:
         write_at(s, a, read_at(state, at))
@@ -181,8 +188,8 @@ def state_to_shared(sizes, at, state, s):
 
 
 @device
-def state_from_shared(sizes, at, state, s):
-    """And back."""
+def store_shared_state(sizes, at, state, s):
+    """Copy a coordinate's state from shared memory back."""
     a = np.int32(cuda.threadIdx.x)
     while a < read_at(sizes, COMPONENTS) * LEAF:
         write_at(state, at, read_at(s, a))
@@ -192,7 +199,7 @@ def state_from_shared(sizes, at, state, s):
 
 @device
 def record_rows(model, x, at, sizes, sums, partial):
-    """Sums of the leaf for every row of the observables; `at` numbers record and setting."""
+    """Write the leaf's sum for every row of a record; `at` numbers record, setting and replica."""
     leaves = read_at(sizes, LEAVES)
     at = at * read_at(sizes, ROWS) * leaves + cuda.blockIdx.x
     j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
@@ -213,80 +220,86 @@ def record_rows(model, x, at, sizes, sums, partial):
 
 
 @cache
-def _parts(n: int, law: int) -> Any:
-    """Of kernels for states of n numbers; `law` is the code of a law, or `BATCH`."""
+def _device_functions(n: int, law: int) -> Any:
+    """Return the device functions for n components and the code of a law, or `BATCH`."""
     draw = DRAWS[law]
     length = burst(n, law)
 
     @device
-    def fill(noise, steps, sizes, task, z):
-        """Noise for the rest of a burst."""
-        quad = read_at(steps.quad, task)
-        left = read_at(steps.quads, task)
+    def draw_burst(noise, timeline, sizes, task, z):
+        """Draw the noise of a task's quads."""
+        quad = read_at(timeline.quad, task)
+        left = read_at(timeline.quads, task)
         coordinate = read_at(sizes, FIRST) + cuda.blockIdx.x * LEAF + cuda.threadIdx.x
         replica = read_at(noise.replicas, cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z)
-        own = np.int32(4 * task)
+        numbers = np.int32(4 * task)
         while left > 0:
             at = np.int32((quad & (length // 4 - 1)) * 4 * LEAF + cuda.threadIdx.x)
-            draw(noise, coordinate, replica, quad, steps.samples, own, z, at, LEAF)
+            draw(noise, coordinate, replica, quad, timeline.samples, numbers, z, at, LEAF)
             quad += 1
             left = np.int32(left - 1)
 
     @device
     def own_iterate(sizes, model, g, state):
-        """The evaluated iterate of the thread's coordinate."""
+        """Return the evaluated iterate of the thread's coordinate under setting g."""
         s = cuda.local.array(n, np.float64)
-        load(n, state, here(n, sizes, g), s)
-        return evaluated(n, model.read, g, s)
+        load_state(n, state, state_offset(n, sizes, g), s)
+        return evaluated_iterate(n, model.read, g, s)
 
     @device
-    def prepare(noise, model, steps, sizes, task, z, coefficients):
-        """What a task needs and is not there: noise, and the coefficients of its setting."""
-        if read_at(steps.quads, task) > 0:
-            fill(noise, steps, sizes, task, z)
-        if read_at(steps.segment, task) >= 0:
-            g, segment = read_at(steps.setting, task), read_at(steps.segment, task)
-            build(n, model, steps, segment, g, read_at(sizes, SETTINGS), coefficients)
+    def prepare_task(noise, model, timeline, sizes, task, z, coefficients):
+        """Draw the noise and build the coefficients that a task needs, unless that is done."""
+        if read_at(timeline.quads, task) > 0:
+            draw_burst(noise, timeline, sizes, task, z)
+        if read_at(timeline.segment, task) >= 0:
+            g, segment = read_at(timeline.setting, task), read_at(timeline.segment, task)
+            build_coefficients(
+                n, model, timeline, segment, g, read_at(sizes, SETTINGS), coefficients
+            )
 
-    return prepare, own_iterate
+    return prepare_task, own_iterate
 
 
-def _shared_memory(n: int, law: int) -> tuple[Any, int, int, int]:
-    """Of a block: the type of its noise; how much noise, and numbers of matrices and states."""
+def _shared_sizes(n: int, law: int) -> tuple[Any, int, int, int]:
+    """Return the type of noise, and the numbers of noise, coefficients and states in a block."""
     kind = np.float32 if law == BATCH else np.float64
     return kind, burst(n, law) * LEAF, n * (n + 1) * LEAF, 2 * n * LEAF
 
 
 @cache
 def advance_kernel(n: int, law: int) -> Any:
-    """Steps, records, and a mark where a setting diverges."""
-    prepare, own_iterate = _parts(n, law)
-    kind, slots, rows, room = _shared_memory(n, law)
+    """Return the kernel that takes steps, records, and marks settings that have diverged."""
+    prepare_task, own_iterate = _device_functions(n, law)
+    kind, slots, rows, room = _shared_sizes(n, law)
     elements = n * (n + 1)
     in_registers = n <= IN_REGISTERS
 
     @device
-    def go(sizes, steps, task, z, coefficients, state):
-        """The steps of a task."""
-        row = np.int32(read_at(steps.row, task) * LEAF + cuda.threadIdx.x)
-        end = np.int32(row + read_at(steps.length, task) * LEAF)
+    def step_task(sizes, timeline, task, z, coefficients, state):
+        """Take the steps of a task."""
+        row = np.int32(read_at(timeline.row, task) * LEAF + cuda.threadIdx.x)
+        end = np.int32(row + read_at(timeline.length, task) * LEAF)
         if in_registers:
             s = cuda.local.array(n, np.float64)
             new = cuda.local.array(n, np.float64)
             c = cuda.local.array(elements, np.float64)
-            load(n, state, here(n, sizes, read_at(steps.setting, task)), s)
-            go_in_registers(n, row, end, z, coefficients, s, new, c)
-            at = here(n, sizes, read_at(steps.setting, task))
+            load_state(n, state, state_offset(n, sizes, read_at(timeline.setting, task)), s)
+            step_in_registers(n, row, end, z, coefficients, s, new, c)
+            at = state_offset(n, sizes, read_at(timeline.setting, task))
             for a in range(n):
                 write_at(state, at + a * LEAF, s[a])
         else:
             shared = cuda.shared.array(room, np.float64)
-            state_to_shared(sizes, here(n, sizes, read_at(steps.setting, task)), state, shared)
-            go_in_memory(read_at(sizes, COMPONENTS), row, end, z, coefficients, shared)
-            state_from_shared(sizes, here(n, sizes, read_at(steps.setting, task)), state, shared)
+            load_shared_state(
+                sizes, state_offset(n, sizes, read_at(timeline.setting, task)), state, shared
+            )
+            step_in_shared_memory(read_at(sizes, COMPONENTS), row, end, z, coefficients, shared)
+            store_shared_state(
+                sizes, state_offset(n, sizes, read_at(timeline.setting, task)), state, shared
+            )
 
     @kernel
-    def advance(noise, model, steps, sizes, alive, state, partial, beyond):
+    def advance(noise, model, timeline, sizes, alive, state, partial, diverged):
         z = cuda.shared.array(slots, kind)
         coefficients = cuda.shared.array(rows, np.float64)
         sums = cuda.shared.array(LEAF, np.float64)
@@ -294,24 +307,24 @@ def advance_kernel(n: int, law: int) -> Any:
         if r >= read_at(sizes, REPLICAS):
             return
         task = np.int32(0)
-        while task < steps.setting.size:
-            g = read_at(steps.setting, task)
+        while task < timeline.setting.size:
+            g = read_at(timeline.setting, task)
             row = g * read_at(sizes, REPLICAS) + r
-            if read_at(steps.record, task) >= 0:
+            if read_at(timeline.record, task) >= 0:
                 if read_at(alive, row):
                     x = own_iterate(sizes, model, g, state)
                     row += (
-                        read_at(steps.record, task)
+                        read_at(timeline.record, task)
                         * read_at(sizes, SETTINGS)
                         * read_at(sizes, REPLICAS)
                     )
                     record_rows(model, x, row, sizes, sums, partial)
-            elif read_at(steps.length, task) > 0:
-                prepare(noise, model, steps, sizes, task, z, coefficients)
+            elif read_at(timeline.length, task) > 0:
+                prepare_task(noise, model, timeline, sizes, task, z, coefficients)
                 if read_at(alive, row):
-                    go(sizes, steps, task, z, coefficients, state)
+                    step_task(sizes, timeline, task, z, coefficients, state)
             elif read_at(alive, row) and is_beyond(model, own_iterate(sizes, model, g, state)):
-                write_at(beyond, row, 1)
+                write_at(diverged, row, 1)
             task = np.int32(task + 1)
 
     return advance
@@ -319,23 +332,26 @@ def advance_kernel(n: int, law: int) -> Any:
 
 @cache
 def search_kernel(n: int, law: int) -> Any:
-    """The first step at which a coordinate that has diverged did so, found by going again."""
-    prepare, own_iterate = _parts(n, law)
-    kind, slots, rows, room = _shared_memory(n, law)
+    """Return the kernel that takes diverged coordinates through the steps again.
+
+    It finds the first step of divergence of each setting and replica.
+    """
+    prepare_task, own_iterate = _device_functions(n, law)
+    kind, slots, rows, room = _shared_sizes(n, law)
 
     @device
-    def look(sizes, model, g, s, step, exceeded, row):
-        """Note the step, if the risk is beyond the limit."""
+    def note_divergence(sizes, model, g, s, step, diverged_at, row):
+        """Note the step if the coordinate's risk is beyond the limit."""
         x = read_at(model.read, g * n) * read_at(s, cuda.threadIdx.x)
         a = 1
         while a < read_at(sizes, COMPONENTS):
             x = x + read_at(model.read, g * n + a) * read_at(s, a * LEAF + cuda.threadIdx.x)
             a += 1
         if is_beyond(model, x):
-            cuda.atomic.min(exceeded, row, step)
+            cuda.atomic.min(diverged_at, row, step)
 
     @kernel
-    def search(noise, model, steps, sizes, alive, before, after, exceeded):
+    def search(noise, model, timeline, sizes, alive, before, after, diverged_at):
         z = cuda.shared.array(slots, kind)
         coefficients = cuda.shared.array(rows, np.float64)
         s = cuda.shared.array(room, np.float64)
@@ -343,20 +359,24 @@ def search_kernel(n: int, law: int) -> Any:
         if r >= read_at(sizes, REPLICAS):
             return
         task = np.int32(0)
-        while task < steps.setting.size:
-            g = read_at(steps.setting, task)
+        while task < timeline.setting.size:
+            g = read_at(timeline.setting, task)
             row = g * read_at(sizes, REPLICAS) + r
-            prepare(noise, model, steps, sizes, task, z, coefficients)
+            prepare_task(noise, model, timeline, sizes, task, z, coefficients)
             if read_at(alive, row) and is_beyond(model, own_iterate(sizes, model, g, after)):
-                state_to_shared(sizes, here(n, sizes, g), before, s)
+                load_shared_state(sizes, state_offset(n, sizes, g), before, s)
                 i = np.int32(0)
-                while i <= read_at(steps.length, task):
-                    look(sizes, model, g, s, read_at(steps.first, task) + i, exceeded, row)
-                    begin = np.int32((read_at(steps.row, task) + i) * LEAF + cuda.threadIdx.x)
-                    end = np.int32(begin + (LEAF if i < read_at(steps.length, task) else 0))
-                    go_in_memory(read_at(sizes, COMPONENTS), begin, end, z, coefficients, s)
+                while i <= read_at(timeline.length, task):
+                    note_divergence(
+                        sizes, model, g, s, read_at(timeline.first, task) + i, diverged_at, row
+                    )
+                    begin = np.int32((read_at(timeline.row, task) + i) * LEAF + cuda.threadIdx.x)
+                    end = np.int32(begin + (LEAF if i < read_at(timeline.length, task) else 0))
+                    step_in_shared_memory(
+                        read_at(sizes, COMPONENTS), begin, end, z, coefficients, s
+                    )
                     i = np.int32(i + 1)
-                state_from_shared(sizes, here(n, sizes, g), before, s)
+                store_shared_state(sizes, state_offset(n, sizes, g), before, s)
             task = np.int32(task + 1)
 
     return search

@@ -1,1 +1,1 @@
-"""Kernels of the exact model: second moments, closed form, first passage."""
+"""Kernels of the exact model: second moments, the closed form, and the first passage."""

@@ -2,7 +2,7 @@
 
 ``R(t) = a^2t R(0) + b^2 c/B (1 - a^2t) / (1 - a^2)`` costs one logarithm per coordinate
 and one exponential per coordinate and step. LLVM has no vector library here, so both are
-ours: free of branches and of tables, so that the loops over a tile are vectorised.
+written here: free of branches and of tables, so that the loops over a tile are vectorised.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BEYOND = 1.0e4  # stands for the infinite logarithms of 0 and of overflow
 
 @kernel
 def _log_square(d):
-    """Log of ``(1 + d)^2``, to full relative precision also for tiny d."""
+    """Return the log of ``(1 + d)^2``, to full relative precision also for tiny d."""
     x = d * (2.0 + d)
     m = 1.0 + d
     y = 1.0 + x if x > -0.5 else m * m
@@ -51,7 +51,7 @@ def _log_square(d):
 
 @kernel
 def _exp_pair(x):
-    """``exp(x)`` and ``exp(x) - 1``, both to full relative precision."""
+    """Return ``exp(x)`` and ``exp(x) - 1``, both to full relative precision."""
     x = min(max(x, -1400.0), 1400.0)
     rounded = x * 1.4426950408889634 + ROUND
     k = np.float64(rounded).view(np.int64) - ROUND_BITS
@@ -69,18 +69,18 @@ def _exp_pair(x):
 
 
 @kernel
-def _add_entries(column, values, place, scale, weight, first, last, total):
-    """Sum the entries of one column of the recurrence on one tile."""
+def _add_column(column, values, entries, factors, weights, first, last, total):
+    """Sum the entries of one column of the recurrence on one tile, into `total`."""
     same = 0.0
-    for e in range(place.shape[0]):
-        if place[e, 2] == column and place[e, 3] < 0:
-            same += weight[place[e, 0]] * scale[e]
+    for e in range(entries.shape[0]):
+        if entries[e, 2] == column and entries[e, 3] < 0:
+            same += weights[entries[e, 0]] * factors[e]
     for j in range(TILE):
         total[j] = same
-    for e in range(place.shape[0]):
-        source = place[e, 3]
-        if place[e, 2] == column and source >= 0:
-            f = weight[place[e, 0]] * scale[e]
+    for e in range(entries.shape[0]):
+        source = entries[e, 3]
+        if entries[e, 2] == column and source >= 0:
+            f = weights[entries[e, 0]] * factors[e]
             for j in range(last - first):
                 total[j] += f * values[source, first + j]
 
@@ -90,9 +90,9 @@ def constant_risk(
     start,
     read,
     values,
-    place,
-    scale,
-    weight,
+    entries,
+    factors,
+    weights,
     inverse_batch,
     steps,
     h,
@@ -101,10 +101,10 @@ def constant_risk(
     count,
     partial,
 ):
-    """Risk of one block of coordinates at `steps`, for one component and constant settings.
+    """Write the risk at `steps` to `partial`, for one component and constant settings.
 
-    Arguments as in `moments.propagate`, of which this is the special case; `weight` has
-    shape (terms,), `steps` shape (records,), `partial` shape (records, tiles).
+    The arguments are those of `moments.propagate`, of which this is a special case; `weights` has
+    shape (terms,), `steps` has shape (records,), and `partial` has shape (records, tiles).
     """
     signal = np.empty(TILE)
     noise = np.empty(TILE)
@@ -117,8 +117,8 @@ def constant_risk(
         first = tile * TILE
         last = min(first + TILE, d)
         _risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
-        _add_entries(0, values, place, scale, weight, first, last, change)
-        _add_entries(1, values, place, scale, weight, first, last, kick)
+        _add_column(0, values, entries, factors, weights, first, last, change)
+        _add_column(1, values, entries, factors, weights, first, last, kick)
         for j in range(TILE):
             x = change[j]
             signal[j] *= read * read * start * start

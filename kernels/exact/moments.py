@@ -24,13 +24,13 @@ import numpy as np
 from ..numba.jit import kernel
 
 TILE = 128
-SHORT = 8  # runs up to this length are stepped, longer ones squared
+SHORT = 8  # segments up to this length go step by step, longer ones by powers of the map
 
 
 @kernel
-def _square(q, pair):
-    """From the map of k steps, at the start of `pair`, make that of 2k just behind it."""
-    n = len(q)
+def _square(read, pair):
+    """Write the map of 2k steps just behind that of k steps, which is at the start of `pair`."""
+    n = len(read)
     dev = n * n
     cov = dev + n
     rows = cov + n * (n + 1) // 2
@@ -67,12 +67,13 @@ def _square(q, pair):
 
 
 @kernel
-def _apply(q, step, source, target, fresh_noise):
-    """Move the state `source` by the map `step` to `target`, with or without noise (1 or 0).
+def _apply(read, step, source, target, fresh_noise):
+    """Apply the map `step` to the state `source`, into `target`.
 
-    Slices come from the caller: made in here, LLVM would fear that the two states overlap.
+    `fresh_noise` is 1 to add the map's noise, or 0 not to. The caller makes the slices: if they
+    were made here, LLVM would assume that the two states overlap.
     """
-    n = len(q)
+    n = len(read)
     cov = n * n + n
     for j in range(TILE):
         for a in range(n):
@@ -93,23 +94,23 @@ def _apply(q, step, source, target, fresh_noise):
 
 
 @kernel
-def _one_step(q, values, place, scale, weight, inverse_batch, first, last, step):
+def _one_step_map(read, values, entries, factors, weight, inverse_batch, first, last, step):
     """Write the map of one step for coordinates first..last-1 into `step`.
 
-    Entry e of the recurrence adds ``weight[term] * scale[e]``, times ``values[source]``
+    Entry e of the recurrence adds ``weight[term] * factors[e]``, times ``values[source]``
     unless source is negative, to row `row`, column `column` of D; column n is the kick b.
     """
-    n = len(q)
+    n = len(read)
     dev = n * n
     cov = dev + n
     for j in range((cov + n) * TILE):
         step[j] = 0.0
-    for e in range(place.shape[0]):
-        row, column, source = place[e, 1], place[e, 2], place[e, 3]
+    for e in range(entries.shape[0]):
+        row, column, source = entries[e, 1], entries[e, 2], entries[e, 3]
         # b is built in the first n rows of the covariance, where its square ends up
         at = (cov + row) * TILE if column == n else (row * n + column) * TILE
         entry = step[at : at + TILE]
-        f = weight[place[e, 0]] * scale[e]
+        f = weight[entries[e, 0]] * factors[e]
         if source < 0:
             for j in range(TILE):
                 entry[j] += f
@@ -132,8 +133,8 @@ def _one_step(q, values, place, scale, weight, inverse_batch, first, last, step)
 
 
 @kernel
-def _scaled(base, field, first, last, product):
-    """`base` times one tile of a field, an array or of length 1 where it is the same everywhere."""
+def _multiply_field(base, field, first, last, product):
+    """Multiply `base` by one tile of a field, which has length 1 if it is the same everywhere."""
     if field.shape[0] == 1:
         for j in range(last - first):
             product[j] = base[j] * field[0]
@@ -144,37 +145,37 @@ def _scaled(base, field, first, last, product):
 
 @kernel
 def _risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_weight, spare):
-    """Risk per squared response to w0 = 1 and per unit of noise variance, on one tile."""
+    """Write the risk per squared response to w0 = 1, and per noise variance, on one tile."""
     for j in range(last - first):
         noise_weight[j] = 0.5 * h[first + j]
-    _scaled(noise_weight, count, first, last, spare)
-    _scaled(spare, second_moment, first, last, signal_weight)
-    _scaled(spare, c, first, last, noise_weight)
+    _multiply_field(noise_weight, count, first, last, spare)
+    _multiply_field(spare, second_moment, first, last, signal_weight)
+    _multiply_field(spare, c, first, last, noise_weight)
     for j in range(last - first, signal_weight.shape[0]):
         signal_weight[j] = 0.0
         noise_weight[j] = 0.0
 
 
 @kernel
-def _responses(q, states, at, signal, noise):
-    """Squared response to the initial iterate, and noise variance, of the evaluated iterate."""
-    n = len(q)
+def _responses(read, states, at, signal, noise):
+    """Write the squared response to w0 = 1 and the noise variance of the evaluated iterate."""
+    n = len(read)
     state = states[at:]
     for j in range(TILE):
         y = 0.0
         v = 0.0
         for a in range(n):
-            y += q[a] * state[a * TILE + j]
+            y += read[a] * state[a * TILE + j]
             for b in range(n):
                 hi, lo = (a, b) if a > b else (b, a)
-                v += q[a] * q[b] * state[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
+                v += read[a] * read[b] * state[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
         signal[j] = y * y
         noise[j] = v
 
 
 @kernel
 def _tree_sum(values):
-    """Sum of a tile in a fixed order, pairwise; overwrites it."""
+    """Sum a tile pairwise in a fixed order, which overwrites it."""
     half = values.shape[0] // 2
     while half >= 8:
         for j in range(half):
@@ -187,7 +188,7 @@ def _tree_sum(values):
 
 @kernel
 def _weighted_sum(signal_weight, noise_weight, signal, noise):
-    """Sum of weight times response over a tile, pairwise in a fixed order.
+    """Sum weight times response over a tile, pairwise in a fixed order.
 
     Responses overflow to inf, or to NaN where two infinities met; both mean a risk
     beyond the range of a double. A weight of zero takes no part.
@@ -203,7 +204,8 @@ def _weighted_sum(signal_weight, noise_weight, signal, noise):
 
 
 @kernel
-def _bits(number):
+def _bit_length(number):
+    """Return how many bits a whole number has, up to the highest that is set."""
     count = 0
     while number > 0:
         number >>= 1
@@ -212,18 +214,18 @@ def _bits(number):
 
 
 @kernel
-def _step_by_step(q, maps, stack, steps):
-    """Move the state in slot 0 by `steps` single steps."""
-    rows = len(q) + len(q) * (len(q) + 1) // 2
+def _step_by_step(read, maps, stack, steps):
+    """Take the state at the start of `stack` on by single steps."""
+    rows = len(read) + len(read) * (len(read) + 1) // 2
     for _ in range(steps):
-        _apply(q, maps, stack, stack[rows * TILE :], 1.0)
+        _apply(read, maps, stack, stack[rows * TILE :], 1.0)
         for j in range(rows * TILE):
             stack[j] = stack[rows * TILE + j]
 
 
 @kernel
-def _run(
-    q,
+def _propagate_segment(
+    read,
     maps,
     stack,
     slot,
@@ -236,24 +238,24 @@ def _run(
     noise,
     risk,
 ):
-    """Record the risk of one tile through a run, (records, 1); leave the state at `end` in slot 0.
+    """Write the risk of one tile at a segment's records to `risk`, (records, 1).
 
-    `maps` starts with the map of one step, `stack` with the state at the run's start. The
+    `maps` starts with the map of one step, `stack` with the state at the segment's start. The
     state at an offset applies the maps of its bits from the highest down, so that offsets
     share the work of their common leading bits and the result depends on nothing else:
-    ``slot[k]`` says where the state with bits k and above applied is. With ``end < 0``
-    nobody needs the state at the end.
+    ``slot[k]`` is the place in `stack` of the state with bits k and above applied. The state
+    at `end` is left at the start of `stack`; with ``end < 0`` nobody needs it.
     """
-    n = len(q)
+    n = len(read)
     rows = n + n * (n + 1) // 2
     per_map = n * n + rows
     records = offsets.shape[0]
     furthest = max(end, offsets[records - 1] if records else -1)
     top = 0
     if not is_short:
-        top = _bits(furthest)
+        top = _bit_length(furthest)
         for level in range(top - 1):
-            _square(q, maps[level * per_map * TILE :])
+            _square(read, maps[level * per_map * TILE :])
     slot[top] = 0
     previous = 0
     for record in range(records + 1):
@@ -261,20 +263,20 @@ def _run(
         if offset < 0:
             break
         if is_short:
-            _step_by_step(q, maps, stack, offset - previous)
+            _step_by_step(read, maps, stack, offset - previous)
         else:
-            fresh = top if record == 0 else _bits(offset ^ previous)
+            fresh = top if record == 0 else _bit_length(offset ^ previous)
             for level in range(fresh - 1, -1, -1):
                 slot[level] = slot[level + 1]
                 if (offset >> level) & 1:
                     old = slot[level + 1] * rows * TILE
                     new = (top - level) * rows * TILE
                     slot[level] = top - level
-                    _apply(q, maps[level * per_map * TILE :], stack[old:], stack[new:], 1.0)
+                    _apply(read, maps[level * per_map * TILE :], stack[old:], stack[new:], 1.0)
         previous = offset
         at = slot[0] * rows * TILE
         if record < records:
-            _responses(q, stack, at, signal, noise)
+            _responses(read, stack, at, signal, noise)
             risk[record, 0] = _weighted_sum(signal_weight, noise_weight, signal, noise)
         elif at:
             for j in range(rows * TILE):
@@ -283,15 +285,15 @@ def _run(
 
 @kernel
 def propagate(
-    q,
+    read,
     start,
     values,
-    place,
-    scale,
+    entries,
+    factors,
     weights,
     inverse_batch,
     lengths,
-    record_run,
+    record_segment,
     record_offset,
     h,
     c,
@@ -302,33 +304,35 @@ def propagate(
     is_last,
     partial,
 ):
-    """Risk of one block of coordinates at the recorded steps.
+    """Write the risk of a range of coordinates at the recorded steps to `partial`.
 
     Parameters
     ----------
-    q, start : tuples of n floats
-        The evaluated iterate is ``q . s``; s starts at ``start * w0``.
-    values : (sources, d) floats; place : (entries, 4) ints; scale : (entries,) floats
-        Sparse recurrence, see `_one_step`.
-    weights : (runs, terms) floats; inverse_batch : (runs,) floats; lengths : (runs,) ints
-        Runs of constant settings, in order.
-    record_run, record_offset : (records,) ints, ascending
-        Step `record_offset` after the start of run `record_run`.
+    read, start : tuples of n floats
+        The evaluated iterate is ``read . s``; s starts at ``start * w0``.
+    values : (arrays, d) floats; entries : (entries, 4) ints; factors : (entries,) floats
+        Sparse recurrence, see `_one_step_map`.
+    weights : (segments, terms) floats; inverse_batch : (segments,) floats
+        Weights of terms, and one over the batch size, in each segment.
+    lengths : (segments,) ints
+        Steps in each segment.
+    record_segment, record_offset : (records,) ints, ascending
+        A recorded step is `record_offset` steps after the start of segment `record_segment`.
     h : (d,) floats; c, second_moment, count : (d,) or (1,) floats
-        Curvature, gradient noise, E[w0^2] and multiplicity.
+        Curvature, gradient noise, E[w0^2], and how many coordinates each one stands for.
     carried : (n + n(n+1)/2, d) floats
-        State at the first run's start unless `is_first`; at the last run's end after
-        the call unless `is_last`.
+        The state at the first segment's start, unless `is_first`. The call replaces it by that at
+        the last segment's end, unless `is_last`.
     partial : (records, tiles) floats
         Receives the risk of each tile of `TILE` coordinates.
     """
-    n = len(q)
+    n = len(read)
     rows = n + n * (n + 1) // 2
-    runs = lengths.shape[0]
+    segments = lengths.shape[0]
     longest = SHORT
-    for r in range(runs):
-        longest = max(longest, lengths[r])
-    levels = _bits(longest)
+    for segment in range(segments):
+        longest = max(longest, lengths[segment])
+    levels = _bit_length(longest)
     maps = np.empty((levels + 1) * (n * n + rows) * TILE)
     stack = np.empty((levels + 1) * rows * TILE)
     slot = np.empty(levels + 1, dtype=np.int64)
@@ -351,20 +355,30 @@ def propagate(
                     stack[a * TILE + j] = carried[a, first + j]
         _risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_weight, signal)
         record = 0
-        for r in range(runs):
-            if is_last and record == record_run.shape[0]:
+        for segment in range(segments):
+            if is_last and record == record_segment.shape[0]:
                 break
-            _one_step(q, values, place, scale, weights[r], inverse_batch[r], first, last, maps)
+            _one_step_map(
+                read,
+                values,
+                entries,
+                factors,
+                weights[segment],
+                inverse_batch[segment],
+                first,
+                last,
+                maps,
+            )
             next_record = record
-            while next_record < record_run.shape[0] and record_run[next_record] == r:
+            while next_record < record_segment.shape[0] and record_segment[next_record] == segment:
                 next_record += 1
-            _run(
-                q,
+            _propagate_segment(
+                read,
                 maps,
                 stack,
                 slot,
-                lengths[r] if r < runs - 1 or not is_last else -1,
-                lengths[r] <= SHORT,
+                lengths[segment] if segment < segments - 1 or not is_last else -1,
+                lengths[segment] <= SHORT,
                 record_offset[record:next_record],
                 signal_weight,
                 noise_weight,

@@ -1,8 +1,8 @@
-"""The exact model where nothing is compiled: the same kernels, their loops as NumPy's operations.
+"""The exact model without a compiler: the same kernels, with loops turned into NumPy's operations.
 
 A loop over the coordinates of a tile, whose variable is always called j, becomes one operation on
-slices. What a loop does with one number, NumPy does with an array, once choices between values
-are calls of a function, and sums are not made in place.
+slices. NumPy then does with arrays what the loop did with numbers. Only choices between values must
+become calls of a function, and variables must not be changed in place.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ EXPORTS = {
     "closed_form": "constant_risk",
     "first_passage": "first_passage",
 }
-TILE = 1024  # coordinates at a time: more than elsewhere, as every operation is a call
+TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
 
 
 class Lanes:
-    """The values of j, and what is added to them: a part of an array."""
+    """The range of a variable j, or of j plus an offset, which indexes a part of an array."""
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
@@ -35,32 +35,36 @@ class Lanes:
         return Lanes(offset + self.start, offset + self.stop)
 
 
-def _lanes(*bounds: int) -> Lanes:
+def _range_of_lanes(*bounds: int) -> Lanes:
+    """Return the lanes of a loop over ``range(*bounds)``."""
     return Lanes(0, *bounds) if len(bounds) == 1 else Lanes(*bounds)
 
 
-def _at(index: Any) -> Any:
+def _as_index(index: Any) -> Any:
+    """Turn lanes into a slice, and leave other indices alone."""
     return slice(index.start, index.stop) if isinstance(index, Lanes) else index
 
 
 def _select(test: Any, yes: Any, no: Any) -> Any:
-    """Choose between two values that are computed on demand, or in every lane."""
+    """Choose one of two functions' values, in every lane if the test is an array."""
     if isinstance(test, np.ndarray):
         return np.where(test, yes(), no())
     return yes() if test else no()
 
 
 def _larger(x: Any, y: Any) -> Any:
+    """Return the larger of two values, like Python's max, in every lane."""
     return np.where(y > x, y, x) if isinstance(x, np.ndarray) else max(x, y)
 
 
 def _smaller(x: Any, y: Any) -> Any:
+    """Return the smaller of two values, like Python's min, in every lane."""
     return np.where(y < x, y, x) if isinstance(x, np.ndarray) else min(x, y)
 
 
-GIVEN: dict[str, Any] = {
-    "_lanes": _lanes,
-    "_at": _at,
+HELPERS: dict[str, Any] = {
+    "_range_of_lanes": _range_of_lanes,
+    "_as_index": _as_index,
     "_select": _select,
     "_root": np.sqrt,
     "max": _larger,
@@ -68,39 +72,44 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def _calling(name: str, *arguments: ast.expr) -> ast.Call:
+def _call(name: str, *arguments: ast.expr) -> ast.Call:
+    """Return the syntax of a call of a helper."""
     return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
 
-def _later(value: ast.expr) -> ast.expr:
+def _deferred(value: ast.expr) -> ast.expr:
+    """Return the syntax of a function without arguments that computes a value."""
     nothing = ast.arguments([], [], None, [], [], None, [])
     return ast.Lambda(nothing, value)
 
 
-class _OnArrays(ast.NodeTransformer):
-    """From numbers to arrays, for tiles of a given size."""
+class _ToArrays(ast.NodeTransformer):
+    """Rewrites the syntax of kernels from numbers to arrays, for tiles of a given size."""
 
     def __init__(self, tile: int) -> None:
         self.tile = tile
 
     def visit_For(self, node: ast.For) -> Any:
-        """A loop over j is done at once."""
+        """Replace a loop over j by its body, with all lanes at once."""
         self.generic_visit(node)
         if isinstance(node.target, ast.Name) and node.target.id == "j":
             assert isinstance(node.iter, ast.Call)
-            return [ast.Assign([node.target], _calling("_lanes", *node.iter.args)), *node.body]
+            return [
+                ast.Assign([node.target], _call("_range_of_lanes", *node.iter.args)),
+                *node.body,
+            ]
         return node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Indices may be lanes."""
+        """Let indices be lanes."""
         self.generic_visit(node)
         axes = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        axes = [x if isinstance(x, ast.Slice) else _calling("_at", x) for x in axes]
+        axes = [x if isinstance(x, ast.Slice) else _call("_as_index", x) for x in axes]
         node.slice = ast.Tuple(axes, ast.Load()) if len(axes) > 1 else axes[0]
         return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """A name may stand for a part of an array, which is not to be changed."""
+        """Assign a new array instead, as the name may stand for a part of another."""
         self.generic_visit(node)
         if isinstance(node.target, ast.Name):
             old = ast.Name(node.target.id, ast.Load())
@@ -108,17 +117,17 @@ class _OnArrays(ast.NodeTransformer):
         return node
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
-        """A test may have many answers."""
+        """Let the test differ between lanes."""
         self.generic_visit(node)
-        return _calling("_select", node.test, _later(node.body), _later(node.orelse))
+        return _call("_select", node.test, _deferred(node.body), _deferred(node.orelse))
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """NumPy's roots are of arrays."""
+        """Take roots by NumPy, whichever module the kernel has them from."""
         self.generic_visit(node)
         return ast.Name("_root", node.ctx) if node.attr == "sqrt" else node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """Tiles have another size."""
+        """Change the size of tiles."""
         self.generic_visit(node)
         if isinstance(node.targets[0], ast.Name) and node.targets[0].id == "TILE":
             node.value = ast.Constant(self.tile)
@@ -126,21 +135,21 @@ class _OnArrays(ast.NodeTransformer):
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module of kernels, changed."""
+    """Loads a module of kernels with its loops turned into operations on arrays."""
 
     def __init__(self, name: str, path: str, tile: int) -> None:
         super().__init__(name, path)
         self.tile = tile
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run what became of its source."""
-        tree = _OnArrays(self.tile).visit(ast.parse(self.get_data(self.path), self.path))
-        module.__dict__.update(GIVEN)
+        """Execute the rewritten source."""
+        tree = _ToArrays(self.tile).visit(ast.parse(self.get_data(self.path), self.path))
+        module.__dict__.update(HELPERS)
         exec(compile(ast.fix_missing_locations(tree), self.path, "exec"), module.__dict__)
 
 
-def _quiet(function: Any) -> Any:
-    """Overflow is an answer here, as in compiled code."""
+def _ignoring_overflow(function: Any) -> Any:
+    """Return a function that overflows without warnings, like compiled code."""
 
     def run(*arguments: Any) -> Any:
         with np.errstate(all="ignore"):
@@ -151,10 +160,10 @@ def _quiet(function: Any) -> Any:
 
 @cache
 def load(tile: int = TILE) -> dict[str, Any]:
-    """The parts of the exact model, for tiles of so many coordinates."""
+    """Return the modules of the exact model by name, for tiles of that many coordinates."""
     names = tuple(f"exact.{name}" for name in EXPORTS)
     loaded: dict[str, Any] = pure_python.load(names, partial(_Loader, tile=tile))
     modules = {name: loaded[f"exact.{name}"] for name in EXPORTS}
     for name, entry in EXPORTS.items():
-        setattr(modules[name], entry, _quiet(getattr(modules[name], entry)))
+        setattr(modules[name], entry, _ignoring_overflow(getattr(modules[name], entry)))
     return modules

@@ -1,6 +1,6 @@
-"""The Monte Carlo backend for CPUs that Numba compiles.
+"""The backend for CPUs that Numba compiles while a program runs.
 
-Coordinates are worked on in tiles, each run through many steps (see `step`).
+A thread takes one tile of coordinates through many steps before the next (see `step`).
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from .step import advance_parallel, advance_serial
 from .tile import add_leaves
 
 
-def unit(leaves: int) -> tuple[int, ...]:
-    """A tuple as long as tiles are in leaves, so that the compiler knows their length."""
+def leaf_tuple(leaves: int) -> tuple[int, ...]:
+    """Return a tuple with an item for each leaf of a tile; the compiler knows its length."""
     return (0,) * leaves
 
 
 class NumbaBackend(TiledBackend):
-    """Kernels that are compiled while a program runs, and kept in a cache."""
+    """The backend whose kernels are compiled when first called, and kept in a cache."""
 
     @cached_property
     def moments(self) -> Any:
-        """The kernels of the exact second moments."""
+        """The module of the exact second moments."""
         from ..exact import moments
 
         return moments
 
     @cached_property
     def closed_form(self) -> Any:
-        """The closed form for recurrences of one component."""
+        """The module of the closed form for recurrences of one component."""
         from ..exact import closed_form
 
         return closed_form
 
     @cached_property
     def first_passage(self) -> Any:
-        """The search for the first passage."""
+        """The module of the search for the first passage."""
         from ..exact import first_passage
 
         return first_passage
 
     def compile_seconds(self) -> float:
-        """Seconds that compiling kernels, or loading them from the cache, has taken so far."""
+        """Return the seconds spent on compiling kernels, or loading them from the cache, so far."""
         return float(clock.duration) if clock.done else 0.0
 
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
     ) -> NDArray[np.uint32]:
-        """Words of the generator, (m, 4), from counters (m, 4) and keys (m, 2)."""
+        """Return the words of the generator, (m, 4), for counters (m, 4) and keys (m, 2)."""
         words = np.empty((len(counters), 4), dtype=np.uint32)
         philox_rows(counters, keys, words)
         return words
 
     def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
-        """Initial iterates, shape (replicas, d)."""
+        """Return the initial iterates, (replicas, d)."""
         w = np.empty((noise.replicas.size, mean.size))
-        start_tiles(unit(tile_leaves(mean.size)), noise, mean, deviation, w)
+        start_tiles(leaf_tuple(tile_leaves(mean.size)), noise, mean, deviation, w)
         return w
 
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
@@ -74,28 +74,28 @@ class NumbaBackend(TiledBackend):
         self._run(advance_serial, advance_parallel, job, leaves, threads)
 
     def leap_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
-        """Take every tile through the job from stop to stop."""
+        """Take every tile through the job by leaps."""
         self._run(leap_serial, leap_parallel, job, leaves, threads)
 
     @staticmethod
     def _run(serial: Any, parallel: Any, job: TileJob, leaves: int, threads: int) -> None:
-        """Run one of the two loops over tiles."""
+        """Run the serial loop over tiles, or the parallel one if there is work for two threads."""
         zeros = (0.0,) * job.state.shape[2]
-        if threads == 1 or job.items == 1:
-            serial(zeros, unit(leaves), *job)
+        if threads == 1 or job.turns == 1:
+            serial(zeros, leaf_tuple(leaves), *job)
         else:
             with using_threads(threads):
-                parallel(zeros, unit(leaves), *job)
+                parallel(zeros, leaf_tuple(leaves), *job)
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:
-        """Add up the leaves: (rows, leaves) to (rows,)."""
+        """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""
         add_leaves(partial, values)
 
     def make_normals(
         self, leaves: int, words: NDArray[np.uint32], begin: int, z: NDArray[np.float32]
     ) -> None:
-        """Normals of a tile for four steps, into z[begin:]."""
-        make_normals(unit(leaves), words, begin, z)
+        """Write the normals of a tile for four steps to z[begin:]."""
+        make_normals(leaf_tuple(leaves), words, begin, z)
 
 
 BACKEND = NumbaBackend()

@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": Fa
 
 
 def _cache_folder() -> Path | None:
-    """A writable folder for compiled code that belongs to exactly these sources.
+    """Return a writable folder for code compiled of exactly these sources, or None.
 
     Numba notices a change of the file that holds a function, not of another file whose
     functions and constants were compiled into it.
@@ -66,25 +66,27 @@ def kernel(function: Function, **more: bool) -> Function:
 
 
 def uncached_kernel(function: Function) -> Function:
-    """As `kernel`, for what a function makes anew in every process, and no cache would find.
+    """Compile a function that is made anew in every process, so that no cache would find it.
 
-    It is kept with the kernels that call it.
+    Its code is cached as a part of the kernels that call it.
     """
     return cast(Function, numba.njit(**OPTIONS)(function))
 
 
 def parallel_kernel(function: Function) -> Function:
-    """As `kernel`, with loops over `prange` spread over threads; call it within `threads`."""
+    """Compile like `kernel`, with loops over `prange` on threads; call it within `threads`."""
     return kernel(function, parallel=True)
 
 
 def inlined(function: Function) -> Function:
-    """As `kernel`, for what is to become a part of its callers' loops."""
+    """Compile a function that must become a part of its callers' loops."""
     return kernel(function, forceinline=True)
 
 
 prange = numba.prange
-replaced = tuple_setitem  # replaced(tuple, i, x): in loops over i that are unrolled
+replace_component = tuple_setitem
+"""``replace_component(state, a, x)`` is the tuple with component a replaced, in unrolled loops."""
+
 
 _one_at_a_time = threading.Lock()  # a threading layer may not be entered from two threads
 
@@ -102,7 +104,7 @@ def threads(count: int) -> Generator[None]:
 
 
 def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
-    """``x * y + z`` rounded once, spelled out: the compiler is not free to choose."""
+    """Give Numba ``fma(x, y, z)``, which is ``x * y + z`` rounded once, as an instruction."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
@@ -113,7 +115,8 @@ def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
 
 fma: Any = extending.intrinsic(_fma)
 
-# what backends share is compiled as it stands, but for what NumPy spells differently
+# The functions that backends share are compiled as they are, except for these two, which NumPy
+# needs in another form.
 _INLINED: dict[str, Any] = {"jit_options": OPTIONS | {"forceinline": True}}
 extending.overload(noise.fma, **_INLINED)(lambda x, y, z: lambda x, y, z: fma(x, y, z))
 extending.overload(noise.select, **_INLINED)(
@@ -132,10 +135,10 @@ class _SayOnce(event.Listener):
         sys.stderr.flush()
 
     def on_end(self, _: event.Event) -> None:
-        """Nothing to say: the answer itself follows."""
+        """Say nothing, since the result itself follows."""
 
 
-_timing: Any = event.TimingListener  # counts the outermost: a compilation may start others
+_timing: Any = event.TimingListener  # times the outermost compilation, which may start others
 clock = _timing()
 _register("numba:compiler_lock", clock)
 _register("numba:compile", _SayOnce())

@@ -1,4 +1,10 @@
-"""A tile of coordinates through a timeline by leaps: powers of the one-step map."""
+"""The loop that takes a tile of coordinates through a timeline by leaps, for CPUs.
+
+A leap of k steps draws the state from its Gaussian law, whose map is the k-th power of the map of
+one step. A map has three parts of n n rows of T numbers: A - I, the covariance V of the noise, and
+scratch space. The factor L of a covariance has n n rows. Leaps end at stops: the recorded steps and
+the ends of segments.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +13,16 @@ import numpy as np
 from .. import noise as formulas
 from ..contract import LEAF
 from ..noise import LEAP
-from .jit import kernel, parallel_kernel, prange, replaced
+from .jit import kernel, parallel_kernel, prange, replace_component
 from .noise import draw_words, make_normals
 from .tile import GAP, build_coefficients, is_beyond, measure, weighted_squares
 
 
 @kernel
-def one_step_map(zeros, unit, coefficient, out):
-    """Rows ``A - I``, then the covariance ``(b sigma amplitude) (b sigma amplitude)^T``."""
+def one_step_map(zeros, leaves, coefficient, out):
+    """Write the map of one step: ``A - I`` and ``(b sigma amplitude) (b sigma amplitude)^T``."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     for a in range(n):
         for b in range(n):
             at = (a * n + b) * T
@@ -27,22 +33,22 @@ def one_step_map(zeros, unit, coefficient, out):
 
 
 @kernel
-def compose(zeros, unit, second, first, out):
-    """The map of `first`, then `second`; the third part of `out` is used on the way."""
+def compose(zeros, leaves, second, first, out):
+    """Write the map of `first`, then `second`, to `out`, whose third part is scratch space."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     V, X = n * n * T, 2 * n * n * T
     for j in range(T):
         for a in range(n):
             for b in range(n):
                 total = second[a * n * T + j] * first[b * T + j]
-                moved = second[a * n * T + j] * first[V + b * T + j]
+                carried = second[a * n * T + j] * first[V + b * T + j]
                 for c in range(1, n):
                     total = total + second[(a * n + c) * T + j] * first[(c * n + b) * T + j]
-                    moved = moved + second[(a * n + c) * T + j] * first[V + (c * n + b) * T + j]
+                    carried = carried + second[(a * n + c) * T + j] * first[V + (c * n + b) * T + j]
                 at = (a * n + b) * T + j
                 out[at] = (second[at] + first[at]) + total
-                out[X + at] = first[V + at] + moved
+                out[X + at] = first[V + at] + carried
         for a in range(n):
             for b in range(n):
                 total = out[X + a * n * T + j] * second[b * n * T + j]
@@ -53,10 +59,10 @@ def compose(zeros, unit, second, first, out):
 
 
 @kernel
-def factorize(zeros, unit, whole, L):
-    """Lower factors of the covariances; a column without variance is zero."""
+def factorize(zeros, leaves, whole, L):
+    """Write the lower Cholesky factors of the covariances; a column without variance is zero."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     V = n * n * T
     L[:] = 0.0
     for j in range(T):
@@ -74,33 +80,33 @@ def factorize(zeros, unit, whole, L):
 
 
 @kernel
-def map_of_many_steps(zeros, unit, steps, coefficient, maps):
-    """Leave the map of `steps` steps in maps[0] and its Cholesky factors in maps[1]."""
+def map_of_many_steps(zeros, leaves, steps, coefficient, maps):
+    """Leave the map of `steps` steps in maps[0], and its Cholesky factors in maps[1]."""
     whole, power, spare = 0, 1, 2
     maps[whole] = 0.0
-    one_step_map(zeros, unit, coefficient, maps[power])
+    one_step_map(zeros, leaves, coefficient, maps[power])
     while steps:
         if steps & 1:
-            compose(zeros, unit, maps[power], maps[whole], maps[spare])
+            compose(zeros, leaves, maps[power], maps[whole], maps[spare])
             whole, spare = spare, whole
         steps >>= 1
         if steps:
-            compose(zeros, unit, maps[power], maps[power], maps[spare])
+            compose(zeros, leaves, maps[power], maps[power], maps[spare])
             power, spare = spare, power
     if whole != 0:
         maps[0] = maps[whole]
-    factorize(zeros, unit, maps[0], maps[1])
+    factorize(zeros, leaves, maps[0], maps[1])
 
 
 @kernel
-def jump(zeros, unit, whole, L, z, state):
-    """Draw the state at the end of a jump."""
+def leap_state(zeros, leaves, whole, L, z, state):
+    """Replace the state, (n, T), by one drawn at the end of a leap."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     for j in range(T):
         s = zeros
         for a in range(n):
-            s = replaced(s, a, state[a, j])
+            s = replace_component(s, a, state[a, j])
         for a in range(n):
             total = whole[a * n * T + j] * s[0]
             for b in range(1, n):
@@ -111,23 +117,25 @@ def jump(zeros, unit, whole, L, z, state):
 
 
 @kernel
-def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, partial, exceeded):
-    """One tile of all replicas, from stop to stop."""
+def leap_tile(
+    zeros, leaves, noise, model, timeline, stops, tile, state, alive, partial, diverged_at
+):
+    """Take one tile of all replicas from stop to stop."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     at = tile * T
     settings, replicas = alive.shape
     coefficient = np.empty(n * (n + 1) * (T + GAP))
     maps = np.empty((3, 3 * n * n * T))
     words = np.empty(4 * T, dtype=np.uint32)
     z = np.empty((n + 3) // 4 * 4 * T, dtype=np.float32)
-    local = np.empty(n * T)
+    tile_state = np.empty(n * T)
     risk = np.empty(T)
-    spare = np.empty(T)
-    first = np.full((settings, replicas), -1)
+    selected = np.empty(T)
+    beyond_since = np.full((settings, replicas), -1)
     weight, rows, group = model.weight.ravel(), model.rows, model.group
     values = model.values.ravel()
-    made = (-1, -1, -1)
+    made_for = (-1, -1, -1)
     t = timeline.begin
     segment = 0
     record = 0
@@ -140,19 +148,19 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                 if not alive[g, r]:
                     continue
                 for a in range(n):
-                    local[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
+                    tile_state[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
                 if recorded:
-                    out = partial[record, g, r, :, at // LEAF : at // LEAF + len(unit)]
+                    out = partial[record, g, r, :, at // LEAF : at // LEAF + len(leaves)]
                     measure(
-                        zeros, unit, read, weight, model.sigma.size, rows, group, at, local,
-                        risk, spare, out,
+                        zeros, leaves, read, weight, model.sigma.size, rows, group, at, tile_state,
+                        risk, selected, out,
                     )  # fmt: skip
-                weighted_squares(zeros, unit, read, weight, at, local, risk)
-                beyond = is_beyond(unit, risk)
-                if beyond and first[g, r] < 0:
-                    first[g, r] = t
+                weighted_squares(zeros, leaves, read, weight, at, tile_state, risk)
+                beyond = is_beyond(leaves, risk)
+                if beyond and beyond_since[g, r] < 0:
+                    beyond_since[g, r] = t
                 if t == timeline.end and beyond:
-                    exceeded[g, r, tile] = first[g, r]
+                    diverged_at[g, r, tile] = beyond_since[g, r]
         if recorded:
             record += 1
         if t == timeline.end:
@@ -164,22 +172,24 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
                 count += 1 if alive[g, r] else 0
             if count == 0:
                 continue
-            if made != (g, segment, steps):
+            if made_for != (g, segment, steps):
                 build_coefficients(
-                    zeros, unit, model.entries, model.factors, model.offsets[g],
+                    zeros, leaves, model.entries, model.factors, model.offsets[g],
                     model.offsets[g + 1], timeline.weights[segment, g], values, model.sigma,
                     timeline.amplitude[segment, g], at, coefficient,
                 )  # fmt: skip
-                map_of_many_steps(zeros, unit, steps, coefficient, maps)
-                made = (g, segment, steps)
+                map_of_many_steps(zeros, leaves, steps, coefficient, maps)
+                made_for = (g, segment, steps)
             for r in range(replicas):
                 if alive[g, r]:
                     for block in range((n + 3) // 4):
                         c1, c2, c3 = formulas.counter(t, noise.replicas[r], block, LEAP)
                         coordinate = noise.first + at
-                        draw_words(unit, coordinate, c1, c2, c3, noise.key[0], noise.key[1], words)
-                        make_normals(unit, words, 4 * block * T, z)
-                    jump(zeros, unit, maps[0], maps[1], z, state[g, r, :, at : at + T])
+                        draw_words(
+                            leaves, coordinate, c1, c2, c3, noise.key[0], noise.key[1], words
+                        )
+                        make_normals(leaves, words, 4 * block * T, z)
+                    leap_state(zeros, leaves, maps[0], maps[1], z, state[g, r, :, at : at + T])
         t = stops[stop]
         stop += 1
         if t == timeline.segment_end[segment]:
@@ -187,21 +197,25 @@ def leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, pa
 
 
 @kernel
-def leap_serial(zeros, unit, noise, model, timeline, stops, tiles, state, alive, partial, exceeded):
-    """All tiles in turn."""
+def leap_serial(
+    zeros, leaves, noise, model, timeline, stops, tiles, state, alive, partial, diverged_at
+):
+    """Take all tiles through the timeline, one after the other."""
     for tile in range(tiles):
-        leap_item(zeros, unit, noise, model, timeline, stops, tile, state, alive, partial, exceeded)
+        leap_tile(
+            zeros, leaves, noise, model, timeline, stops, tile, state, alive, partial, diverged_at
+        )
 
 
 @parallel_kernel
 def leap_parallel(
-    zeros, unit, noise, model, timeline, stops, tiles, state, alive, partial, exceeded
+    zeros, leaves, noise, model, timeline, stops, tiles, state, alive, partial, diverged_at
 ):
-    """All tiles, on all threads; apart from the other as in `numba_walk`."""
+    """Take all tiles through the timeline on all threads (see `step.advance_parallel`)."""
     for tile in prange(tiles):
-        leap_item(
+        leap_tile(
             zeros,
-            unit,
+            leaves,
             noise,
             model,
             timeline,
@@ -210,5 +224,5 @@ def leap_parallel(
             state,
             alive,
             partial,
-            exceeded,
+            diverged_at,
         )

@@ -1,9 +1,9 @@
 """Noise on a tile of coordinates, for the CPU.
 
-Every stage (words, variates, sums) is one loop over a tile of its own, which LLVM vectorises;
-buffers are flat, with rows of the tile's length, so that one base pointer and constant offsets
-leave no doubt about overlap. The tile's length is that of the tuple `unit`, in leaves: known
-to the compiler.
+Every stage (words, variates, sums) is one loop over the tile, which LLVM vectorises. Buffers are
+flat, with rows of the tile's length T, so that one base pointer and constant offsets leave no doubt
+about overlap. A tile has as many leaves as the tuple `leaves` has items, because the compiler knows
+the length of a tuple. A quad is four consecutive steps, which one block of words serves.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 @kernel
-def draw_words(unit, first, c1, c2, c3, k0, k1, words):
-    """Words of the generator for coordinates first, first + 1, ..., in four rows."""
-    T = LEAF * len(unit)
+def draw_words(leaves, first, c1, c2, c3, k0, k1, words):
+    """Write the words for coordinates first, first + 1, ... to `words`, in four rows."""
+    T = LEAF * len(leaves)
     for j in range(T):
         a, b, c, d = formulas.philox(np.uint64(first + j), c1, c2, c3, k0, k1)
         words[j] = a
@@ -33,11 +33,11 @@ def draw_words(unit, first, c1, c2, c3, k0, k1, words):
 
 
 @kernel
-def make_normals(unit, words, begin, z):
-    """Normals for four steps into z[begin:]."""
-    T = LEAF * len(unit)
+def make_normals(leaves, words, begin, z):
+    """Make normals for four steps of the words, and write them to z[begin:] in four rows."""
+    T = LEAF * len(leaves)
     for j in range(T):
-        at = np.uint64(begin) + np.uint64(j)  # without a sign: it never counts from the end
+        at = np.uint64(begin) + np.uint64(j)  # unsigned: Python's negative indices need no test
         a, b = formulas.box_muller(words[j], words[T + j])
         z[at] = a
         z[at + np.uint64(T)] = b
@@ -47,42 +47,42 @@ def make_normals(unit, words, begin, z):
 
 
 @kernel
-def add_to(unit, x, total):
-    """Add variates to sums."""
-    for j in range(LEAF * len(unit)):
+def add_to(leaves, x, total):
+    """Add float32 variates to float64 sums, (T,)."""
+    for j in range(LEAF * len(leaves)):
         total[j] += np.float64(x[j])
 
 
 @kernel
-def as_sum(unit, factor, shift, count, total):
-    """Integer counts as float64 sums."""
-    for j in range(LEAF * len(unit)):
+def counts_to_sums(leaves, factor, shift, count, total):
+    """Turn counts into float64 sums, ``factor count + shift``."""
+    for j in range(LEAF * len(leaves)):
         total[j] = np.float64(factor * count[j]) + shift
 
 
 @kernel
-def draw_block(unit, k0, k1, coordinate, replica, quad, block, words):
-    """Words of one counter block for the whole tile."""
+def draw_block(leaves, k0, k1, coordinate, replica, quad, block, words):
+    """Write the words of one block of samples, for the whole tile."""
     c1, c2, c3 = formulas.counter(quad, replica, block, GRADIENT)
-    draw_words(unit, coordinate, c1, c2, c3, k0, k1, words)
+    draw_words(leaves, coordinate, c1, c2, c3, k0, k1, words)
 
 
 # -- sums of samples, by law --------------------------------------------------------------
 
 
 @kernel
-def most_of(samples):
-    """The largest number of samples in the four steps."""
+def largest_number(samples):
+    """Return the largest number of samples in the four steps."""
     return max(max(samples[0], samples[1]), max(samples[2], samples[3]))
 
 
 def variates_kernel(law):
-    """A loop that makes of a tile's words the variates of one block, a row for each step."""
+    """Return a kernel that makes variates of one block of words, a row for each step."""
     variates, steps = law.variates, law.steps
 
     @uncached_kernel
-    def make_variates(unit, parameter, words, x):
-        T = LEAF * len(unit)
+    def make_variates(leaves, parameter, words, x):
+        T = LEAF * len(leaves)
         for j in range(T):
             drawn = variates(words[j], words[T + j], words[2 * T + j], words[3 * T + j], parameter)
             for i in range(steps):
@@ -92,12 +92,12 @@ def variates_kernel(law):
 
 
 def count_kernel(law):
-    """A loop that adds the counts of a tile's words, whose bits under the mask are used."""
+    """Return a kernel that adds to counts those of words, in which it uses the masked bits."""
     count_of, masked = law.count_of, law.per_word > 1
 
     @uncached_kernel
-    def add_counts(unit, mask, words, count):
-        for j in range(LEAF * len(unit)):
+    def add_counts(leaves, mask, words, count):
+        for j in range(LEAF * len(leaves)):
             word = np.uint32(words[j] & mask) if masked else words[j]
             count[j] += np.int64(count_of(word))
 
@@ -105,61 +105,61 @@ def count_kernel(law):
 
 
 def sums_of_variates(law):
-    """Sums of real samples: `samples` is one number for each of the quad's steps."""
+    """Return a kernel that draws sums of real samples for a quad; `samples` has four numbers."""
     make_variates, steps = variates_kernel(law), law.steps
-    blocks = 4 // steps  # for a sample of all four steps
+    blocks = 4 // steps  # blocks of words for one sample of all four steps
 
     @uncached_kernel
-    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = LEAF * len(unit)
+    def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
+        T = LEAF * len(leaves)
         z[:] = 0.0
-        for block in range(most_of(samples) * blocks):
+        for block in range(largest_number(samples) * blocks):
             sample = block // blocks
-            draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
-            make_variates(unit, noise.parameter, words, x)
+            draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
+            make_variates(leaves, noise.parameter, words, x)
             first = block % blocks * steps
             for i in range(steps):
                 if sample < samples[first + i]:
                     row = (first + i) * T
-                    add_to(unit, x[i * T : (i + 1) * T], z[row : row + T])
+                    add_to(leaves, x[i * T : (i + 1) * T], z[row : row + T])
 
     return draw_sums
 
 
 def sums_of_counts(law):
-    """Sums of whole samples, as float64 numbers."""
+    """Return a kernel that draws sums of whole-number samples for a quad, as float64 numbers."""
     add_counts, per_word, factor, shift = count_kernel(law), law.per_word, law.factor, law.shift
 
     @uncached_kernel
-    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = LEAF * len(unit)
+    def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
+        T = LEAF * len(leaves)
         count[:] = 0
-        for block in range((most_of(samples) + per_word - 1) // per_word):
-            draw_block(unit, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
+        for block in range((largest_number(samples) + per_word - 1) // per_word):
+            draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
             for i in range(4):
                 used = min(samples[i] - block * per_word, per_word)
                 if used > 0:
                     mask = np.uint32(_LOW >> np.uint64(WORD - used))
                     row, end = i * T, (i + 1) * T
-                    add_counts(unit, mask, words[row:end], count[row:end])
+                    add_counts(leaves, mask, words[row:end], count[row:end])
         for i in range(4):
             row, end = i * T, (i + 1) * T
-            moved = shift * np.float64(samples[i])
-            as_sum(unit, factor, moved, count[row:end], z[row:end])
+            shifted = shift * np.float64(samples[i])
+            counts_to_sums(leaves, factor, shifted, count[row:end], z[row:end])
 
     return draw_sums
 
 
-def _or_else(others, code):
-    """The sums of a law where the noise has its code, and others where it does not."""
+def _choose_law(others, code):
+    """Return a kernel that draws by the law of that code, and calls `others` for other codes."""
     sums = SUMS[code]
 
     @uncached_kernel
-    def draw_sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z):
+    def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
         if noise.law == code:
-            sums(unit, noise, coordinate, replica, quad, samples, words, x, count, z)
+            sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z)
         else:
-            others(unit, noise, coordinate, replica, quad, samples, words, x, count, z)
+            others(leaves, noise, coordinate, replica, quad, samples, words, x, count, z)
 
     return draw_sums
 
@@ -168,14 +168,14 @@ SUMS = {
     law.code: sums_of_variates(law) if law.count_of is None else sums_of_counts(law)
     for law in LAWS.values()
 }
-"""Kernels that draw sums of samples on a tile, by the code of the law."""
+"""Kernels that draw sums of samples for a quad and a tile, by the code of the law."""
 
-draw_sums = reduce(_or_else, list(SUMS)[1:], next(iter(SUMS.values())))
+draw_sums = reduce(_choose_law, list(SUMS)[1:], next(iter(SUMS.values())))
 
 
 @kernel
 def samples_of_quad(timeline, g, quad, samples):
-    """How many samples each step of the quad sums; none outside the timeline."""
+    """Write how many samples each step of the quad sums; steps outside the timeline sum none."""
     for i in range(4):
         t = 4 * quad + i
         samples[i] = 0
@@ -185,25 +185,28 @@ def samples_of_quad(timeline, g, quad, samples):
 
 
 @kernel
-def normal_burst(unit, k0, k1, coordinate, replica, begin, end, length, words, z):
-    """One normal for each of the steps begin .. end - 1 of a burst, in rows of `z`."""
-    T = LEAF * len(unit)
+def normal_burst(leaves, k0, k1, coordinate, replica, begin, end, length, words, z):
+    """Draw one normal for each of the steps begin .. end - 1 of a burst, into rows of `z`.
+
+    A burst begins at a multiple of its length, and `z` has a row for each of its steps.
+    """
+    T = LEAF * len(leaves)
     for quad in range(begin // 4, (end + 3) // 4):
-        draw_block(unit, k0, k1, coordinate, replica, quad, 0, words)
-        make_normals(unit, words, 4 * quad % length * T, z)
+        draw_block(leaves, k0, k1, coordinate, replica, quad, 0, words)
+        make_normals(leaves, words, 4 * quad % length * T, z)
 
 
 @kernel
 def summed_burst(
-    unit, noise, timeline, g, coordinate, replica, begin, end, length, words, x, count, z
+    leaves, noise, timeline, g, coordinate, replica, begin, end, length, words, x, count, z
 ):
-    """A sum of samples for each of the steps begin .. end - 1 of a burst, in rows of `z`."""
-    T = LEAF * len(unit)
+    """Draw a sum of samples for each of the steps begin .. end - 1 of a burst, into rows of `z`."""
+    T = LEAF * len(leaves)
     samples = np.zeros(4, dtype=np.int64)
     for quad in range(begin // 4, (end + 3) // 4):
         row = 4 * quad % length * T
         samples_of_quad(timeline, g, quad, samples)
         draw_sums(
-            unit, noise, coordinate, replica, quad, samples,
+            leaves, noise, coordinate, replica, quad, samples,
             words, x, count, z[row : row + 4 * T],
         )  # fmt: skip

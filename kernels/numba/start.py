@@ -1,4 +1,4 @@
-"""Where coordinates start, and words of the generator for the tests, for CPUs."""
+"""The initial iterates, and the generator's words for the tests, on CPUs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .noise import draw_words, make_normals
 
 @kernel
 def philox_rows(counters, keys, words):
-    """Words of the generator from counters and keys, row by row."""
+    """Write the words of the generator for each row of counters and keys."""
     for i in range(counters.shape[0]):
         c, k = counters[i], keys[i]
         w0, w1, w2, w3 = formulas.philox(
@@ -27,15 +27,15 @@ def philox_rows(counters, keys, words):
 
 
 @kernel
-def start_tiles(unit, noise, mean, deviation, w):
-    """Initial iterates into w, (replicas, d)."""
-    T = LEAF * len(unit)
+def start_tiles(leaves, noise, mean, deviation, w):
+    """Write the initial iterates to w, (replicas, d)."""
+    T = LEAF * len(leaves)
     words = np.empty(4 * T, dtype=np.uint32)
     z = np.empty(4 * T, dtype=np.float32)
     for r in range(noise.replicas.size):
         c1, c2, c3 = formulas.counter(0, noise.replicas[r], 0, START)
         for at in range(0, mean.size, T):
-            draw_words(unit, noise.first + at, c1, c2, c3, noise.key[0], noise.key[1], words)
-            make_normals(unit, words, 0, z)
+            draw_words(leaves, noise.first + at, c1, c2, c3, noise.key[0], noise.key[1], words)
+            make_normals(leaves, words, 0, z)
             for j in range(T):
                 w[r, at + j] = mean[at + j] + deviation[at + j] * np.float64(z[j])

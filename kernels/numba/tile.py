@@ -1,7 +1,9 @@
 """Coefficients, updates and risk of a tile of coordinates, for the CPU.
 
-One vectorised loop each, as in `numba_noise`. The number of components is the length of the
-tuple `zeros`: loops over components are unrolled, and a coordinate's state is in registers.
+Each is one vectorised loop over the tile, as in `noise`. The tuple `zeros` has an item for each
+component of the state, so that loops over components are unrolled, and a coordinate's state stays
+in registers. Arrays are flat: a state has a row of T numbers for each component; coefficients have,
+for each component, n rows of A - I and one of b, which are T + GAP apart.
 """
 
 from __future__ import annotations
@@ -9,43 +11,43 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import ALL, LEAF, LIMIT
-from .jit import inlined, kernel, replaced
+from .jit import inlined, kernel, replace_component
 
-GAP = 8  # elements between rows of coefficients, which would else compete for cache lines
+GAP = 8  # numbers between rows of coefficients, so that they do not compete for cache lines
 
 
 @kernel
-def scaled_row(unit, factor, values, begin, out, at):
-    """Add a multiple of values[begin:] to a row of `out`."""
-    for j in range(LEAF * len(unit)):
-        # an index without a sign needs no look at whether it counts from the end
+def add_scaled_row(leaves, factor, values, begin, out, at):
+    """Add a multiple of values[begin:] to the row of `out` that begins at `at`."""
+    for j in range(LEAF * len(leaves)):
+        # an unsigned index spares the test for a negative one
         out[np.uint64(at) + np.uint64(j)] += factor * values[np.uint64(begin) + np.uint64(j)]
 
 
 @kernel
-def raised_row(unit, amount, out, at):
-    """Add a number to a row of `out`."""
-    for j in range(LEAF * len(unit)):
+def add_to_row(leaves, amount, out, at):
+    """Add a number to the row of `out` that begins at `at`."""
+    for j in range(LEAF * len(leaves)):
         out[np.uint64(at) + np.uint64(j)] += amount
 
 
 @kernel
-def kick_row(unit, amplitude, sigma, begin, out, at):
-    """Multiply b, a row of `out`, with the size of the noise."""
-    for j in range(LEAF * len(unit)):
+def scale_kick_row(leaves, amplitude, sigma, begin, out, at):
+    """Multiply the row of `out` that begins at `at`, of the kick b, by ``sigma amplitude``."""
+    for j in range(LEAF * len(leaves)):
         size = sigma[np.uint64(begin) + np.uint64(j)] * amplitude
         out[np.uint64(at) + np.uint64(j)] *= size
 
 
 @kernel
 def build_coefficients(
-    zeros, unit, entries, factors, begin, end, weights, values, sigma, amplitude, first, out
+    zeros, leaves, entries, factors, begin, end, weights, values, sigma, amplitude, first, out
 ):
-    """Rows ``A - I`` and ``b sigma amplitude`` of a setting: for each a, n of A and one of b.
+    """Write ``A - I`` and ``b sigma amplitude`` of a setting for the tile that begins at `first`.
 
     The setting's entries are begin .. end - 1; `values` is flat, with rows as long as `sigma`.
     """
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     n = len(zeros)
     out[:] = 0.0
     for e in range(begin, end):
@@ -53,46 +55,52 @@ def build_coefficients(
         factor = weights[entries[e, 0]] * factors[e]
         at = (entries[e, 1] * (n + 1) + entries[e, 2]) * (T + GAP)
         if source < 0:
-            raised_row(unit, factor, out, at)
+            add_to_row(leaves, factor, out, at)
         else:
-            scaled_row(unit, factor, values, source * sigma.size + first, out, at)
+            add_scaled_row(leaves, factor, values, source * sigma.size + first, out, at)
     for a in range(n):
-        kick_row(unit, amplitude, sigma, first, out, (a * (n + 1) + n) * (T + GAP))
+        scale_kick_row(leaves, amplitude, sigma, first, out, (a * (n + 1) + n) * (T + GAP))
 
 
 @inlined
-def together(zeros, unit, steps, begin, coefficient, z, state):
-    """Some steps with the state in registers; the noise of the first is in z[begin:]."""
+def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
+    """Take the tile a few steps on, with each coordinate's state in registers meanwhile.
+
+    The noise of the first step is in z[begin:].
+    """
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     for j in range(T):
         s = zeros
         for a in range(n):
-            s = replaced(s, a, state[a * T + j])
+            s = replace_component(s, a, state[a * T + j])
         for i in range(steps):
-            # an index without a sign needs no look at whether it counts from the end
+            # an unsigned index spares the test for a negative one
             x = np.float64(z[np.uint64(begin) + np.uint64(i * T + j)])
-            s = moved(zeros, T + GAP, s, x, coefficient, j)
+            s = stepped(zeros, T + GAP, s, x, coefficient, j)
         for a in range(n):
             state[a * T + j] = s[a]
 
 
 @kernel
-def whole_quads(zeros, unit, begin, end, coefficient, z, state):
-    """Steps begin .. end - 1, four at a time; row i of `z` is i's."""
+def step_quads(zeros, leaves, begin, end, coefficient, z, state):
+    """Take steps begin .. end - 1 of a burst, four at a time; row i of `z` is for step i."""
     for step in range(begin, end, 4):
-        together(zeros, unit, 4, step * LEAF * len(unit), coefficient, z, state)
+        steps_in_registers(zeros, leaves, 4, step * LEAF * len(leaves), coefficient, z, state)
 
 
 @kernel
-def one_step(zeros, unit, begin, coefficient, z, state):
-    """One step with the noise of z[begin:]."""
-    together(zeros, unit, 1, begin, coefficient, z, state)
+def step_once(zeros, leaves, begin, coefficient, z, state):
+    """Take one step with the noise in z[begin:]."""
+    steps_in_registers(zeros, leaves, 1, begin, coefficient, z, state)
 
 
 @inlined
-def moved(zeros, stride, s, x, coefficient, j):
-    """A coordinate's state one step on; sums are of pairs, for a shorter chain of additions."""
+def stepped(zeros, stride, s, x, coefficient, j):
+    """Return a coordinate's state one step on.
+
+    Terms are added in pairs, which makes the chain of dependent additions shorter.
+    """
     n = len(zeros)
     new = s
     for a in range(n):
@@ -103,50 +111,50 @@ def moved(zeros, stride, s, x, coefficient, j):
             total = total + (pair + coefficient[row + (b + 1) * stride + j] * s[b + 1])
         if n % 2 == 0:
             total = total + coefficient[row + (n - 1) * stride + j] * s[n - 1]
-        new = replaced(new, a, s[a] + total)
+        new = replace_component(new, a, s[a] + total)
     return new
 
 
 @kernel
-def many_steps(zeros, unit, begin, end, coefficient, z, state):
-    """Steps begin .. end - 1 of a burst."""
-    T = LEAF * len(unit)
+def step_burst(zeros, leaves, begin, end, coefficient, z, state):
+    """Take steps begin .. end - 1 of a burst, four at a time where they are whole quads."""
+    T = LEAF * len(leaves)
     while begin < end:
         if begin % 4 == 0 and end - begin >= 4:
             whole = begin + (end - begin) // 4 * 4
-            whole_quads(zeros, unit, begin, whole, coefficient, z, state)
+            step_quads(zeros, leaves, begin, whole, coefficient, z, state)
             begin = whole
         else:
-            one_step(zeros, unit, begin * T, coefficient, z, state)
+            step_once(zeros, leaves, begin * T, coefficient, z, state)
             begin += 1
 
 
 @kernel
-def weighted_squares(zeros, unit, read, weight, begin, state, values):
-    """``(weight x) x`` with the evaluated iterate x, for a tile whose weights begin at `begin`."""
+def weighted_squares(zeros, leaves, read, weight, begin, state, values):
+    """Write ``(weight x) x`` with the evaluated iterate x; weights begin at weight[begin]."""
     n = len(zeros)
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     for j in range(T):
         x = read[0] * state[j]
         for a in range(1, n):
             x = x + read[a] * state[a * T + j]
-        # an index without a sign needs no look at whether it counts from the end
+        # an unsigned index spares the test for a negative one
         values[j] = (weight[np.uint64(begin) + np.uint64(j)] * x) * x
 
 
 @kernel
-def is_beyond(unit, risk):
-    """Whether a coordinate's risk is beyond the limit."""
+def is_beyond(leaves, risk):
+    """Whether the risk of a coordinate is beyond the limit, or not a number."""
     beyond = 0
-    for j in range(LEAF * len(unit)):
-        beyond += 0 if risk[j] <= LIMIT else 1  # not so for NaN
+    for j in range(LEAF * len(leaves)):
+        beyond += 0 if risk[j] <= LIMIT else 1  # false for NaN
     return beyond > 0
 
 
 @kernel
-def select_group(unit, number, group, begin, values, selected):
-    """The values of a group's coordinates, and 0 for the others."""
-    T = LEAF * len(unit)
+def select_group(leaves, number, group, begin, values, selected):
+    """Copy the values of a group's coordinates, and set the others to 0."""
+    T = LEAF * len(leaves)
     if number == ALL:
         for j in range(T):
             selected[j] = values[j]
@@ -157,11 +165,11 @@ def select_group(unit, number, group, begin, values, selected):
 
 
 @kernel
-def leaf_sums(unit, x, out):
-    """Sum every leaf of a tile in the order of the contract; `x` is used up."""
-    for leaf in range(len(unit)):
+def leaf_sums(leaves, x, out):
+    """Sum every leaf of a tile in the order of the contract, which overwrites `x`."""
+    for leaf in range(len(leaves)):
         at = leaf * LEAF
-        for j in range(at, at + 8):  # folded by 32, 16 and 8 at once
+        for j in range(at, at + 8):  # fold by 32, 16 and 8 at once
             x[j] = ((x[j] + x[j + 32]) + (x[j + 16] + x[j + 48])) + (
                 (x[j + 8] + x[j + 40]) + (x[j + 24] + x[j + 56])
             )
@@ -172,7 +180,7 @@ def leaf_sums(unit, x, out):
 
 @kernel
 def pair_sum(x):
-    """Add neighbours again and again; the sum is left in x[0]."""
+    """Add neighbours until one number is left, in x[0]."""
     size = x.size
     while size > 1:
         for i in range(size // 2):
@@ -183,39 +191,39 @@ def pair_sum(x):
 
 
 @kernel
-def measure(zeros, unit, read, weight, size, rows, group, at, state, values, spare, out):
-    """Every row of the observables, summed over each leaf of the tile at `at`, into out[row].
+def measure(zeros, leaves, read, weight, size, rows, group, at, state, values, selected, out):
+    """Sum every row of a record over each leaf of the tile, which begins at coordinate `at`.
 
-    `weight` is flat, with rows of so many coordinates. Rows with the same weight follow each other,
-    and share its products.
+    `weight` is flat, in rows of `size` coordinates; `out` is (rows, leaves). Rows with the same
+    weight follow each other, and share its products.
     """
-    T = LEAF * len(unit)
+    T = LEAF * len(leaves)
     count = rows.shape[0]
-    least, most = 1, 0  # numbers of the groups that are in the tile
+    lowest, highest = 1, 0  # groups that are in the tile
     if group.size:
-        least, most = group[at], group[at]
+        lowest, highest = group[at], group[at]
         for j in range(T):
             number = group[np.uint64(at) + np.uint64(j)]
-            least, most = min(least, number), max(most, number)
-    made = -1  # the weight that `values` are made with
-    for row in range(count - 1, -1, -1):  # all coordinates come before their groups, and last here
+            lowest, highest = min(lowest, number), max(highest, number)
+    made_with = -1  # the weight that `values` were made with, or -1
+    for row in range(count - 1, -1, -1):  # backwards: groups come before ALL
         number = rows[row, 1]
-        if number == ALL or least <= number <= most:
-            if made != rows[row, 0]:
-                made = rows[row, 0]
-                weighted_squares(zeros, unit, read, weight, made * size + at, state, values)
-            if row == 0 or rows[row - 1, 0] != made:
-                made = -1  # they are used up
-            if made < 0 and number == ALL:
-                leaf_sums(unit, values, out[row])
+        if number == ALL or lowest <= number <= highest:
+            if made_with != rows[row, 0]:
+                made_with = rows[row, 0]
+                weighted_squares(zeros, leaves, read, weight, made_with * size + at, state, values)
+            if row == 0 or rows[row - 1, 0] != made_with:
+                made_with = -1  # no other row needs them, so that they may be overwritten
+            if made_with < 0 and number == ALL:
+                leaf_sums(leaves, values, out[row])
             else:
-                select_group(unit, number, group, at, values, spare)
-                leaf_sums(unit, spare, out[row])
+                select_group(leaves, number, group, at, values, selected)
+                leaf_sums(leaves, selected, out[row])
 
 
 @kernel
 def add_leaves(partial, values):
-    """Add up the leaves: (rows, leaves) to (rows,)."""
+    """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""
     for row in range(partial.shape[0]):
         pair_sum(partial[row])
         values[row] = partial[row, 0]
