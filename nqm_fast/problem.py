@@ -19,26 +19,34 @@ FORMAT = "nqm_fast problem 1"
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """The spectrum ``h_i = i^-exponent``, i = 1 .. dim, computed when asked for."""
+    """The spectrum ``h_i = i^-exponent``, i = 1 .. dim, of which no array is stored."""
 
     dim: int
     exponent: float
 
     def block(self, start: int, stop: int) -> Array:
-        """Curvatures of the coordinates start .. stop - 1 (counted from 0)."""
+        """Compute the curvatures of the coordinates start .. stop - 1 (counted from 0)."""
         i = np.arange(start + 1, stop + 1, dtype=np.float64)
         h: Array = 1.0 / i if self.exponent == 1.0 else i**-self.exponent
         return h
 
 
 class Block(NamedTuple):
-    """Some coordinates of a problem: fields of one length, or of length 1 if all alike."""
+    """Consecutive coordinates of a problem, as arrays of shape (coordinates,).
+
+    A field that is the same for all coordinates may have shape (1,) instead.
+    """
 
     h: Array
+    """Curvature."""
     c: Array
+    """Variance of the per-sample gradient."""
     second_moment: Array
+    """``E[w_0^2]`` of the initial iterate."""
     multiplicity: Array
+    """How many identical coordinates an entry stands for."""
     variance: Array
+    """Variance of the initial iterate."""
 
 
 class Problem:
@@ -93,7 +101,7 @@ class Problem:
         in_range("h", curvature, above=0.0)
         if c is not None and sigma is not None:
             raise InputError("c and sigma are two names for the noise: give one, not both")
-        self._h: Array | PowerLaw = _frozen(curvature)
+        self._h: Array | PowerLaw = _read_only(curvature)
         self.dim = curvature.size
         self._mean0 = self._field("mean0", mean0)
         self._var0 = self._field("var0", var0, least=0.0)
@@ -102,11 +110,12 @@ class Problem:
         if sigma is not None:
             with np.errstate(over="ignore"):
                 c = np.square(curvature * self._field("sigma", sigma, least=0.0))
-            self._c = _frozen(real_array("h^2 sigma^2", c))
+            self._c = _read_only(real_array("h^2 sigma^2", c))
         elif c is not None:
             self._c = self._field("c", c, least=0.0)
 
     def _field(self, name: str, value: ArrayLike, **limits: float) -> Array | float:
+        """Check a number, or an array of shape (d,), against its limits."""
         array = real_array(name, value)
         if array.ndim and array.shape != (self.dim,):
             raise InputError(
@@ -114,7 +123,7 @@ class Problem:
                 f"but has shape {array.shape}"
             )
         in_range(name, array, **limits)
-        return _frozen(array) if array.ndim else float(array)
+        return _read_only(array) if array.ndim else float(array)
 
     @classmethod
     def power_law(cls, dim: int, exponent: float = 1.0) -> Problem:
@@ -181,32 +190,10 @@ class Problem:
         InputError
             If a matrix is not square, not symmetric, or not (semi-)definite.
         """
-        import scipy.linalg
+        from .reductions import diagonalise
 
-        hessian = _symmetric("H", H)
-        d = hessian.shape[0]
-        noise = _symmetric("C", C, d)
-        moment = _symmetric("second_moment0", second_moment0, d)
-        mean = real_array("mean0", mean0)
-        if mean.shape != (d,):
-            raise InputError(f"mean0 must have shape ({d},), but has shape {mean.shape}")
-        _definite("C", noise, strictly=False)
-        _definite("second_moment0 - mean0 mean0^T", moment - np.outer(mean, mean), strictly=False)
-        root = np.eye(d)
-        inverse_root = root
-        if P is not None:
-            values, vectors = _definite("P", _symmetric("P", P, d), strictly=True)
-            root = (vectors * np.sqrt(values)) @ vectors.T
-            inverse_root = (vectors / np.sqrt(values)) @ vectors.T
-        _definite("H", hessian, strictly=True)
-        reduced = inverse_root @ hessian @ inverse_root
-        h, basis = scipy.linalg.eigh((reduced + reduced.T) / 2)
-        to_noise = inverse_root @ basis
-        to_start = root @ basis
-        c = np.einsum("ij,ij->j", to_noise, noise @ to_noise)
-        second = np.einsum("ij,ij->j", to_start, moment @ to_start)
-        start = mean @ to_start
-        return cls(h, np.maximum(c, 0.0), mean0=start, var0=np.maximum(second - start**2, 0.0))
+        reduced = diagonalise(H, C, mean0, second_moment0, P)
+        return cls(reduced.h, reduced.c, mean0=reduced.mean0, var0=reduced.var0)
 
     @classmethod
     def from_least_squares(cls, X: ArrayLike, y: ArrayLike, *, ridge: float = 0.0) -> Problem:
@@ -229,31 +216,17 @@ class Problem:
         InputError
             If shapes do not match, or X does not determine all weights and ridge is 0.
         """
-        rows = real_array("X", X)
-        if rows.ndim != 2 or not rows.size:
-            raise InputError(f"X must have shape (n, d), but has shape {rows.shape}")
-        n, d = rows.shape
-        target = real_array("y", y)
-        if target.shape != (n,):
-            raise InputError(f"y must have shape ({n},) like the rows of X, not {target.shape}")
-        ridge = number("ridge", ridge, least=0.0)
-        hessian = rows.T @ rows / n + ridge * np.eye(d)
-        smallest, largest = np.linalg.eigvalsh(hessian)[[0, -1]]
-        if not smallest > d * np.finfo(float).eps * largest:
-            raise InputError(
-                f"ridge = {ridge:g} leaves directions of X without curvature "
-                "(constant or dependent columns): choose ridge > 0 or drop columns"
-            )
-        optimum = np.linalg.solve(hessian, rows.T @ target / n)
-        gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
+        from .reductions import quadratic_of_least_squares
+
+        dense = quadratic_of_least_squares(X, y, ridge)
         return cls.from_matrices(
-            hessian,
-            gradient.T @ gradient / n,
-            mean0=-optimum,
-            second_moment0=np.outer(optimum, optimum),
+            dense.hessian,
+            dense.gradient_covariance,
+            mean0=dense.mean0,
+            second_moment0=dense.second_moment0,
         )
 
-    # -- what the problem consists of ----------------------------------------------------
+    # -- arrays of the problem -----------------------------------------------------------
 
     @property
     def h(self) -> Array:
@@ -263,7 +236,7 @@ class Problem:
     @property
     def c(self) -> Array:
         """Variance of the per-sample gradient, shape (d,)."""
-        return self._full(self._c) if self._c is not None else self.h
+        return self._broadcast(self._c) if self._c is not None else self.h
 
     @property
     def sigma(self) -> Array:
@@ -273,17 +246,17 @@ class Problem:
     @property
     def mean0(self) -> Array:
         """Mean of the initial iterate, shape (d,)."""
-        return self._full(self._mean0)
+        return self._broadcast(self._mean0)
 
     @property
     def var0(self) -> Array:
         """Variance of the initial iterate, shape (d,)."""
-        return self._full(self._var0)
+        return self._broadcast(self._var0)
 
     @property
     def count(self) -> Array:
         """Number of identical coordinates each entry stands for, shape (d,)."""
-        return self._full(self._count)
+        return self._broadcast(self._count)
 
     @property
     def curvature_range(self) -> tuple[float, float]:
@@ -302,11 +275,12 @@ class Problem:
         """Whether an entry stands for more, or less, than one coordinate."""
         return bool(np.any(np.asarray(self._count) != 1.0))
 
-    def _full(self, value: Array | float) -> Array:
+    def _broadcast(self, value: Array | float) -> Array:
+        """Broadcast a number or an array to shape (d,)."""
         return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.dim,))
 
     def block(self, start: int, stop: int) -> Block:
-        """Coordinates start .. stop - 1, for engines that work through a problem in pieces."""
+        """Return the coordinates start .. stop - 1, so that engines need not hold all of them."""
         part = slice(start, stop)
         h = self._h.block(start, stop) if isinstance(self._h, PowerLaw) else self._h[part]
         mean, variance, count = (
@@ -324,7 +298,8 @@ class Problem:
 
     # -- losses and gradients ------------------------------------------------------------
 
-    def _point(self, name: str, value: ArrayLike) -> Array:
+    def _checked_point(self, name: str, value: ArrayLike) -> Array:
+        """Check that an array has shape (..., d)."""
         array = real_array(name, value)
         if array.shape[-1:] != (self.dim,):
             raise InputError(
@@ -332,8 +307,9 @@ class Problem:
             )
         return array
 
-    def _gap(self, x: ArrayLike, w: ArrayLike) -> Array:
-        data, point = self._point("x", x), self._point("w", w)
+    def _difference(self, x: ArrayLike, w: ArrayLike) -> Array:
+        """Return x - w, shape (..., d), if their shapes fit."""
+        data, point = self._checked_point("x", x), self._checked_point("w", w)
         try:
             return data - point
         except ValueError:
@@ -352,7 +328,7 @@ class Problem:
         -------
         float or ndarray, shape (...)
         """
-        point = self._point("w", w)
+        point = self._checked_point("w", w)
         weight = self.count * self.h
         return 0.5 * (point**2 @ weight + weight @ self.sigma**2)
 
@@ -367,7 +343,7 @@ class Problem:
         -------
         float or ndarray, shape (...)
         """
-        gap = self._gap(x, w)
+        gap = self._difference(x, w)
         return 0.5 * (gap**2 @ (self.count * self.h))
 
     def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
@@ -381,12 +357,12 @@ class Problem:
         -------
         ndarray, shape (..., d)
         """
-        return -self.h * self._gap(x, w)
+        return -self.h * self._difference(x, w)
 
     def gradient_covariance(self) -> Array:
         """Diagonal of the per-sample gradient's covariance, ``c = h^2 sigma^2``, shape (d,).
 
-        All else is zero: coordinates are independent.
+        The other entries are zero, because coordinates are independent.
         """
         return self.c
 
@@ -394,7 +370,7 @@ class Problem:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Numbers and arrays that `from_fields` makes the same problem of."""
+        """The numbers and arrays from which `from_fields` rebuilds the problem."""
         if isinstance(self._h, PowerLaw):
             return {"dim": self.dim, "exponent": self._h.exponent}
         fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
@@ -402,7 +378,7 @@ class Problem:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Problem:
-        """The problem of these `fields`.
+        """Rebuild a problem from its `fields`.
 
         Raises
         ------
@@ -438,7 +414,7 @@ class Problem:
         try:
             with np.load(content, allow_pickle=False) as file:
                 fields = {name: file[name][()] for name in file.files}
-        except Exception as error:  # whatever foreign bytes make the readers of zip and npy raise
+        except Exception as error:  # Readers of zip and npy raise all kinds at foreign bytes.
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"path {str(path)!r} is not a readable .npz file: {reason}") from None
         if str(fields.pop("format", "")) != FORMAT:
@@ -450,7 +426,7 @@ class Problem:
 
 
 def as_problem(value: object) -> Problem:
-    """`value` if it is a problem."""
+    """Return `value` if it is a problem, and raise an InputError otherwise."""
     if not isinstance(value, Problem):
         raise InputError(
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
@@ -458,27 +434,7 @@ def as_problem(value: object) -> Problem:
     return value
 
 
-def _frozen(array: Array) -> Array:
+def _read_only(array: Array) -> Array:
+    """Make an array read-only, as others may hold it too."""
     array.setflags(write=False)
     return array
-
-
-def _symmetric(name: str, value: ArrayLike, d: int | None = None) -> Array:
-    matrix = real_array(name, value)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-        raise InputError(f"{name} must be a square matrix, but has shape {matrix.shape}")
-    if d is not None and matrix.shape[0] != d:
-        raise InputError(f"{name} must have the shape of H, ({d}, {d}), not {matrix.shape}")
-    gap = float(np.abs(matrix - matrix.T).max())
-    if gap > 1e-8 * float(np.abs(matrix).max()):
-        raise InputError(f"{name} must be symmetric, but differs from its transpose by {gap:g}")
-    return (matrix + matrix.T) / 2
-
-
-def _definite(name: str, matrix: Array, *, strictly: bool) -> tuple[Array, Array]:
-    values, vectors = np.linalg.eigh(matrix)
-    allowed = -1e-10 * max(float(np.abs(values).max()), 1e-300)
-    if values[0] <= 0.0 if strictly else values[0] < allowed:
-        kind = "definite" if strictly else "semi-definite"
-        raise InputError(f"{name} must be positive {kind}, but has the eigenvalue {values[0]:g}")
-    return values, vectors

@@ -1,0 +1,134 @@
+"""Quadratic problems given as dense matrices or data, reduced to independent coordinates.
+
+The functions return plain arrays. `Problem.from_matrices` and `Problem.from_least_squares` import
+this module when they are called, so that describing any other problem does not load SciPy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike
+
+from .validation import Array, InputError, number, real_array
+
+
+class Diagonalised(NamedTuple):
+    """A quadratic problem in the eigenbasis of its Hessian; every field has shape (d,)."""
+
+    h: Array
+    """Curvatures: eigenvalues of the preconditioned Hessian, ascending."""
+    c: Array
+    """Variance of the per-sample gradient along each eigenvector."""
+    mean0: Array
+    """Mean of the initial iterate."""
+    var0: Array
+    """Variance of the initial iterate."""
+
+
+class DenseQuadratic(NamedTuple):
+    """A quadratic problem as dense matrices."""
+
+    hessian: Array
+    """Shape (d, d)."""
+    gradient_covariance: Array
+    """Covariance of the per-sample gradient, shape (d, d)."""
+    mean0: Array
+    """``E[w_0]``, shape (d,)."""
+    second_moment0: Array
+    """``E[w_0 w_0^T]``, shape (d, d)."""
+
+
+def diagonalise(
+    H: ArrayLike, C: ArrayLike, mean0: ArrayLike, second_moment0: ArrayLike, P: ArrayLike | None
+) -> Diagonalised:
+    """Reduce a preconditioned dense problem to the eigenbasis of ``P^-1/2 H P^-1/2``.
+
+    The arguments are those of `Problem.from_matrices`, which says why diagonals suffice.
+
+    Raises
+    ------
+    InputError
+        If a matrix is not square, not symmetric, or not (semi-)definite.
+    """
+    hessian = _symmetric("H", H)
+    d = hessian.shape[0]
+    noise = _symmetric("C", C, d)
+    moment = _symmetric("second_moment0", second_moment0, d)
+    mean = real_array("mean0", mean0)
+    if mean.shape != (d,):
+        raise InputError(f"mean0 must have shape ({d},), but has shape {mean.shape}")
+    _eigen_of_definite("C", noise, strictly=False)
+    _eigen_of_definite(
+        "second_moment0 - mean0 mean0^T", moment - np.outer(mean, mean), strictly=False
+    )
+    root = np.eye(d)
+    inverse_root = root
+    if P is not None:
+        values, vectors = _eigen_of_definite("P", _symmetric("P", P, d), strictly=True)
+        root = (vectors * np.sqrt(values)) @ vectors.T
+        inverse_root = (vectors / np.sqrt(values)) @ vectors.T
+    _eigen_of_definite("H", hessian, strictly=True)
+    preconditioned = inverse_root @ hessian @ inverse_root
+    h, basis = scipy.linalg.eigh((preconditioned + preconditioned.T) / 2)
+    gradient_basis = inverse_root @ basis  # Gradients are covectors, so they take the inverse.
+    iterate_basis = root @ basis
+    c = np.einsum("ij,ij->j", gradient_basis, noise @ gradient_basis)
+    second = np.einsum("ij,ij->j", iterate_basis, moment @ iterate_basis)
+    start = mean @ iterate_basis
+    return Diagonalised(h, np.maximum(c, 0.0), start, np.maximum(second - start**2, 0.0))
+
+
+def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> DenseQuadratic:
+    """Model linear regression, started at zero weights, as a quadratic around its optimum.
+
+    The arguments are those of `Problem.from_least_squares`.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, or X does not determine all weights and ridge is 0.
+    """
+    rows = real_array("X", X)
+    if rows.ndim != 2 or not rows.size:
+        raise InputError(f"X must have shape (n, d), but has shape {rows.shape}")
+    n, d = rows.shape
+    target = real_array("y", y)
+    if target.shape != (n,):
+        raise InputError(f"y must have shape ({n},) like the rows of X, not {target.shape}")
+    ridge = number("ridge", ridge, least=0.0)
+    hessian = rows.T @ rows / n + ridge * np.eye(d)
+    smallest, largest = np.linalg.eigvalsh(hessian)[[0, -1]]
+    if not smallest > d * np.finfo(float).eps * largest:
+        raise InputError(
+            f"ridge = {ridge:g} leaves directions of X without curvature "
+            "(constant or dependent columns): choose ridge > 0 or drop columns"
+        )
+    optimum = np.linalg.solve(hessian, rows.T @ target / n)
+    gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
+    return DenseQuadratic(hessian, gradient.T @ gradient / n, -optimum, np.outer(optimum, optimum))
+
+
+def _symmetric(name: str, value: ArrayLike, d: int | None = None) -> Array:
+    """Check that a matrix is symmetric (and of shape (d, d)), and remove its rounding errors."""
+    matrix = real_array(name, value)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise InputError(f"{name} must be a square matrix, but has shape {matrix.shape}")
+    if d is not None and matrix.shape[0] != d:
+        raise InputError(f"{name} must have the shape of H, ({d}, {d}), not {matrix.shape}")
+    gap = float(np.abs(matrix - matrix.T).max())
+    if gap > 1e-8 * float(np.abs(matrix).max()):
+        raise InputError(f"{name} must be symmetric, but differs from its transpose by {gap:g}")
+    return (matrix + matrix.T) / 2
+
+
+def _eigen_of_definite(name: str, matrix: Array, *, strictly: bool) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of a matrix that must be positive (semi-)definite."""
+    values, vectors = np.linalg.eigh(matrix)
+    allowed = -1e-10 * max(float(np.abs(values).max()), 1e-300)
+    if values[0] <= 0.0 if strictly else values[0] < allowed:
+        kind = "definite" if strictly else "semi-definite"
+        raise InputError(f"{name} must be positive {kind}, but has the eigenvalue {values[0]:g}")
+    return values, vectors
