@@ -1,7 +1,7 @@
-"""Closed forms and bounds: the paper's theorems, and how many samples anyone needs.
+"""Closed forms and bounds: the paper's theorems, and the samples that any algorithm needs.
 
-Equations are those of Zhang et al. 2019 (arXiv 1907.04164), with ``h^(1-power)`` for the
-curvature that the preconditioned update sees.
+Equations are those of Zhang et al. 2019 (arXiv 1907.04164). With a preconditioner ``h^power``
+the curvature h in them becomes ``h^(1-power)``, and the noise c becomes ``c h^-power``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from .validation import Array, number, step_array
 
 Complex = NDArray[np.complex128]
 
-LEAST = 1e-320  # stands for a risk of 0 in logarithms
-BEYOND = 1e4  # minus this stands for the log of 0
+SMALLEST_RISK = 1e-320
+"""Stands for a risk of 0 where a logarithm of the risk is taken."""
+LOG_OF_ZERO = -1e4
+"""Stands for log(0): its exp is 0 too, and times 0 it is 0 where -inf would give NaN."""
 
 
 def plain_risk(
@@ -50,21 +52,24 @@ def plain_risk(
     InputError
         If an argument is outside its limits.
     """
-    lr, batch_size = _settings(lr, batch_size)
+    lr, batch_size = _checked_settings(lr, batch_size)
     power = number("power", power)
 
     def risk(block: Block, t: Array) -> Array:
-        rate, noise = _seen(block, power)
-        gap = lr * rate
-        # 1 - a^2 = gap (2 - gap) without the cancellation of 1 - (1 - gap)^2
+        curvature, noise = _preconditioned(block, power)
+        gap = lr * curvature
+        # 1 - a^2 is written gap (2 - gap), because 1 - (1 - gap)^2 cancels.
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             decay = np.where(t > 0, t * np.log1p(-gap * (2.0 - gap)), 0.0)
-            room = 2.0 - gap
-            # at lr h = 2 the iterate only changes sign, and noise adds up
-            level = np.where(room == 0.0, t * gap, -np.expm1(decay) / np.where(room, room, 1.0))
-            return _start(block) * np.exp(decay) + noise * lr / (2.0 * batch_size) * level
+            margin = 2.0 - gap
+            # At lr h = 2 the iterate only changes its sign, and the noise of all steps adds up.
+            noise_factor = np.where(
+                margin == 0.0, t * gap, -np.expm1(decay) / np.where(margin, margin, 1.0)
+            )
+            noise_risk = noise * lr / (2.0 * batch_size) * noise_factor
+            return _initial_risk(block) * np.exp(decay) + noise_risk
 
-    return _summed(problem, steps, risk)
+    return _sum_at_steps(problem, steps, risk)
 
 
 def theorem1(
@@ -100,27 +105,27 @@ def theorem1(
     InputError
         If an argument is outside its limits.
     """
-    lr, batch_size = _settings(lr, batch_size)
+    lr, batch_size = _checked_settings(lr, batch_size)
     beta = number("momentum", momentum, least=0.0, below=1.0)
     power = number("power", power)
 
     def risk(block: Block, t: Array) -> Array:
-        rate, noise = _seen(block, power)
-        gap = lr * rate
-        # (trace)^2 - 4 beta, factored so that it vanishes cleanly at critical damping
+        curvature, noise = _preconditioned(block, power)
+        gap = lr * curvature
+        # The discriminant trace^2 - 4 beta is factored, so that it is 0 at critical damping.
         root = math.sqrt(beta)
-        spread = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
+        difference = np.sqrt(((1.0 - root) ** 2 - gap + 0j) * ((1.0 + root) ** 2 - gap))
         trace = 1.0 - gap + beta
-        spread = (spread * np.where(trace < 0.0, -1.0, 1.0)).astype(np.complex128)
-        far = (1.0 - beta + gap + np.where(trace < 0.0, -spread, spread)) / 2.0
-        # (1 - r1) (1 - r2) = lr h: the small factor comes from the large one
-        rest = np.where(trace < 0.0, far, gap / far)
-        mean = _mean_factor(rest, (trace - spread) / 2.0, spread, t)
-        room = 2.0 * beta + 2.0 - gap
-        level = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
-        return _with_steady_state(block, mean, level, room)
+        difference = (difference * np.where(trace < 0.0, -1.0, 1.0)).astype(np.complex128)
+        larger = (1.0 - beta + gap + np.where(trace < 0.0, -difference, difference)) / 2.0
+        # As (1 - r1) (1 - r2) = lr h, the smaller factor follows from the larger one.
+        one_minus_r1 = np.where(trace < 0.0, larger, gap / larger)
+        mean = _mean_factor(one_minus_r1, (trace - difference) / 2.0, difference, t)
+        margin = 2.0 * beta + 2.0 - gap
+        numerator = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
+        return _with_steady_state(block, mean, numerator, margin)
 
-    return _summed(problem, steps, risk)
+    return _sum_at_steps(problem, steps, risk)
 
 
 def theorem2(
@@ -156,23 +161,26 @@ def theorem2(
     InputError
         If an argument is outside its limits.
     """
-    lr, batch_size = _settings(lr, batch_size)
+    lr, batch_size = _checked_settings(lr, batch_size)
     gamma = number("ema", ema, least=0.0, below=1.0)
     power = number("power", power)
 
     def risk(block: Block, t: Array) -> Array:
-        rate, noise = _seen(block, power)
-        gap = lr * rate
+        curvature, noise = _preconditioned(block, power)
+        gap = lr * curvature
         a = 1.0 - gap
-        wide = np.abs(a) >= gamma
-        spread = (np.where(wide, 1.0, -1.0) * ((1.0 - gamma) - gap)).astype(np.complex128)
-        rest = np.where(wide, gap, 1.0 - gamma)
-        mean = _mean_factor(rest + 0j, np.where(wide, gamma, a) + 0j, spread, t)
-        room = 2.0 - gap
-        shrink = (1.0 - gamma) * (1.0 + a * gamma) / ((1.0 + gamma) * (1.0 - a * gamma))
-        return _with_steady_state(block, mean, lr * noise * shrink / (2.0 * batch_size), room)
+        a_is_larger = np.abs(a) >= gamma  # r1 is the larger of the roots a and gamma.
+        sign = np.where(a_is_larger, 1.0, -1.0)
+        difference = (sign * ((1.0 - gamma) - gap)).astype(np.complex128)
+        one_minus_r1 = np.where(a_is_larger, gap, 1.0 - gamma)
+        r2 = np.where(a_is_larger, gamma, a)
+        mean = _mean_factor(one_minus_r1 + 0j, r2 + 0j, difference, t)
+        margin = 2.0 - gap
+        averaging = (1.0 - gamma) * (1.0 + a * gamma) / ((1.0 + gamma) * (1.0 - a * gamma))
+        numerator = lr * noise * averaging / (2.0 * batch_size)
+        return _with_steady_state(block, mean, numerator, margin)
 
-    return _summed(problem, steps, risk)
+    return _sum_at_steps(problem, steps, risk)
 
 
 def cramer_rao_samples(problem: Problem, target: float) -> float:
@@ -198,7 +206,8 @@ def cramer_rao_samples(problem: Problem, target: float) -> float:
         If the target is not positive.
     """
     target = number("target", target, above=0.0)
-    return _total(problem, lambda block: block.multiplicity * block.c / block.h) / (2.0 * target)
+    ratio = _sum_over_coordinates(problem, lambda block: block.multiplicity * block.c / block.h)
+    return ratio / (2.0 * target)
 
 
 def bayes_risk(problem: Problem, samples: float) -> float:
@@ -225,16 +234,18 @@ def bayes_risk(problem: Problem, samples: float) -> float:
     n = number("samples", samples, least=0.0)
 
     def risk(block: Block) -> Array:
-        # var0 c / (c + N h^2 var0): defined for certain starts and noiseless gradients too
-        informed = block.c + n * block.h**2 * block.variance
-        rest = np.where(informed > 0.0, block.c / np.where(informed > 0.0, informed, 1.0), 1.0)
-        return 0.5 * block.multiplicity * block.h * block.variance * rest
+        # Written var0 c / (c + N h^2 var0), so that var0 = 0 and c = 0 are no divisions by 0.
+        information = block.c + n * block.h**2 * block.variance
+        remaining = np.where(
+            information > 0.0, block.c / np.where(information > 0.0, information, 1.0), 1.0
+        )
+        return 0.5 * block.multiplicity * block.h * block.variance * remaining
 
-    return _total(problem, risk)
+    return _sum_over_coordinates(problem, risk)
 
 
 def bayes_samples(problem: Problem, target: float) -> float:
-    """Samples without which no algorithm can reach the target: see `bayes_risk`.
+    """Samples without which no algorithm can reach the target, by `bayes_risk`.
 
     Parameters
     ----------
@@ -260,48 +271,50 @@ def bayes_samples(problem: Problem, target: float) -> float:
     high = 1.0
     while bayes_risk(problem, high) > target:
         high *= 2.0
-    return float(
-        scipy.optimize.brentq(
-            lambda n: math.log(max(bayes_risk(problem, n), LEAST) / target), 0.0, high, rtol=1e-14
-        )
-    )
+
+    def excess(samples: float) -> float:
+        return math.log(max(bayes_risk(problem, samples), SMALLEST_RISK) / target)
+
+    return float(scipy.optimize.brentq(excess, 0.0, high, rtol=1e-14))
 
 
-def _settings(lr: float, batch_size: float) -> tuple[float, float]:
+def _checked_settings(lr: float, batch_size: float) -> tuple[float, float]:
+    """Check a constant learning rate > 0 and a constant batch size >= 1."""
     return number("lr", lr, above=0.0), number("batch_size", batch_size, least=1.0)
 
 
-def _seen(block: Block, power: float) -> tuple[Array, Array]:
-    """Curvature and noise as the preconditioned update sees them."""
+def _preconditioned(block: Block, power: float) -> tuple[Array, Array]:
+    """Return the curvature and noise that stand for h and c under the preconditioner."""
     return block.h ** (1.0 - power), block.c * block.h**-power
 
 
-def _start(block: Block) -> Array:
+def _initial_risk(block: Block) -> Array:
+    """Excess risk of each coordinate at step 0."""
     return 0.5 * block.h * block.second_moment
 
 
-def _mean_factor(rest: Complex, r2: Complex, spread: Complex, t: Array) -> Array:
+def _mean_factor(one_minus_r1: Complex, r2: Complex, difference: Complex, t: Array) -> Array:
     """``[(r1^(t+1) - r2^(t+1)) - r1 r2 (r1^t - r2^t)] / (r1 - r2)``, also where roots coincide.
 
-    Written as ``r1^t + r2 (1 - r1) (r1^t - r2^t)/(r1 - r2)`` with |r1| >= |r2|, which does
-    not cancel, and the quotient as a ratio of expm1, which has a limit. The arguments are
-    1 - r1, r2 and r1 - r2.
+    It is the factor by which the mean of a coordinate has shrunk after t steps. It is computed
+    as ``r1^t + r2 (1 - r1) (r1^t - r2^t)/(r1 - r2)`` with |r1| >= |r2|, which does not cancel.
+    The quotient is a ratio of expm1, which has a limit for ``difference = r1 - r2 -> 0``.
     """
-    r1 = 1.0 - rest
+    r1 = 1.0 - one_minus_r1
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_r1 = np.where(r1 == 0.0, -BEYOND, _log1p(-rest))
-        # a root of 0 leaves r1^(t-1) of the quotient; two that coincide, t r1^(t-1)
-        log_ratio = _log1p(-spread / np.where(r2 == 0.0, 2.0 * spread, r1))
-        apart = log_ratio != 0.0
-        quotient = np.expm1(t * log_ratio) / np.where(apart, np.expm1(log_ratio), 1.0)
-        quotient = np.where(r2 == 0.0, 1.0, np.where(apart, quotient, t))
+        log_r1 = np.where(r1 == 0.0, LOG_OF_ZERO, _log1p(-one_minus_r1))
+        # The quotient is r1^(t-1) where r2 is 0, and t r1^(t-1) where the roots coincide.
+        log_ratio = _log1p(-difference / np.where(r2 == 0.0, 2.0 * difference, r1))
+        differ = log_ratio != 0.0
+        quotient = np.expm1(t * log_ratio) / np.where(differ, np.expm1(log_ratio), 1.0)
+        quotient = np.where(r2 == 0.0, 1.0, np.where(differ, quotient, t))
         power = np.where(t > 0, np.exp((t - 1.0) * log_r1), 0.0)
-        factor = np.where(t > 0, power * (r1 + r2 * rest * quotient), 1.0)
+        factor = np.where(t > 0, power * (r1 + r2 * one_minus_r1 * quotient), 1.0)
     return factor.real
 
 
 def _log1p(z: Complex) -> Complex:
-    """``log(1 + z)`` with the digits of a small z, which NumPy's log1p loses for complex z."""
+    """``log(1 + z)`` accurate for small z too, which NumPy's log1p is not for complex z."""
     small = np.abs(z) < 0.5
     close = np.where(small, z, 0.0)
     size = np.log1p(close.real * (2.0 + close.real) + close.imag**2) / 2.0
@@ -310,15 +323,22 @@ def _log1p(z: Complex) -> Complex:
     return logarithm
 
 
-def _with_steady_state(block: Block, mean: Array, level: Array, room: Array) -> Array:
+def _with_steady_state(block: Block, mean: Array, numerator: Array, margin: Array) -> Array:
+    """Add the risk of the shrunk mean to that of the noise at t -> inf, numerator / margin.
+
+    Settings are unstable where the margin is not positive; the risk is inf there if there is noise.
+    """
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        steady = np.where(level == 0.0, 0.0, np.where(room > 0.0, level / room, np.inf))
-        # a mean beyond the range of a double has met 0 * inf on its way
-        return steady + np.where(np.isfinite(mean), _start(block) * mean**2, np.inf)
+        steady = np.where(numerator == 0.0, 0.0, np.where(margin > 0.0, numerator / margin, np.inf))
+        # A mean beyond the range of a double may be NaN, from a product 0 * inf.
+        return steady + np.where(np.isfinite(mean), _initial_risk(block) * mean**2, np.inf)
 
 
-def _summed(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], Array]) -> Any:
-    """Sum a risk per coordinate over the problem, at steps of any shape."""
+def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], Array]) -> Any:
+    """Sum the risk of all coordinates at steps of any shape.
+
+    ``risk(block, t)`` gives the risk of each coordinate of a block after t steps, t of shape (1,).
+    """
     as_problem(problem)
     t = step_array("steps", steps)
     column = t.reshape(-1, 1).astype(np.float64)
@@ -334,10 +354,11 @@ def _summed(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], A
     return total if t.ndim else float(total)
 
 
-def _total(problem: Problem, weight: Callable[[Block], Array]) -> float:
+def _sum_over_coordinates(problem: Problem, summand: Callable[[Block], Array]) -> float:
+    """Sum an expression in the fields of a block over all coordinates."""
     as_problem(problem)
 
     def part(begin: int) -> float:
-        return float(weight(problem.block(begin, min(begin + BLOCK, problem.dim))).sum())
+        return float(summand(problem.block(begin, min(begin + BLOCK, problem.dim))).sum())
 
     return math.fsum(in_threads(part, range(0, problem.dim, BLOCK), "bound"))

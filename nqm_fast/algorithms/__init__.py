@@ -1,7 +1,7 @@
-"""Algorithms: what an engine needs to know of one, and one file for each.
+"""Algorithms, each in a file of its own.
 
-`base` has the classes that all of them inherit from, `sparse` turns the recurrence of a linear one
-into the arrays that kernels take, and checks it on the way.
+`base` has the classes that they inherit from. `sparse` checks the recurrence of a linear algorithm
+and turns it into the arrays that kernels take.
 """
 
 from .base import Algorithm, LinearAlgorithm, Recurrence

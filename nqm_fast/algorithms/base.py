@@ -1,8 +1,8 @@
-"""What an algorithm is: a learning rate, hyper-parameters, and for a linear one its recurrence.
+"""The classes of algorithms, and the recurrence that describes a linear one.
 
-Per coordinate a linear algorithm is ``s' = A s + b xi`` with gradient noise xi, of which
-``q . s`` is evaluated. Everything else (risk, first passage, tuning, simulation) follows from A, b
-and q; a new algorithm is one new class in a file of its own.
+Per coordinate a linear algorithm is ``s' = A s + b xi`` with a state s of some components and
+gradient noise xi; the iterate that is evaluated is ``q . s``. Everything else (risk, first passage,
+tuning, simulation) follows from A, b and q. A new algorithm is one new class in a file of its own.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ from ..schedules import Schedule
 from ..validation import Array, InputError, shown
 
 Entry = Array | float | tuple[float, Array]
-"""A number, an array like the curvatures, or the product of the two."""
+"""A number, an array of the shape of the curvatures, or a pair that stands for their product."""
 
 
 class Recurrence(NamedTuple):
     """A linear recurrence over n state components, for an array of curvatures.
 
-    ``A_t - I = sum_j weight_j(t) K_j`` and ``b_t = sum_j weight_j(t) k_j``: the change per
-    step rather than A itself, because 1 - 1e-12 has lost what 1e-12 still knows.
+    A step is ``s_{t+1} = A_t s_t + b_t xi_t`` in every coordinate, with gradient noise xi, and
+    ``q . s_t`` is the iterate whose risk counts. A and b are sums of terms: ``A_t - I = sum_j
+    weight_j(t) K_j`` and ``b_t = sum_j weight_j(t) k_j``, with the weights that
+    `LinearAlgorithm.weights` gives for each step. The change A - I is given rather than A itself,
+    because its digits are lost where 1 is added to a small number.
 
     Attributes
     ----------
     terms : sequence of (K_j, k_j)
         K_j: n rows of n entries; k_j: n entries. An entry is a number, an array like the
-        curvatures, or a pair (number, array) that stands for their product: arrays that
-        occur more than once are then passed on once.
+        curvatures, or a pair (number, array) that stands for their product. Entries that are
+        multiples of the same array should be such pairs, as the array is then stored once.
     start : n floats
         ``s_0 = start * w_0``.
     read : n floats
-        q, the evaluated combination.
+        q, the combination of components whose risk counts.
 
     Examples
     --------
@@ -58,7 +61,7 @@ class Recurrence(NamedTuple):
     read: Sequence[float]
 
     def keep(self, components: Sequence[int]) -> Recurrence:
-        """The recurrence without the components that the others do not depend on."""
+        """Keep some of the components, which must not depend on the others."""
         if len(components) == len(self.read):
             return self
         return Recurrence(
@@ -110,22 +113,22 @@ class Algorithm(ABC):
     lr: Schedule
 
     depends_on_step: ClassVar[bool] = False
-    """Whether an update uses the number of the step (then no two steps are alike)."""
+    """Whether an update depends on the number of the step, so that no two are alike."""
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive"}
-    """Hyper-parameters that `tune` may search: "positive", or "unit" for [0, 1)."""
+    """Hyper-parameters that `tune` may search, with "positive", or "unit" for the range [0, 1)."""
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
-        """How many times a small learning rate acts in the long run."""
+        """Factor from `lr` to the effective learning rate, such as 1 / (1 - momentum)."""
         return 1.0
 
     def with_values(self, **hyper: Any) -> Self:
         """The same algorithm with other hyper-parameters, which may be arrays.
 
         The exact engine tries many settings at once, each on its own copy of the spectrum: a
-        hyper-parameter is then an array with one value for each curvature. The learning rate stays,
-        as it enters through the weights of the terms.
+        hyper-parameter is then an array with one value for each curvature. The learning rate is not
+        changed here, because it enters through the weights of the terms.
 
         Parameters
         ----------
@@ -135,7 +138,7 @@ class Algorithm(ABC):
         Raises
         ------
         InputError
-            If a name is not a hyper-parameter that may be changed so.
+            If a name is not a hyper-parameter that may be changed in this way.
         """
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__)
@@ -174,7 +177,7 @@ class LinearAlgorithm(Algorithm):
 
     @abstractmethod
     def largest_lr(self, h: Array) -> float:
-        """A learning rate that is unstable, whatever the other hyper-parameters."""
+        """A learning rate from which on every setting is unstable, whatever its other values."""
 
     def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """Weights of the terms at the given learning rates and steps, shape (steps, terms).
@@ -185,7 +188,7 @@ class LinearAlgorithm(Algorithm):
 
 
 def as_algorithm(name: str, value: object) -> LinearAlgorithm:
-    """`value` if it is an algorithm that the engines can carry out, a linear one."""
+    """Return `value` if it is a linear algorithm, which the engines can carry out."""
     if not isinstance(value, Algorithm):
         raise InputError(f"{name} must be an algorithm such as nqm.SGD(0.1), not {shown(value)}")
     if not isinstance(value, LinearAlgorithm):

@@ -49,7 +49,7 @@ class SGD(LinearAlgorithm):
     power: float = field(default=0.0, kw_only=True)
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive", "momentum": "unit", "ema": "unit"}
-    may_overflow: ClassVar[bool] = True  # powers of curvatures
+    may_overflow: ClassVar[bool] = True  # Powers of curvatures may overflow.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", as_schedule("lr", self.lr))
@@ -65,27 +65,27 @@ class SGD(LinearAlgorithm):
         return f"SGD({lr!r}{''.join(f', {name}={x!r}' for name, x in extras if x)})"
 
     def largest_lr(self, h: Array) -> float:
-        """``4 / max(h^(1 - power))``, the limit as momentum goes to 1."""
+        """``4 / max(h^(1 - power))``, the limit of stability as momentum goes to 1."""
         return 4.0 / float((h ** (1.0 - self.power)).max())
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
-        """``1 / (1 - momentum)``."""
+        """``1 / (1 - momentum)``, by which momentum lengthens a steady step."""
         return 1.0 / (1.0 - hyper.get("momentum", 0.0))
 
     def recurrence(self, h: Array) -> Recurrence:
-        """State (w, v, e), without v or e where they play no part."""
+        """The recurrence of (w, v, e), without v if momentum is 0 and without e if ema is 0."""
         beta, gamma = self.momentum, self.ema
-        fresh = 1.0 - gamma
-        kh = h ** (1.0 - self.power) if self.power else h
+        fresh = 1.0 - gamma  # This is the weight of the new w in e.
+        preconditioned_h = h ** (1.0 - self.power) if self.power else h
         if self.power:
-            k = h**-self.power  # the step per unit of v
+            inverse_preconditioner = h**-self.power
 
-            def step(factor: Any) -> Entry:
-                return (factor, k)
+            def preconditioned(factor: Any) -> Entry:
+                return (factor, inverse_preconditioner)
         else:
 
-            def step(factor: Any) -> Entry:
+            def preconditioned(factor: Any) -> Entry:
                 return cast(float, factor)
 
         fixed: list[list[Entry]] = [
@@ -94,11 +94,11 @@ class SGD(LinearAlgorithm):
             [fresh, 0.0, -fresh],
         ]
         per_lr: list[list[Entry]] = [
-            [(-1.0, kh), step(-beta), 0.0],
+            [(-1.0, preconditioned_h), preconditioned(-beta), 0.0],
             [0.0, 0.0, 0.0],
-            [(-fresh, kh), step(-fresh * beta), 0.0],
+            [(-fresh, preconditioned_h), preconditioned(-fresh * beta), 0.0],
         ]
-        kick: list[Entry] = [step(-1.0), 0.0, step(-fresh)]
+        kick: list[Entry] = [preconditioned(-1.0), 0.0, preconditioned(-fresh)]
         read = [0.0, 0.0, 1.0] if np.any(gamma) else [1.0, 0.0, 0.0]
         whole = Recurrence([(fixed, [0.0, 1.0, 0.0]), (per_lr, kick)], [1.0, 0.0, 1.0], read)
         return whole.keep([0, *[1] * bool(np.any(beta)), *[2] * bool(np.any(gamma))])

@@ -1,7 +1,7 @@
-"""Recurrences as the arrays that kernels take, and what is checked before a kernel sees them.
+"""Recurrences as the arrays that kernels take, and the checks that they have to pass before.
 
-Kernels index without looking at bounds, so that a recurrence with a row, an entry or a weight too
-few would read or write memory that is not theirs. Whoever calls a kernel gets the recurrence from
+Kernels index arrays without checking bounds. With a row, an entry or a weight too few they would
+read or write memory that is not theirs. Whoever calls a kernel gets the recurrence from
 `checked_recurrence`, its arrays from `sparse_recurrence` and its weights from `term_weights`.
 """
 
@@ -19,20 +19,20 @@ from .base import LinearAlgorithm, Recurrence
 
 
 class SparseRecurrence(NamedTuple):
-    """The entries of a recurrence that are not zero, over a block of coordinates."""
+    """The nonzero entries of a recurrence over d coordinates, as kernels take them."""
 
     read: tuple[float, ...]
     start: tuple[float, ...]
     values: Array
-    """(arrays, d): the different arrays that entries are multiples of."""
+    """The different arrays that entries are multiples of, shape (arrays, d)."""
     entries: NDArray[np.int64]
-    """(entries, 4): term, row, column (n for the kick b), row of `values` or -1 for none."""
+    """Shape (entries, 4): term, row, column (n for the kick b), row of `values` or -1 for none."""
     factors: Array
-    """(entries,): what an array is multiplied with, or the entry itself."""
+    """Factor of that row of `values`, or the entry itself if it has none, shape (entries,)."""
 
 
 def sparse_recurrence(recurrence: Recurrence, size: int) -> SparseRecurrence:
-    """Collect the entries that are not zero, of a recurrence over `size` coordinates.
+    """Collect the nonzero entries of a recurrence over `size` coordinates.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def sparse_recurrence(recurrence: Recurrence, size: int) -> SparseRecurrence:
     )
 
 
-def folded(recurrence: Recurrence, weights: Array) -> Recurrence:
-    """The recurrence with its terms added up, each with a weight per coordinate."""
+def sum_of_terms(recurrence: Recurrence, weights: Array) -> Recurrence:
+    """Add up all terms, with weights of shape (terms, d), into a recurrence of one term."""
 
     def total(entries: Sequence[Any]) -> Any:
         parts = [
@@ -90,16 +90,16 @@ def folded(recurrence: Recurrence, weights: Array) -> Recurrence:
 def term_weights(
     algorithm: LinearAlgorithm, terms: int, lr: Array, steps: NDArray[np.int64]
 ) -> Array:
-    """Weights of so many terms at learning rates and steps, (steps, terms), checked.
+    """Compute and check the weights of all terms at each step, shape (steps, terms).
 
     Raises
     ------
     InputError
-        If their number is not that of the recurrence's terms, or one is not a number.
+        If their shape is another, or one is not a number.
     """
-    # an algorithm that is linear without inheriting from LinearAlgorithm has no default
-    own = getattr(type(algorithm), "weights", LinearAlgorithm.weights)
-    weights = np.ascontiguousarray(own(algorithm, lr, steps), dtype=np.float64)
+    # An algorithm that is linear without inheriting from LinearAlgorithm may lack the method.
+    weights_of = getattr(type(algorithm), "weights", LinearAlgorithm.weights)
+    weights = np.ascontiguousarray(weights_of(algorithm, lr, steps), dtype=np.float64)
     name = type(algorithm).__name__
     if weights.shape != (lr.size, terms):
         raise InputError(
@@ -115,7 +115,7 @@ def term_weights(
 
 
 def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
-    """The algorithm's recurrence at curvatures h, with shapes and numbers as kernels need them.
+    """Return the algorithm's recurrence at curvatures h, after checking shapes and numbers.
 
     Raises
     ------
@@ -151,42 +151,46 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
                 f"{where} must have {n} rows of {n} entries and a kick of {n}, as many as read "
                 f"has numbers, but has rows of {rows} and a kick of {kicks}"
             )
-        overflow = getattr(algorithm, "may_overflow", False)
+        may_overflow = getattr(algorithm, "may_overflow", False)
         for entry in (*(x for row in matrix for x in row), *kick):
-            _check_entry(where, entry, h, overflow)
+            _check_entry(where, entry, h, may_overflow)
     return Recurrence(terms, start, read)
 
 
-def _check_entry(where: str, entry: Any, h: Array, overflow: bool) -> None:
+def _check_entry(where: str, entry: Any, h: Array, may_overflow: bool) -> None:
     """Check that an entry is a number, an array like h, or a pair of the two."""
     if entry is h or (type(entry) is float and math.isfinite(entry)):
-        return  # curvatures were checked with their problem
+        return  # The curvatures were checked with their problem.
     if isinstance(entry, tuple):
         if len(entry) != 2 or not isinstance(entry[1], np.ndarray) or isinstance(entry[0], tuple):
             raise InputError(f"{where} has {shown(entry)}: a pair must be (number, array like h)")
-        _check_entry(where, entry[0], h, overflow)
-        _check_entry(where, entry[1], h, overflow)
+        _check_entry(where, entry[0], h, may_overflow)
+        _check_entry(where, entry[1], h, may_overflow)
     elif isinstance(entry, np.ndarray) and entry.ndim:
         if entry.shape != h.shape:
             raise InputError(_wrong_length(where, entry.shape, h.size))
-        if entry.dtype.kind not in "iuf" or not _are_good(entry, overflow):
+        if entry.dtype.kind not in "iuf" or not _are_allowed(entry, may_overflow):
             raise InputError(f"{where} has an array that is not of finite numbers: {shown(entry)}")
-    elif not _is_real(entry) or not _are_good(entry, overflow):
+    elif not _is_real(entry) or not _are_allowed(entry, may_overflow):
         raise InputError(
             f"{where} has the entry {shown(entry)}: allowed are finite numbers, arrays like h, "
             "and pairs (number, array)"
         )
 
 
-def _are_good(numbers: Any, overflow: bool) -> bool:
-    """Whether they are finite; where they may overflow, whether they are numbers."""
-    return not np.isnan(numbers).any() if overflow else bool(np.isfinite(numbers).all())
+def _are_allowed(numbers: Any, may_overflow: bool) -> bool:
+    """Whether all are finite, or at least not NaN if `may_overflow`."""
+    return not np.isnan(numbers).any() if may_overflow else bool(np.isfinite(numbers).all())
 
 
 def _is_real(value: Any) -> bool:
-    real = isinstance(value, int | float | np.integer | np.floating)
-    return real or (isinstance(value, np.ndarray) and not value.ndim and value.dtype.kind in "iuf")
+    """Whether a value is a real number, or an array without dimensions that holds one."""
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    return is_number or (
+        isinstance(value, np.ndarray) and not value.ndim and value.dtype.kind in "iuf"
+    )
 
 
 def _wrong_length(where: str, shape: tuple[int, ...], size: int) -> str:
+    """Write the message on an array that does not have the shape of h."""
     return f"{where} has an array of shape {shape}: arrays must have the shape of h, ({size},)"

@@ -1,4 +1,4 @@
-"""How large a constant learning rate may be."""
+"""The largest constant learning rate at which an algorithm is stable."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .sparse import checked_recurrence, sparse_recurrence, term_weights
 
 
 def largest_stable_lr(algorithm: LinearAlgorithm, curvature_range: tuple[float, float]) -> float:
-    """An estimate of the learning rate up to which the mean does not grow, by bisection.
+    """Estimate, by bisection, the learning rate up to which the mean does not grow.
 
-    Looks at the least and the largest curvature only, and at the weights of step 0.
+    Only the least and the largest curvature are looked at, and the weights of step 0.
     """
     h = np.array(curvature_range)
     recurrence = checked_recurrence(algorithm, h)
@@ -20,6 +20,7 @@ def largest_stable_lr(algorithm: LinearAlgorithm, curvature_range: tuple[float, 
     zero = np.zeros(1, dtype=np.int64)
 
     def is_stable(lr: float) -> bool:
+        # A has shape (curvatures, n, n); its eigenvalues decide.
         weights = term_weights(algorithm, len(recurrence.terms), np.array([lr]), zero)[0]
         A = np.zeros((h.size, n, n)) + np.eye(n)
         for (term, row, column, source), factor in zip(sparse.entries, sparse.factors, strict=True):

@@ -13,13 +13,29 @@ from ..algorithms.sparse import checked_recurrence, sparse_recurrence
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import integer, number
-from .quadrature import WIDTHS, compress
+from .quadrature import BIN_WIDTHS, compressed_spectrum
 from .risk import expected_risk
 from .timeline import weighted_segments
 
-DIRECT = 1 << 17  # up to this dimension the whole spectrum is searched, above it a quadrature
+# Where the search stops, and how its answer is confirmed.
 MARGINS = (1e-9, 1e-12)
-"""How far above the target the search stops, as it sums in another order than `expected_risk`."""
+"""The search aims at a target raised by these parts of it, one after the other.
+
+It sums in another order than `expected_risk`, so that at the target itself rounding errors could
+make it miss the step. A wide margin may stop it too early, therefore a narrow one comes next.
+"""
+CONFIRMED_STEPS = 64
+"""Steps from the answer of the search on at which `expected_risk` is compared with the target."""
+PROBED_STEPS = 100
+"""Steps, evenly spread in their logarithm, that bracket the answer where the search has failed."""
+
+# Which spectrum is searched.
+DIRECT = 1 << 17
+"""Up to this dimension the whole spectrum is searched, above it a quadrature, which is faster."""
+CHECKED_STEPS = 32
+"""Steps, evenly spread in their logarithm, at which a quadrature is compared with the problem."""
+QUADRATURE_ERROR = 0.1 * MARGINS[0]
+"""Relative error of the risk that a quadrature may have, small against the margin."""
 
 
 def steps_to_target(
@@ -69,15 +85,15 @@ def steps_to_target(
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))
-    for width in WIDTHS[1:] if problem.dim > DIRECT else ():
-        spectrum = compress(problem, width)
-        found = _confirmed_first(problem, spectrum, algorithm, batch, target, limit)
-        if _represents(problem, spectrum, algorithm, batch, min(found, limit)):
+    for bin_width in BIN_WIDTHS[1:] if problem.dim > DIRECT else ():
+        spectrum = compressed_spectrum(problem, bin_width)
+        found = _confirmed_passage(problem, spectrum, algorithm, batch, target, limit)
+        if _is_accurate_quadrature(spectrum, problem, algorithm, batch, min(found, limit)):
             return found
-    return _confirmed_first(problem, problem, algorithm, batch, target, limit)
+    return _confirmed_passage(problem, problem, algorithm, batch, target, limit)
 
 
-def _confirmed_first(
+def _confirmed_passage(
     problem: Problem,
     spectrum: Problem,
     algorithm: LinearAlgorithm,
@@ -85,21 +101,21 @@ def _confirmed_first(
     target: float,
     limit: int,
 ) -> int | float:
-    """First passage, searched on `spectrum` and confirmed on `problem`."""
+    """Search the first passage on `spectrum`, and confirm it on all of `problem`."""
     skip = -1
     for margin in MARGINS:
-        found = _search(spectrum, algorithm, batch, target * (1.0 + margin), limit, skip)
+        found = _searched_passage(spectrum, algorithm, batch, target * (1.0 + margin), limit, skip)
         if found is None:
             return math.inf
-        candidates = np.arange(found, min(found + 64, limit + 1))
+        candidates = np.arange(found, min(found + CONFIRMED_STEPS, limit + 1))
         risk = expected_risk(problem, algorithm, batch, candidates)
         if (risk <= target).any():
             return int(candidates[np.argmax(risk <= target)])
         skip = int(candidates[-1])
-    return _first_at_rest(problem, algorithm, batch, target, skip, limit)
+    return _bisected_passage(problem, algorithm, batch, target, skip, limit)
 
 
-def _first_at_rest(
+def _bisected_passage(
     problem: Problem,
     algorithm: LinearAlgorithm,
     batch: Schedule,
@@ -107,8 +123,12 @@ def _first_at_rest(
     low: int,
     limit: int,
 ) -> int | float:
-    """First passage after step `low`, where the risk has come to rest within rounding errors."""
-    later = np.unique(np.geomspace(low + 1, max(limit, low + 1), 100).astype(np.int64))
+    """Bisect for the first passage after step `low`, where the target is not reached.
+
+    It is the last resort where the risk hardly changes any more: within the margins of the search
+    it is at the target, and rounding errors of `expected_risk` itself decide.
+    """
+    later = np.unique(np.geomspace(low + 1, max(limit, low + 1), PROBED_STEPS).astype(np.int64))
     reached = expected_risk(problem, algorithm, batch, later) <= target
     if not reached.any():
         return math.inf
@@ -122,21 +142,22 @@ def _first_at_rest(
     return high
 
 
-def _represents(
-    problem: Problem,
+def _is_accurate_quadrature(
     spectrum: Problem,
+    problem: Problem,
     algorithm: LinearAlgorithm,
     batch: Schedule,
     last: int | float,
 ) -> bool:
-    """Whether a quadrature has the risk of the problem, at steps all the way to `last`."""
-    steps = np.unique(np.geomspace(1.0, max(last, 1), 32).astype(np.int64))
-    whole, few = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
-    finite = np.isfinite(whole)
-    return bool((np.abs(few - whole)[finite] <= 0.1 * MARGINS[0] * whole[finite]).all())
+    """Whether a quadrature has the same risk as the problem, at steps from 1 to `last`."""
+    steps = np.unique(np.geomspace(1.0, max(last, 1), CHECKED_STEPS).astype(np.int64))
+    exact, approximate = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
+    finite = np.isfinite(exact)
+    error = np.abs(approximate - exact)[finite]
+    return bool((error <= QUADRATURE_ERROR * exact[finite]).all())
 
 
-def _search(
+def _searched_passage(
     problem: Problem,
     algorithm: LinearAlgorithm,
     batch: Schedule,
@@ -144,18 +165,20 @@ def _search(
     limit: int,
     skip: int,
 ) -> int | None:
-    """First step above `skip` and up to `limit` at which the risk is at most `target`."""
+    """Find the first step in (skip, limit] at which the risk is at most `target`."""
     kernel = kernels.fastest_backend().first_passage
     block = problem.block(0, problem.dim)
     recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), problem.dim)
     n = len(recurrence.read)
     tiles = -(-problem.dim // kernel.TILE)
-    old = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
-    old[:, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
-    new = np.zeros_like(old)
+    # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates. The
+    # kernel keeps apart the moments of the start and the noise that is injected later.
+    moments = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
+    moments[:, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
+    injected_noise = np.zeros_like(moments)
     done = 0
     read, _, values, entries, factors = recurrence
-    # one step more than `limit`, so that the risk after the last step is looked at too
+    # The last segment has one step more, so that the risk after the last step is looked at too.
     for part in weighted_segments(algorithm, batch, max(limit, 1)):
         length = part.length.copy()
         is_last = part.start[-1] + length[-1] >= limit
@@ -173,8 +196,8 @@ def _search(
             skip - done,
             done > 0,
             *block[:4],
-            old,
-            new,
+            moments,
+            injected_noise,
         )
         if status == kernel.FOUND:
             return done + int(step) if done + step <= limit else None

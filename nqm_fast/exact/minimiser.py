@@ -1,13 +1,14 @@
-"""The lowest risk after a number of steps, and the fewest steps at which it reaches a target.
+"""The lowest risk after a number of steps that any point of a search space has.
 
-The search remembers where it found the lowest risk of every number of steps, and starts there for
-others nearby.
+The search remembers the best point for every number of steps that it has looked at, and starts
+there for numbers nearby. Risk is measured by its excess, the log of risk / target, which is at most
+0 where the target is reached. Points are those of the search space, whose coordinates are logs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,46 +16,130 @@ import numpy as np
 from ..validation import Array
 from .search_space import SearchSpace
 
-# How well the log of the lowest risk is to be known, by phase.
-COARSE = 1e-4  # on the ladder of powers of two, whose rungs are far apart
-ROUGH = 1e-7  # while the root is bracketed and scanned for: steps differ by more than that
-TIGHT = 1e-11  # for the single steps at the end, which differ by little at long horizons
+# Minimisation from a start.
+EXCESS_LIMIT = 1e3
+"""Excess is clipped to this size, because minimisers cannot compare infinite risks."""
+SCALAR_POINT_TOLERANCE = 1e-3
+"""Tolerance of a point over the root of that of the excess, which is quadratic at a minimum."""
+SIMPLEX_POINT_TOLERANCE = 3.0
+"""The same for a simplex, which is tested for the spread of its excess as well."""
+SIMPLEX_EVALUATIONS = 200
+"""Evaluations per hyper-parameter, which bound the time where rounding prevents convergence."""
 
-# Scans for other troughs, where momentum makes the risk ripple.
-SCAN = 256  # points, above `FEW` steps
-SCAN_FINELY = 4 * SCAN  # points, at few steps or few coordinates, where ripples are high
-FEW = 4000  # up to so many steps ripples are high
-SMALL = 64  # up to so many coordinates a scan is cheap, and troughs can be anywhere
+# Tolerance of the lowest excess, by phase of the search.
+LADDER_TOLERANCE = 1e-4
+"""Suffices on the ladder of powers of two, because the excess differs much between its rungs."""
+ROOT_TOLERANCE = 1e-7
+"""Suffices while the root is bracketed, because single steps are not told apart yet."""
+STEP_TOLERANCE = 1e-11
+"""Needed for single steps at the end, which differ by little at long horizons."""
 
-# Trying every step, where phases of a few coordinates may line up at one step only.
-EXHAUSTIVE = 10**8  # settings times coordinates times steps that may be tried in a small problem
-HOPE = (
-    5.0  # log of the risk on the coarse grid, relative to the target, that zooming may bring down
-)
+# Starts from the best points at numbers of steps nearby.
+REACH_PER_LOG_STEPS = 2.0
+"""How far a best point may move when the log of the number of steps changes by 1."""
+LEAST_REACH, LARGEST_REACH = 1e-3, 1.0
+"""Limits of that distance: rounding errors must not stop a minimiser, nor a wide gap mislead it."""
+
+# The ladder of powers of two that brackets the answer.
+LADDER_STARTS = 3
+"""Local minima of the grid that are refined on a rung: the grid may rank them in wrong order."""
+LADDER_SEPARATION = 2.0
+"""Least distance of these minima, about two spacings of the grid."""
+LADDER_RADIUS = 0.7
+"""First radius of the clouds around them, about a spacing of the grid."""
+LADDER_REACH = 0.1
+"""Size of the minimisation that follows, about twice the radius of the last clouds."""
+
+# Shrinking clouds of points around a start, which find the basin of the lowest minimum.
+CLOUD_POINTS = 11
+"""Points around each start: few, because every round computes the risk at all of them."""
+CLOUD_ROUNDS = 5
+"""Each round halves the radius, so that the last clouds have 1/16 of the first."""
+
+# Scans for other local minima, where momentum makes the risk ripple.
+SCAN_POINTS = 256
+"""Points of a scan at many steps, where ripples are low and each costs time."""
+FINE_SCAN_POINTS = 4 * SCAN_POINTS
+"""Points of a scan where steps or coordinates are few, because ripples are high there."""
+FEW_STEPS = 4000
+"""Up to so many steps ripples are high."""
+FEW_COORDINATES = 64
+"""Up to so many coordinates a scan is cheap, and local minima can be anywhere."""
+GAP_SPREAD = 0.3
+"""Size of the box in the gaps of momentum and EMA, relative to that in the learning rate."""
+SCAN_STARTS = 4
+"""Local minima of a scan that are refined."""
+SCAN_MARGIN = 1e-3
+"""Excess above the best that a refined point may have: minimisation can still bring it down."""
+SCAN_SAME_POINT = 1e-3
+"""Distance, in spacings of the scan, at which a refined point is the best one found again."""
+SCAN_REACH = 0.03
+"""Size of the minimisation that follows, in spacings: half the radius of the last clouds."""
+
+# The test for ripples: a smooth curve is fitted to the excess on a line through the best point.
+LINE_HALF_LENGTH = 0.06
+"""Half the length of the line, in log learning rate, over which a single minimum is smooth."""
+LINE_POINTS = 48
+"""Points on the line, several for each ripple."""
+LINE_DEGREE = 5
+"""A polynomial of this degree fits a single minimum, but no ripples."""
+LINE_ERROR = 1e-6
+"""Largest distance from the curve without ripples."""
+
+# Trying every step, where the phases of a few coordinates may line up at one step only.
+EXHAUSTIVE_WORK = 10**8
+"""Points times coordinates times steps that may be computed, which bounds the time."""
+EXHAUSTIVE_WORK_SHARE = 10
+"""Divides that work for many coordinates, whose phases hardly ever line up."""
+EXHAUSTIVE_LOG_RANGE = 18.0
+"""Length of the box below its upper limits, about eight decades."""
+EXHAUSTIVE_STARTS = 4
+"""Lowest points at each step that are refined."""
+EXHAUSTIVE_HOPE = 5.0
+"""Excess at the lowest of them, above which refining has no chance."""
+EXHAUSTIVE_RADIUS = 0.3
+"""First radius of the clouds around them, about half the spacing of points in two dimensions."""
+EXHAUSTIVE_MARGIN = 0.3
+"""Excess of a refined point above which minimisation has no chance."""
+EXHAUSTIVE_REACH = 0.02
+"""Size of that minimisation, about the radius of the last clouds."""
+
+# Local minima of a set of points.
+COMPARED_POINTS = 200
+"""Lowest points that are compared in pairs, which bounds the memory."""
 
 Point = tuple[float, ...]
 
 
 class Minimiser:
-    """The lowest risk at a number of steps, remembering where it was found."""
+    """The lowest excess that any point of a search space has, by number of steps."""
 
     def __init__(self, space: SearchSpace, target: float) -> None:
         self.space = space
         self.log_target = math.log(target)
         self.bounds = space.bounds()
-        self.is_small = space.dim <= SMALL
+        self.has_few_coordinates = space.dim <= FEW_COORDINATES
         self.best: dict[int, tuple[float, Point]] = {}
-        self.known: dict[int, float] = {}  # the tolerance that `best` was found to
+        """Lowest excess found so far, and its point, by number of steps."""
+        self.tolerances: dict[int, float] = {}
+        """Tolerance to which each entry of `best` was found."""
 
     def excess(self, points: Any, steps: int) -> Array:
-        """Log of the risk relative to the target at points of shape (G, searched)."""
+        """Compute the log of risk / target at points of shape (G, searched), shape (G,)."""
         logs = self.space.log_risks(np.atleast_2d(points), np.array([steps]))
-        return np.clip(logs[:, 0] - self.log_target, -1e3, 1e3)
+        return np.clip(logs[:, 0] - self.log_target, -EXCESS_LIMIT, EXCESS_LIMIT)
 
-    def lowest(
-        self, steps: int, starts: Sequence[Point], reach: float, tolerance: float = TIGHT
+    def minimise_from(
+        self,
+        steps: int,
+        starts: Sequence[Point],
+        reach: float,
+        tolerance: float = STEP_TOLERANCE,
     ) -> float:
-        """The lowest excess after `steps` that is found from the starts given."""
+        """Minimise the excess after `steps` from each start, within or by about `reach`.
+
+        Returns the lowest excess known then.
+        """
         import scipy.optimize
 
         found = [self.best[steps]] if steps in self.best else []
@@ -66,15 +151,16 @@ class Minimiser:
                     lambda x: float(self.excess([[x]], steps)[0]),
                     bounds=ends,
                     method="bounded",
-                    options={"xatol": 1e-3 * math.sqrt(tolerance)},
+                    options={"xatol": SCALAR_POINT_TOLERANCE * math.sqrt(tolerance)},
                 )
+                # The method never looks at the ends themselves.
                 found += [(float(self.excess([[x]], steps)[0]), (x,)) for x in ends]
             else:
                 options = {
-                    "initial_simplex": _simplex(start, reach, self.bounds),
-                    "xatol": 3.0 * math.sqrt(tolerance),
+                    "initial_simplex": _initial_simplex(start, reach, self.bounds),
+                    "xatol": SIMPLEX_POINT_TOLERANCE * math.sqrt(tolerance),
                     "fatol": tolerance,
-                    "maxfev": 200 * len(start),
+                    "maxfev": SIMPLEX_EVALUATIONS * len(start),
                 }
                 minimize: Any = scipy.optimize.minimize
                 answer = minimize(
@@ -86,36 +172,37 @@ class Minimiser:
                 )
             found.append((float(answer.fun), tuple(np.atleast_1d(answer.x).tolist())))
         self.best[steps] = min(found)
-        self.known[steps] = min(tolerance, self.known.get(steps, math.inf))
+        self.tolerances[steps] = min(tolerance, self.tolerances.get(steps, math.inf))
         return self.best[steps][0]
 
-    def lowest_nearby(self, steps: int, tolerance: float = TIGHT) -> float:
-        """As `lowest`, started from what is known at the nearest numbers of steps."""
-        if self.known.get(steps, math.inf) > tolerance:
+    def lowest_excess(self, steps: int, tolerance: float = STEP_TOLERANCE) -> float:
+        """Find the lowest excess after `steps`, from the best points at the nearest numbers."""
+        if self.tolerances.get(steps, math.inf) > tolerance:
             others = sorted(self.best, key=lambda t: abs(math.log(t / steps)))
             above = [t for t in others if t >= steps][:1]
             below = [t for t in others if t < steps][:1]
             starts = [self.best[t][1] for t in above + below]
             gap = max(abs(math.log(t / steps)) for t in above + below)
-            if np.ptp(starts, axis=0).max() < 2.0 * gap:
+            if np.ptp(starts, axis=0).max() < REACH_PER_LOG_STEPS * gap:
                 starts = starts[:1]
-            self.lowest(steps, starts, min(1.0, max(2.0 * gap, 1e-3)), tolerance)
+            reach = min(LARGEST_REACH, max(REACH_PER_LOG_STEPS * gap, LEAST_REACH))
+            self.minimise_from(steps, starts, reach, tolerance)
         return self.best[steps][0]
 
-    def rough_lowest(self, steps: int) -> float:
-        """As `lowest_nearby`, well enough to find the root."""
-        return self.lowest_nearby(steps, ROUGH)
+    def rough_lowest_excess(self, steps: int) -> float:
+        """Find the lowest excess after `steps` well enough to find its root."""
+        return self.lowest_excess(steps, ROOT_TOLERANCE)
 
     def bracket(self, max_steps: int) -> tuple[int, int]:
-        """Numbers of steps between which the target comes into reach: (too few, enough).
+        """Find numbers of steps between which the target comes into reach: (too few, enough).
 
-        A grid of settings at powers of two; ``(max_steps, 0)`` if even they do not reach it.
+        They are neighbouring powers of two, or ``(max_steps, 0)`` if even `max_steps` are too few.
         """
         ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
         points = self.space.grid()
         if self.space.stackable:
             logs = self.space.log_risks(points, ladder)
-        else:  # every step costs time: climb no further than needed
+        else:  # Every step costs time, so the ladder is climbed no further than needed.
             columns: list[Array] = []
             for steps in ladder:
                 columns.append(self.space.log_risks(points, np.array([steps]))[:, 0])
@@ -124,12 +211,14 @@ class Minimiser:
             logs = np.stack(columns, axis=1)
         reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
+        # The grid is coarse, so that fewer steps may be enough than it says.
         while True:
-            starts = _troughs(points, logs[:, rung], 2.0)[:3]
+            starts = _local_minima(points, logs[:, rung], LADDER_SEPARATION)[:LADDER_STARTS]
             if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
                 starts.append(self.best[int(ladder[rung + 1])][1])
-            _, start = self._zoom(int(ladder[rung]), np.array(starts), 0.7)
-            if self.lowest(int(ladder[rung]), [start], 0.1, COARSE) > 0.0:
+            _, start = self._refine(int(ladder[rung]), np.array(starts), LADDER_RADIUS)
+            excess = self.minimise_from(int(ladder[rung]), [start], LADDER_REACH, LADDER_TOLERANCE)
+            if excess > 0.0:
                 break
             if rung == 0:
                 return 0, 1
@@ -139,68 +228,78 @@ class Minimiser:
         return int(ladder[rung]), int(ladder[rung + 1])
 
     def scan_around(self, steps: int, spread: float) -> bool:
-        """Scan a box around the best setting; whether `steps` now suffice.
+        """Scan a box of size `spread` around the best point; whether `steps` now suffice.
 
         With momentum the risk after t steps ripples: a small change of the learning rate
-        turns the phase of the fastest coordinates. Minimisation finds the next trough,
-        the scan a better one. Troughs are narrow in the learning rate only.
+        turns the phase of the fastest coordinates. Minimisation finds the nearest local
+        minimum, the scan a lower one. Minima are narrow in the learning rate only.
         """
         centre = np.array(self.best[steps][1])
-        box = spread * np.where(self.space.is_rate, 1.0, 1.0 if self.is_small else 0.3)
+        other_spread = 1.0 if self.has_few_coordinates else GAP_SPREAD
+        box = spread * np.where(self.space.is_lr, 1.0, other_spread)
         low = np.maximum(centre - box, self.bounds[:, 0])
         high = np.minimum(centre + box, self.bounds[:, 1])
-        count = SCAN if steps > FEW and not self.is_small else SCAN_FINELY
-        points = low + (high - low) * _even_points(count, len(centre))
+        is_smooth = steps > FEW_STEPS and not self.has_few_coordinates
+        count = SCAN_POINTS if is_smooth else FINE_SCAN_POINTS
+        points = low + (high - low) * _evenly_filling_points(count, len(centre))
         excess = self.excess(points, steps)
-        finest = spread * count ** (-1.0 / len(centre))
-        troughs = _troughs(points, excess, finest)[:4]
-        value, start = self._zoom(steps, np.array(troughs), finest)
-        if value > self.best[steps][0] + 1e-3 or np.abs(centre - start).max() < 1e-3 * finest:
+        spacing = spread * count ** (-1.0 / len(centre))
+        minima = _local_minima(points, excess, spacing)[:SCAN_STARTS]
+        value, start = self._refine(steps, np.array(minima), spacing)
+        if value > self.best[steps][0] + SCAN_MARGIN:
             return False
-        if self.lowest(steps, [start], 0.03 * finest, ROUGH) <= 0.0:
-            self.known = {t: tolerance for t, tolerance in self.known.items() if t >= steps}
+        if np.abs(centre - start).max() < SCAN_SAME_POINT * spacing:
+            return False
+        if self.minimise_from(steps, [start], SCAN_REACH * spacing, ROOT_TOLERANCE) <= 0.0:
+            # Fewer steps have to be minimised again, from the new point.
+            self.tolerances = {t: x for t, x in self.tolerances.items() if t >= steps}
             return True
         return False
 
     def try_every_step(self, steps: int) -> int:
-        """The first of fewer steps at which some setting reaches the target, or `steps`.
+        """Find the first of fewer steps at which some point reaches the target, or `steps`.
 
-        In few dimensions the phases of all coordinates can line up at one step and not at
-        the next, so that having more steps does not help. Where that is cheap, all are tried.
+        With few coordinates the phases of all can line up at one step and not at the next, so
+        that having more steps does not help. All steps are tried where that is cheap.
         """
-        box = self.bounds if len(self.bounds) > 1 else self.bounds[:1]
-        low = np.maximum(box[:, 0], box[:, 1] - 18.0)
-        even = low + (box[:, 1] - low) * _even_points(SCAN_FINELY, len(box))
-        points = np.concatenate([self.space.grid(), even])
-        affordable = EXHAUSTIVE if self.is_small else EXHAUSTIVE // 10
-        if len(points) * self.space.block.h.size * steps > affordable:
+        low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
+        unit_points = _evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
+        points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
+        share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
+        if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
             return steps
-        every = np.arange(1, steps)
-        if not self.space.stackable or not every.size:
+        fewer = np.arange(1, steps)
+        if not self.space.stackable or not fewer.size:
             return steps
-        excess = self.space.log_risks(points, every) - self.log_target
-        for t, column in zip(every.tolist(), excess.T, strict=True):
-            starts = points[np.argsort(column, kind="stable")[:4]]
-            if column.min() > HOPE:
+        excess = self.space.log_risks(points, fewer) - self.log_target
+        for t, column in zip(fewer.tolist(), excess.T, strict=True):
+            starts = points[np.argsort(column, kind="stable")[:EXHAUSTIVE_STARTS]]
+            if column.min() > EXHAUSTIVE_HOPE:
                 continue
-            value, start = self._zoom(t, starts, 0.3)
-            if value < 0.3 and self.lowest(t, [start], 0.02, ROUGH) <= 0.0:
+            value, start = self._refine(t, starts, EXHAUSTIVE_RADIUS)
+            if value >= EXHAUSTIVE_MARGIN:
+                continue
+            if self.minimise_from(t, [start], EXHAUSTIVE_REACH, ROOT_TOLERANCE) <= 0.0:
                 return t
         return steps
 
-    def ripples(self, steps: int) -> bool:
-        """Whether the risk near the best setting has more than one trough's worth of shape."""
-        line = np.linspace(-0.06, 0.06, 48)
+    def has_ripples(self, steps: int) -> bool:
+        """Whether the excess near the best point has ripples, and so other local minima."""
+        line = np.linspace(-LINE_HALF_LENGTH, LINE_HALF_LENGTH, LINE_POINTS)
         centre = np.array(self.best[steps][1])
         excess = self.excess(centre + line[:, None] * (np.arange(len(centre)) == 0), steps)
-        calm = np.polynomial.Polynomial.fit(line, excess, 5)(line)
-        return bool(np.abs(excess - calm).max() > 1e-6)
+        smooth = np.polynomial.Polynomial.fit(line, excess, LINE_DEGREE)(line)
+        return bool(np.abs(excess - smooth).max() > LINE_ERROR)
 
-    def _zoom(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
-        """The lowest point that shrinking clouds around each start lead to."""
+    def _refine(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
+        """Move starts of shape (starts, searched) to the lowest points of shrinking clouds.
+
+        Returns the lowest excess and its point.
+        """
         searched = starts.shape[1]
-        cloud = np.vstack([np.zeros(searched), 2.0 * _even_points(11, searched) - 1.0])
-        for _ in range(5):
+        around = 2.0 * _evenly_filling_points(CLOUD_POINTS, searched) - 1.0
+        cloud = np.vstack([np.zeros(searched), around])
+        for _ in range(CLOUD_ROUNDS):
             points = np.clip(starts[:, None] + radius * cloud, self.bounds[:, 0], self.bounds[:, 1])
             excess = self.excess(points.reshape(-1, searched), steps)
             excess = excess.reshape(len(starts), len(cloud))
@@ -210,8 +309,11 @@ class Minimiser:
         return float(excess[winner].min()), tuple(starts[winner].tolist())
 
 
-def _even_points(count: int, dimensions: int) -> Array:
-    """Points that fill the unit cube evenly: multiples of a badly approximable vector."""
+def _evenly_filling_points(count: int, dimensions: int) -> Array:
+    """Fill the unit cube evenly with points, shape (count, dimensions).
+
+    They are multiples of a badly approximable vector, modulo 1: a Kronecker sequence.
+    """
     root = 1.0
     for _ in range(50):
         root = (1.0 + root) ** (1.0 / (dimensions + 1))
@@ -219,8 +321,8 @@ def _even_points(count: int, dimensions: int) -> Array:
     return (0.5 + steps) % 1.0
 
 
-def _simplex(start: Point, reach: float, bounds: Array) -> Array:
-    """A simplex of size `reach` at `start`, turned inwards at the upper bounds."""
+def _initial_simplex(start: Point, reach: float, bounds: Array) -> Array:
+    """Build a simplex of size `reach` at `start`, which turns inwards at upper bounds."""
     corners = np.tile(np.asarray(start), (len(start) + 1, 1))
     for k, (low, high) in enumerate(bounds):
         corners[k + 1, k] += reach if start[k] + reach <= high else -reach
@@ -228,35 +330,15 @@ def _simplex(start: Point, reach: float, bounds: Array) -> Array:
     return corners
 
 
-def _troughs(points: Array, values: Array, radius: float) -> list[Point]:
-    """Of the lowest points those that are lower than all within `radius`, best first."""
-    low = np.argsort(values, kind="stable")[:200]
+def _local_minima(points: Array, values: Array, radius: float) -> list[Point]:
+    """List the points that are lower than all others within `radius`, lowest first.
+
+    Only the lowest `COMPARED_POINTS` points are looked at.
+    """
+    low = np.argsort(values, kind="stable")[:COMPARED_POINTS]
     points = points[low]
-    apart = np.abs(points[:, None] - points[None]).max(axis=2) > radius
-    # sorted by value: a trough has no earlier point within the radius
-    is_trough = (apart | (np.arange(len(low))[None] >= np.arange(len(low))[:, None])).all(axis=1)
-    return [tuple(point.tolist()) for point in points[is_trough]]
-
-
-def estimate_fewest_steps(excess: Callable[[int], float], too_few: int, enough: int) -> int:
-    """About the fewest steps at which `excess` is not positive, in (too_few, enough]."""
-    import scipy.optimize
-
-    if enough - too_few <= 1 or too_few == 0:
-        return enough
-    root = scipy.optimize.brentq(
-        lambda x: excess(round(math.exp(x))) or -1e-300,
-        math.log(too_few),
-        math.log(enough),
-        xtol=0.3 / enough,
-    )
-    return min(max(round(math.exp(root)), too_few + 1), enough)
-
-
-def fewest_steps(excess: Callable[[int], float], guess: int, too_few: int, enough: int) -> int:
-    """The fewest steps at which `excess` is not positive, by single steps from a guess."""
-    while guess < enough and excess(guess) > 0.0:
-        guess += 1
-    while guess - 1 > too_few and excess(guess - 1) <= 0.0:
-        guess -= 1
-    return guess
+    is_apart = np.abs(points[:, None] - points[None]).max(axis=2) > radius
+    # In order of their values, a local minimum has no earlier point within the radius.
+    is_later = np.arange(len(low))[None] >= np.arange(len(low))[:, None]
+    is_minimum = (is_apart | is_later).all(axis=1)
+    return [tuple(point.tolist()) for point in points[is_minimum]]

@@ -8,92 +8,122 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
-from ..bounds import LEAST, bayes_samples
+from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_problem
 from ..schedules import Piecewise
 from ..validation import Array, integer, number
+from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
-from .minimiser import estimate_fewest_steps, fewest_steps
 from .risk import expected_risk
-from .tuning import AGREE, Tuned, refining_spectra, tune
+from .tuning import AGREEMENT, Tuned, refining_spectra, tune
+
+# Minimisation over the log learning rates of all pieces.
+LOG_LR_RANGE = 40.0
+"""How far a log learning rate may go below the stable limit, where a piece does nothing."""
+MOST_ITERATIONS = 500
+"""A limit that bounds the time where rounding errors prevent convergence."""
+KEPT_GRADIENTS = 20
+"""Gradients from which L-BFGS-B estimates curvature; its usual 10 need more iterations."""
+RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-9
+"""Tight, because single steps differ by little at long horizons."""
+
+# Numerical limits.
+LOG_OF_ZERO = -1e6
+"""Stands for log(0): unlike -inf, it gives 0 when multiplied by the length 0 of a piece."""
+BOUND_ERROR = 1e-9
+"""Part by which the lower bound on steps is reduced, to allow for its rounding errors."""
 
 
 class PiecewiseSearch:
-    """Lowest risk that n pieces of constant learning rate reach in a number of steps."""
+    """The lowest risk that pieces of constant learning rate reach in a number of steps.
+
+    As in `Minimiser`, excess is the log of risk / target, and the best learning rates for every
+    number of steps are remembered.
+    """
 
     def __init__(
         self, problem: Problem, batch_size: float, power: float, pieces: int, target: float
     ) -> None:
         block = problem.block(0, problem.dim)
-        self.rate: Array = block.h ** (1.0 - power)
-        self.signal = np.broadcast_to(
-            0.5 * block.multiplicity * block.h * block.second_moment, self.rate.shape
+        self.curvature: Array = block.h ** (1.0 - power)
+        """Curvature that the preconditioned update sees, shape (d,) like the next two."""
+        self.initial_risk = np.broadcast_to(
+            0.5 * block.multiplicity * block.h * block.second_moment, self.curvature.shape
         )
         self.noise = 0.5 * block.multiplicity * block.c * block.h**-power / batch_size
-        self.limit = 2.0 / (self.rate.max() + self.rate.min())
+        self.largest_lr = 2.0 / (self.curvature.max() + self.curvature.min())
         self.pieces = pieces
         self.log_target = math.log(target)
         self.best: dict[int, tuple[float, Array]] = {}
+        """Lowest excess found so far, and its log learning rates, by number of steps."""
 
     def lengths(self, steps: int) -> NDArray[np.int64]:
-        """Steps of each piece, as equal as whole numbers can be."""
+        """Cut a number of steps into pieces of equal lengths, up to rounding, shape (pieces,)."""
         return np.diff(np.arange(self.pieces + 1) * steps // self.pieces)
 
     def log_risk(self, log_lr: Array, lengths: NDArray[np.int64]) -> tuple[float, Array]:
-        """Log of the risk after the last piece, and its gradient."""
+        """Compute the log of the risk after the last piece, and its gradient, shape (pieces,).
+
+        Arrays in it have shape (pieces, d).
+        """
         lr, length = np.exp(log_lr)[:, None], lengths[:, None]
-        gap = lr * self.rate
+        gap = lr * self.curvature
         a = 1.0 - gap
         with np.errstate(divide="ignore"):
-            # at a = 0 a finite stand-in for -inf, which times a length of 0 would be NaN
-            decay = length * np.maximum(np.log1p(-gap * (2.0 - gap)), -1e6)
+            decay = length * np.maximum(np.log1p(-gap * (2.0 - gap)), LOG_OF_ZERO)
         kept, lost = np.exp(decay), -np.expm1(decay)
         kept_slope = np.where(a == 0.0, 0.0, -2.0 * length * gap * kept / np.where(a, a, 1.0))
-        room = 2.0 - gap
-        added = self.noise * lr / room * lost
-        added_slope = self.noise * lr * (2.0 * lost / room**2 - kept_slope / room)
-        # how much of what a piece leaves is still there after the last one
+        margin = 2.0 - gap
+        added = self.noise * lr / margin * lost
+        added_slope = self.noise * lr * (2.0 * lost / margin**2 - kept_slope / margin)
+        # The share of the risk after a piece that is still there after the last piece.
         later = np.ones_like(kept)
         later[:-1] = np.cumprod(kept[:0:-1], axis=0)[::-1]
         before = np.empty_like(kept)
-        moment: Array = self.signal
+        current: Array = self.initial_risk
         for k in range(self.pieces):
-            before[k] = moment
-            moment = kept[k] * moment + added[k]
-        risk = moment.sum()
+            before[k] = current
+            current = kept[k] * current + added[k]
+        risk = current.sum()
         if risk == 0.0:
-            return math.log(LEAST), np.zeros_like(log_lr)
+            return math.log(SMALLEST_RISK), np.zeros_like(log_lr)
         slope = ((kept_slope * before + added_slope) * later).sum(axis=1)
         return float(np.log(risk)), slope / risk
 
-    def lowest(self, steps: int, start: Array) -> float:
-        """Log of the lowest risk after `steps`, relative to the target."""
+    def minimise_from(self, steps: int, start: Array) -> float:
+        """Minimise the excess after `steps` from a start; the lowest excess known then."""
         import scipy.optimize
 
         lengths = self.lengths(steps)
+        log_limit = math.log(self.largest_lr)
         answer = scipy.optimize.minimize(
             self.log_risk,
             start,
             args=(lengths,),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(math.log(self.limit) - 40.0, math.log(self.limit))] * self.pieces,
-            options={"maxiter": 500, "maxcor": 20, "ftol": 1e-12, "gtol": 1e-9},
+            bounds=[(log_limit - LOG_LR_RANGE, log_limit)] * self.pieces,
+            options={
+                "maxiter": MOST_ITERATIONS,
+                "maxcor": KEPT_GRADIENTS,
+                "ftol": RISK_TOLERANCE,
+                "gtol": GRADIENT_TOLERANCE,
+            },
         )
         excess = float(answer.fun) - self.log_target
         if steps not in self.best or excess < self.best[steps][0]:
             self.best[steps] = (excess, answer.x)
         return self.best[steps][0]
 
-    def lowest_nearby(self, steps: int) -> float:
-        """As `lowest`, started from the best schedule at the nearest number of steps."""
+    def lowest_excess(self, steps: int) -> float:
+        """Find the lowest excess after `steps`, from the best schedule at the nearest number."""
         if steps not in self.best:
             nearest = min(self.best, key=lambda t: abs(math.log(t / steps)))
-            self.lowest(steps, self.best[nearest][1])
+            self.minimise_from(steps, self.best[nearest][1])
         return self.best[steps][0]
 
     def schedule(self, steps: int) -> Piecewise:
-        """The best schedule found for a number of steps."""
+        """Return the best schedule found for a number of steps."""
         lengths = self.lengths(steps)
         used = lengths > 0
         return Piecewise(np.exp(self.best[steps][1])[used].tolist(), lengths[used].tolist())
@@ -157,16 +187,16 @@ def optimal_schedule(
         return constant
     enough = int(constant.steps)
     start = np.full(pieces, math.log(constant.algorithm.lr.least))
-    # nothing is faster than the samples that the best estimate needs
-    too_few = math.floor(bayes_samples(problem, target) / batch_size * (1.0 - 1e-9))
+    # No algorithm needs fewer samples than the best estimate.
+    too_few = math.floor(bayes_samples(problem, target) / batch_size * (1.0 - BOUND_ERROR))
     best = constant
     for spectrum in refining_spectra(problem):
         search = PiecewiseSearch(spectrum, batch_size, power, pieces, target)
-        start = np.minimum(start, math.log(search.limit))
-        if search.lowest(enough, start) > 0.0:
+        start = np.minimum(start, math.log(search.largest_lr))
+        if search.minimise_from(enough, start) > 0.0:
             return best
-        guess = estimate_fewest_steps(search.lowest_nearby, too_few, enough)
-        steps = fewest_steps(search.lowest_nearby, guess, too_few, enough)
+        guess = estimate_fewest_steps(search.lowest_excess, too_few, enough)
+        steps = fewest_steps(search.lowest_excess, guess, too_few, enough)
         excess, start = search.best[steps]
         algorithm = SGD(search.schedule(steps), power=power)
         risk = expected_risk(problem, algorithm, batch_size, steps)
@@ -175,6 +205,6 @@ def optimal_schedule(
             best = Tuned(
                 first, algorithm, expected_risk(problem, algorithm, batch_size, int(first))
             )
-        if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREE:
+        if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREEMENT:
             break
     return best

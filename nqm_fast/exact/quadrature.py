@@ -1,4 +1,4 @@
-"""Gauss quadrature of a spectrum: a few dozen nodes that stand for all coordinates."""
+"""Gauss quadrature of a spectrum: few nodes that stand for all of its coordinates."""
 
 from __future__ import annotations
 
@@ -10,47 +10,57 @@ from ..problem import Problem
 from ..progress import track
 from ..validation import Array
 
-WIDTHS = (1.0, 1 / 8, 1 / 32)  # of a bin, in log curvature: narrower for oscillating risk
-NODES = 12  # per bin and measure: polynomials of degree 23 are summed exactly
-CHUNK = 1 << 20  # coordinates that are looked at at a time
+# How accurate a quadrature is.
+BIN_WIDTHS = (1.0, 1 / 8, 1 / 32)
+"""Widths of bins in log curvature; an oscillating risk, as with momentum, needs narrow ones."""
+NODES_PER_BIN = 12
+"""Nodes per bin and measure, which integrate polynomials of degree 23 in log curvature exactly."""
+LANCZOS_TOLERANCE = 1e-13
+"""Relative norm below which a Lanczos vector is a rounding error: the rule is exact by then."""
+
+# How it is made.
+BLOCK = 1 << 20
+"""Coordinates that are read at a time, which bounds the memory."""
 
 
-def compress(problem: Problem, width: float = WIDTHS[0]) -> Problem:
-    """A problem of few coordinates with the same risk, for smooth functions of curvature.
+def compressed_spectrum(problem: Problem, bin_width: float = BIN_WIDTHS[0]) -> Problem:
+    """Return a problem of few coordinates with nearly the same risk, made once and remembered.
 
     The risk is a sum over two measures on the spectrum, ``count h E[w0^2]`` for the initial
     iterate and ``count h c`` for the noise. Each is replaced, within every bin of log
-    curvature, by its Gauss rule, whose weights are positive: rules become coordinates
-    that have either signal or noise. A bin with few coordinates is kept as it is.
-    The result is an estimate; those who use it confirm their answer on `problem`.
+    curvature, by its Gauss rule, which is accurate as the risk is a smooth function of
+    curvature. Its weights are positive, so that its nodes are coordinates, with either an
+    initial iterate or noise. A bin with few coordinates is kept as it is.
+    The result is an estimate: whoever uses it confirms the answer on `problem`.
     """
-    cached: dict[float, Problem] = problem.__dict__.setdefault("_compressed", {})
-    if width not in cached:
-        cached[width] = _compress(problem, width)
-    return cached[width]
+    cached: dict[float, Problem] = problem.__dict__.setdefault("_compressed_spectra", {})
+    if bin_width not in cached:
+        cached[bin_width] = _gauss_spectrum(problem, bin_width)
+    return cached[bin_width]
 
 
-def _compress(problem: Problem, width: float) -> Problem:
+def _gauss_spectrum(problem: Problem, bin_width: float) -> Problem:
+    """Read the problem block by block, and merge the coordinates of each bin into its rules."""
     bins: dict[int, Array] = {}
     ends = np.array([np.inf, -np.inf])
-    chunks = range(0, problem.dim, CHUNK)
-    for begin in track(chunks, len(chunks), "spectrum"):
-        block = problem.block(begin, min(begin + CHUNK, problem.dim))
+    begins = range(0, problem.dim, BLOCK)
+    for begin in track(begins, len(begins), "spectrum"):
+        block = problem.block(begin, min(begin + BLOCK, problem.dim))
         weight = block.multiplicity * block.h
         points = np.broadcast_arrays(
             np.log(block.h), weight * block.second_moment, weight * block.c
         )
         ends[0] = min(ends[0], points[0].min())
         ends[1] = max(ends[1], points[0].max())
-        number = np.floor(points[0] / width).astype(np.int64)
+        number = np.floor(points[0] / bin_width).astype(np.int64)
         order = np.argsort(number, kind="stable")
         keys, first = np.unique(number[order], return_index=True)
         for key, rows in zip(keys.tolist(), np.split(order, first[1:]), strict=True):
-            held = [bins[key]] if key in bins else []
-            merged = np.concatenate([*held, np.stack([p[rows] for p in points])], axis=1)
-            bins[key] = _thin(merged, NODES, (key + 0.5) * width)
+            earlier = [bins[key]] if key in bins else []
+            merged = np.concatenate([*earlier, np.stack([p[rows] for p in points])], axis=1)
+            bins[key] = _gauss_rules(merged, NODES_PER_BIN, (key + 0.5) * bin_width)
     x, signal, noise = np.concatenate([bins[key] for key in sorted(bins)], axis=1)
-    # the ends of the spectrum, without weight: they decide what is stable
+    # The ends of the spectrum are kept, without weight, because they decide what is stable.
     x = np.concatenate([x, ends])
     signal = np.append(signal, [0.0, 0.0])
     noise = np.append(noise, [0.0, 0.0])
@@ -58,27 +68,31 @@ def _compress(problem: Problem, width: float) -> Problem:
     return Problem(h, noise / h, var0=signal / h)
 
 
-def _thin(points: Array, nodes: int, middle: float) -> Array:
-    """Replace many (x, signal weight, noise weight) columns by a Gauss rule for each weight."""
+def _gauss_rules(points: Array, nodes: int, middle: float) -> Array:
+    """Replace the points of a bin by the Gauss rules of both measures, unless they are few.
+
+    Points have shape (3, points): log curvature x, weight of the initial iterate (signal), weight
+    of the noise. Measuring x from the middle of the bin saves digits.
+    """
     x, signal, noise = points
     if x.size <= 2 * nodes:
         return points
     parts = []
     for row, weight in ((1, signal), (2, noise)):
         if weight.any():
-            place, mass = gauss_rule(x - middle, weight, nodes)
-            part = np.zeros((3, place.size))
-            part[0] = place + middle
-            part[row] = mass
+            node, node_weight = gauss_rule(x - middle, weight, nodes)
+            part = np.zeros((3, node.size))
+            part[0] = node + middle
+            part[row] = node_weight
             parts.append(part)
     return np.concatenate(parts, axis=1) if parts else points[:, :1] * 0.0
 
 
 def gauss_rule(x: Array, weight: Array, nodes: int) -> tuple[Array, Array]:
-    """Nodes and weights of the Gauss rule of the measure ``sum weight_i delta(x_i)``.
+    """Compute nodes and weights of the Gauss rule of the measure ``sum weight_i delta(x_i)``.
 
-    Lanczos with full reorthogonalisation (Golub and Welsch 1969; Gautschi 2004, section
-    2.2.3); fewer nodes where the measure has fewer points.
+    The method is Lanczos with full reorthogonalisation (Golub and Welsch 1969; Gautschi 2004,
+    section 2.2.3). There are fewer nodes where the measure has fewer points.
     """
     import scipy.linalg
 
@@ -92,12 +106,12 @@ def gauss_rule(x: Array, weight: Array, nodes: int) -> tuple[Array, Array]:
         basis[k] = vector
         image = x * vector
         diagonal.append(float(vector @ image))
-        for _ in range(2):
+        for _ in range(2):  # The second pass removes the rounding errors of the first.
             image -= basis[: k + 1].T @ (basis[: k + 1] @ image)
         norm = float(np.linalg.norm(image))
-        if norm <= 1e-13 * scale or k == nodes - 1:
+        if norm <= LANCZOS_TOLERANCE * scale or k == nodes - 1:
             break
         off_diagonal.append(norm)
         vector = image / norm
-    place, vectors = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal)
-    return np.asarray(place, float), np.asarray(total * vectors[0] ** 2, float)
+    node, vectors = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal)
+    return np.asarray(node, float), np.asarray(total * vectors[0] ** 2, float)

@@ -19,13 +19,14 @@ from ..timeline import WINDOW, check_length
 from ..validation import Array, step_array
 from .timeline import RecordedSegments, weighted_segments, with_records
 
-BLOCK = 1 << 16  # coordinates worked on at a time: their arrays stay in cache
+BLOCK = 1 << 16
+"""Coordinates that a thread works on at a time, so that their arrays stay in its cache."""
 
 
 def block_risk(
     block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
 ) -> Array:
-    """Risk of one block of coordinates at the records of a timeline, shape (records,)."""
+    """Compute the risk of a block of coordinates at all records, shape (records,)."""
     size = block.h.size
     recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), size)
     timeline = iter(timeline)
@@ -66,7 +67,7 @@ def constant_partials(
     inverse_batch: float,
     steps: NDArray[np.int64],
 ) -> Array:
-    """Risk of every tile of a block under constant settings, shape (steps, tiles)."""
+    """Compute the risk of each tile of a block under constant settings, shape (steps, tiles)."""
     fields = block[:4]
     backend = kernels.fastest_backend()
     if len(recurrence.read) == 1:
@@ -149,17 +150,19 @@ def expected_risk(
     check_length("batch_size", batch, last)
 
     def timeline() -> Iterator[RecordedSegments]:
-        # There is at least one segment, so that step 0 has a place.
+        # At least one step is asked for, so that there is a segment for the record at step 0.
         return with_records(weighted_segments(algorithm, batch, max(last, 1)), ordered)
 
-    # A long timeline is made anew for every block rather than held.
+    # A timeline of one part is made once. A longer one is made again for each block, as holding
+    # all of its parts could fill the memory.
     start = list(islice(timeline(), 2))
 
-    def part(begin: int) -> Array:
+    def risk_of_block(begin: int) -> Array:
         block = problem.block(begin, min(begin + BLOCK, problem.dim))
         return block_risk(block, algorithm, start if start[0].is_last else timeline())
 
     with np.errstate(over="ignore"):
-        risk = np.sum(in_threads(part, range(0, problem.dim, BLOCK), "expected risk"), axis=0)
+        risks = in_threads(risk_of_block, range(0, problem.dim, BLOCK), "expected risk")
+        risk = np.sum(risks, axis=0)
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)

@@ -1,4 +1,4 @@
-"""The space of hyper-parameters that tuning searches, and the risk of many points at once."""
+"""The space of hyper-parameters that tuning searches, and the risk at many of its points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
-from ..algorithms.sparse import checked_recurrence, folded, sparse_recurrence, term_weights
+from ..algorithms.sparse import checked_recurrence, sparse_recurrence, sum_of_terms, term_weights
 from ..parallel import in_threads
 from ..problem import Block, Problem
 from ..schedules import Constant, Schedule
@@ -20,18 +20,34 @@ from ..validation import Array
 from .risk import block_risk, constant_partials
 from .timeline import weighted_segments, with_records
 
-LOG_GAP = math.log(1e-7)  # momentum and EMA are searched up to 1 - 1e-7
-DECADES = 9  # of the effective learning rate, below the largest
-NOTHING = 1e-15  # stands for momentum 0, so that all settings have the same components
-STACK = 1 << 16  # coordinates worked on at a time
+# The limits of the space.
+LOG_LEAST_GAP = math.log(1e-7)
+"""Log of the least 1 - momentum and 1 - EMA, the limits that `tune` documents."""
+LOG_LR_RANGE = 100.0
+"""How far the log of the learning rate may go below the largest: far beyond the grid."""
+NEGLIGIBLE = 1e-15
+"""Stands for momentum 0 or EMA 0, so that all points have recurrences of the same components."""
+
+# The coarse grid from which the search starts.
+GRID_DECADES = 9
+"""Decades of the effective learning rate: at the lowest, one e-fold takes over 10^8 steps."""
+GRID_GAPS = 16, 9
+"""Values of momentum or EMA; fewer where three hyper-parameters have many combinations."""
+GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5
+"""Distance of learning rates in log; wider where three hyper-parameters are searched."""
+
+# How the risk at many points is computed.
+STACKED_COORDINATES = 1 << 16
+"""Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
 
 class SearchSpace:
     """Hyper-parameters of one kind of algorithm, as points of a box, on a (small) spectrum.
 
     A point holds, for each hyper-parameter that is searched, the log of the effective
-    learning rate ``lr * gain`` or the log of 1 minus the value. With constant settings
-    many points are computed at once, each on its own copy of the spectrum.
+    learning rate ``lr * gain``, or the log of 1 minus the value of another hyper-parameter
+    (its gap). With constant settings many points are computed at once, each on its own copy
+    of the spectrum.
     """
 
     def __init__(
@@ -44,7 +60,7 @@ class SearchSpace:
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
         self.template = kind(**{"lr": 1.0} | {n: 0.5 for n in over if n != "lr"} | fixed)
-        self.is_rate = np.array([kind.tunable[name] == "positive" for name in over])
+        self.is_lr = np.array([kind.tunable[name] == "positive" for name in over])
         block = spectrum.block(0, spectrum.dim)
         self.largest_lr = self.template.largest_lr(block.h)
         recurrence = checked_recurrence(self.template, block.h)
@@ -57,58 +73,65 @@ class SearchSpace:
             isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
         )
 
-    def hyper(self, points: Array) -> dict[str, Any]:
-        """Hyper-parameters at points of shape (G, searched): arrays of shape (G,)."""
+    def hyper_parameters(self, points: Array) -> dict[str, Any]:
+        """Convert points of shape (G, searched) to values by name, arrays of shape (G,)."""
         columns = dict(zip(self.over, points.T, strict=True))
-        found: dict[str, Any] = {
-            name: -np.expm1(np.minimum(x, -NOTHING))
+        values: dict[str, Any] = {
+            name: -np.expm1(np.minimum(x, -NEGLIGIBLE))
             for name, x in columns.items()
             if self.kind.tunable[name] == "unit"
         }
         if "lr" in columns:
-            found["lr"] = np.exp(columns["lr"]) / self.kind.gain(self.fixed | found)
-        return found
+            values["lr"] = np.exp(columns["lr"]) / self.kind.gain(self.fixed | values)
+        return values
 
     def algorithm(self, point: Sequence[float]) -> LinearAlgorithm:
-        """The setting at one point."""
-        hyper = self.hyper(np.array([point]))
-        chosen = {name: 0.0 if x[0] <= NOTHING else float(x[0]) for name, x in hyper.items()}
+        """Return the algorithm with the hyper-parameters at one point."""
+        values = self.hyper_parameters(np.array([point]))
+        chosen = {name: 0.0 if x[0] <= NEGLIGIBLE else float(x[0]) for name, x in values.items()}
         return self.kind(**chosen, **self.fixed)
 
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
-        """Log of the risk at points of shape (G, searched) and ascending steps: (G, steps)."""
+        """Compute the log of the risk at points (G, searched) and ascending steps: (G, steps)."""
         with np.errstate(over="ignore", divide="ignore"):
             if not self.stackable:
-                risks = np.array([self._risk(point, steps) for point in points])
+                risks = np.array([self._risks_at(point, steps) for point in points])
             else:
-                part = max(STACK // self.block.h.size, 1)
+                count = max(STACKED_COORDINATES // self.block.h.size, 1)
                 parts = in_threads(
-                    lambda i: self._stacked(points[i : i + part], steps),
-                    range(0, len(points), part),
+                    lambda i: self._stacked_risks(points[i : i + count], steps),
+                    range(0, len(points), count),
                     "settings",
                 )
                 risks = np.concatenate(parts)
             logs: Array = np.log(risks)
         return logs
 
-    def _risk(self, point: Array, steps: NDArray[np.int64]) -> Array:
+    def _risks_at(self, point: Array, steps: NDArray[np.int64]) -> Array:
+        """Compute the risk at one point and ascending steps, shape (steps,)."""
         algorithm = self.algorithm(point.tolist())
         timeline = weighted_segments(algorithm, self.batch_size, max(int(steps[-1]), 1))
         return block_risk(self.block, algorithm, with_records(timeline, steps))
 
-    def _stacked(self, points: Array, steps: NDArray[np.int64]) -> Array:
+    def _stacked_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
+        """Compute the risk at points of constant settings, shape (G, steps), in one call.
+
+        The copies of the spectrum form one long block. Their learning rates differ, so that the
+        terms of the recurrence are added up for each coordinate beforehand.
+        """
         count, size = len(points), self.block.h.size
-        hyper = self.hyper(points)
-        lr = hyper.pop("lr", np.full(count, self.template.lr.least))
+        values = self.hyper_parameters(points)
+        lr = values.pop("lr", np.full(count, self.template.lr.least))
         weights = term_weights(self.template, self.terms, lr, np.zeros(count, dtype=np.int64))
         if count == 1:
-            one = self.template.with_values(**{name: float(x[0]) for name, x in hyper.items()})
-            block, recurrence = self.block, one.recurrence(self.block.h)
+            algorithm = self.template.with_values(**{n: float(x[0]) for n, x in values.items()})
+            block, recurrence = self.block, algorithm.recurrence(self.block.h)
         else:
-            repeated = {name: np.repeat(x, size) for name, x in hyper.items()}
+            per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
             block = Block(*(np.tile(x, count) for x in self.block))
-            whole = self.template.with_values(**repeated).recurrence(block.h)
-            recurrence = folded(whole, np.repeat(weights, size, axis=0).T)
+            algorithm = self.template.with_values(**per_coordinate)
+            terms = algorithm.recurrence(block.h)
+            recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
             weights = np.ones((1, 1))
         sparse = sparse_recurrence(recurrence, block.h.size)
         inverse_batch = 1.0 / self.batch_size.least
@@ -118,34 +141,34 @@ class SearchSpace:
 
     def bounds(self) -> Array:
         """Limits of the box, shape (searched, 2)."""
-        highest = math.log(self.largest_lr)
-        most = highest - LOG_GAP  # where the gain is as large as it can be
-        return np.array(
-            [(highest - 100.0, most) if is_rate else (LOG_GAP, 0.0) for is_rate in self.is_rate]
-        )
+        log_largest = math.log(self.largest_lr)
+        # The effective learning rate may exceed the largest one by the largest gain.
+        lr_limits = log_largest - LOG_LR_RANGE, log_largest - LOG_LEAST_GAP
+        return np.array([lr_limits if is_lr else (LOG_LEAST_GAP, 0.0) for is_lr in self.is_lr])
 
     def grid(self) -> Array:
-        """A coarse grid over all that can be of use, shape (points, searched)."""
-        few = len(self.over) < 3
-        gaps = np.linspace(0.0, LOG_GAP, 16 if few else 9)
-        highest = math.log(self.largest_lr)
-        spacing = math.log(2.0) * (1.0 if few else 1.5)
-        rates = np.arange(highest - DECADES * math.log(10.0), highest - LOG_GAP, spacing)
-        axes = [rates if is_rate else gaps for is_rate in self.is_rate]
+        """Lay a coarse grid over all of the box that can be of use, shape (points, searched)."""
+        is_coarser = len(self.over) >= 3
+        gaps = np.linspace(0.0, LOG_LEAST_GAP, GRID_GAPS[is_coarser])
+        log_largest = math.log(self.largest_lr)
+        lowest = log_largest - GRID_DECADES * math.log(10.0)
+        spacing = GRID_LOG_LR_SPACING[is_coarser]
+        log_lrs = np.arange(lowest, log_largest - LOG_LEAST_GAP, spacing)
+        axes = [log_lrs if is_lr else gaps for is_lr in self.is_lr]
         points = np.array(list(itertools.product(*axes)))
         if "lr" in self.over:
-            points = points[self.hyper(points)["lr"] < self.largest_lr]
+            points = points[self.hyper_parameters(points)["lr"] < self.largest_lr]
         return points
 
 
 def _padded(block: Block, tile: int) -> Block:
-    """Fill the last tile with coordinates that have no part in the risk."""
+    """Fill the last tile with copies of the last coordinate without initial iterate or noise."""
     size = block.h.size
     missing = -size % tile
-    without_weight = {1, 2}
 
-    def pad(k: int, field: Array) -> Array:
+    def pad(name: str, field: Array) -> Array:
         full = np.broadcast_to(field, (size,))
-        return np.append(full, np.full(missing, 0.0 if k in without_weight else field[-1]))
+        is_zero = name in ("c", "second_moment")
+        return np.append(full, np.full(missing, 0.0 if is_zero else field[-1]))
 
-    return Block(*(pad(k, field) for k, field in enumerate(block)))
+    return Block(*(pad(name, field) for name, field in block._asdict().items()))

@@ -1,4 +1,4 @@
-"""The timeline of the exact engine: segments with the weights of a recurrence's terms."""
+"""The timeline of the exact engine: segments of steps, with what kernels multiply in them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from ..validation import Array
 
 
 class WeightedSegments(NamedTuple):
-    """Consecutive segments of constant settings, as the kernels take them."""
+    """Consecutive segments of steps with constant settings, as arrays that kernels take."""
 
     start: NDArray[np.int64]
+    """First step of each segment, shape (segments,)."""
     length: NDArray[np.int64]
+    """Number of steps, shape (segments,)."""
     weights: Array
-    """(segments, terms): what the terms of the recurrence are multiplied with."""
+    """Factor of each term of the recurrence, shape (segments, terms)."""
     inverse_batch: Array
+    """1 / batch size, shape (segments,)."""
     is_constant: bool
-    """There is one segment, which never ends."""
+    """Whether there is only one segment, which never ends."""
 
 
 def weighted_segments(
     algorithm: LinearAlgorithm, batch_size: Schedule, stop: int
 ) -> Iterator[WeightedSegments]:
-    """The segments of steps 0 .. stop - 1, some thousands at a time."""
+    """Yield the segments of steps 0 .. stop - 1, about `WINDOW` at a time."""
     terms = len(checked_recurrence(algorithm, np.ones(1)).terms)
-    constant = (math.inf, True)
+    one_constant_piece = (math.inf, True)
     if (
         not algorithm.depends_on_step
-        and algorithm.lr.piece(0) == constant
-        and batch_size.piece(0) == constant
+        and algorithm.lr.piece(0) == one_constant_piece
+        and batch_size.piece(0) == one_constant_piece
     ):
         zero = np.zeros(1, dtype=np.int64)
         weights = term_weights(algorithm, terms, algorithm.lr.values(zero), zero)
@@ -50,18 +53,21 @@ def weighted_segments(
 
 
 class RecordedSegments(NamedTuple):
-    """Some segments, and the records that fall into them, each so many steps after its start."""
+    """Consecutive segments, and the records that fall into them."""
 
     segments: WeightedSegments
     record_segment: NDArray[np.int64]
+    """Index of the segment of each record, shape (records,)."""
     record_offset: NDArray[np.int64]
+    """Steps from the start of that segment to the record, shape (records,)."""
     is_last: bool
+    """Whether no record follows."""
 
 
 def with_records(
     parts: Iterator[WeightedSegments], steps: NDArray[np.int64]
 ) -> Iterator[RecordedSegments]:
-    """Give every part of the timeline the records (ascending steps) that fall into it."""
+    """Find the records, at ascending steps, that fall into each part of the timeline."""
     taken = 0
     for part in parts:
         end = part.start[-1] + part.length[-1]

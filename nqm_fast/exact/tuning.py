@@ -3,8 +3,8 @@
 The fewest steps that any setting needs are the fewest steps t at which the best setting
 *for t* reaches the target. So the search is not over first passages, which jump, but
 over the lowest risk at a given t, which is smooth: a few minimisations inside the
-search for one root. They work on a quadrature of the spectrum; the answer is confirmed
-on all of it.
+search for one root. They work on a quadrature of the spectrum, and the answer is
+confirmed on all of it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,36 @@ from ..algorithms.sgd import SGD
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, choice, integer, number, shown
+from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
-from .minimiser import Minimiser, Point, estimate_fewest_steps, fewest_steps
-from .quadrature import WIDTHS, compress
+from .minimiser import Minimiser, Point
+from .quadrature import BIN_WIDTHS, compressed_spectrum
 from .risk import expected_risk
 from .search_space import SearchSpace
 
-# Which spectrum is searched on.
-WHOLE = 1 << 15  # up to this dimension the last search may be on the whole spectrum
-AGREE = 1e-10  # of the log of the risk: the spectrum searched on stands for the whole one
+# Which spectrum is searched.
+WHOLE_SPECTRUM_DIM = 1 << 15
+"""Up to this dimension the last search is on the whole spectrum, which takes too long above."""
+AGREEMENT = 1e-10
+"""Difference of the log of the risk up to which the searched spectrum stands for the whole one."""
 
-# Scans for settings that need fewer steps than the minimisations found.
-SPREADS = (0.5, 0.25, 0.1)  # sizes of scanned boxes, one after the other, in log learning rate
-WIDE_SPREADS = (4.0, 2.0, 1.0)  # before those where there are few coordinates: troughs are anywhere
+# Bracketing the root again, around an answer or below it.
+BRACKET_FACTOR = 1.001
+"""First factor between both ends; it is squared each time, as the root is expected to be near."""
+COARSE_ANSWER_REACH = 0.1
+"""Size of the minimisation around the best point of a coarser spectrum."""
+
+# Scans for points that need fewer steps than the minimisations found.
+SPREADS = (0.5, 0.25, 0.1)
+"""Sizes of the scanned boxes, in log learning rate: a smaller one when a larger gains nothing."""
+WIDE_SPREADS = (4.0, 2.0, 1.0)
+"""Sizes before those where coordinates are few, because local minima can then be anywhere."""
 MOST_SCANS = 24
-CLIMB = 1.001  # first factor between steps when a bracket is widened, squared every time
-UNREACHED = 500  # steps looked at one by one where the target is not reached at all
+"""Scans in all, which bounds the time where each gains a step."""
+
+# Trying every step.
+UNREACHED_STEPS = 500
+"""Steps that are tried one by one where the search found that the target is not reached."""
 
 
 class Tuned(NamedTuple):
@@ -58,10 +72,11 @@ class Tuned(NamedTuple):
 
 
 def refining_spectra(problem: Problem) -> Iterator[Problem]:
-    """Smaller spectra to search on, each finer than the one before."""
-    for width in WIDTHS[:-1]:
-        yield compress(problem, width)
-    yield problem if problem.dim <= WHOLE else compress(problem, WIDTHS[-1])
+    """Yield spectra to search, each finer than the one before and costlier."""
+    for bin_width in BIN_WIDTHS[:-1]:
+        yield compressed_spectrum(problem, bin_width)
+    is_small = problem.dim <= WHOLE_SPECTRUM_DIM
+    yield problem if is_small else compressed_spectrum(problem, BIN_WIDTHS[-1])
 
 
 def tune(
@@ -116,7 +131,7 @@ def tune(
     target = number("target", target, above=0.0)
     max_steps = integer("max_steps", max_steps, least=1)
     batch = as_schedule("batch_size", batch_size, least=1.0)
-    kind, names = _searched(over, algorithm, fixed)
+    kind, names = _checked_search(over, algorithm, fixed)
     length = kind(**({"lr": 1.0} | fixed)).lr.length
     limit = int(min(max_steps, batch.length, length))
     steps = 0
@@ -127,16 +142,17 @@ def tune(
         if not steps:
             too_few, enough = search.bracket(limit)
         else:
-            too_few, enough = _bracket_from(search, steps, point, limit)
-        steps = estimate_fewest_steps(search.rough_lowest, too_few, enough) if enough else too_few
-        if _agrees(problem, search, steps):
+            too_few, enough = _bracket_around(search, steps, point, limit)
+        steps = too_few
+        if enough:
+            steps = estimate_fewest_steps(search.rough_lowest_excess, too_few, enough)
+        if _whole_spectrum_agrees(problem, search, steps):
             if enough:
-                steps = fewest_steps(search.lowest_nearby, steps, too_few, enough)
-            if enough:
+                steps = fewest_steps(search.lowest_excess, steps, too_few, enough)
                 steps = _scan_for_fewer_steps(search, steps)
-            sooner = search.try_every_step(steps if enough else min(steps, UNREACHED))
+            sooner = search.try_every_step(steps if enough else min(steps, UNREACHED_STEPS))
             steps = sooner if sooner in search.best else steps
-            if _agrees(problem, search, steps):
+            if _whole_spectrum_agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
     best = space.algorithm(search.best[steps][1])
@@ -147,10 +163,10 @@ def tune(
     return Tuned(first, best, float(risk))
 
 
-def _searched(
+def _checked_search(
     over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]
 ) -> tuple[type[LinearAlgorithm], list[str]]:
-    """The kind of algorithm and the names of the hyper-parameters to search, checked."""
+    """Check and return the kind of algorithm and the names of the hyper-parameters to search."""
     if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
         raise InputError(
             f"algorithm must be a kind of algorithm such as nqm.SGD, not {shown(kind)}"
@@ -172,53 +188,54 @@ def _searched(
     return type(as_algorithm("algorithm", example)), names
 
 
-def _agrees(problem: Problem, search: Minimiser, steps: int) -> bool:
-    """Whether the whole spectrum gives the risk that the search has found."""
+def _whole_spectrum_agrees(problem: Problem, search: Minimiser, steps: int) -> bool:
+    """Whether the risk of the best point is the same on the whole spectrum as in the search."""
     excess, point = search.best[steps]
     algorithm = search.space.algorithm(point)
     risk = expected_risk(problem, algorithm, search.space.batch_size, steps)
     if not math.isfinite(risk) or risk == 0.0:
         return bool((excess > 0.0) == (risk > 0.0))
-    return abs(math.log(risk) - search.log_target - excess) < AGREE
+    return abs(math.log(risk) - search.log_target - excess) < AGREEMENT
 
 
 def _scan_for_fewer_steps(search: Minimiser, steps: int) -> int:
-    """Scan for settings that need fewer steps than the minimisations found."""
-    spreads = list(WIDE_SPREADS + SPREADS if search.is_small else SPREADS)
-    if not search.is_small and not search.ripples(steps):
+    """Scan for points that need fewer steps than the minimisations found; the fewest steps."""
+    spreads = list(WIDE_SPREADS + SPREADS if search.has_few_coordinates else SPREADS)
+    if not search.has_few_coordinates and not search.has_ripples(steps):
         spreads = spreads[:1]
-    if len(search.bounds) == 1 and not search.is_small:
+    if len(search.bounds) == 1 and not search.has_few_coordinates:
         return steps
     for _ in range(MOST_SCANS):
         if not spreads or steps <= 1:
             break
-        if search.lowest_nearby(steps - 1) > 0.0 and search.scan_around(steps - 1, spreads[0]):
-            too_few = _too_few(search, steps - 1)
-            guess = estimate_fewest_steps(search.rough_lowest, too_few, steps - 1)
-            steps = fewest_steps(search.lowest_nearby, guess, too_few, steps - 1)
+        fewer = steps - 1
+        if search.lowest_excess(fewer) > 0.0 and search.scan_around(fewer, spreads[0]):
+            too_few = _find_too_few(search, fewer)
+            guess = estimate_fewest_steps(search.rough_lowest_excess, too_few, fewer)
+            steps = fewest_steps(search.lowest_excess, guess, too_few, fewer)
         else:
             del spreads[0]
     return steps
 
 
-def _too_few(search: Minimiser, enough: int) -> int:
-    """A number of steps, not far below one that is enough, that is not."""
-    factor = CLIMB
+def _find_too_few(search: Minimiser, enough: int) -> int:
+    """Find a number of steps that is too few, not far below one that is enough."""
+    factor = BRACKET_FACTOR
     steps = enough
     while steps > 0:
         steps = min(steps - 1, math.floor(enough / factor))
-        if steps > 0 and search.rough_lowest(steps) > 0.0:
+        if steps > 0 and search.rough_lowest_excess(steps) > 0.0:
             return steps
         factor **= 2
     return 0
 
 
-def _bracket_from(search: Minimiser, steps: int, point: Point, max_steps: int) -> tuple[int, int]:
-    """Numbers of steps around an answer found on a coarser spectrum."""
-    if search.lowest(steps, [point], 0.1) <= 0.0:
-        return _too_few(search, steps), steps
-    factor = CLIMB
-    while search.lowest_nearby(steps) > 0.0:
+def _bracket_around(search: Minimiser, steps: int, point: Point, max_steps: int) -> tuple[int, int]:
+    """Bracket the answer as `Minimiser.bracket` does, around that of a coarser spectrum."""
+    if search.minimise_from(steps, [point], COARSE_ANSWER_REACH) <= 0.0:
+        return _find_too_few(search, steps), steps
+    factor = BRACKET_FACTOR
+    while search.lowest_excess(steps) > 0.0:
         if steps == max_steps:
             return max_steps, 0
         too_few, steps = steps, min(max_steps, math.ceil(steps * factor))
