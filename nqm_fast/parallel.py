@@ -10,19 +10,23 @@ from .progress import track
 from .validation import integer
 
 
-def in_threads(function: Callable[[int], Any], items: range, what: str) -> list[Any]:
-    """Map over `items` in order, on all cores: the kernels do not hold the interpreter lock."""
+def in_threads(function: Callable[[int], Any], items: range, label: str) -> list[Any]:
+    """Return the function's result for each item, in their order, computed on all cores.
+
+    Threads suffice because the kernels release the interpreter's lock. `label` names the work on
+    the progress bar.
+    """
     threads = min(cores(), len(items))
     if threads < 2:
-        return list(track(map(function, items), len(items), what))
+        return list(track(map(function, items), len(items), label))
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads) as pool:
-        return list(track(pool.map(function, items), len(items), what))
+        return list(track(pool.map(function, items), len(items), label))
 
 
 def cores() -> int:
-    """Cores to use: those the system grants, unless NQM_NUM_THREADS says otherwise."""
+    """Count the cores to use: NQM_NUM_THREADS if it is set, else those the system grants."""
     chosen = os.environ.get("NQM_NUM_THREADS")
     if chosen is not None:
         return integer("NQM_NUM_THREADS", int(chosen) if chosen.isdecimal() else chosen, least=1)

@@ -1,4 +1,7 @@
-"""Progress of long work: engines report, whoever listens (the command line) shows it."""
+"""Progress of long work: engines report it, and the command line shows it on the terminal.
+
+Nothing is shown outside `shown_on_terminal`, so a library call prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,18 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-PATIENCE = 1.0  # seconds before a bar appears
-INTERVAL = 10.0  # seconds between lines where there is no terminal
+PATIENCE = 1.0
+"""Seconds of work before a bar appears, so that short work does not make one flash."""
+INTERVAL = 10.0
+"""Seconds between lines of text where there is no terminal, to keep logs short."""
 
 _bars: ContextVar[list[Progress] | None] = ContextVar("_bars", default=None)
+"""The bars now on the terminal, at most one; None outside `shown_on_terminal`."""
 
 
 @contextmanager
 def shown_on_terminal() -> Generator[None]:
-    """Show a bar on the terminal's error stream for work within that takes over a second."""
+    """Show progress on the terminal's error stream for long work inside this context."""
     token = _bars.set([])
     try:
         yield
@@ -31,8 +37,11 @@ def shown_on_terminal() -> Generator[None]:
         _bars.reset(token)
 
 
-def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass on `items`, telling the listener, if there is one, how many of `total` are done."""
+def track(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """Yield the items, and show on a bar how many of `total` have been yielded.
+
+    Work inside other tracked work has no bar of its own.
+    """
     open_bars = _bars.get()
     if open_bars is None or open_bars:
         yield from items
@@ -41,7 +50,7 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     try:
         for number, item in enumerate(items, 1):
             if not open_bars and time.monotonic() - begin > PATIENCE and number < total:
-                open_bars.append(_new_bar(what, total))
+                open_bars.append(_new_bar(label, total))
             if open_bars:
                 open_bars[0].update(open_bars[0].task_ids[0], completed=number)
             yield item
@@ -51,14 +60,14 @@ def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
 
 
 @contextmanager
-def counted(what: str) -> Generator[Callable[[int, int, str], None]]:
-    """Show a bar for work that counts itself: call with how much is done, and of how much."""
+def counted(label: str) -> Generator[Callable[[int, int, str], None]]:
+    """Give a function ``report(done, total, name)`` that shows on a bar how much is done."""
     begin = time.monotonic()
     bars: list[Progress] = []
 
     def report(done: int, total: int, _: str) -> None:
         if not bars and time.monotonic() - begin > PATIENCE:
-            bars.append(_new_bar(what, total))
+            bars.append(_new_bar(label, total))
         for bar in bars:
             bar.update(bar.task_ids[0], completed=done)
 
@@ -70,75 +79,75 @@ def counted(what: str) -> Generator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def rated(what: str, total: int, unit: str) -> Generator[Callable[[int], None]]:
-    """Show how many units of work are done, how fast, and how long the rest will take."""
+def rated(label: str, total: int, unit: str) -> Generator[Callable[[int], None]]:
+    """Give a function ``update(done)`` that shows the share done, the rate and the time left."""
     if _bars.get() is None or sys.stderr is None:
         yield lambda _: None
         return
-    display = (_Bar if sys.stderr.isatty() else _Lines)(what, total, unit)
+    if not sys.stderr.isatty():
+        yield _ProgressLog(label, total, unit).update
+        return
+    bar = _ProgressBar(label, total, unit)
     try:
-        yield display.update
+        yield bar.update
     finally:
-        display.stop()
+        bar.stop()
 
 
-class _Bar:
-    """A bar that fills the width of a terminal, after a little while."""
+class _ProgressBar:
+    """A bar as wide as the terminal, which appears after `PATIENCE` seconds."""
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what, self.total, self.unit = what, total, unit
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
         self.begin = time.monotonic()
         self.bar: Progress | None = None
 
     def update(self, done: int) -> None:
-        """So many units are done."""
+        """Show that `done` units are done."""
         if self.bar is None and time.monotonic() - self.begin > PATIENCE:
-            self.bar = _new_bar(self.what, self.total, done, self.unit)
+            self.bar = _new_bar(self.label, self.total, done, self.unit)
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=done)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar from the terminal."""
         if self.bar is not None:
             self.bar.stop()
 
 
-class _Lines:
-    """A line now and then, for pipes and logs."""
+class _ProgressLog:
+    """A line of text every `INTERVAL` seconds, for pipes and log files."""
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what, self.total, self.unit = what, total, unit
-        self.since = time.monotonic()
-        self.before: int | None = None
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.last_time = time.monotonic()
+        self.last_done: int | None = None
 
     def update(self, done: int) -> None:
-        """So many units are done."""
+        """Write a line if the last is long enough ago; the first call starts the clock."""
         now = time.monotonic()
-        if self.before is None:
-            self.since, self.before = now, done
-        elif now - self.since >= INTERVAL:
-            speed = (done - self.before) / (now - self.since)
+        if self.last_done is None:
+            self.last_time, self.last_done = now, done
+        elif now - self.last_time >= INTERVAL:
+            speed = (done - self.last_done) / (now - self.last_time)
             left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
             part = f"{100 * done / max(self.total, 1):.0f} %"
             rate = f"{_with_prefix(speed)}{self.unit}/s"
-            sys.stderr.write(f"{self.what}: {part}, {rate}, {left} left\n")
+            sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
             sys.stderr.flush()
-            self.since, self.before = now, done
-
-    def stop(self) -> None:
-        """Nothing to tidy up."""
+            self.last_time, self.last_done = now, done
 
 
 def _with_prefix(number: float) -> str:
-    """Three digits and a letter for the powers of 1000."""
+    """Write a number with three digits and a prefix for the power of 1000, such as "1.25 M"."""
     from rich.filesize import pick_unit_and_suffix
 
     unit, prefix = pick_unit_and_suffix(int(number), ["", "k", "M", "G", "T"], 1000)
     return f"{number / unit:.3g} {prefix} ".replace("  ", " ")
 
 
-def _new_bar(what: str, total: int, done: int = 0, unit: str = "") -> Progress:
-    """Percent and the time that is left; with a unit also the rate, and as wide as the terminal."""
+def _new_bar(label: str, total: int, done: int = 0, unit: str = "") -> Progress:
+    """Start a bar with percentage and time left; with a unit, also the rate, at full width."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -165,6 +174,6 @@ def _new_bar(what: str, total: int, done: int = 0, unit: str = "") -> Progress:
         transient=True,
         expand=bool(unit),
     )
-    bar.add_task(what, total=total, completed=done)
+    bar.add_task(label, total=total, completed=done)
     bar.start()
     return bar

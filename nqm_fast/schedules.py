@@ -1,7 +1,7 @@
 """Learning rate and batch size over time.
 
-A number, an array with one value per step, or one of the objects here. Step t uses the
-value at t, counted from 0; the objects go on for ever, an array ends.
+A schedule is given as a number, as an array with one value per step, or as one of the objects
+here. Step t uses the value at t, counted from 0. The objects go on for ever, an array ends.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .validation import Array, InputError, any_array, in_range, integer, number,
 class Schedule(ABC):
     """A value for each step.
 
-    A new kind gives its values, where its pieces end, and its least value; knowing the
-    constant pieces lets the engines jump over them instead of stepping.
+    A new kind of schedule defines its values, where its pieces end, and its least value. The
+    engines jump over constant pieces instead of stepping through them.
     """
 
     length: float = math.inf
-    """Number of steps it covers."""
+    """Number of steps that the schedule covers."""
 
     @abstractmethod
     def values(self, steps: NDArray[np.int64]) -> Array:
-        """Values at the given steps (any shape)."""
+        """Values at the given steps, an array of the same shape."""
 
     @abstractmethod
     def piece(self, step: int) -> tuple[float, bool]:
-        """Where the piece that contains `step` ends (exclusive), and whether it is constant."""
+        """The end (exclusive) of the piece that contains `step`, and whether it is constant."""
 
     @property
     @abstractmethod
@@ -56,12 +56,12 @@ class Constant(Schedule):
         return np.full(steps.shape, float(self.value))
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """Constant for ever."""
+        """There is one piece, which is constant and never ends."""
         return math.inf, True
 
     @property
     def least(self) -> float:
-        """The value."""
+        """The lowest value, which is the only one."""
         return float(self.value)
 
 
@@ -88,7 +88,7 @@ class PerStep(Schedule):
         return values
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """One varying piece."""
+        """There is one piece, which varies and ends with the array."""
         return self.length, False
 
     @property
@@ -116,7 +116,7 @@ class Linear(Schedule):
         return self.start * (1.0 - done) + self.end * done
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """A ramp, then constant."""
+        """A ramp is followed by a constant piece."""
         return (self.steps, False) if step < self.steps else (math.inf, True)
 
     @property
@@ -144,7 +144,7 @@ class Cosine(Schedule):
         return np.where(steps >= self.steps, self.end, self.end + (self.peak - self.end) * half)
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """A decay, then constant."""
+        """A decay is followed by a constant piece."""
         return (self.steps, False) if step < self.steps else (math.inf, True)
 
     @property
@@ -155,7 +155,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class WarmupStableDecay(Schedule):
-    """Linear from 0 to `peak`, constant, linear to `end`: lengths in steps, then constant."""
+    """Linear from 0 to `peak`, constant, and linear to `end`, where it stays.
+
+    `warmup`, `stable` and `decay` are the lengths of the three parts, in steps.
+    """
 
     peak: float
     warmup: int
@@ -173,11 +176,11 @@ class WarmupStableDecay(Schedule):
         """Values at the given steps."""
         flat = self.warmup + self.stable
         knots = [0, self.warmup, flat, flat + self.decay]
-        # of two knots at one step np.interp takes the later, as a vanished ramp should
+        # A ramp of no steps puts two knots at one step; np.interp takes the later, as it should.
         return np.interp(steps, knots, [0.0, self.peak, self.peak, self.end])
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """Ramp, plateau, ramp, and constant."""
+        """Ramp, plateau and ramp are followed by a constant piece."""
         flat = self.warmup + self.stable
         if step < self.warmup:
             return self.warmup, False
@@ -187,13 +190,13 @@ class WarmupStableDecay(Schedule):
 
     @property
     def least(self) -> float:
-        """Zero where there is a warm-up."""
+        """The lowest value, which is 0 where there is a warm-up."""
         return float(min(self.peak, self.end, 0.0 if self.warmup else self.peak))
 
 
 @dataclass(frozen=True)
 class Piecewise(Schedule):
-    """`values_[k]` for `lengths[k]` steps; the last value goes on for ever."""
+    """The value `values_[k]` for `lengths[k]` steps; the last value goes on for ever."""
 
     values_: Sequence[float]
     lengths: Sequence[int]
@@ -211,6 +214,7 @@ class Piecewise(Schedule):
         object.__setattr__(self, "lengths", lengths)
 
     def _piece_of(self, steps: Any) -> Any:
+        """Index of the piece that contains each step."""
         ends = np.cumsum(self.lengths)[:-1]
         return np.searchsorted(ends, steps, side="right")
 
@@ -220,7 +224,7 @@ class Piecewise(Schedule):
         return values
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """Constant pieces."""
+        """All pieces are constant, and the last never ends."""
         k = int(self._piece_of(step))
         return (math.inf if k == len(self.lengths) - 1 else int(sum(self.lengths[: k + 1]))), True
 
@@ -232,7 +236,7 @@ class Piecewise(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """`initial`, multiplied by `factor` every `every` steps."""
+    """The value `initial`, multiplied by `factor` every `every` steps."""
 
     initial: float
     factor: float
@@ -250,21 +254,21 @@ class Step(Schedule):
         return values
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """Constant pieces of `every` steps, until the value is 0 or inf."""
-        here, there = self.values(np.array([step, step + self.every]))
-        if here == there:
+        """Pieces are constant and have `every` steps; one at which the value settles never ends."""
+        now, next_ = self.values(np.array([step, step + self.every]))
+        if now == next_:  # The factor is 1, or the value has become 0 or inf.
             return math.inf, True
         return (step // self.every + 1) * self.every, True
 
     @property
     def least(self) -> float:
-        """Zero in the limit if the factor is below 1."""
+        """The lowest value: the initial one, or the limit 0 if the factor is below 1."""
         return float(self.initial) if self.factor >= 1.0 else 0.0
 
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """Linear from `start` to the first value of `then` over `steps` steps, then `then`."""
+    """Linear from `start` to the first value of `then` over `steps` steps, followed by `then`."""
 
     steps: int
     then: Schedule
@@ -283,7 +287,7 @@ class Warmup(Schedule):
         return np.where(steps < self.steps, self.start * (1.0 - done) + later * done, later)
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """The ramp, then the pieces of `then`, moved."""
+        """The ramp is followed by the pieces of `then`, moved by its length."""
         if step < self.steps:
             return self.steps, False
         end, constant = self.then.piece(step - self.steps)
@@ -291,17 +295,41 @@ class Warmup(Schedule):
 
     @property
     def least(self) -> float:
-        """The lower of the ramp's start and what follows."""
+        """The lower of the start of the ramp and the lowest value of `then`."""
         return float(min(self.start, self.then.least))
 
 
 def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -> Schedule:
-    """`value` as a schedule: a number, one value per step, or a schedule object.
+    """Return a schedule for a value that is one already, a number, or one value per step.
+
+    Algorithms of your own call it for their learning rate, so that it may be given in all of
+    these ways.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, with which error messages begin.
+    value : number, array_like of shape (steps,), or Schedule
+    least : float
+        Lowest value that is allowed at any step.
+
+    Returns
+    -------
+    Schedule
+        `value` itself, a `Constant`, or a `PerStep`.
 
     Raises
     ------
     InputError
-        If it is none of these, or goes below `least`.
+        If `value` is none of these, or goes below `least`.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.schedules.as_schedule("lr", 0.1)
+    Constant(value=0.1)
+    >>> nqm.schedules.as_schedule("lr", [0.3, 0.2, 0.1]).length
+    3.0
     """
     if not isinstance(value, Schedule):
         raw = any_array(value)

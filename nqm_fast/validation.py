@@ -1,4 +1,4 @@
-"""Validation shared by the public functions: one clear sentence per mistake."""
+"""Checks of arguments that public functions share; each mistake gets one clear sentence."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class InputError(ValueError):
 
 
 def shown(value: object) -> str:
-    """Write a value into a message, shortened to a line."""
+    """Return the repr of a value for a message, on one line of at most 60 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def any_array(value: Any) -> NDArray[Any]:
-    """`value` as an array of any type; nested sequences of different lengths as one object."""
+    """Convert to an array of any dtype; sequences of unequal lengths give an array of objects."""
     try:
         return np.asarray(value)
     except ValueError:
@@ -31,7 +31,7 @@ def any_array(value: Any) -> NDArray[Any]:
 
 
 def real_array(name: str, value: Any) -> Array:
-    """`value` as a float64 array of finite numbers, a copy."""
+    """Copy `value` into a float64 array, all of whose elements must be finite numbers."""
     raw = any_array(value)
     if raw.dtype.kind not in "iuf":
         raise InputError(f"{name} must be real numbers, not {shown(value)}")
@@ -50,7 +50,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
 ) -> float:
-    """`value` as a finite float within ``above < value``, ``least <= value < below``."""
+    """Convert to a finite float with ``above < value`` and ``least <= value < below``."""
     if isinstance(value, float):
         x = value
     else:
@@ -70,6 +70,7 @@ def number(
 
 
 def _limits(above: float | None, least: float | None, below: float | None) -> str:
+    """Write the limits of `number` that are given as in ">= 0 and < 1"."""
     limits = [
         f"{sign} {limit:g}"
         for sign, limit in ((">", above), (">=", least), ("<", below))
@@ -79,8 +80,8 @@ def _limits(above: float | None, least: float | None, below: float | None) -> st
 
 
 def integer(name: str, value: Any, *, least: int) -> int:
-    """`value` as an int of at least `least`; whole floats such as 1e6 are accepted."""
-    if type(value) is int and value >= least:  # of any size
+    """Convert to an int of at least `least`; whole floats such as 1e6 are accepted."""
+    if type(value) is int and value >= least:  # It may exceed 64 bits.
         return value
     array = any_array(value)
     whole = array.dtype.kind in "iuf" and not array.ndim and bool(np.isfinite(array))
@@ -90,7 +91,7 @@ def integer(name: str, value: Any, *, least: int) -> int:
 
 
 def step_array(name: str, value: Any) -> NDArray[np.int64]:
-    """`value` as an int64 array of steps, of any shape."""
+    """Convert to an int64 array of numbers of steps, >= 0, of the same shape."""
     array = any_array(value)
     if array.dtype.kind not in "iuf" and array.size:
         raise InputError(f"{name} must be whole numbers >= 0, not {shown(value)}")
@@ -104,7 +105,7 @@ def step_array(name: str, value: Any) -> NDArray[np.int64]:
 def in_range(
     name: str, array: Array, *, above: float | None = None, least: float | None = None
 ) -> None:
-    """Every element of `array` obeys the limit."""
+    """Raise an InputError unless all elements are > `above` and >= `least`, where given."""
     if above is not None and not (array > above).all():
         where = np.flatnonzero(~(array > above))[0]
         raise InputError(
@@ -118,7 +119,7 @@ def in_range(
 
 
 def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """`value` if it is one of `allowed`."""
+    """Return `value` if it is one of `allowed`, and raise an InputError otherwise."""
     if value not in allowed:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}")
     return str(value)
