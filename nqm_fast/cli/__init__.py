@@ -1,4 +1,4 @@
-"""The command line, ``nqm-fast``: its commands are modules of `commands`."""
+"""The command line, ``nqm-fast``, whose commands are the modules of `commands`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in (str(error) or "memory is full").splitlines():
             print(f"nqm-fast {chosen.command}: {line}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read the output has had enough
+    except BrokenPipeError:  # The reader of the output, such as head, has ended.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Make the parser, with all modules of `commands` in their order."""
     parser = argparse.ArgumentParser(
         prog="nqm-fast",
         allow_abbrev=False,

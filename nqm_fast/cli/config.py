@@ -1,4 +1,4 @@
-"""Experiments in TOML: what is wrong is named with its line and with what is allowed."""
+"""Experiments in TOML; an error names the line of the wrong value and the values allowed."""
 
 from __future__ import annotations
 
@@ -31,33 +31,34 @@ from ..simulation.observables import RISK
 from ..store import serialization
 from ..validation import InputError, shown
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""Keys and indices that lead to a value in nested tables and lists."""
 
 
 def default_text() -> str:
-    """The commented example, which is also what runs without a file."""
+    """Return the commented example, which is also the experiment that runs without a file."""
     return files(__package__).joinpath("default.toml").read_text(encoding="utf-8")
 
 
-def _whole(value: Any) -> Any:
-    """1e6 is a whole number."""
+def _as_whole(value: Any) -> Any:
+    """Convert a whole float such as 1e6 to an int, and leave other values to be checked."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _one_of(allowed: Iterable[str]) -> Callable[[str], str]:
-    """A check that a word is one of those allowed."""
+    """Make a check that a word is one of those allowed."""
     words = [repr(word) for word in allowed]
 
     def check(value: str) -> str:
         if repr(value) not in words:
-            said = f"{', '.join(words[:-1])} or {words[-1]}"
-            raise PydanticCustomError("one_of", f"Input should be {said}")
+            choices = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise PydanticCustomError("one_of", f"Input should be {choices}")
         return value
 
     return check
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
 class _Table(BaseModel):
@@ -65,14 +66,14 @@ class _Table(BaseModel):
 
 
 class ProblemTable(_Table):
-    """The problem: a power law, or a file."""
+    """The table of the problem: a power law, or a file."""
 
     dim: Annotated[Whole, Field(ge=1)] = 1_000_000
     exponent: Annotated[float, Field(ge=0.0)] = 1.0
     file: str | None = None
 
     def build(self) -> Problem:
-        """The problem itself."""
+        """Make or load the problem."""
         if self.file is not None:
             if not Path(self.file).exists():
                 raise InputError(f"file = {self.file!r} does not exist")
@@ -81,7 +82,7 @@ class ProblemTable(_Table):
 
 
 class RunTable(_Table):
-    """The whole file. What may have several forms is checked by `simulate`."""
+    """The whole file. Values that may have several forms are checked by `simulate`."""
 
     out: str = "run.h5"
     steps: Annotated[Whole, Field(ge=0)] = 2000
@@ -105,14 +106,15 @@ class RunTable(_Table):
 
 @dataclass
 class Source:
-    """Where the values of a configuration stand."""
+    """The origin of each value of a configuration: a line of its file, or a change."""
 
     name: str
-    lines: dict[Path_, int]
-    changes: dict[Path_, str]  # what --set says of them
+    lines: dict[KeyPath, int]
+    changes: dict[KeyPath, str]
+    """The text of the ``--set`` option that has changed a value."""
 
-    def place(self, path: Path_) -> str:
-        """The words that an error begins with."""
+    def place(self, path: KeyPath) -> str:
+        """Return the words with which an error on the value at a path begins."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.changes:
                 return f"--set {self.changes[path[:end]]}: "
@@ -120,8 +122,8 @@ class Source:
                 return f"{self.name}, line {self.lines[path[:end]]}: "
         return f"{self.name}: "
 
-    def find(self, name: str, within: Path_ = ()) -> Path_:
-        """The first place in a table where a value of that name stands; or the table."""
+    def find(self, name: str, within: KeyPath = ()) -> KeyPath:
+        """Return the path of the first value of a name in a table, or else of the table."""
         for path in [*self.changes, *self.lines]:
             if path[: len(within)] == within and path[-1] == name:
                 return path
@@ -130,17 +132,14 @@ class Source:
 
 @dataclass
 class Configuration:
-    """A validated file: what `simulate` is called with."""
+    """A validated configuration: the arguments that `simulate` is called with, and their origin."""
 
     out: str
     arguments: dict[str, Any]
     source: Source
 
-    def explained(self, error: InputError) -> InputError:
-        """The error of an argument, with the place in the file where its value stands.
-
-        Messages begin with the name of the argument.
-        """
+    def located(self, error: InputError) -> InputError:
+        """Add the place in the file to an error, whose message begins with an argument's name."""
         path = self.source.find(str(error).split()[0])
         return InputError(f"{self.source.place(path)}{error}") if path else error
 
@@ -157,55 +156,57 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     Raises
     ------
     InputError
-        If it is no TOML, or a key is unknown, or a value has the wrong type or is impossible.
+        If it is not valid TOML, a key is unknown, or a value has a wrong type or is impossible.
     """
     name = "the default experiment" if file is None else str(file)
-    text = default_text() if file is None else _text(file)
+    text = default_text() if file is None else _read_text(file)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name}: not valid TOML: {error}") from None
-    source = Source(name, lines_of(text), {})
+    source = Source(name, line_numbers(text), {})
     for change in changes:
-        source.changes |= dict.fromkeys(_set(content, change), change)
+        source.changes |= dict.fromkeys(_apply_change(content, change), change)
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
-        raise InputError("\n".join(_described(e, source) for e in error.errors())) from None
+        raise InputError("\n".join(_describe_error(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
     out, problem, tables = (values.pop(key) for key in ("out", "problem", "setting"))
-    with _placed(source, ("batch_size",)):
-        batch_size = _scheduled(values["batch_size"])
+    with _locating_errors(source, ("batch_size",)):
+        batch_size = _build_schedule(values["batch_size"])
     algorithms, sizes = [], []
     for k, setting in enumerate(tables):
-        with _placed(source, ("setting", k)):
-            algorithms.append(_algorithm(setting))
-            sizes.append(_scheduled(setting.get("batch_size", batch_size)))
-    with _placed(source, ("problem",)):
+        with _locating_errors(source, ("setting", k)):
+            algorithms.append(_build_algorithm(setting))
+            sizes.append(_build_schedule(setting.get("batch_size", batch_size)))
+    with _locating_errors(source, ("problem",)):
         values["problem"] = problem.build()
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
+    """Read a file that must be text."""
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{file}: not a text file, and so not TOML") from None
 
 
-def _algorithm(table: Mapping[str, Any]) -> Any:
-    """What a setting's table describes beside its batch size."""
-    rest = {key: value for key, value in table.items() if key != "batch_size"}
-    return serialization.build(Algorithm, {"kind": "SGD"} | rest)
+def _build_algorithm(table: Mapping[str, Any]) -> Any:
+    """Make the algorithm of a setting, from all of its table but the batch size."""
+    fields = {key: value for key, value in table.items() if key != "batch_size"}
+    return serialization.build(Algorithm, {"kind": "SGD"} | fields)
 
 
-def _scheduled(value: Any) -> Any:
+def _build_schedule(value: Any) -> Any:
+    """Make the schedule that a table describes, and leave other values as they are."""
     return serialization.build(Schedule, value) if isinstance(value, Mapping) else value
 
 
 @contextmanager
-def _placed(source: Source, path: Path_) -> Generator[None]:
-    """Give errors within the place of the value that they name."""
+def _locating_errors(source: Source, path: KeyPath) -> Generator[None]:
+    """Add, to errors in this context, the place of the value that they name."""
     try:
         yield
     except InputError as error:
@@ -213,9 +214,9 @@ def _placed(source: Source, path: Path_) -> Generator[None]:
         raise InputError(f"{place}{error}") from None
 
 
-def _described(error: Any, source: Source) -> str:
-    """One error of pydantic's, as a sentence."""
-    path: Path_ = tuple(error["loc"])
+def _describe_error(error: Any, source: Source) -> str:
+    """Write an error of pydantic as a sentence."""
+    path: KeyPath = tuple(error["loc"])
     name = ".".join(map(str, path))
     if error["type"] == "extra_forbidden":
         model = ProblemTable if path[0] == "problem" else RunTable
@@ -225,63 +226,67 @@ def _described(error: Any, source: Source) -> str:
         return f"{source.place(path)}{name} is not a key{hint}: allowed are {', '.join(allowed)}"
     if error["type"] in ("missing", "too_short"):
         return f"{source.place(path)}{name} must be one or more tables [[setting]]"
-    said = error["msg"].removeprefix("Input should ").removeprefix("be ")
+    requirement = error["msg"].removeprefix("Input should ").removeprefix("be ")
     if error["type"] in ("dict_type", "model_type"):
-        said = "a table"
-    return f"{source.place(path)}{name} must be {said}, not {shown(error['input'])}"
+        requirement = "a table"
+    return f"{source.place(path)}{name} must be {requirement}, not {shown(error['input'])}"
 
 
-def _set(content: dict[str, Any], change: str) -> list[Path_]:
-    """Change one value; the paths of it and of all in it."""
+def _apply_change(content: dict[str, Any], change: str) -> list[KeyPath]:
+    """Change one value by ``key=value``; returns its path and those of all values in it."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set must be key=value, such as steps=100, not {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # a word needs no quotes here
-    path: Path_ = tuple(int(x) if x.isdecimal() else x for x in key.strip().split("."))
-    place: Any = content
-    for step, following in pairwise(path):
-        place = (
-            place.setdefault(step, {}) if isinstance(place, dict) else _item(place, step, change)
-        )
-        if not isinstance(place, dict | list):
-            raise InputError(f"--set {change}: {step} has no {following}")
-    if isinstance(place, list):
-        _item(place, path[-1], change)
-    place[path[-1]] = value
-    return [path, *_paths(value, path)]
+        value = text.strip()  # A word needs no quotes here.
+    path: KeyPath = tuple(int(x) if x.isdecimal() else x for x in key.strip().split("."))
+    parent: Any = content
+    for part, following in pairwise(path):
+        if isinstance(parent, dict):
+            parent = parent.setdefault(part, {})
+        else:
+            parent = _checked_item(parent, part, change)
+        if not isinstance(parent, dict | list):
+            raise InputError(f"--set {change}: {part} has no {following}")
+    if isinstance(parent, list):
+        _checked_item(parent, path[-1], change)
+    parent[path[-1]] = value
+    return [path, *_paths_within(value, path)]
 
 
-def _item(items: list[Any], index: str | int, change: str) -> Any:
+def _checked_item(items: list[Any], index: str | int, change: str) -> Any:
+    """Return an item of a list, whose index must be a number within it."""
     if not isinstance(index, int) or index >= len(items):
         raise InputError(f"--set {change}: {index} must be a number from 0 to {len(items) - 1}")
     return items[index]
 
 
-def lines_of(text: str) -> dict[Path_, int]:
-    """On which line each key stands, found by reading ever more of the lines."""
-    found: dict[Path_, int] = {}
+def line_numbers(text: str) -> dict[KeyPath, int]:
+    """Find the line, counted from 1, of each value, by parsing more and more of the lines."""
+    found: dict[KeyPath, int] = {}
     lines = text.splitlines()
-    begin = 0  # of what was not read yet
+    begin = 0  # This is the first line that has not been parsed yet.
     for end in range(1, len(lines) + 1):
         try:
             content = tomllib.loads("\n".join(lines[:end]))
         except tomllib.TOMLDecodeError:
-            continue  # within a value of several lines
-        whole = (n for n in range(begin, end) if lines[n].strip() and lines[n].lstrip()[0] != "#")
-        first = next(whole, end - 1) + 1
-        for path in _paths(content):
+            continue  # A value of several lines has not ended yet.
+        with_text = (
+            n for n in range(begin, end) if lines[n].strip() and lines[n].lstrip()[0] != "#"
+        )
+        first = next(with_text, end - 1) + 1
+        for path in _paths_within(content):
             found.setdefault(path, first)
         begin = end
     return found
 
 
-def _paths(value: Any, path: Path_ = ()) -> list[Path_]:
-    """Of all values in nested tables and lists."""
-    found: list[Path_] = []
+def _paths_within(value: Any, path: KeyPath = ()) -> list[KeyPath]:
+    """List the paths of all values in nested tables and lists."""
+    found: list[KeyPath] = []
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            found += [(*path, key), *_paths(item, (*path, key))]
+            found += [(*path, key), *_paths_within(item, (*path, key))]
     return found

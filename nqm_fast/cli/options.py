@@ -1,4 +1,4 @@
-"""Options that commands of the exact engine share: the problem, and hyper-parameters."""
+"""Options of commands of the exact engine: the problem, batch sizes, and hyper-parameters."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from .. import SGD, Problem
-from .tables import whole
+from .tables import whole_number
 
-HYPER = tuple(field.name for field in fields(SGD))
-"""Names of the algorithm's fields, which are flags."""
+HYPER_PARAMETERS = tuple(field.name for field in fields(SGD))
+"""Names of the fields of SGD, each of which is an option."""
 
 
 def add_problem(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a problem and of batch sizes."""
+    """Add the options for a problem and for batch sizes."""
     parser.add_argument(
-        "--dim", type=whole, default=10_000, help="coordinates of a power law (default: 10000)"
+        "--dim",
+        type=whole_number,
+        default=10_000,
+        help="coordinates of a power law (default: 10000)",
     )
     parser.add_argument(
         "--exponent", type=float, default=1.0, help="its h_i = i^-exponent (default: 1)"
@@ -30,17 +33,21 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
 
 def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
     """Add an option for every field of the algorithm."""
-    for name in HYPER:
+    for name in HYPER_PARAMETERS:
         parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
 
 
-def problem_of(chosen: argparse.Namespace) -> Problem:
-    """The problem that the options describe."""
+def chosen_problem(chosen: argparse.Namespace) -> Problem:
+    """Load or make the problem that the options describe."""
     if chosen.problem is not None:
         return Problem.load(chosen.problem)
     return Problem.power_law(chosen.dim, chosen.exponent)
 
 
-def hyper_parameters_of(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The hyper-parameters that are given."""
-    return {name: getattr(chosen, name) for name in HYPER if getattr(chosen, name) is not None}
+def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the hyper-parameters that are given, by name."""
+    return {
+        name: getattr(chosen, name)
+        for name in HYPER_PARAMETERS
+        if getattr(chosen, name) is not None
+    }

@@ -1,4 +1,4 @@
-"""How the run of a command ends: what is said, the exit status, and the figure."""
+"""The end of a run on the command line: its message, exit status, figure and summary."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from ..simulation.api import Terminated
 from ..simulation.result import Run
 from ..simulation.signals import Stopped
-from .tables import table
+from .tables import print_table
 
 
-def carried_out(action: Callable[[], Run], out: Path) -> int:
-    """Carry out a run, say how it ended, and draw it; the exit status."""
+def carry_out(action: Callable[[], Run], out: Path) -> int:
+    """Carry out a run, print how it ended, and draw it; returns the exit status."""
     from ..store.files import resume_command
 
     run: Run | None = None
@@ -28,20 +28,20 @@ def carried_out(action: Callable[[], Run], out: Path) -> int:
     except Stopped as stopped:
         number = stopped.number
     if run is None or run.status == "interrupted":
-        said = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
-        print(f"interrupted{said}", file=sys.stderr)
+        hint = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
+        print(f"interrupted{hint}", file=sys.stderr)
         return 128 + number
     if run.message:
         print(run.message, file=sys.stderr)
     picture = None
     if find_spec("matplotlib") is not None and (run.steps > 0).any():
         try:
-            picture = drawn(run, picture_of(out))
+            picture = draw_run(run, default_picture(out))
         except KeyboardInterrupt:
-            said = f"{out} is complete, its figure was interrupted: nqm-fast plot {out}"
-            print(said, file=sys.stderr)
+            message = f"{out} is complete, its figure was interrupted: nqm-fast plot {out}"
+            print(message, file=sys.stderr)
             return 128 + signal.SIGINT
-    _summary(run)
+    _print_summary(run)
     print(f"\n{out}  {run.steps.size} records")
     if picture is not None:
         print(f"{picture}  Monte Carlo and exact expectation")
@@ -50,46 +50,46 @@ def carried_out(action: Callable[[], Run], out: Path) -> int:
     return 0
 
 
-def picture_of(file: Path) -> Path:
-    """Where the figure of a run goes, unless it is said."""
-    usual = file.suffix in (".h5", ".hdf5", ".nc")
-    return file.with_suffix(".png") if usual else file.with_name(f"{file.name}.png")
+def default_picture(file: Path) -> Path:
+    """Return the path to which the figure of a run is written by default."""
+    has_usual_suffix = file.suffix in (".h5", ".hdf5", ".nc")
+    return file.with_suffix(".png") if has_usual_suffix else file.with_name(f"{file.name}.png")
 
 
-def _summary(run: Run) -> None:
-    """The last record of each setting, and where the time went."""
+def _print_summary(run: Run) -> None:
+    """Print the last record of each setting, the time of each kind of work, and the rate."""
     import numpy as np
 
-    from ..figures._run import as_listed, exact_risk, label
+    from ..figures._run import exact_risk, risk_by_setting, setting_label
 
     if run.steps.size and run.experiment is not None:
         rows = []
-        for g, risk in enumerate(as_listed(run)):
+        for g, risk in enumerate(risk_by_setting(run)):
             last = risk[:, -1]
             spread: float | str = ""
             if last.size > 1:
                 spread = float(np.std(last, ddof=1)) if np.isfinite(last).all() else np.inf
             exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
-            row = {"setting": label(run.experiment, g), "risk": float(np.mean(last))}
+            row = {"setting": setting_label(run.experiment, g), "risk": float(np.mean(last))}
             rows.append(row | {"std": spread, "expected": exact})
         print(f"at step {run.steps[-1]}, of {last.size} replicas:")
-        table(rows)
+        print_table(rows)
     stats = run.stats
     rate = stats["coordinate_steps"] / max(stats["compute"], 1e-9)
     seconds = ", ".join(f"{name} {stats[name]:.2f} s" for name in ("compile", "compute", "write"))
-    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {_workers(stats)}")
+    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {_describe_workers(stats)}")
 
 
-def _workers(stats: Mapping[str, Any]) -> str:
-    """What has done it."""
+def _describe_workers(stats: Mapping[str, Any]) -> str:
+    """Name the threads or GPUs that have computed a run."""
     devices = stats.get("devices")
     if not devices:
         return f"{stats['threads']} threads"
     return f"GPU{'s' * (len(devices) > 1)} {', '.join(map(str, devices))}"
 
 
-def drawn(run: Run, path: Path) -> Path:
-    """Draw the figure of a run; where it is."""
+def draw_run(run: Run, path: Path) -> Path:
+    """Draw the figure of a run, and return its path."""
     from ..figures._run import draw
 
     return draw(run, path)

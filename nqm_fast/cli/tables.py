@@ -1,4 +1,4 @@
-"""What commands share: numbers on the command line, tables and JSON."""
+"""Numbers on the command line, and results as tables or JSON, which commands share."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ import sys
 from typing import Any
 
 
-def whole(text: str) -> int:
-    """A whole number, also written as 1e6."""
+def whole_number(text: str) -> int:
+    """Convert text to a whole number, which may be written as 1e6."""
     value = float(text)
     if not value.is_integer():
         raise ValueError
     return int(value)
 
 
-whole.__name__ = "whole number"  # argparse puts it into its message
+whole_number.__name__ = "whole number"  # The name is a part of the error message of argparse.
 
 
-def show(chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Print facts and rows as JSON (null: never, or beyond the range of a double) or a table."""
+def print_results(
+    chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    """Print facts and rows as a table or as JSON.
+
+    None, which is null in JSON, stands for a target that is never reached, or an infinite risk.
+    """
     if chosen.json:
         print(json.dumps(facts | {"results": rows}, indent=2, allow_nan=False))
         return
     for name, value in facts.items():
         print(f"{name}: {'never' if value is None else value}")
-    table(rows)
+    print_table(rows)
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    """Print rows, with the keys of the first as heads."""
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows of the same keys, which are the heads of the columns."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -41,12 +46,13 @@ def table(rows: list[dict[str, Any]]) -> None:
         column.overflow = "fold"
     for row in rows:
         grid.add_row(*(_cell(name, value) for name, value in row.items()))
-    # no digit may be lost: a pipe gets long lines, a narrow terminal folded ones
+    # No digit may be lost, so a pipe gets long lines, and a narrow terminal folded cells.
     width = None if sys.stdout and sys.stdout.isatty() else 400
     Console(highlight=False, width=width).print(grid)
 
 
 def _cell(name: str, value: Any) -> str:
+    """Write a value; None is a number of steps, or another value, that is infinite."""
     if value is None:
         return "never" if name == "steps" else "inf"
     if isinstance(value, str | int):

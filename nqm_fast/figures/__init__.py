@@ -3,10 +3,10 @@
 A figure is a module of this package without a leading underscore. It has
 
 - ``ORDER``, its place among the others, and ``TITLE``;
-- ``jobs()``: what needs solved for it (`_jobs.Job`; equal jobs of several figures are
-  solved once);
-- ``compute(solved)``: its table, columns by name, from the solved jobs;
-- ``plot(figure, table)``: draws the table into a Matplotlib figure.
+- ``jobs()``, the computations that it needs (`_jobs.Job`); a job that several figures need is
+  solved once;
+- ``compute(solved)``, which makes its table, columns by name, from the solved jobs;
+- ``plot(figure, table)``, which draws the table into a Matplotlib figure.
 
 A table with the columns optimiser, power, target, batch_size and steps takes part in the
 summary.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Drawn", "critical_batch_sizes", "draw", "names", "titles"]
 
 Progress = Callable[[int, int, str], None]
+"""A function that is called with work done, work in all, and the name of a figure or ""."""
 
 
 class Drawn(NamedTuple):
@@ -57,8 +58,8 @@ class Drawn(NamedTuple):
     table: Table
 
 
-class _Module(Protocol):
-    """What a figure's module provides."""
+class _FigureModule(Protocol):
+    """The interface of a figure's module."""
 
     __name__: str
     ORDER: int
@@ -70,9 +71,10 @@ class _Module(Protocol):
 
 
 @cache
-def _modules() -> dict[str, _Module]:
+def _modules() -> dict[str, _FigureModule]:
+    """Import the modules of all figures, and return them by name, in their order."""
     found = [
-        cast(_Module, importlib.import_module(f"{__name__}.{module.name}"))
+        cast(_FigureModule, importlib.import_module(f"{__name__}.{module.name}"))
         for module in pkgutil.iter_modules(__path__)
         if not module.name.startswith("_")
     ]
@@ -81,12 +83,12 @@ def _modules() -> dict[str, _Module]:
 
 
 def names() -> list[str]:
-    """List all figures, in the order in which they are told."""
+    """List the names of all figures, in their order."""
     return list(_modules())
 
 
 def titles() -> dict[str, str]:
-    """Tell what each figure shows, by name."""
+    """Return the title of each figure, by name."""
     return {name: module.TITLE for name, module in _modules().items()}
 
 
@@ -129,7 +131,7 @@ def draw(
 
 
 def check_matplotlib() -> None:
-    """Matplotlib is installed."""
+    """Raise an InputError unless Matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError("figures need Matplotlib: pip install 'nqm-fast[figures]'")
 
@@ -137,16 +139,17 @@ def check_matplotlib() -> None:
 def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:
     """Find the knee of steps against batch size, for every optimiser in the figures drawn.
 
-    Where the two asymptotes meet: at small batches steps fall as 1 / batch size (the
-    samples stay the same), at large ones they stay the same. So it is the samples used at
+    At small batches steps fall as 1 / batch size (the samples stay the same), at large ones
+    they stay the same. The knee is where these asymptotes meet: it is the samples used at
     the smallest batch size, divided by the steps taken at the largest.
     """
-    from ._summary import critical_batch_sizes as of_tables
+    from . import _summary
 
-    return of_tables(figure.table for figure in drawn)
+    return _summary.critical_batch_sizes(figure.table for figure in drawn)
 
 
 def _directory(out: Path | str) -> Path:
+    """Make the directory, and check that it can be written to."""
     path = Path(out)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -167,22 +170,22 @@ def _draw(
     total = len(set(jobs)) + len(needed)
     solved: dict[Job, Any] = {}
     drawn: dict[str, Drawn] = {}
-    waiting = {name: set(wanted) for name, wanted in needed.items()}
+    unsolved = {name: set(wanted) for name, wanted in needed.items()}
     with closing(solve(jobs, workers)) as results:
         for job, result in results:
             solved[job] = result
             progress(len(solved) + len(drawn), total, "")
-            for rest in waiting.values():
-                rest.discard(job)
-            for name in [name for name, rest in waiting.items() if not rest]:
-                del waiting[name]
-                drawn[name] = _finish(name, solved, out)
+            for missing in unsolved.values():
+                missing.discard(job)
+            for name in [name for name, missing in unsolved.items() if not missing]:
+                del unsolved[name]
+                drawn[name] = _write_figure(name, solved, out)
                 progress(len(solved) + len(drawn), total, name)
     return [drawn[name] for name in needed]
 
 
-def _finish(name: str, solved: Solved, out: Path) -> Drawn:
-    """Make the picture and the table of a figure."""
+def _write_figure(name: str, solved: Solved, out: Path) -> Drawn:
+    """Write the picture and the table of a figure whose jobs are solved."""
     from ._output import write_csv, write_png
 
     module = _modules()[name]

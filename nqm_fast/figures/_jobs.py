@@ -1,4 +1,4 @@
-"""What figures need solved: independent jobs, solved once each, on all cores."""
+"""Jobs, the computations that figures need: each is solved once, on all cores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from ..parallel import cores
 
 MOST_WORKERS = 16
+"""A limit, because each worker takes time to start, and memory."""
 WORKER = "from nqm_fast.figures._jobs import serve; serve()"
-# as many workers as cores: libraries that start threads of their own would be in the way
+"""The program of a worker process."""
+# There are as many workers as cores, so that threads which libraries start would slow them down.
 ONE_THREAD = {
     "NQM_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -43,7 +45,7 @@ class Job(NamedTuple):
     long: bool = False
 
     def __call__(self) -> Any:
-        """Solve it here."""
+        """Solve the job in this process."""
         return self.function(*self.arguments)
 
 
@@ -51,11 +53,11 @@ Solved = Mapping[Job, Any]
 
 
 def solve(jobs: Sequence[Job], workers: int | None = None) -> Generator[tuple[Job, Any]]:
-    """Solve different jobs in any order, each yielded with its result.
+    """Solve different jobs, and yield each with its result as soon as it is solved.
 
-    Processes rather than threads, because the searches are largely Python. They are of our
-    own making, because those of multiprocessing run the caller's script again (or fork, with
-    the locks that Numba and BLAS threads hold).
+    Processes are used rather than threads, because the searches are largely Python. They are not
+    those of multiprocessing, which run the caller's script again (or fork, with the locks that
+    Numba and BLAS threads hold).
     """
     ordered = sorted(dict.fromkeys(jobs), key=lambda job: not job.long)
     workers = min(workers or cores(), len(ordered), MOST_WORKERS)
@@ -64,19 +66,20 @@ def solve(jobs: Sequence[Job], workers: int | None = None) -> Generator[tuple[Jo
         return
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     with ExitStack() as stack:
-        # undone from the last to the first: no more jobs, no processes, no threads, no pipes
+        # The stack is undone from its end: jobs are cancelled, processes killed, threads ended, and
+        # pipes closed.
         crew = [stack.enter_context(closing(Worker())) for _ in range(workers)]
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         for worker in crew:
             idle.put(worker)
             stack.callback(worker.process.kill)
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        waiting = {pool.submit(_solve_in, idle, job): job for job in ordered}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+        submitted = {pool.submit(_solve_in_worker, idle, job): job for job in ordered}
+        for future in as_completed(submitted):
+            yield submitted[future], future.result()
 
 
-def _solve_in(idle: queue.SimpleQueue[Worker], job: Job) -> Any:
+def _solve_in_worker(idle: queue.SimpleQueue[Worker], job: Job) -> Any:
     """Solve a job in a worker that has nothing to do."""
     worker = idle.get()
     try:
@@ -89,7 +92,7 @@ class Worker:
     """A process that solves jobs, one at a time."""
 
     def __init__(self) -> None:
-        # a session of its own: Ctrl-C is for the process that waits for the answers
+        # Each worker has a session of its own, so that Ctrl-C reaches only the process that waits.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", WORKER],
             stdin=subprocess.PIPE,
@@ -97,41 +100,42 @@ class Worker:
             env=os.environ | ONE_THREAD,
             start_new_session=True,
         )
-        self.questions: Any = self.process.stdin
-        self.answers: Any = self.process.stdout
+        self.requests: Any = self.process.stdin
+        self.results: Any = self.process.stdout
 
     def solve(self, job: Job) -> Any:
-        """Ask, and wait for the answer; an exception there is raised here."""
+        """Send a job to the process and wait for its result; an exception there is raised here."""
         try:
-            pickle.dump(job, self.questions)
-            self.questions.flush()
-            answer, error = pickle.load(self.answers)
+            pickle.dump(job, self.requests)
+            self.requests.flush()
+            result, error = pickle.load(self.results)
         except (EOFError, OSError):
             raise RuntimeError("a worker process ended before its job was done") from None
         if error is not None:
             raise error
-        return answer
+        return result
 
     def close(self) -> None:
         """Close the pipes, which ends the process."""
         with suppress(BrokenPipeError):
-            self.questions.close()
-        self.answers.close()
+            self.requests.close()
+        self.results.close()
         self.process.wait()
 
 
 def serve() -> None:
-    """Solve the jobs that come in, until no more come: what a worker runs."""
-    answers, sys.stdout = sys.stdout.buffer, sys.stderr
+    """Solve jobs from standard input until it ends; a worker process runs this."""
+    # Whatever a job prints must not get between the results.
+    results, sys.stdout = sys.stdout.buffer, sys.stderr
     while True:
         try:
             job = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        answer, failure = None, None
+        result, failure = None, None
         try:
-            answer = job()
+            result = job()
         except Exception as error:
             failure = error
-        pickle.dump((answer, failure), answers)
-        answers.flush()
+        pickle.dump((result, failure), results)
+        results.flush()

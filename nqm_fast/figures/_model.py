@@ -17,11 +17,15 @@ DIM = 10_000
 TARGET = 0.01
 POWERS = (0.0, 0.25, 0.5, 0.75)
 BATCH_SIZES = tuple(2**k for k in range(2, 22))
-EVERY_OTHER = BATCH_SIZES[::2]  # for sweeps over more than the learning rate
+EVERY_OTHER_BATCH_SIZE = BATCH_SIZES[::2]
+"""For sweeps over more than the learning rate, which take longer."""
 PIECES = 10
+"""Pieces of an optimal schedule that is compared with a constant learning rate."""
 
-SEARCHED = {"plain": ("lr",), "momentum": ("lr", "momentum"), "ema": ("lr", "ema")}
+HYPER_PARAMETERS = {"plain": ("lr",), "momentum": ("lr", "momentum"), "ema": ("lr", "ema")}
+"""Hyper-parameters that are tuned, by kind of optimiser."""
 SCHEDULE = "schedule"
+"""The kind of optimiser that is plain SGD with an optimal schedule."""
 
 Table = dict[str, NDArray[Any]]
 """Columns of one length, by name."""
@@ -37,7 +41,7 @@ class Best(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a kind of optimiser is tuned for."""
+    """A kind of optimiser, and the problem that it is tuned for."""
 
     optimiser: str
     power: float
@@ -47,16 +51,16 @@ class Setting(NamedTuple):
 
 @cache
 def problem() -> Problem:
-    """Return the problem of Zhang et al. 2019, section 3: one object, keeping its quadratures."""
+    """Return the problem of Zhang et al. 2019, section 3, one object for all its quadratures."""
     return Problem.power_law(DIM)
 
 
-def best(setting: Setting) -> Best:
+def tuned(setting: Setting) -> Best:
     """Tune one kind of optimiser (a job)."""
     optimiser, power, target, batch_size = setting
     if optimiser == SCHEDULE:
         return Best(optimal_schedule(problem(), batch_size, target, PIECES, power).steps)
-    found = tune(problem(), batch_size, target, SEARCHED[optimiser], power=power)
+    found = tune(problem(), batch_size, target, HYPER_PARAMETERS[optimiser], power=power)
     chosen: Any = found.algorithm
     return Best(found.steps, chosen.lr.value, chosen.momentum, chosen.ema)
 
@@ -70,43 +74,43 @@ class Sweep(NamedTuple):
     batch_sizes: tuple[int, ...] = BATCH_SIZES
 
     def settings(self) -> list[Setting]:
-        """List what is tuned."""
+        """List all settings of the sweep."""
         return [Setting(*values) for values in product(*self)]
 
     def jobs(self) -> list[Job]:
-        """Tune, and count the samples that the targets need."""
-        answers = [Job(best, (setting,)) for setting in self.settings()]
-        return [Job(samples, (target,)) for target in self.targets] + answers
+        """List the jobs: tuning of every setting, and the samples that each target needs."""
+        tuning = [Job(tuned, (setting,)) for setting in self.settings()]
+        return [Job(needed_samples, (target,)) for target in self.targets] + tuning
 
     def table(self, solved: Solved) -> Table:
-        """Tabulate settings, answers and lower bounds."""
+        """Tabulate settings, their best hyper-parameters and steps, and lower bounds on steps."""
         settings = self.settings()
-        answers = [solved[Job(best, (setting,))] for setting in settings]
-        needed = [solved[Job(samples, (setting.target,))] for setting in settings]
-        table = columns(Setting._fields, settings) | columns(Best._fields, answers)
-        for name, n in columns(("cramer_rao_steps", "bayes_steps"), needed).items():
+        best = [solved[Job(tuned, (setting,))] for setting in settings]
+        samples = [solved[Job(needed_samples, (setting.target,))] for setting in settings]
+        table = table_of_rows(Setting._fields, settings) | table_of_rows(Best._fields, best)
+        for name, n in table_of_rows(("cramer_rao_steps", "bayes_steps"), samples).items():
             table[name] = np.maximum(n / table["batch_size"], 1.0)
         return table
 
 
-def samples(target: float) -> tuple[float, float]:
-    """Count the samples that no unbiased estimate, and no estimate, can do without (a job)."""
+def needed_samples(target: float) -> tuple[float, float]:
+    """Compute the samples that any unbiased estimate, and any estimate, needs (a job)."""
     cramer_rao = bounds.cramer_rao_samples(problem(), target)
     return cramer_rao, bounds.bayes_samples(problem(), target)
 
 
-def columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+def table_of_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Make a table from its rows."""
     values = zip(*rows, strict=True)
     return {name: np.array(column) for name, column in zip(names, values, strict=True)}
 
 
-def select(table: Table, **wanted: Any) -> Table:
+def rows_where(table: Table, **wanted: Any) -> Table:
     """Keep the rows whose columns have the values given."""
     keep = np.logical_and.reduce([table[name] == value for name, value in wanted.items()])
     return {name: column[keep] for name, column in table.items()}
 
 
-def levels(table: Table, name: str) -> list[Any]:
+def distinct_values(table: Table, name: str) -> list[Any]:
     """List the different values of a column, in the order of their first appearance."""
     return list(dict.fromkeys(table[name].tolist()))

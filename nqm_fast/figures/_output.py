@@ -1,4 +1,4 @@
-"""Files of a figure: a PNG and a CSV."""
+"""The files of a figure, a PNG and a CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_csv(path: Path, table: Table) -> None:
-    """Column names, then rows; floats with all their digits, nothing where there is no value."""
+    """Write column names and rows; floats have all their digits, and NaN is an empty cell."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
@@ -26,11 +26,12 @@ def write_csv(path: Path, table: Table) -> None:
 
 
 def _cell(value: Any) -> Any:
+    """Leave out a value that is NaN."""
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -> None:
-    """Draw without pyplot, so that nothing of the caller's Matplotlib is touched."""
+    """Draw a table without pyplot, so that the caller's Matplotlib keeps its state."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -39,5 +40,6 @@ def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -
         figure = Figure(figsize=(7, 5), dpi=DPI, layout="constrained")
         plot(figure, table)
         for axes in figure.axes:
-            axes.minorticks_off()  # a third of the time, and no help over seven decades
+            # They take a third of the time, and help little over seven decades.
+            axes.minorticks_off()
         figure.savefig(path)

@@ -1,4 +1,4 @@
-"""The figure of a simulation: its curves and their spread over the exact expectation."""
+"""The figure of a simulation: its curves, their spread, and the exact expectation."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from .. import expected_risk
 from ..simulation.experiment import Experiment
 from ..simulation.result import Run
 from ..validation import Array, InputError
-from ._style import SERIES, describe
+from ._style import SERIES, add_caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINTS = 200  # of the exact curve, at most
-TOO_FAR = 100.0  # times the first risk: a curve that goes there diverges
+EXACT_POINTS = 200
+"""Points of an exact curve, at most: more would not be seen, and take time."""
+DIVERGED_FACTOR = 100.0
+"""A curve is cut where the risk is that many times the first, as it diverges there."""
 EXACT = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1}
 
 
-def as_listed(run: Run) -> Array:
-    """Risk with an axis of settings, (settings, replicas, records)."""
+def risk_by_setting(run: Run) -> Array:
+    """Return the risk of a run of one or several settings, shape (settings, replicas, records)."""
     return run.risk if run.risk.ndim == 3 else run.risk[None]
 
 
-def label(experiment: Experiment, g: int) -> str:
-    """What a setting is called: with its batch size, where settings differ in it."""
+def setting_label(experiment: Experiment, g: int) -> str:
+    """Name a setting by its algorithm, and by its batch size where settings differ in it."""
     setting = experiment.settings[g]
     name = repr(setting.algorithm)
     if all(other.batch_size == setting.batch_size for other in experiment.settings):
@@ -38,7 +40,7 @@ def label(experiment: Experiment, g: int) -> str:
 
 
 def exact_risk(experiment: Experiment, g: int, steps: NDArray[np.int64]) -> Array:
-    """Expected risk of a setting."""
+    """Compute the expected risk of a setting at some steps."""
     algorithm, batch_size = experiment.settings[g]
     risk: Array = expected_risk(experiment.problem, algorithm, batch_size, steps)
     return risk
@@ -68,16 +70,21 @@ def draw(run: Run, path: Path) -> Path:
 
 
 class Curve(NamedTuple):
-    """One setting in the figure; what is above `top` is left out."""
+    """The curve of one setting, without the parts that are above `top`."""
 
     name: str
     number: int
     top: float
 
     def draw(
-        self, axes: Axes, steps: NDArray[np.int64], risk: Array, exact: Array, few: NDArray[np.intp]
+        self,
+        axes: Axes,
+        steps: NDArray[np.int64],
+        risk: Array,
+        exact: Array,
+        exact_steps: NDArray[np.int64],
     ) -> None:
-        """The mean and range of the replicas (replicas, steps), and over them what is exact."""
+        """Draw mean and range of the risk of shape (replicas, steps), and the exact risk on top."""
         color = SERIES[self.number % len(SERIES)]["color"]
         risk = np.where(risk <= self.top, risk, np.nan)
         exact = np.where(exact <= self.top, exact, np.nan)
@@ -87,23 +94,25 @@ class Curve(NamedTuple):
             low, high = risk.min(axis=0), risk.max(axis=0)
             axes.fill_between(steps, low, high, color=color, alpha=0.3, linewidth=0)
         line: dict[str, Any] = EXACT
-        axes.loglog(steps[few], exact, **line)
+        axes.loglog(exact_steps, exact, **line)
 
 
 def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
+    """Draw all settings of a run that has an experiment."""
     from matplotlib.ticker import LogFormatter, LogLocator
 
     assert experiment is not None
     shown = run.steps > 0
     steps = run.steps[shown]
-    few = np.unique(np.linspace(0, steps.size - 1, POINTS).astype(int))
-    risks = as_listed(run)[:, :, shown]
-    top = TOO_FAR * float(np.median(risks[:, :, 0]))
+    exact_steps = steps[np.unique(np.linspace(0, steps.size - 1, EXACT_POINTS).astype(int))]
+    risks = risk_by_setting(run)[:, :, shown]
+    top = DIVERGED_FACTOR * float(np.median(risks[:, :, 0]))
     diverged = np.reshape(run.diverged_at, risks.shape[:2]).max(axis=1) >= 0
     axes = figure.subplots()
     for g, risk in enumerate(risks):
-        curve = Curve(label(experiment, g) + " (diverged)" * bool(diverged[g]), g, top)
-        curve.draw(axes, steps, risk, exact_risk(experiment, g, steps[few]), few)
+        curve = Curve(setting_label(experiment, g) + " (diverged)" * bool(diverged[g]), g, top)
+        exact = exact_risk(experiment, g, exact_steps)
+        curve.draw(axes, steps, risk, exact, exact_steps)
     line: dict[str, Any] = EXACT
     axes.plot([], [], label="exact expectation", **line)
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -114,6 +123,6 @@ def _plot(figure: Figure, run: Run, experiment: Experiment | None) -> None:
     spread = f", and range of {replicas} replicas" if replicas > 1 else ""
     axes.set_title(f"Monte Carlo: {'mean' if replicas > 1 else 'one replica'}{spread}")
     axes.legend()
-    describe(
+    add_caption(
         figure, f"{experiment.problem!r}, {experiment.sampling} sampling, seed {experiment.seed}"
     )

@@ -1,11 +1,11 @@
-"""How figures look: colours that the colour-blind can tell apart, axes, legends."""
+"""The look of figures: colours that the colour-blind can tell apart, axes, legends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._model import BATCH_SIZES, TARGET, Table, levels, select
+from ._model import BATCH_SIZES, TARGET, Table, distinct_values, rows_where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 DPI = 150
 
-# Okabe and Ito (2008) without yellow, which is too light for lines; every colour has a
-# marker of its own, so that print in grey is readable too
+# The colours are those of Okabe and Ito (2008) without yellow, which is too light for lines. Every
+# colour has a marker of its own, so that print in grey is readable too.
 SERIES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "marker": "o"},
     {"color": "#D55E00", "marker": "s"},
@@ -42,16 +42,16 @@ SETTINGS: dict[str, Any] = {
 
 PROBLEM = r"power-law problem: $10^4$ coordinates, curvature = noise: $h_i = c_i = 1/i$"
 STEPS_LABEL = f"steps to reach excess risk {TARGET:g}"
-FIRST: dict[str, Any] = {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
-SECOND: dict[str, Any] = {"linestyle": "-"}
+DASHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
+SOLID: dict[str, Any] = {"linestyle": "-"}
 
 
-def describe(figure: Figure, text: str) -> None:
-    """Say below the axes what was computed."""
+def add_caption(figure: Figure, text: str) -> None:
+    """Write a caption below the axes, which says what was computed."""
     figure.supxlabel(text, fontsize=8.5, color=GREY)
 
 
-def batch_axes(figure: Figure, title: str, label: str) -> Axes:
+def batch_size_axes(figure: Figure, title: str, label: str) -> Axes:
     """Make logarithmic axes with batch size, in powers of two, from left to right."""
     axes = figure.subplots()
     axes.set_xscale("log", base=2)
@@ -60,24 +60,24 @@ def batch_axes(figure: Figure, title: str, label: str) -> Axes:
     axes.set_title(title)
     axes.set_yscale("log")
     axes.set_ylabel(label)
-    describe(figure, PROBLEM)
+    add_caption(figure, PROBLEM)
     return axes
 
 
-def lower_bounds(axes: Axes, rows: Table) -> None:
-    """Draw the bounds on steps that follow from the number of samples."""
+def draw_lower_bounds(axes: Axes, rows: Table) -> None:
+    """Draw the lower bounds on steps, the samples that a target needs over the batch size."""
     line: dict[str, Any] = {"linestyle": "-", "linewidth": 4.5, "color": "#cccccc", "zorder": 1}
     axes.plot(rows["batch_size"], rows["cramer_rao_steps"], **line)
     axes.plot(rows["batch_size"], rows["bayes_steps"], color="black", linewidth=1, zorder=1.5)
 
 
-BOUNDS: list[tuple[str, dict[str, Any]]] = [
+BOUND_STYLES: list[tuple[str, dict[str, Any]]] = [
     ("lower bound, Cramér-Rao", {"color": "#cccccc", "linewidth": 4.5}),
     ("lower bound, Bayes", {"color": "black", "linewidth": 1}),
 ]
 
 
-def compare(
+def draw_by_power(
     axes: Axes,
     table: Table,
     column: str,
@@ -93,21 +93,21 @@ def compare(
     where : pair of str
         Places of the legends of colours and line styles.
     """
-    powers = levels(table, "power")
-    for (optimiser, _), line in zip(labels, (FIRST, SECOND), strict=True):
+    powers = distinct_values(table, "power")
+    for (optimiser, _), line in zip(labels, (DASHED, SOLID), strict=True):
         for power, series in zip(powers, SERIES, strict=False):
-            rows = select(table, optimiser=optimiser, power=power)
+            rows = rows_where(table, optimiser=optimiser, power=power)
             axes.plot(rows["batch_size"], rows[column], **{**series, **line})
     colours = [(f"$p = {power:g}$", series) for power, series in zip(powers, SERIES, strict=False)]
-    key(axes, colours, where[0], title="preconditioner $H^p$")
+    add_legend(axes, colours, where[0], title="preconditioner $H^p$")
     styles = [
         (label, {"color": "black", "marker": "o", **line})
-        for (_, label), line in zip(labels, (FIRST, SECOND), strict=True)
+        for (_, label), line in zip(labels, (DASHED, SOLID), strict=True)
     ]
-    key(axes, [*styles, *(BOUNDS if column == "steps" else [])], where[1])
+    add_legend(axes, [*styles, *(BOUND_STYLES if column == "steps" else [])], where[1])
 
 
-def key(
+def add_legend(
     axes: Axes, entries: Sequence[tuple[str, dict[str, Any]]], where: str, title: str | None = None
 ) -> None:
     """Add a legend that explains styles rather than single lines."""

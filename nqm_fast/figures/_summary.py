@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._model import Table, select
+from ._model import Table, rows_where
 
-COLUMNS = {"optimiser", "power", "target", "batch_size", "steps"}
+NEEDED_COLUMNS = {"optimiser", "power", "target", "batch_size", "steps"}
 
 
 class CriticalBatch(NamedTuple):
@@ -19,13 +19,13 @@ class CriticalBatch(NamedTuple):
     ----------
     optimiser : str
     power : float
-        Of the preconditioner.
+        Exponent of the preconditioner.
     target : float
         Excess risk.
     samples : float
         Batch size times steps at the smallest batch size.
     steps : float
-        At the largest batch size.
+        Steps at the largest batch size.
     batch_size : float
         Samples divided by steps.
     """
@@ -39,18 +39,18 @@ class CriticalBatch(NamedTuple):
 
 
 def critical_batch_sizes(tables: Iterable[Table]) -> list[CriticalBatch]:
-    """One row per optimiser, power and target, in the order of their first appearance."""
+    """Find it for each optimiser, power and target, in the order of their first appearance."""
     rows: dict[tuple[str, float, float], CriticalBatch] = {}
     for table in tables:
-        if table.keys() >= COLUMNS:
+        if table.keys() >= NEEDED_COLUMNS:
             keys = zip(*(table[n].tolist() for n in ("optimiser", "power", "target")), strict=True)
             for optimiser, power, target in dict.fromkeys(keys):
-                part = select(table, optimiser=optimiser, power=power, target=target)
+                part = rows_where(table, optimiser=optimiser, power=power, target=target)
                 small, large = np.argmin(part["batch_size"]), np.argmax(part["batch_size"])
                 samples = float(part["batch_size"][small] * part["steps"][small])
                 steps = float(part["steps"][large])
                 key = (optimiser, power, target)
                 if key in rows and rows[key].steps <= steps:
-                    continue  # a table that goes to larger batches has been seen
+                    continue  # An earlier table goes to larger batches.
                 rows[key] = CriticalBatch(*key, samples, steps, samples / steps)
     return list(rows.values())

@@ -1,4 +1,4 @@
-"""Real minibatch SGD on real data against what the model predicts of it."""
+"""Real minibatch SGD on real data, compared with the prediction of the model."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from .. import SGD, InputError, Problem, expected_risk
 from ._jobs import Job, Solved
-from ._model import Table, columns, levels, select
-from ._style import SERIES, describe, key
+from ._model import Table, distinct_values, rows_where, table_of_rows
+from ._style import SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,8 @@ TITLE = "Real data: SGD on the digits images, and what the model predicts of it"
 BATCHES = (4, 16, 64)
 LR = 0.03
 RIDGE = 1e-3
-DRAWS = 3200  # rows per step of all runs together: small batches have more runs
+DRAWS = 3200
+"""Rows that all runs together draw in a step, so that small batches have more runs."""
 STEPS = 2000
 SEED = 0
 
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 
 
 def experiment() -> list[tuple[int, int, float, float, float]]:
-    """Run all batch sizes (one job: loading scikit-learn takes as long as the runs)."""
+    """Run all batch sizes (one job, because loading scikit-learn takes as long as the runs)."""
     from sklearn.datasets import load_digits
 
     pixels, label = load_digits(return_X_y=True)
@@ -72,7 +73,7 @@ def descend(x: Array, y: Array, batch: int, steps: NDArray[np.int64]) -> Array:
 
 
 def jobs() -> list[Job]:
-    """Return the experiment, if there is data for it."""
+    """List the only job, or raise an InputError where the data is not installed."""
     if importlib.util.find_spec("sklearn") is None:
         raise InputError("the figure digits needs scikit-learn: pip install 'nqm-fast[figures]'")
     return [Job(experiment, long=True)]
@@ -81,19 +82,19 @@ def jobs() -> list[Job]:
 def compute(solved: Solved) -> Table:
     """Tabulate measured and predicted excess loss."""
     names = ("batch_size", "step", "mean_excess_loss", "standard_error", "expected_risk")
-    return columns(names, solved[jobs()[0]])
+    return table_of_rows(names, solved[jobs()[0]])
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """Lines are predictions, markers measurements; below, their ratio."""
+    """Draw predictions as lines and measurements as markers, and below them their ratio."""
     figure.set_size_inches(7, 6)
     figure.suptitle(TITLE)
     described = "label regressed on 64 pixels of 1797 images"
-    describe(figure, rf"{described}; $\eta = {LR:g}$, ridge {RIDGE:g}; bars: 2 standard errors")
+    add_caption(figure, rf"{described}; $\eta = {LR:g}$, ridge {RIDGE:g}; bars: 2 standard errors")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    batches = levels(table, "batch_size")
+    batches = distinct_values(table, "batch_size")
     for batch, series in zip(batches, SERIES, strict=False):
-        rows = select(table, batch_size=batch)
+        rows = rows_where(table, batch_size=batch)
         measured, model = rows["mean_excess_loss"], rows["expected_risk"]
         points: dict[str, Any] = {**series, "linestyle": "none", "capsize": 3}
         above.plot(rows["step"], model, color=series["color"])
@@ -110,4 +111,6 @@ def plot(figure: Figure, table: Table) -> None:
         (f"SGD, $B = {batch}$: mean of {DRAWS // batch} runs", {**series, "linestyle": "none"})
         for batch, series in zip(batches, SERIES, strict=False)
     ]
-    key(above, [*entries, ("lines: model, no fitted parameter", {"color": "black"})], "lower left")
+    add_legend(
+        above, [*entries, ("lines: model, no fitted parameter", {"color": "black"})], "lower left"
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._jobs import Solved
 from ._model import Table
-from ._style import batch_axes, compare
+from ._style import batch_size_axes, draw_by_power
 from .momentum import LABELS, SWEEP
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ jobs = SWEEP.jobs
 
 
 def compute(solved: Solved) -> Table:
-    """Add the effective learning rate."""
+    """Tabulate the sweep with the effective learning rate as another column."""
     table = SWEEP.table(solved)
     return table | {"effective_lr": table["lr"] / (1.0 - table["momentum"])}
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """Colours are preconditioners, line styles optimisers."""
-    axes = batch_axes(figure, TITLE, r"effective learning rate $\eta / (1 - \beta)$")
-    compare(axes, table, "effective_lr", LABELS, ("upper left", "lower right"))
+    """Draw preconditioners as colours and optimisers as line styles."""
+    axes = batch_size_axes(figure, TITLE, r"effective learning rate $\eta / (1 - \beta)$")
+    draw_by_power(axes, table, "effective_lr", LABELS, ("upper left", "lower right"))

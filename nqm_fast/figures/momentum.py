@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import EVERY_OTHER, POWERS, Sweep, Table, select
-from ._style import STEPS_LABEL, batch_axes, compare, lower_bounds
+from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Sweep, Table, rows_where
+from ._style import STEPS_LABEL, batch_size_axes, draw_by_power, draw_lower_bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,13 +15,13 @@ TITLE = "Momentum saves steps at large batch sizes, preconditioning at all"
 
 LABELS = [("plain", "plain SGD"), ("momentum", "with momentum")]
 
-SWEEP = Sweep(("plain", "momentum"), batch_sizes=EVERY_OTHER)
+SWEEP = Sweep(("plain", "momentum"), batch_sizes=EVERY_OTHER_BATCH_SIZE)
 jobs = SWEEP.jobs
 compute = SWEEP.table
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """Colours are preconditioners, line styles optimisers."""
-    axes = batch_axes(figure, TITLE, STEPS_LABEL)
-    lower_bounds(axes, select(table, optimiser="plain", power=POWERS[0]))
-    compare(axes, table, "steps", LABELS)
+    """Draw preconditioners as colours and optimisers as line styles."""
+    axes = batch_size_axes(figure, TITLE, STEPS_LABEL)
+    draw_lower_bounds(axes, rows_where(table, optimiser="plain", power=POWERS[0]))
+    draw_by_power(axes, table, "steps", LABELS)

@@ -19,41 +19,48 @@ ORDER = 9
 TITLE = "One coordinate at ηh = 0.0005: what momentum gains and costs"
 
 LR_H = 0.0005
-CRITICAL = (1.0 - math.sqrt(LR_H)) ** 2
-GAPS = np.geomspace(1.0, 1e-3, 301)
-EVERY = 25
-LATE = 10**8
+"""Learning rate times curvature."""
+CRITICAL_MOMENTUM = (1.0 - math.sqrt(LR_H)) ** 2
+"""Momentum of critical damping, at which the mean decays fastest."""
+MOMENTUM_GAPS = np.geomspace(1.0, 1e-3, 301)
+"""Values of 1 - momentum."""
+SOLVER_EVERY = 25
+"""The exact solver checks the closed form at every so many of these values."""
+LATE_STEP = 10**8
+"""A step at which the risk has reached its steady state."""
 
 
 def steady_state() -> list[float]:
-    """Solve for the risk long after the start, for some of the momenta (a job)."""
+    """Solve for the steady-state risk at some of the momenta (a job)."""
     one = Problem([1.0])
-    momenta = (1.0 - GAPS[::EVERY]).tolist()
-    return [expected_risk(one, SGD(LR_H, momentum=beta), 1, LATE) for beta in momenta]
+    momenta = (1.0 - MOMENTUM_GAPS[::SOLVER_EVERY]).tolist()
+    return [expected_risk(one, SGD(LR_H, momentum=beta), 1, LATE_STEP) for beta in momenta]
 
 
 def jobs() -> list[Job]:
-    """Ask for the check of the closed form."""
+    """List the only job, which checks the closed form."""
     return [Job(steady_state)]
 
 
 def compute(solved: Solved) -> Table:
-    """Tabulate closed forms over a fine grid of momenta; the engine's where it was asked."""
-    beta = 1.0 - GAPS
+    """Tabulate closed forms for all momenta, and the exact solver's risk for some."""
+    beta = 1.0 - MOMENTUM_GAPS
     trace = 1.0 - LR_H + beta
     root = (trace + np.sqrt(trace**2 - 4.0 * beta + 0j)) / 2.0
-    solver = np.full(GAPS.size, np.nan)
-    solver[::EVERY] = solved[jobs()[0]]
+    solver = np.full(MOMENTUM_GAPS.size, np.nan)
+    solver[::SOLVER_EVERY] = solved[jobs()[0]]
     return {
         "momentum": beta,
         "rate": -np.log(np.abs(root)),
-        "steady_state_risk": (1.0 + beta) * LR_H / (2.0 * (2.0 * beta + 2.0 - LR_H) * GAPS),
+        "steady_state_risk": (1.0 + beta)
+        * LR_H
+        / (2.0 * (2.0 * beta + 2.0 - LR_H) * MOMENTUM_GAPS),
         "steady_state_risk_solver": solver,
     }
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """Two panels, one above the other, over one axis of momentum."""
+    """Draw convergence rate and steady-state risk one above the other, against momentum."""
     figure.set_size_inches(7, 6)
     figure.suptitle(TITLE)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -74,10 +81,10 @@ def plot(figure: Figure, table: Table) -> None:
     below.set_ylabel("steady-state excess risk\n($h = c = B = 1$)")
     below.legend(loc="upper left")
     for axes in (above, below):
-        axes.axvline(1.0 - CRITICAL, color=GREY, linestyle="--", linewidth=1)
-    critical = rf"critical damping, $\beta = (1 - \sqrt{{\eta h}})^2 = {CRITICAL:.4f}$"
-    above.text((1.0 - CRITICAL) * 0.93, table["rate"].min() * 1.1, critical, color=GREY)
-    below.set_xlim(1.0, GAPS[-1])
+        axes.axvline(1.0 - CRITICAL_MOMENTUM, color=GREY, linestyle="--", linewidth=1)
+    critical = rf"critical damping, $\beta = (1 - \sqrt{{\eta h}})^2 = {CRITICAL_MOMENTUM:.4f}$"
+    above.text((1.0 - CRITICAL_MOMENTUM) * 0.93, table["rate"].min() * 1.1, critical, color=GREY)
+    below.set_xlim(1.0, MOMENTUM_GAPS[-1])
     momenta = (0, 0.5, 0.9, 0.99, 0.999)
     below.set_xticks([1.0 - beta for beta in momenta], [f"{beta:g}" for beta in momenta])
     below.set_xlabel(r"momentum $\beta$")

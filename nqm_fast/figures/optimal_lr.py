@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import Table, levels, select
-from ._style import GREY, SERIES, batch_axes
+from ._model import Table, distinct_values, rows_where
+from ._style import GREY, SERIES, batch_size_axes
 from .targets import SWEEP
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ compute = SWEEP.table
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """One line per target."""
-    axes = batch_axes(figure, TITLE, r"optimal learning rate $\eta$")
-    for target, series in zip(levels(table, "target"), SERIES, strict=False):
-        rows = select(table, target=target)
+    """Draw a line for each target."""
+    axes = batch_size_axes(figure, TITLE, r"optimal learning rate $\eta$")
+    for target, series in zip(distinct_values(table, "target"), SERIES, strict=False):
+        rows = rows_where(table, target=target)
         axes.plot(rows["batch_size"], rows["lr"], label=f"$C = {target:g}$", **series)
     axes.axhline(2.0, color=GREY, linestyle="--", linewidth=1)
     axes.text(4, 2.15, "stable below $2/h_1$", color=GREY, va="bottom")

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import optimal_schedule
 from ._jobs import Job, Solved
-from ._model import TARGET, Table, columns, levels, problem, select
-from ._style import PROBLEM, describe
+from ._model import TARGET, Table, distinct_values, problem, rows_where, table_of_rows
+from ._style import PROBLEM, add_caption
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,27 +35,27 @@ def schedule(batch_size: int) -> list[tuple[int, int, int, int, float]]:
 
 
 def jobs() -> list[Job]:
-    """One schedule each."""
+    """List a job for each batch size."""
     return [Job(schedule, (batch,), long=True) for batch in BATCHES]
 
 
 def compute(solved: Solved) -> Table:
-    """One row per piece."""
+    """Tabulate the pieces of all schedules."""
     rows = [row for job in jobs() for row in solved[job]]
-    return columns(("batch_size", "steps", "begin", "end", "lr"), rows)
+    return table_of_rows(("batch_size", "steps", "begin", "end", "lr"), rows)
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """Learning rate against the fraction of the training time."""
+    """Draw learning rates against the fraction of the training time."""
     import matplotlib
 
     figure.set_size_inches(8.5, 5)
     axes = figure.subplots()
     axes.set_xlim(0.0, 1.0)
-    batches = levels(table, "batch_size")
+    batches = distinct_values(table, "batch_size")
     shades = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.95, len(batches)))
     for batch, shade in zip(batches, shades, strict=True):
-        rows = select(table, batch_size=batch)
+        rows = rows_where(table, batch_size=batch)
         edges = np.append(rows["begin"], rows["end"][-1]) / rows["steps"][0]
         label = f"{batch} ({rows['steps'][0]})"
         axes.stairs(rows["lr"], edges, baseline=None, color=shade, linewidth=1.8, label=label)
@@ -63,5 +63,5 @@ def plot(figure: Figure, table: Table) -> None:
     axes.set_title(TITLE)
     axes.set_xlabel("fraction of training $t/T$")
     axes.set_ylabel(r"learning rate $\eta(t)$")
-    describe(figure, f"{PROBLEM}; target excess risk {TARGET:g}")
+    add_caption(figure, f"{PROBLEM}; target excess risk {TARGET:g}")
     figure.legend(title="batch size $B$ (steps $T$)", loc="outside right upper")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._model import Sweep, Table, levels, select
-from ._style import GREY, SERIES, batch_axes, key
+from ._model import Sweep, Table, distinct_values, rows_where
+from ._style import GREY, SERIES, add_legend, batch_size_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ ORDER = 2
 TITLE = "Plain SGD: harder targets have larger critical batch sizes"
 
 TARGETS = (0.1, 0.03, 0.01, 0.003, 0.001)
-BOUND: dict[str, Any] = {"linestyle": ":", "linewidth": 1.2}
+BOUND_STYLE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.2}
 
 SWEEP = Sweep(("plain",), powers=(0.0,), targets=TARGETS)
 jobs = SWEEP.jobs
@@ -22,14 +22,14 @@ compute = SWEEP.table
 
 
 def plot(figure: Figure, table: Table) -> None:
-    """One line per target, and below it the bound that no algorithm beats."""
-    axes = batch_axes(figure, TITLE, "steps to reach excess risk $C$")
-    lines = list(zip(levels(table, "target"), SERIES, strict=False))
+    """Draw a line for each target, and below it the bound that no algorithm beats."""
+    axes = batch_size_axes(figure, TITLE, "steps to reach excess risk $C$")
+    lines = list(zip(distinct_values(table, "target"), SERIES, strict=False))
     for target, series in lines:
-        rows = select(table, target=target)
+        rows = rows_where(table, target=target)
         axes.plot(rows["batch_size"], rows["steps"], **series)
-        axes.plot(rows["batch_size"], rows["bayes_steps"], color=series["color"], **BOUND)
+        axes.plot(rows["batch_size"], rows["bayes_steps"], color=series["color"], **BOUND_STYLE)
     entries = [(f"$C = {target:g}$", series) for target, series in reversed(lines)]
-    bound = ("lower bound (Bayes) of the same colour's target", {"color": GREY, **BOUND})
-    key(axes, entries, "upper right", title="target excess risk")
-    key(axes, [bound], "lower left")
+    bound = ("lower bound (Bayes) of the same colour's target", {"color": GREY, **BOUND_STYLE})
+    add_legend(axes, entries, "upper right", title="target excess risk")
+    add_legend(axes, [bound], "lower left")

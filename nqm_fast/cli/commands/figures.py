@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...progress import counted
-from ..tables import table
+from ..tables import print_table
 
 ORDER = 6
 
@@ -34,4 +34,4 @@ def _figures(chosen: argparse.Namespace) -> None:
     summary = figures.critical_batch_sizes(drawn)
     if summary:
         print("\ncritical batch size: samples at the smallest batch / steps at the largest")
-        table([row._asdict() | {"batch_size": round(row.batch_size)} for row in summary])
+        print_table([row._asdict() | {"batch_size": round(row.batch_size)} for row in summary])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError, open_run
-from ..outcome import drawn, picture_of
+from ..outcome import default_picture, draw_run
 
 ORDER = 4
 
@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
 
 def _plot(chosen: argparse.Namespace) -> int:
     run = open_run(chosen.file)
-    picture = chosen.out or picture_of(chosen.file)
+    picture = chosen.out or default_picture(chosen.file)
     if picture.exists() and picture.samefile(chosen.file):
         raise InputError(f"--out {picture} is the run itself: choose another file")
-    print(drawn(run, picture))
+    print(draw_run(run, picture))
     return 0

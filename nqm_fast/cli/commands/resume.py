@@ -9,7 +9,7 @@ from typing import Any
 
 from ...simulation.api import resume
 from ...simulation.result import Run
-from ..outcome import carried_out
+from ..outcome import carry_out
 
 ORDER = 2
 
@@ -32,7 +32,7 @@ def _resume(chosen: argparse.Namespace) -> int:
 
     checkpoint = description.describe_file(chosen.file).get("checkpoint")
     if checkpoint is None:
-        resume(chosen.file)  # to tidy up, where it was killed before it did
+        resume(chosen.file)  # This finishes a file whose process was killed at its very end.
         print(f"{chosen.file} is finished: there is nothing to go on with")
         return 0
     print(f"checkpoint {checkpoint}", file=sys.stderr)
@@ -46,4 +46,4 @@ def _resume(chosen: argparse.Namespace) -> int:
             checkpoint_every=chosen.checkpoint_every,
         )
 
-    return carried_out(go_on, chosen.file)
+    return carry_out(go_on, chosen.file)

@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from ... import SGD, InputError, expected_risk, steps_to_target
-from ..options import add_hyper_parameters, add_problem, hyper_parameters_of, problem_of
-from ..tables import show, whole
+from ..options import add_hyper_parameters, add_problem, chosen_hyper_parameters, chosen_problem
+from ..tables import print_results, whole_number
 
 ORDER = 8
 
@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     )
     risk.set_defaults(run=_risk)
     add_problem(risk)
-    risk.add_argument("--steps", type=whole, nargs="+", required=True, metavar="STEP")
+    risk.add_argument("--steps", type=whole_number, nargs="+", required=True, metavar="STEP")
     risk.add_argument("--target", type=float, help="also say when this risk is first reached")
     add_hyper_parameters(risk, "the")
     risk.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
 def _risk(chosen: argparse.Namespace) -> None:
     if chosen.lr is None:
         raise InputError("--lr is required: the learning rate, >= 0")
-    problem = problem_of(chosen)
-    algorithm = SGD(**hyper_parameters_of(chosen))
+    problem = chosen_problem(chosen)
+    algorithm = SGD(**chosen_hyper_parameters(chosen))
     rows = []
     facts: dict[str, Any] = {"problem": repr(problem), "algorithm": repr(algorithm)}
     for batch_size in chosen.batch_size:
@@ -43,4 +43,4 @@ def _risk(chosen: argparse.Namespace) -> None:
             first = steps_to_target(problem, algorithm, batch_size, chosen.target)
             key = f"steps to {chosen.target:g} at batch size {batch_size:g}"
             facts[key] = first if first < math.inf else None
-    show(chosen, facts, rows)
+    print_results(chosen, facts, rows)

@@ -10,7 +10,7 @@ from ... import InputError
 from ...simulation.api import simulate
 from ...simulation.result import Run
 from .. import config
-from ..outcome import carried_out
+from ..outcome import carry_out
 
 ORDER = 1
 
@@ -43,7 +43,7 @@ def _run(chosen: argparse.Namespace) -> int:
         try:
             return simulate(**wanted.arguments, out=out, overwrite=chosen.overwrite)
         except InputError as error:
-            of_option = chosen.out is not None and str(error).startswith("out ")
-            raise error if of_option else wanted.explained(error) from None
+            is_about_option = chosen.out is not None and str(error).startswith("out ")
+            raise error if is_about_option else wanted.located(error) from None
 
-    return carried_out(start, out)
+    return carry_out(start, out)

@@ -7,8 +7,14 @@ import math
 from typing import Any
 
 from ... import SGD, tune
-from ..options import HYPER, add_hyper_parameters, add_problem, hyper_parameters_of, problem_of
-from ..tables import show
+from ..options import (
+    HYPER_PARAMETERS,
+    add_hyper_parameters,
+    add_problem,
+    chosen_hyper_parameters,
+    chosen_problem,
+)
+from ..tables import print_results
 
 ORDER = 7
 
@@ -33,14 +39,16 @@ def add(commands: Any) -> None:
 
 
 def _tune(chosen: argparse.Namespace) -> None:
-    problem = problem_of(chosen)
+    problem = chosen_problem(chosen)
     rows = []
     for batch_size in chosen.batch_size:
-        best = tune(problem, batch_size, chosen.target, chosen.over, **hyper_parameters_of(chosen))
+        best = tune(
+            problem, batch_size, chosen.target, chosen.over, **chosen_hyper_parameters(chosen)
+        )
         reached = best.steps < math.inf
         setting = {
             name: value.value if name == "lr" else value
-            for name in HYPER
+            for name in HYPER_PARAMETERS
             if (value := getattr(best.algorithm, name)) or name in chosen.over
         }
         rows.append(
@@ -48,4 +56,4 @@ def _tune(chosen: argparse.Namespace) -> None:
             | setting
             | {"risk": best.risk if best.risk < math.inf else None}
         )
-    show(chosen, {"problem": repr(problem), "target": chosen.target}, rows)
+    print_results(chosen, {"problem": repr(problem), "target": chosen.target}, rows)
