@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns with peers in one run, and versions in the JSON."""
+"""Fixtures of the benchmarks: turns with peers in one run, and versions in the JSON."""
 
 import sys
 import time
@@ -17,7 +17,10 @@ from peers import PACKAGES
 
 @pytest.fixture
 def alternate(benchmark):
-    """Benchmark a function in turns with others; gives the median seconds of each."""
+    """A function that benchmarks its first argument in turns with others.
+
+    It returns the median seconds of each.
+    """
 
     def run(function: Callable[[], Any], *others: Callable[[], Any], rounds: int = 9):
         every = (function, *others)
@@ -38,10 +41,11 @@ def alternate(benchmark):
             timed(0)
             cores.append((time.process_time() - begin) / times[0][-1])
 
-        for other in every:  # compile, fill caches
-            other()
+        for warm_up in every:  # The first calls compile, and fill caches.
+            warm_up()
         benchmark.pedantic(ours, setup=take_turns, rounds=rounds)
-        benchmark.extra_info["cores"] = median(cores)  # fewer than threads on a busy machine
+        # They are fewer than threads on a busy machine.
+        benchmark.extra_info["cores"] = median(cores)
         return [median(values) for values in times]
 
     return run

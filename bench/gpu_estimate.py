@@ -1,4 +1,4 @@
-"""An estimate of the throughput on GPUs that are not here, from the kernels' machine code.
+"""An estimate of the throughput on GPUs that one does not have, from the kernels' machine code.
 
 ``python bench/gpu_estimate.py`` counts the instructions of the two inner loops, the one that draws
 noise and the one that moves the state, for each coordinate-step, and divides what a GPU can issue
@@ -16,13 +16,16 @@ from nqm_fast.kernels.cuda.step import burst
 
 
 class GPU(NamedTuple):
-    """Its clock, and what a multiprocessor does in a cycle, in operations of one thread."""
+    """The clock, memory and multiprocessors of a GPU."""
 
     capability: tuple[int, int]
     multiprocessors: int
-    clock: float  # Hz, the highest
-    bandwidth: float  # bytes/s of its memory
+    clock: float
+    """Highest frequency, in Hz."""
+    bandwidth: float
+    """Bytes/s of its memory."""
     rates: dict[str, int]
+    """Operations of one thread that a multiprocessor does in a cycle, by unit."""
 
 
 RATES = {"issue": 128, "integer": 64, "float64": 32, "float32": 64, "special": 16, "shared": 32}
@@ -36,41 +39,49 @@ UNITS = {
     "special": ("MUFU", "F2F", "F2I", "I2F", "I2FP", "POPC"),
     "shared": ("LDS", "STS"),
 }
+"""Instructions by the unit that carries them out; all others are of the unit "integer"."""
 WORKS = {
     "SGD": 1,
     "SGD with momentum": 2,
     "SGD with momentum and EMA": 3,
 }
+"""Number of state components, by algorithm."""
 
 
 class Estimate(NamedTuple):
-    """Of one kernel on one GPU."""
+    """The estimate for one kernel on one GPU."""
 
-    noise: float  # instructions for each coordinate-step
+    noise: float
+    """Instructions of the loop that draws noise, for each coordinate-step."""
     moving: float
-    rest: float  # the same of all that is outside these loops, if a burst took each of it once
-    unit: str  # which is busy all the time
-    steps: float  # coordinate-steps/s
+    """Instructions of the loop that moves the state, for each coordinate-step."""
+    rest: float
+    """Instructions outside these loops for each coordinate-step, if a burst ran each once."""
+    unit: str
+    """The unit that is busy all the time, and so the bottleneck."""
+    steps: float
+    """Coordinate-steps/s by the loops alone."""
     steps_with_rest: float
+    """Coordinate-steps/s with the other instructions."""
 
 
 def unit_of(name: str) -> str:
-    """What carries an instruction out."""
+    """Return the unit that carries out an instruction."""
     plain = name.split(".")[0]
     return next((unit for unit, names in UNITS.items() if plain in names), "integer")
 
 
 def estimated(components: int, gpu: GPU) -> Estimate:
-    """Of a setting without preconditioning, whose noise is one normal a step."""
+    """Estimate a setting without preconditioning, whose noise is one normal a step."""
     code = disassembled(
         compiled(*kernels_for(components, BATCH)["advance"], gpu.capability).machine_code
     )
     loops = inner_loops(code)
     noise = next(loop for loop in loops if sum(x.startswith("LOP3") for x in loop) >= 20)
     moving = max(loops, key=lambda loop: loop.count("DMUL"))
-    at_once = moving.count("DMUL") / (components * (components + 1))  # steps in an iteration
+    steps_per_iteration = moving.count("DMUL") / (components * (components + 1))
     count: Counter[str] = Counter()
-    for loop, steps in ((noise, 4.0), (moving, at_once)):
+    for loop, steps in ((noise, 4.0), (moving, steps_per_iteration)):
         for name in loop:
             count[unit_of(name)] += 1.0 / steps
     count["issue"] = sum(count.values())
@@ -78,21 +89,21 @@ def estimated(components: int, gpu: GPU) -> Estimate:
     rest = (len(code) - sum(map(len, loops))) / length
     cycles = {unit: number / gpu.rates[unit] for unit, number in count.items()}
     seconds = {unit: number / (gpu.multiprocessors * gpu.clock) for unit, number in cycles.items()}
-    seconds["memory"] = 16.0 * components / length / gpu.bandwidth  # the state, there and back
+    seconds["memory"] = 16.0 * components / length / gpu.bandwidth  # The state is read and written.
     unit = max(seconds, key=seconds.__getitem__)
-    more = rest / RATES["issue"] / (gpu.multiprocessors * gpu.clock)
+    rest_seconds = rest / RATES["issue"] / (gpu.multiprocessors * gpu.clock)
     return Estimate(
         len(noise) / 4.0,
-        len(moving) / at_once,
+        len(moving) / steps_per_iteration,
         rest,
         unit,
         1.0 / seconds[unit],
-        1.0 / (seconds[unit] + more),
+        1.0 / (seconds[unit] + rest_seconds),
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table."""
+    """Print the table of estimates, and what they assume."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     print("ESTIMATES from machine code, not measurements: upper bounds of coordinate-steps/s.")
     print()

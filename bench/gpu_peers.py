@@ -1,4 +1,4 @@
-"""The peers' loop on a GPU: CuPy, JAX and torch, in float32, which suits them best there."""
+"""The loop of peers on a GPU: CuPy, JAX and torch, in float32, in which they are fastest there."""
 
 from typing import Any, ClassVar
 
@@ -57,7 +57,7 @@ class JAX(Peer):
 
 
 class JAXThreefry(JAX):
-    """With the generator that JAX comes with."""
+    """The same with the default generator of JAX."""
 
     generator = "threefry2x32"
 

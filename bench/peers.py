@@ -1,7 +1,7 @@
 """Plain SGD on the model, as a competent user of other libraries would write it.
 
 A peer's ``step(count)`` runs ``w -= lr (h w + sqrt(c / B) z)`` that many times, all in place, with
-the coefficients worked out before, and returns when it is done. None records a risk.
+coefficients that are computed before, and returns when it is done. No peer records a risk.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 
 
 class Peer:
-    """Coefficients and start: ``w = keep * w + kick * z`` from standard normals."""
+    """A loop of ``w = keep * w + kick * z`` with standard normals z, from standard normals w."""
 
     dtype: ClassVar[str] = "float64"
 
@@ -29,7 +29,7 @@ class Peer:
         self.set_up()
 
     def set_up(self) -> None:
-        """Prepare the generator and what else is needed."""
+        """Prepare the generator, and move arrays to where they are needed."""
         raise NotImplementedError
 
     def step(self, count: int) -> None:
@@ -38,7 +38,7 @@ class Peer:
 
 
 class NumPy(Peer):
-    """SFC64 is the fastest of NumPy's bit generators."""
+    """NumPy with SFC64, the fastest of its bit generators."""
 
     def set_up(self) -> None:
         self.rng = np.random.Generator(np.random.SFC64(0))
@@ -57,9 +57,9 @@ class NumPy32(NumPy):
 
 
 class NumPyMomentum(NumPy):
-    """Momentum and an exponential moving average e.
+    """SGD with momentum and an exponential moving average.
 
-    Scaled, which saves two passes a step: u = lr v, and the average is (1 - EMA) e.
+    Scaled variables save two passes a step: u is lr v, and the average is (1 - EMA) e.
     """
 
     MOMENTUM = 0.9
@@ -95,7 +95,7 @@ def _update(w, keep, kick, z):
 
 
 class Randompack(Peer):
-    """A SIMD engine, and float64, in which its normals take less time than in float32."""
+    """randompack with a SIMD engine, in float64, where its normals are faster than in float32."""
 
     def set_up(self) -> None:
         randompack = pytest.importorskip("randompack", exc_type=ImportError)
@@ -109,7 +109,7 @@ class Randompack(Peer):
 
 
 class MKLRandom(Peer):
-    """SFMT19937 and the inverse of the distribution function; `mkl_random` has no ``out=``."""
+    """MKL with SFMT19937 and inversion of the distribution function; it has no ``out=``."""
 
     def set_up(self) -> None:
         mkl_random = pytest.importorskip("mkl_random", exc_type=ImportError)
@@ -125,7 +125,7 @@ class MKLRandom(Peer):
 def _one_core() -> Generator[None]:
     """Keep this thread, and threads started within, on one core (where Linux is in charge).
 
-    XLA spreads work over its threads whatever its flags say, and takes more time for it in all.
+    XLA spreads work over its threads whatever its flags are, and then takes more time in all.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -139,7 +139,7 @@ def _one_core() -> Generator[None]:
 
 
 class JAX(Peer):
-    """One compiled scan with Threefry, as JAX comes."""
+    """One compiled scan with Threefry, the default generator of JAX."""
 
     dtype = "float32"
     partitionable: ClassVar[bool] = True
@@ -172,7 +172,7 @@ class JAX(Peer):
 
 
 class JAXUnpartitioned(JAX):
-    """With the option that makes its generator faster on one device."""
+    """The same with the option that makes the generator faster on one device."""
 
     partitionable = False
 

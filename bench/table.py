@@ -1,7 +1,7 @@
 """The README's table of Monte Carlo speed, from ``pytest bench --benchmark-json=FILE``.
 
-``python bench/table.py FILE`` prints it, with what developers aim at; ``--readme README.md`` puts
-it between the two marker comments there, without.
+``python bench/table.py FILE`` prints it, with the targets that developers aim at. ``--readme
+README.md`` puts it between the two marker comments there, without targets.
 """
 
 import argparse
@@ -23,7 +23,7 @@ UNITS = {
 
 
 def shown(value: float | None, unit: str = "") -> str:
-    """Three digits without an exponent, or nothing."""
+    """Write a value with three digits and without an exponent, or nothing for None."""
     if value is None:
         return ""
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
@@ -31,7 +31,7 @@ def shown(value: float | None, unit: str = "") -> str:
 
 
 def row(info: dict[str, Any], targets: bool) -> str:
-    """One benchmark, as a row of the table."""
+    """Write a benchmark as a row of the table."""
     measured = next((key for key in UNITS if key in info), None)
     if measured is None:
         raise SystemExit(
@@ -47,7 +47,7 @@ def row(info: dict[str, Any], targets: bool) -> str:
 
 
 def table(results: dict[str, Any], targets: bool) -> str:
-    """Markdown: what it was measured on, and a row for each benchmark that says what it did."""
+    """Write the machine and the table in Markdown, with a row for each benchmark with a "work"."""
     machine = results["machine_info"]
     cpu = machine["cpu"]
     versions = [f"Python {machine['python_version']}"]
@@ -72,7 +72,7 @@ def table(results: dict[str, Any], targets: bool) -> str:
 
 
 def warn_if_busy(results: dict[str, Any]) -> None:
-    """Say which rows got less of the machine than they were to use."""
+    """Warn of benchmarks that got fewer cores than they have threads."""
     for benchmark in results["benchmarks"]:
         info = benchmark["extra_info"]
         if "cores" in info and info["cores"] < 0.95 * info.get("threads", 1):
@@ -83,7 +83,7 @@ def warn_if_busy(results: dict[str, Any]) -> None:
 
 
 def replaced(text: str, new: str) -> str:
-    """`text` with the block between the markers replaced."""
+    """Replace the block between the markers in a text."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -92,9 +92,9 @@ def replaced(text: str, new: str) -> str:
 
 
 def main() -> None:
-    """Print the table, or put it into the README."""
+    """Print the table, or write it into the README."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="what --benchmark-json wrote")
+    parser.add_argument("results", type=Path, help="file that --benchmark-json wrote")
     parser.add_argument("--readme", type=Path, help="replace the block between the markers there")
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text())

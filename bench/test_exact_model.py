@@ -62,7 +62,7 @@ WORK = {
 @pytest.mark.parametrize("backend", ["cython", "numpy"])
 @pytest.mark.parametrize("work", WORK)
 def test_without_numba(benchmark, monkeypatch, alternate, work, backend):
-    """What the exact model takes where there is no Numba, against Numba in turns."""
+    """Time of the exact model with another backend, in turns with Numba."""
     if backend not in kernels.present_backends():
         pytest.skip(f"{backend} is not installed")
 
@@ -82,7 +82,7 @@ def test_without_numba(benchmark, monkeypatch, alternate, work, backend):
 @pytest.mark.parametrize("over", [("lr",), ("lr", "momentum"), ("lr", "ema")], ids="+".join)
 @pytest.mark.parametrize("batch_size", [64, 2**14])
 def test_tune(benchmark, over, batch_size):
-    """The paper's problem, a new Problem each time so that no quadrature is remembered."""
+    """The paper's problem, made anew each time, so that no quadrature is remembered."""
     benchmark.pedantic(
         lambda: nqm.tune(nqm.Problem.power_law(10_000), batch_size, 0.01, over),
         rounds=7,

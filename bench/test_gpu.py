@@ -1,6 +1,6 @@
-"""Throughput on an NVIDIA GPU: against loops in other libraries, in one run, and the roofline.
+"""Throughput on an NVIDIA GPU, compared with loops in other libraries and with the roofline.
 
-All of it is skipped where there is no GPU, but for the estimate.
+Where there is no GPU, all tests but that of the estimate are skipped.
 """
 
 import pytest
@@ -25,7 +25,7 @@ WORKS = {
 
 @pytest.fixture(scope="module")
 def gpu():
-    """Name of the first one."""
+    """Name of the first GPU."""
     try:
         return kernels.load_backend("cuda").devices()[0]
     except kernels.BackendError as error:
@@ -34,18 +34,18 @@ def gpu():
 
 @pytest.fixture
 def sizes(request):
-    """Coordinates and steps: enough to measure, or to see that everything runs."""
+    """Coordinates and steps: enough to measure, or just enough to see that everything runs."""
     return (10**5, 64) if request.config.getoption("benchmark_disable") else (10**7, 2048)
 
 
 def simulate(dim, algorithm, steps, **more):
-    """One replica, of which only the last step is recorded."""
+    """Simulate one replica, and record only the last step."""
     problem = nqm.Problem.power_law(dim)
     return nqm.simulate(problem, algorithm, BATCH, steps, record=[steps], backend="cuda", **more)
 
 
 def roofline(gpu, components):
-    """The estimate for this GPU, in coordinate-steps/s, if there is one."""
+    """Return the estimate for this GPU in coordinate-steps/s, or None if it is unknown."""
     known = next((x for name, x in gpu_estimate.GPUS.items() if name.split()[0] in gpu), None)
     return gpu_estimate.estimated(components, known).steps if known else None
 
@@ -57,7 +57,7 @@ def note(benchmark, gpu, work, rate, **more):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", GPU_PEERS)
 def test_peer(benchmark, alternate, gpu, sizes, name):
-    """Plain SGD against one of the others, which take turns."""
+    """Plain SGD in turns with one of the peers."""
     dim, steps = sizes
     h = nqm.Problem.power_law(dim).h
     peer, peer_steps = GPU_PEERS[name](h, h, BATCH, LR), max(steps // 16, 1)
@@ -75,7 +75,7 @@ def test_peer(benchmark, alternate, gpu, sizes, name):
 @pytest.mark.gpu
 @pytest.mark.parametrize("work", WORKS)
 def test_kernels(benchmark, alternate, gpu, sizes, work):
-    """The kernels alone, by the device's clock, against the roofline."""
+    """The kernels alone, timed by the clock of the device, against the roofline."""
     dim, steps = sizes
     rates = []
 
@@ -93,7 +93,7 @@ def test_kernels(benchmark, alternate, gpu, sizes, work):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", GPU_PEERS)
 def test_peers_simulate_the_model(gpu, name):
-    """Not a benchmark: peers do the same work, as their risk shows."""
+    """This is no benchmark: peers do the same work, as their risk shows."""
     problem = nqm.Problem(np.ones(4096))
     peer = GPU_PEERS[name](problem.h, problem.c, BATCH, LR)
     peer.step(600)
@@ -103,7 +103,7 @@ def test_peers_simulate_the_model(gpu, name):
 
 
 def test_the_estimate(capsys):
-    """Not a benchmark: it needs no GPU, is below what is thinkable, and says what it is."""
+    """This is no benchmark: the estimate needs no GPU, is plausible, and is called an estimate."""
     pytest.importorskip("cuda.core")
     gpu_estimate.main([])
     text = capsys.readouterr().out

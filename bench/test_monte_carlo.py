@@ -1,6 +1,7 @@
 """Throughput of the simulation: medians, and ratios to peers that take turns in the same run.
 
-One thread, and only the last step recorded, unless a test says otherwise: peers record nothing.
+One thread is used, and only the last step recorded, because peers record nothing. A test that
+differs says so.
 """
 
 import json
@@ -55,19 +56,19 @@ def simulate(dim: int, algorithm: Any, steps: int, threads: int | None = 1, **op
     )
 
 
-def made(kind: type, dim: int) -> Any:
+def make_peer(kind: type, dim: int) -> Any:
     h = 1.0 / np.arange(1, dim + 1)
     return kind(h, h, BATCH, LR)
 
 
-def stepped(kind: type, sizes: Sizes) -> Any:
-    """A function that runs the peer, to take turns with."""
-    peer = made(kind, sizes.dim)
+def stepper(kind: type, sizes: Sizes) -> Any:
+    """Make a function that runs a peer, to take turns with."""
+    peer = make_peer(kind, sizes.dim)
     return lambda: peer.step(sizes.peer_steps)
 
 
 def note(benchmark: Any, work: str, ours: float, peer: tuple[str, float], **more: Any) -> None:
-    """What the table says of a benchmark: ns per coordinate-step of ours and of a peer."""
+    """Note the results for the table: ns per coordinate-step of ours and of a peer."""
     name, theirs = peer
     benchmark.extra_info |= {
         "work": work,
@@ -82,13 +83,13 @@ def note(benchmark: Any, work: str, ours: float, peer: tuple[str, float], **more
 
 @pytest.mark.parametrize("name", [*PEERS, "momentum + EMA"])
 def test_peers_simulate_the_model(name):
-    """Not a benchmark: peers do the same work, as their risk shows."""
+    """This is no benchmark: peers do the same work, as their risk shows."""
     kind = PEERS.get(name, NumPyMomentum)
     algorithm = PLAIN
     if kind is NumPyMomentum:
         algorithm = nqm.SGD(LR, momentum=kind.MOMENTUM, ema=kind.EMA)
     problem = nqm.Problem(np.ones(4096))
-    for count in (3, 600):  # while the start decays, and when the noise is all
+    for count in (3, 600):  # The start decays at first; later only noise is left.
         peer = kind(problem.h, problem.c, BATCH, LR)
         peer.step(count)
         x = (1.0 - kind.EMA) * peer.e if kind is NumPyMomentum else np.asarray(peer.w, float)
@@ -98,10 +99,10 @@ def test_peers_simulate_the_model(name):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peer(benchmark, alternate, sizes, name):
-    """Plain SGD, minibatch sampling."""
-    others = [stepped(PEERS[name], sizes)]
+    """Plain SGD with minibatch sampling, against each peer."""
+    others = [stepper(PEERS[name], sizes)]
     if name != "NumPy":
-        others.append(stepped(NumPy, sizes))
+        others.append(stepper(NumPy, sizes))
     ours, peer, *numpy = (
         1e9 * seconds / (steps * sizes.dim)
         for seconds, steps in zip(
@@ -115,10 +116,10 @@ def test_peer(benchmark, alternate, sizes, name):
 
 
 def test_momentum_and_ema(benchmark, alternate, sizes):
-    """Against the NumPy loop for the same."""
+    """Momentum and EMA, against a loop in NumPy."""
     algorithm = nqm.SGD(LR, momentum=NumPyMomentum.MOMENTUM, ema=NumPyMomentum.EMA)
     seconds, others = alternate(
-        lambda: simulate(sizes.dim, algorithm, sizes.steps), stepped(NumPyMomentum, sizes)
+        lambda: simulate(sizes.dim, algorithm, sizes.steps), stepper(NumPyMomentum, sizes)
     )
     ours = 1e9 * seconds / (sizes.steps * sizes.dim)
     peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
@@ -127,11 +128,11 @@ def test_momentum_and_ema(benchmark, alternate, sizes):
 
 
 def test_settings(benchmark, alternate, sizes):
-    """Learning rates that share one noise stream, per setting."""
+    """Many learning rates that share one stream of noise; time per setting."""
     algorithms = [nqm.SGD(lr) for lr in np.geomspace(0.001, 1.0, SETTINGS)]
     steps = max(sizes.steps // 4, 1)
     seconds, others = alternate(
-        lambda: simulate(sizes.dim, algorithms, steps), stepped(NumPy, sizes)
+        lambda: simulate(sizes.dim, algorithms, steps), stepper(NumPy, sizes)
     )
     ours = 1e9 * seconds / (steps * sizes.dim * SETTINGS)
     peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
@@ -142,7 +143,7 @@ def test_settings(benchmark, alternate, sizes):
 
 @pytest.mark.parametrize("work", ["plain SGD", "momentum + EMA"])
 def test_compiled_ahead(benchmark, alternate, sizes, work):
-    """The extension against Numba, on the widest level of this processor."""
+    """The compiled extension against Numba, with the widest vectors of this processor."""
     pytest.importorskip("nqm_fast.kernels.cython_cpu")
     algorithm = nqm.SGD(LR, momentum=0.9, ema=0.9) if "EMA" in work else PLAIN
     cython, numba = (
@@ -157,7 +158,7 @@ def test_compiled_ahead(benchmark, alternate, sizes, work):
 
 
 def test_two_threads(benchmark, alternate, sizes):
-    """Against one."""
+    """Two threads against one."""
     two, one = (
         1e9 * seconds / (sizes.steps * sizes.dim)
         for seconds in alternate(
@@ -170,11 +171,11 @@ def test_two_threads(benchmark, alternate, sizes):
 
 
 def test_per_sample(benchmark, alternate, sizes):
-    """Every sample drawn: signs, which are one bit each."""
+    """Sampling that draws every sample: signs, which are one bit each."""
     steps = max(sizes.steps // 4, 1)
     seconds, others = alternate(
         lambda: simulate(sizes.dim, PLAIN, steps, sampling="per-sample", data="rademacher"),
-        stepped(NumPy, sizes),
+        stepper(NumPy, sizes),
     )
     ours = 1e9 * seconds / (steps * sizes.dim)
     peer = 1e9 * others / (sizes.peer_steps * sizes.dim)
@@ -190,7 +191,7 @@ def test_per_sample(benchmark, alternate, sizes):
 
 
 def test_flat_in_dimension(benchmark, alternate, sizes):
-    """From 10^3 to 10^8 coordinates, for at least 256 steps and as many coordinate-steps."""
+    """Time from 10^3 to 10^8 coordinates, for equal coordinate-steps but at least 256 steps."""
     powers = range(8, 2, -1) if sizes.measured else (4, 3)
     dims = [10**k for k in powers]
     work = 64 * HUGE if sizes.measured else 1
@@ -207,7 +208,7 @@ def test_flat_in_dimension(benchmark, alternate, sizes):
     note(benchmark, work, max(each), ("fastest of these", min(each)), target="within 1.35")
     benchmark.extra_info |= {
         "ns by dimension": dict(zip(map(str, dims), each, strict=True)),
-        "ratio": max(each) / min(each),  # here the peer is the better
+        "ratio": max(each) / min(each),  # The peer is the faster one here.
     }
 
 
@@ -220,7 +221,7 @@ def resident(field):
             return int(line.split()[1]) * 1024 / 1e6
 
 def forget_peak():
-    with contextlib.suppress(OSError):  # then earlier peaks count as well
+    with contextlib.suppress(OSError):  # Where it fails, earlier peaks count as well.
         open("/proc/self/clear_refs", "w").write("5")
 
 forget_peak()
@@ -250,7 +251,7 @@ def test_memory(benchmark, sizes):
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         return json.loads(answer.stdout)
 
-    run(4000)  # compiles, if need be
+    run(4000)  # The first run compiles.
     more, in_all = benchmark.pedantic(run, (sizes.huge,), rounds=1)
     benchmark.extra_info |= {
         "work": f"memory of a run of d = {sizes.huge:,}, keep_state=False",
@@ -262,7 +263,7 @@ def test_memory(benchmark, sizes):
 
 WITHOUT_NUMBA = """
 import sys
-sys.modules["numba"] = None  # as if it were not installed
+sys.modules["numba"] = None  # Importing it fails, as if it were not installed.
 import nqm_fast as nqm
 nqm.simulate(nqm.Problem.power_law(1000), nqm.SGD(0.1), 64, 100)
 """

@@ -1,4 +1,4 @@
-"""What a run costs beside its computation: writing it down, and the events in between."""
+"""Time that a run spends on its file: results and checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from nqm_fast.cli import config
 
 
 def test_writing(benchmark: Any, tmp_path: Path) -> None:
-    """The default experiment with its file, by the run's own three timers."""
+    """The default experiment with its file, timed by the run itself."""
     changes = [] if benchmark.enabled else ["problem.dim=1000", "steps=10"]
     arguments = config.load(None, changes).arguments
     path = tmp_path / "run.h5"
-    nqm.simulate(**arguments | {"steps": 2})  # compiled
+    nqm.simulate(**arguments | {"steps": 2})  # The first run compiles.
     run = benchmark.pedantic(
         lambda: nqm.simulate(**arguments, out=path, overwrite=True),
         rounds=3 if changes == [] else 1,
@@ -27,7 +27,7 @@ def test_writing(benchmark: Any, tmp_path: Path) -> None:
 
 
 def test_checkpoints(benchmark: Any, tmp_path: Path) -> None:
-    """The same with a checkpoint as often as it may be, every record at once, and the state."""
+    """The same with checkpoints as often as allowed, records every 10 steps, and the state."""
     changes = ["record=10", "keep_state=true", "checkpoint_every=0"]
     changes += [] if benchmark.enabled else ["problem.dim=1000", "steps=10"]
     arguments = config.load(None, changes).arguments
