@@ -357,10 +357,6 @@ SHARED = (
     laplace,
     expm1,
     student_t,
-    ones,
-    signed,
-    normal_of_words,
-    laplace_of_words,
-    student_t_of_words,
+    *(law.variates or law.count_of for law in LAWS.values()),
 )
-"""Functions that compiled backends use as they are; they replace `fma` and `select`."""
+"""Functions that compiled backends use as they stand; only `fma` and `select` are others there."""

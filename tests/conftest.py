@@ -31,7 +31,7 @@ SIMULATOR = pytest.StashKey[tuple[subprocess.Popen, Path]]()
 
 
 class MostlySlow:
-    """Of a test with ``mostly_slow(keep)`` some cases, evenly spaced, are not slow."""
+    """Marks all cases of a test with ``mostly_slow(keep)`` as slow, but so many, evenly spaced."""
 
     @pytest.hookimpl(tryfirst=True)  # before slow ones are deselected
     def pytest_collection_modifyitems(self, items):
@@ -78,7 +78,7 @@ def pytest_unconfigure(config):
 
 @pytest.fixture
 def simulator(request):
-    """Waits for the tests there; gives their status and what they said."""
+    """A function that waits for the tests in the simulator: their exit status and their output."""
 
     def wait():
         process, said = request.config.stash[SIMULATOR]

@@ -101,7 +101,7 @@ def kinds_of_runs(ramp, rates, batches, samples, *, diverging, most, most_signs)
 
 
 class Runs:
-    """Runs of a table, by name; all of them share some arguments, which their own replace."""
+    """Runs of a table, by name. They share some arguments, unless a run has its own."""
 
     def __init__(self, kinds, **shared):
         self.kinds = kinds
@@ -183,14 +183,15 @@ def arbitrary_job(components, settings, leaves, law):
 
 
 def assert_equal_or_absent(a, b):
-    """Two arrays with the same numbers, to the last bit, or two that are not there."""
+    """Two arrays have the same numbers, to the last bit, or neither is there."""
     assert (a is None) == (b is None)
     assert a is None or np.array_equal(a, b)
 
 
 def assert_same(a, b):
-    """Two runs with the same numbers, to the last bit, and that say the same of themselves."""
-    for name in ("steps", "risk", "diverged_at", "band_risk", "band_edges"):
+    """Two runs have the same numbers, to the last bit, and say the same of themselves."""
+    assert a.observed.keys() == b.observed.keys()
+    for name in ("steps", "diverged_at", "band_edges", *a.observed):
         assert_equal_or_absent(getattr(a, name), getattr(b, name))
     assert (a.state is None) == (b.state is None)
     if a.state is not None:  # an array, or one for each setting
@@ -200,7 +201,7 @@ def assert_same(a, b):
 
 
 def assert_same_problem(problem, other):
-    """Two problems with the same fields, to the last bit, and the same risks."""
+    """Two problems have the same fields, to the last bit, and the same risks."""
     assert problem.dim == other.dim
     for name in ("h", "c", "mean0", "var0", "count"):
         np.testing.assert_array_equal(getattr(problem, name), getattr(other, name))
@@ -210,7 +211,7 @@ def assert_same_problem(problem, other):
 
 
 def assert_consistent(problem, batch_size, target, best):
-    """What the result says of itself is true."""
+    """What the result of a search says of itself is true."""
     assert best.steps == nqm.steps_to_target(problem, best.algorithm, batch_size, target)
     assert best.risk <= target
     assert best.risk == nqm.expected_risk(problem, best.algorithm, batch_size, best.steps)
@@ -273,7 +274,7 @@ def python(*arguments, status=0, cwd=None, limit=None, **environment):
 
 
 def long_run(action, path, order="steps"):
-    """Arguments of Python for a run to kill and to watch: see there."""
+    """Arguments of Python for the run to kill and to watch that `long_run.py` describes."""
     return [str(HERE / "long_run.py"), action, str(path), order]
 
 

@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
+from helpers import chunks_of, in_blocks
 
 import nqm_fast as nqm
-from nqm_fast.simulation import chunking, loops
+from nqm_fast.simulation import chunking
 from nqm_fast.store import file_recorder
 
 STEPS = 100_000
@@ -27,6 +29,7 @@ ARGUMENTS = {
 }
 SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy"}
 PROBLEM = nqm.Problem.power_law(3000)
+FOR_GOOD = SimpleNamespace(setattr=setattr)  # what monkeypatch is to a test
 WRITES = [
     (os, "replace"),
     (os, "fsync"),
@@ -39,16 +42,10 @@ WRITES = [
 
 
 def write_often():
-    """An event every few milliseconds, and all is written at each."""
+    """Make an event every few milliseconds, and write everything at each."""
     chunking.SECONDS = 0.004
     file_recorder.GAPS = (0.0, 0.0)
     file_recorder.MOST = 1e9
-
-
-def in_blocks(size=1024):
-    """Coordinates in blocks, also with a file."""
-    sys.modules["nqm_fast.simulation.api"].STREAMED = 0
-    loops.block_size = lambda _: size
 
 
 def count_writes(kill_at):
@@ -76,9 +73,9 @@ if __name__ == "__main__":
     arguments = ARGUMENTS
     if kill_at is not None:  # the same number of events every time
         arguments = SHORT
-        chunking.ChunkSizer.next_stop = lambda sizer, done: min(done + 20, sizer.task.steps)
+        chunks_of(FOR_GOOD, 20)
     if order == "blocks":
-        in_blocks()
+        in_blocks(FOR_GOOD, 1024)
     count = count_writes(int(kill_at or 0))
     if action == "start":
         keep = order == "steps"

@@ -1,4 +1,4 @@
-"""What is known of the model in other ways: slow and obvious, or in 60 digits."""
+"""What tests compare the model with: slow and obvious computations, and some in 60 digits."""
 
 from math import comb
 
@@ -66,7 +66,7 @@ def stepped_densely(H, C, mean_square, K, momentum, ema, batch_size, steps):
 
 
 def _compiled(function):
-    """By Numba, if it is there: stepping takes long without."""
+    """A function compiled by Numba, if that is there, as stepping takes long without."""
     if "numba" in kernels.present_backends():
         from nqm_fast.kernels.numba.jit import kernel
 

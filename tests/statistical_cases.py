@@ -1,4 +1,4 @@
-"""What is simulated to see whether the numbers have the right law: settings, problems, limits.
+"""What is simulated to see whether numbers have the right law: settings, problems, limits.
 
 Scores are standard normal if all is right. Limits allow for how many scores a test is one of:
 chance alone would exceed one of them for one in a thousand choices of the seeds. The seeds are
@@ -44,7 +44,7 @@ def sgd(name, rate):
 
 
 def example(noise_level, away, seed):
-    """Noise in proportion, so that no batch size hides it; starts at 0 or away from it."""
+    """A problem with noise that no batch size hides, which starts at 0 or away from it."""
     rng = np.random.default_rng(seed)
     h = rng.permutation(np.geomspace(3e-3, 1.0, D))
     c = 0.1 * noise_level * rng.uniform(0.5, 1.5, D) / h
@@ -54,5 +54,5 @@ def example(noise_level, away, seed):
 
 
 def limit_for(number):
-    """Of the size of so many scores, which chance exceeds once in a thousand times."""
+    """The limit that one of so many scores exceeds by chance once in a thousand times."""
     return stats.norm.isf(CHANCE / 2 / number)

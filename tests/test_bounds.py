@@ -1,4 +1,4 @@
-"""Closed forms, theorems and lower bounds, and the two errata of the lecture."""
+"""Closed forms, theorems and lower bounds hold, and the lecture has two errata."""
 
 import math
 
@@ -52,12 +52,12 @@ def test_the_plain_closed_form_by_hand():
 
 
 def assert_alike(got, want, label):
-    """Equal; where the mean crosses zero, relative to what it was."""
+    """Risks are equal, relative to what they were where the mean crosses zero."""
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12 * want[0], err_msg=label)
 
 
 def momenta(lr):
-    """Momenta around critical damping of curvature 1, and far from it."""
+    """Momenta near critical damping of curvature 1, and far from it."""
     critical = (1.0 - math.sqrt(lr)) ** 2
     yield from (0.0, 0.3, 0.9, 0.999)
     yield from (critical, critical * (1 - 1e-12), critical * (1 + 1e-12), critical + 1e-5)
@@ -74,7 +74,7 @@ def test_the_mean_part_of_theorem_1_is_an_equality(lr, power):
 
 
 def emas(lr):
-    """Decays around 1 - lr h of curvature 1, and far from it."""
+    """Decays near 1 - lr h of curvature 1, and far from it."""
     yield from (0.0, 0.3, 0.9, 0.999)
     yield from (x for x in (1 - lr, 1 - lr - 1e-12, 1 - lr + 1e-12, 1 - lr - 1e-5) if 0 <= x < 1)
 

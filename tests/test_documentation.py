@@ -14,7 +14,7 @@ PUBLIC = sorted((ROOT / "nqm_fast").rglob("*.py"))
 
 
 def documented():
-    """Everything public: names, members of public modules, methods of public classes."""
+    """All that is public: names, members of public modules, methods of public classes."""
     for name in nqm.__all__:
         thing = getattr(nqm, name)
         yield name, thing

@@ -101,7 +101,7 @@ def arrows_upwards(graph, below="nqm_fast.kernels"):
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    """Nor where an import is put off into a function, or is for types alone."""
+    """Imports in functions and those for types alone count as well."""
     circle = circle_in(import_graph(TREES))
     assert not circle, " imports ".join(circle)
 
@@ -179,7 +179,7 @@ def test_an_arrow_upwards_is_seen(made_up, text):
 
 @pytest.mark.parametrize("path", KERNELS, ids=name_of)
 def test_imports_within_the_kernels_are_relative(path):
-    """They have a second name in the checkout, `kernels`, by which the extension is built."""
+    """Kernels have a second name in the checkout, `kernels`, by which the extension is built."""
     for dots, name, _ in imports(path):
         assert dots <= len(path.relative_to(ROOT).parts) - 1
         assert name.split(".")[0] != "nqm_fast"
@@ -206,7 +206,7 @@ def test_describing_a_problem_loads_nothing_heavy():
 
 
 def test_kernels_have_a_second_name_in_the_checkout():
-    """So their imports are relative; a backend under the second name needs the package's first."""
+    """Kernels can be imported as `kernels` from the checkout, as the extension's build does."""
     modules = ["kernels.reference", "kernels.exact.vectorized", "kernels.codegen"]
     modules += ["kernels.exact.moments", "kernels.numba.backend"] * bool(find_spec("numba"))
     modules += ["kernels.cuda.disassembly"] * bool(find_spec("numba_cuda"))
@@ -229,7 +229,7 @@ def test_kernels_are_part_of_the_package():
 
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
 def test_one_module_owns_the_compile_options(path):
-    """One for processors, one for GPUs."""
+    """One module owns the options for processors, and one those for GPUs."""
     if path in JIT:
         return
     modules = {name.split(".")[0] for dots, name, _ in imports(path) if not dots}
@@ -242,7 +242,7 @@ def test_one_module_owns_the_compile_options(path):
 
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
 def test_one_module_imports_cuda(path):
-    """A successor of numba-cuda is to concern nobody else."""
+    """Only one module would have to change for a successor of numba-cuda."""
     names = [name for dots, name, _ in imports(path) if not dots]
     of_cuda = [name for name in names if "cuda" in name.split(".") or "numba_cuda" in name]
     assert bool(of_cuda) == (path == ROOT / "kernels" / "cuda" / "jit.py")

@@ -1,4 +1,4 @@
-"""Bad input: one clear error, naming the argument, its value and what is allowed."""
+"""Bad input gets one clear error that names the argument, its value and what is allowed."""
 
 import math
 import re
@@ -18,7 +18,7 @@ PLAIN = nqm.SGD(0.1)
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """Checks come before any work: no coordinate is looked at, no kernel loaded."""
+    """Make it an error to look at a coordinate or to load a kernel: checks come before any work."""
 
     def work(*_):
         raise AssertionError("work began before the arguments were checked")
@@ -67,7 +67,8 @@ def problem(h=(1.0, 0.5), c=None, **more):
     return nqm.Problem(h, c, **more)
 
 
-# What is called, with which argument; what the message must say besides the name.
+# What is called, with which arguments, of which the first is wrong; what the message must say
+# besides its name.
 CASES = [
     # curvatures and the fields beside them
     (problem, {"h": [1.0, 0.0]}, "> 0", "0"),
@@ -231,7 +232,6 @@ CASES = [
     (schedules.Warmup, {"then": "later", "steps": 5}, "number", "'later'"),
     (schedules.Warmup, {"start": -1, "steps": 5, "then": 1.0}, ">= 0", "-1"),
 ]
-"""The first argument is the wrong one."""
 
 BOUNDS = [
     (bounds.plain_risk, {"lr": 0.1, "batch_size": 4, "steps": 10}),
@@ -320,7 +320,7 @@ def test_a_long_value_is_shortened():
 
 
 def test_what_is_allowed_is_allowed():
-    """The limits themselves, and numbers of every type."""
+    """The limits themselves are allowed, and so are numbers of every type."""
     nqm.Problem([5e-324], c=0.0, var0=0.0, count=1e-9, mean0=-3)
     nqm.SGD(0.0, momentum=0.0, ema=0.0, power=-1.5)
     nqm.SGD(np.float32(0.5), momentum=np.float64(0.5), power=1)

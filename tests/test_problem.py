@@ -1,4 +1,4 @@
-"""Problems: fields, losses and gradients, and problems from data."""
+"""Problems have fields, losses and gradients, and come from matrices and data as well."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_losses_take_many_points_at_once():
 
 
 def test_expected_risk_is_that_of_sgd_on_sample_gradients():
-    """The model's meaning: minibatch SGD on sample_gradient, averaged over runs."""
+    """The expected risk is that of minibatch SGD on sample_gradient, averaged over runs."""
     rng = np.random.default_rng(5)
     problem = nqm.Problem(SMALL.h, SMALL.c, mean0=[1.0, 0.0, -1.0], var0=[0.5, 1.0, 0.0])
     runs, batch_size, lr, momentum = 20_000, 3, 0.3, 0.5
@@ -187,7 +187,7 @@ def test_full_gradient_descent_on_least_squares():
 
 @pytest.mark.parametrize(("batch_size", "extras"), [(4, {}), (16, {"momentum": 0.8})], ids=str)
 def test_real_sgd_on_the_rows(batch_size, extras):
-    """Mostly noise in y: the gradient noise hardly depends on w, as in the model."""
+    """With mostly noise in y, the gradient noise hardly depends on w, as in the model."""
     X, y = regression(4, rows=200, noise=5.0)
     rng = np.random.default_rng(6)
     runs, lr, momentum = 4000, 0.05, extras.get("momentum", 0.0)

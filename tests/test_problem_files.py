@@ -1,4 +1,4 @@
-"""Problems in files: they come back as they were, or are refused."""
+"""A problem comes back from its file as it was, or is refused."""
 
 import pickle
 import zipfile
@@ -139,7 +139,7 @@ def test_impossible_content_is_refused(fields, tmp_path):
 
 
 class Intruder:
-    """Runs code when unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, trace):
         self.trace = trace

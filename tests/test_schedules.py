@@ -1,4 +1,4 @@
-"""Every kind of schedule: its values, its pieces, its least value."""
+"""Every kind of schedule has its values, its pieces and its least value."""
 
 import math
 

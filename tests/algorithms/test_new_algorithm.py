@@ -1,4 +1,4 @@
-"""A new linear algorithm is one class: risk, first passage, tuning, simulation work unchanged."""
+"""A new linear algorithm is one class: risk, first passage, tuning and simulation take it."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ PROBLEM = nqm.Problem(1.0 / np.arange(1, 21), mean0=0.3)
 
 @dataclass(frozen=True)
 class Nesterov(nqm.Algorithm):
-    """v' = beta v + g(w - lr beta v), w' = w - lr v': quadratic in the learning rate."""
+    """Nesterov's momentum, v' = beta v + g(w - lr beta v), w' = w - lr v': quadratic in lr."""
 
     lr: Any
     momentum: float = 0.0
@@ -47,7 +47,7 @@ class Nesterov(nqm.Algorithm):
 
 @dataclass(frozen=True)
 class PolyakAverage(nqm.Algorithm):
-    """The mean of all iterates, e' = e + (w' - e) / (t + 2): depends on the step itself."""
+    """The mean of all iterates, e' = e + (w' - e) / (t + 2), depends on the step itself."""
 
     lr: Any
 
@@ -72,7 +72,7 @@ class PolyakAverage(nqm.Algorithm):
 
 @dataclass(frozen=True)
 class Averages(nqm.Algorithm):
-    """SGD, and averages of averages of it: more numbers than are compiled ahead of time."""
+    """SGD and averages of averages of it have more components than are compiled ahead of time."""
 
     lr: Any
     depth: int = 5
@@ -159,7 +159,7 @@ def test_a_state_of_any_size(machine, sampling):
 
 
 def test_the_exact_model_of_a_state_of_any_size(machine, monkeypatch):
-    """Of the fourth average: what four steps of averaging do to the mean of one coordinate."""
+    """Without noise, the risk is that of the mean, which a power of the matrix gives."""
     monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
     kernels.fastest_backend.cache_clear()
     problem = nqm.Problem([1.0], sigma=[0.0])

@@ -38,7 +38,7 @@ class Custom(nqm.Algorithm):
 
 @dataclass(frozen=True)
 class Weighted(Custom):
-    """The same with weights of its own."""
+    """The same algorithm with weights of its own."""
 
     def weights(self, lr, step):
         return self.value(lr)

@@ -1,4 +1,4 @@
-"""Runs described in TOML: the example, and what is wrong, each with its line."""
+"""Runs that are described in TOML: the example is complete, and mistakes are named by line."""
 
 import os
 import tomllib

@@ -1,4 +1,4 @@
-"""The command line: tables, JSON, one clear sentence and exit status 2 for mistakes."""
+"""The commands risk, tune and figures: tables, JSON, and one sentence for every mistake."""
 
 import json
 

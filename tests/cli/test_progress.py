@@ -31,7 +31,7 @@ def test_nobody_is_told_without_a_terminal(capsys):
 
 
 def screen(content):
-    """What is on a terminal of 80 columns after this output: its lines."""
+    """The lines that are on a terminal after this output."""
     lines = [""]
     for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)", content):
         if part == "\n":

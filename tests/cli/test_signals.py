@@ -14,7 +14,7 @@ import nqm_fast as nqm
 
 
 def ctrl_c_is_answered():
-    """Also where pytest was started in the background, which ignores Ctrl-C."""
+    """Answer Ctrl-C also where pytest was started in the background, which ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -72,7 +72,7 @@ def test_signals_save_the_run(nqm_fast, here, number, status):
 
 
 def test_ctrl_c_while_kernels_are_compiled(here, monkeypatch):
-    """There is nothing to wait for yet."""
+    """There is nothing to save yet, so the process ends at once."""
     pytest.importorskip("numba")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
     process = started("run", *LONG_RUN)

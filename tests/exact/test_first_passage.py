@@ -1,4 +1,4 @@
-"""steps_to_target is the true first passage: compared with looking at every step."""
+"""steps_to_target gives the true first passage, which looking at every step gives too."""
 
 import math
 

@@ -168,7 +168,7 @@ def test_the_bayes_risk_is_reached_by_the_kalman_gain():
 
 @st.composite
 def dense(draw, least=1):
-    """H, C, mean0, second_moment0, P of one size: symmetric, not commuting."""
+    """H, C, mean0, second_moment0 and P of one size, symmetric but not commuting."""
     d = draw(st.integers(least, 4))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
 
@@ -209,7 +209,7 @@ def test_from_matrices_is_invariant_under_rotation(matrices, seed, momentum, ema
 
 @given(dense(least=2), units, units, st.booleans())
 def test_from_matrices_equals_dense_moments(matrices, momentum, ema, with_p):
-    """Step the second moments of (w, v, e) with w' = w - lr P^-1 v', all matrices dense."""
+    """The risk is that of stepping w' = w - lr P^-1 v' with dense matrices."""
     H, C, mean, start, P = matrices
     d, lr, batch_size = H.shape[0], 0.1, 3.0
     K = lr * np.linalg.inv(P) if with_p else lr * np.eye(d)

@@ -1,4 +1,4 @@
-"""optimal_schedule: the best piecewise constant learning rate."""
+"""optimal_schedule gives the best piecewise constant learning rate."""
 
 import math
 

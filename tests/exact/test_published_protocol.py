@@ -1,4 +1,4 @@
-"""The published protocol, from the public API alone: data/notebook.csv row by row.
+"""The public API follows the published protocol and gives data/notebook.csv, row by row.
 
 The authors' notebook quantises the spectrum, searches grids of settings, and reports the
 last step that misses the target; the first hit is one more.
@@ -19,7 +19,7 @@ with (DATA / "notebook.csv").open() as file:
 
 
 def rows(*families):
-    """Parameters of a test: the rows of some families."""
+    """The parameters of a test are the rows of some families."""
     return pytest.mark.parametrize(
         "row",
         [

@@ -1,4 +1,4 @@
-"""expected_risk against stepping and against 60-digit arithmetic, for numbers and schedules."""
+"""expected_risk agrees with stepping and with 60-digit arithmetic, for numbers and schedules."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ GAPS = [1e-12, 1e-9, 1e-6, 1e-3, 0.1, 0.75, 1.0, 1.5, 1.999]
 
 
 def special_settings(gap):
-    """Settings at lr h = gap: general ones, and those where eigenvalues coincide."""
+    """General settings at lr h = gap, and those where eigenvalues coincide."""
     critical = (1.0 - np.sqrt(gap)) ** 2
     yield {}
     for momentum in (0.5, 0.9, 0.9999):

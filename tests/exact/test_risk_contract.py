@@ -1,4 +1,4 @@
-"""expected_risk as its callers meet it: any steps, blocks, threads, a billion coordinates."""
+"""expected_risk takes any steps, and its answer depends on neither blocks nor threads."""
 
 import sys
 import tracemalloc

@@ -1,4 +1,4 @@
-"""tune: the published numbers, and no grid that beats them."""
+"""tune gives the published numbers, and no grid beats what it finds."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ searches = pytest.mark.parametrize(
 
 
 def grid(problem, over, power, rates, others):
-    """Settings on a grid over all rates that can be stable, and momentum or EMA to 1 - 1e-5."""
+    """Settings on a grid of all rates that can be stable, and of momentum or EMA up to 1 - 1e-5."""
     top = 4.0 / (problem.h ** (1.0 - power)).max()
     axes = [
         np.geomspace(1e-6 * top, top, rates) if name == "lr" else 1 - np.logspace(-5, 0, others)

@@ -1,4 +1,4 @@
-"""Figures: every one draws, and its table holds what the library says."""
+"""Every figure is drawn, and its table holds what the library says."""
 
 import csv
 

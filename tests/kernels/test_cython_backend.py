@@ -1,4 +1,4 @@
-"""The extension that is compiled ahead of time: levels, sources, threads, memory, machine code."""
+"""The extension: levels of processors, sources, threads, memory and machine code."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ def test_an_extension_of_other_sources_is_refused(extension, tmp_path):
 
 
 def test_everything_works_without_numba(extension, tmp_path):
-    """And loads neither Numba nor anything else that takes long."""
+    """Neither Numba nor anything else is loaded that takes long."""
     code = (
         "import sys\n"
         "sys.modules['numba'] = None\n"
@@ -73,7 +73,7 @@ def test_many_threads_and_children_of_threads(extension, tmp_path):
 
 
 def test_memory_that_is_not_there_is_an_error(extension, tmp_path):
-    """No crash: the work is given up, and what it had is given back."""
+    """The work is given up without a crash, and the memory that it had is given back."""
     pytest.importorskip("resource")
     code = (
         "import resource\n"
@@ -104,7 +104,7 @@ def test_memory_that_is_not_there_is_an_error(extension, tmp_path):
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
 def test_no_product_and_sum_are_contracted(extension):
-    """Of float64 there are fused operations in the closed form alone, which spells them out."""
+    """Only the closed form, which spells them out, has fused operations of float64."""
     text = subprocess.run(
         ["objdump", "-d", "--no-show-raw-insn", extension.__file__],
         stdout=subprocess.PIPE, text=True, check=True,
@@ -120,7 +120,7 @@ def test_no_product_and_sum_are_contracted(extension):
 
 
 def test_the_sources_are_those_of_the_wheel():
-    """Whatever the digest is of is a part of the package."""
+    """All files that go into the digest are part of the package."""
     folder = Path(kernels.__file__).parent
     assert (folder / "codegen" / "head.h").exists()
     assert (folder / "cython_cpu.pyx").exists()

@@ -2,6 +2,8 @@
 
 import math
 from fractions import Fraction
+from functools import cache
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -77,7 +79,7 @@ RISK_ALONE, NO_GROUPS = np.array([[0, 0]]), np.zeros(0, dtype=np.int64)
 
 
 def drawn(backend, first, replica, step, seed):
-    """What a step adds to a walk that is at 0, and the start."""
+    """What a step adds to an iterate that is at 0, and where a run starts."""
     key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
     stream = Noise(
         key, np.array([replica]), first, noise.LAWS["normal"].code, False, np.float32(0.0)
@@ -129,7 +131,7 @@ def first_words():
 
 
 def second_words():
-    """The four quadrants, each with x all over, at the ends and about 0."""
+    """Words in all four quadrants, with x all over, at the ends and about 0."""
     x = {0, -(2**29), 2**29 - 1, WORST[1]}
     x |= set(np.random.default_rng(5).integers(-(2**29), 2**29, 50).tolist())
     x |= {s * (2**k + i) for k in range(2, 29) for i in (-1, 0) for s in (-1, 1)}
@@ -142,7 +144,7 @@ def minus_log(cell):
 
 
 def cos_sin(word):
-    """Of the angle ``pi/2 (q + x)``, x rounded to float32."""
+    """Cosine and sine of the angle ``pi/2 (q + x)``, with x rounded to float32."""
     x = float(np.float32(np.uint32(word << np.uint32(2)).view(np.int32)))
     angle = ((int(word) >> 30) + mpmath.mpf(x) / 2**32) / 2
     return mpmath.cospi(angle), mpmath.sinpi(angle)
@@ -194,7 +196,7 @@ def test_minus_log():
 
 
 def test_laplace():
-    """To the resolution of float32: of the variate, and of u below 1."""
+    """Errors are those of float32: of the variate, and of a uniform number below 1."""
     words = np.concatenate([first_words(), EDGES, random_words(6, 500)])
     with mpmath.workdps(40):
         size = np.array([float(minus_log(2.0 * (int(w) % 2**31) + 1.0)) for w in words])
@@ -301,3 +303,32 @@ def test_fma_is_the_instruction():
     zeros = np.stack(np.meshgrid(*np.float32([[0.0, -0.0, 1.0, -1.0]] * 3))).reshape(3, -1)
     rows = np.hstack([triples(), zeros])
     assert same_bits(compiled(*rows), noise.fma(*rows))
+
+
+# -- the square root ---------------------------------------------------------------------
+
+BINADES = np.linspace(0x3F800000, 0x40800000, 17, dtype=np.uint32)  # 1 to 4, in 16 parts
+
+
+@cache
+def compiled_root():
+    numba = pytest.importorskip("numba")
+    jit = pytest.importorskip("nqm_fast.kernels.numba.jit")
+    root_from = jit.extending.register_jitable(**jit.OPTIONS)(noise.root_from)
+    return numba.vectorize(lambda x, y: root_from(x, y))
+
+
+@pytest.mark.parametrize("off", [-6, -2, -1, 0, 1, 2, 6])
+def test_the_root_is_correctly_rounded(off):
+    """It is for every mantissa and parity of the exponent, from inverses that are a little off."""
+    for first, last in pairwise(BINADES):
+        x = np.arange(first, last, dtype=np.uint32).view(np.float32)
+        inverse = (1.0 / np.sqrt(x.astype(np.float64))).astype(np.float32)
+        y = (inverse.view(np.int32) + np.int32(off)).view(np.float32)
+        assert np.array_equal(compiled_root()(x, y), np.sqrt(x))
+
+
+def test_a_root_from_a_worse_inverse_is_not():
+    x = np.arange(0x3F800000, 0x3F900000, dtype=np.uint32).view(np.float32)
+    y = (1.003 / np.sqrt(x)).astype(np.float32)
+    assert not np.array_equal(noise.root_from(x, y), np.sqrt(x))

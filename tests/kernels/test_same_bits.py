@@ -1,4 +1,4 @@
-"""The same bits from every backend, on every level of processors, on any number of threads."""
+"""Every backend gives the same bits, on every level of processors and any number of threads."""
 
 import pytest
 from helpers import UNEVEN, assert_same, chunks_of, irregular, python, run
@@ -31,7 +31,7 @@ def test_backends_on_large_tiles(usual_tiles, machine, name):
 
 
 def test_three_threads_that_are_really_there(tmp_path):
-    """Numba has as many as it was started with, usually one a core."""
+    """Numba has as many threads as it was started with, usually one a core."""
     pytest.importorskip("numba")
     code = (
         "import numpy as np, numba, nqm_fast as nqm\n"
@@ -48,7 +48,7 @@ def test_three_threads_that_are_really_there(tmp_path):
 @pytest.mark.parametrize("name", ["plain", "bands", "leap in pieces", "student-t", "diverging"])
 @pytest.mark.parametrize("leaves", [3])
 def test_tile_sizes(usual, name, leaves, monkeypatch):
-    """Tiles may have any number of leaves; the problem has nine and a bit, the rest is padding."""
+    """Tiles may have any number of leaves; the last one of this problem is filled with zeros."""
     pytest.importorskip("numba")  # the extension has two sizes
     whole = -(-UNEVEN.dim // (leaves * LEAF)) * leaves * LEAF
     monkeypatch.setattr("nqm_fast.kernels.tiled.tile_leaves", lambda _: leaves)
@@ -59,7 +59,7 @@ def test_tile_sizes(usual, name, leaves, monkeypatch):
 @pytest.mark.mostly_slow(9)
 @pytest.mark.parametrize("name", ["plain", "all", "leap", "normal", "diverging"])
 def test_settings_together_and_in_chunks(machine, name, monkeypatch):
-    """What else the contract has: several settings, replicas by number, timelines in pieces."""
+    """Backends take several settings, replicas by number, and timelines in pieces."""
     algorithm, _, _ = run.kinds[name]
     settings = [algorithm, nqm.SGD(0.2, momentum=0.3), algorithm]
     changes = {"algorithm": settings, "replicas": [2, 5], "seed": 9, "record": 25, "threads": 2}
@@ -70,7 +70,7 @@ def test_settings_together_and_in_chunks(machine, name, monkeypatch):
 
 
 def test_a_level_of_processors_is_chosen_by_the_environment(tmp_path):
-    """In a process of its own; a level that is not there is refused with a sentence."""
+    """A process of its own takes the level; one that is not there is refused with a sentence."""
     pytest.importorskip("nqm_fast.kernels.cython_cpu")
     code = (
         "import nqm_fast as nqm\n"

@@ -1,4 +1,4 @@
-"""Kernels that go on while records are written, as on a GPU; here NumPy stands for it."""
+"""Kernels go on while records are written, as on a GPU, for which NumPy stands here."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ STEPS = 60
 
 
 class StateElsewhere(contract.BackendState):
-    """A state that cannot be seen but in copies."""
+    """A state that can be seen only in copies, as one on a device."""
 
     def read(self):
         return super().read().copy()
@@ -46,7 +46,7 @@ def run(path, **changes):
 
 
 def slowed(monkeypatch, seconds=0.05):
-    """Writing takes longer than computing."""
+    """Make writing take longer than computing; gives what is set when it has begun."""
     usual, began = FileRecorder.event, threading.Event()
 
     def event(recorder, standing):
@@ -66,7 +66,7 @@ def test_the_same_numbers(monkeypatch, tmp_path, usual):
 
 
 def test_no_event_is_lost_in_the_end(monkeypatch, tmp_path):
-    """What is passed over, as the writer is busy, comes when it is done."""
+    """An event that is passed over while the recorder is busy is recorded when it is done."""
     slowed(monkeypatch)
     noted, finish = [], FileRecorder.finish
 
@@ -91,7 +91,7 @@ def test_stopped_and_gone_on_with(monkeypatch, tmp_path, usual):
 
 
 def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usual):
-    """Or HDF5 would go on with a file that could not be written."""
+    """The error of the disk is raised, as HDF5 would go on with a file that is not written."""
     with monkeypatch.context() as context:
         began, broken = threading.Event(), threading.Event()
 
@@ -115,11 +115,16 @@ def test_a_full_disk_is_told_also_after_another_error(monkeypatch, tmp_path, usu
     assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, usual.risk)
 
 
+def four_steps(problem, **arguments):
+    """A run that may be in blocks, as its state is not kept."""
+    arguments |= {"record": [0, 4], "backend": "numpy", "keep_state": False}
+    return nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+
+
 def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
-    """It comes when nothing is left to compute in a block; what was computed is saved."""
+    """The signal comes when a block has nothing left to compute; what was computed is saved."""
     problem = nqm.Problem.power_law(3 * contract.TILE)
-    arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
-    whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    whole = four_steps(problem)
     in_blocks(monkeypatch, contract.TILE)
     with monkeypatch.context() as context:
         usual = FileRecorder.event
@@ -132,7 +137,7 @@ def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
             usual(recorder, standing)
 
         context.setattr(FileRecorder, "event", event)
-        part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
+        part = four_steps(problem, out=tmp_path / "run.h5")
     assert part.status == "interrupted"
     assert part.stats["coordinate_steps"] == 4 * contract.TILE
     assert Files(tmp_path / "run.h5").checkpoint.exists()
@@ -142,14 +147,13 @@ def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
 
 
 def test_blocks_of_another_size(monkeypatch, tmp_path):
-    """A run that is gone on with where blocks are larger keeps its own, and so its sums."""
+    """A run that is resumed where blocks are larger keeps its own size, and so its sums."""
     problem = nqm.Problem.power_law(5 * contract.TILE)
-    arguments = {"record": [0, 4], "backend": "numpy", "keep_state": False}
-    whole = nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
+    whole = four_steps(problem)
     in_blocks(monkeypatch, contract.TILE)
     with monkeypatch.context() as context:
         stopped_at_the_first_chunk(context)
-        part = nqm.simulate(problem, ALGORITHM, 8, 4, out=tmp_path / "run.h5", **arguments)
+        part = four_steps(problem, out=tmp_path / "run.h5")
     assert part.status == "interrupted"
     in_blocks(monkeypatch, 4 * contract.TILE)
     assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, whole.risk)

@@ -1,4 +1,4 @@
-"""The law of the simulated risk against the exact model: hundreds of combinations of settings."""
+"""Simulated risks have the law that the exact model gives, in hundreds of combinations."""
 
 from collections import namedtuple
 from functools import cache
@@ -29,7 +29,7 @@ Case = namedtuple("Case", "algorithm batch sampling law records problem replicas
 
 
 def rows():
-    """Algorithm, learning rate, batch size, sampling, law, records."""
+    """Rows of algorithm, learning rate, batch size, sampling, law and records."""
     kinds = ALGORITHMS, RATES, (1, 2.5, 10**6, "grows")
     yield from product(*kinds, ["minibatch"], ["normal"], [(0, 1, 5, 17, 40)])
     kinds = ALGORITHMS, JUMPED, (1, 10**6, "grows")
@@ -58,7 +58,7 @@ CASES = dict(table())
 
 
 def simulated(case, **changes):
-    """Risks, (replicas, records)."""
+    """Risks of a combination, (replicas, records)."""
     law, _, df = case.law.partition(" of ")
     how = {"replicas": case.replicas, "seed": case.seed, "record": case.records}
     how |= {"sampling": case.sampling, "data": law, "df": int(df) if df else None} | changes
@@ -71,7 +71,7 @@ def simulated(case, **changes):
 
 @cache
 def known(name):
-    """Cumulants of the risk, (3, records)."""
+    """Mean, variance and fourth cumulant of the risk, (3, records)."""
     case = CASES[name]
     what = case.problem, case.algorithm, case.batch, LAWS[case.law]
     return np.array([cumulants_of_risk(*what, t) for t in case.records]).T
@@ -91,7 +91,7 @@ def variance_scores(name, risk):
 
 @cache
 def scores(name):
-    """Of the means, and of the variances, at the records."""
+    """Scores of the means and of the variances at the records."""
     risk = simulated(CASES[name])
     return mean_scores(name, risk), variance_scores(name, risk)
 
@@ -129,7 +129,7 @@ def test_variance_of_the_risk(name):
 
 
 def p_values_together(z):
-    """Of a common shift, of the spread, and of the shape of independent scores."""
+    """P-values of a common shift, of the spread, and of the shape of independent scores."""
     shift = 2 * stats.norm.sf(abs(z.sum()) / np.sqrt(z.size))
     square = stats.chi2(z.size)
     total = np.sum(z**2)
@@ -140,7 +140,7 @@ def p_values_together(z):
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_scores_are_standard_normal_together(group):
-    """What is slightly wrong everywhere shows here: combinations have seeds of their own."""
+    """An error that is small everywhere shows here, as combinations have seeds of their own."""
     for i, among in enumerate((CASES, HAVE_VARIANCE)):
         z = [scores(name)[i][-1] for name in among if name.endswith(group)]
         assert not z or p_values_together(np.array(z)).min() > CHANCE / (6 * len(GROUPS))
@@ -194,7 +194,7 @@ def test_a_wrong_timeline_is_seen(change, name, monkeypatch):
 
 @pytest.mark.slow
 def test_half_a_percent_of_the_noise_everywhere_is_seen(monkeypatch):
-    """Too little for the combinations by themselves."""
+    """Such an error is too small to be seen in any combination by itself."""
     make_wrong(monkeypatch, "a little more")
     z = [mean_scores(name, simulated(CASES[name]))[-1] for name in named("leap")]
     assert np.abs(z).max() < LIMIT
@@ -232,7 +232,7 @@ def test_two_percent_of_the_variance_of_a_law_are_seen(name, monkeypatch):
 
 @pytest.mark.slow
 def test_another_law_of_the_same_variance_is_seen(monkeypatch):
-    """By the variance of the risk; its mean is the same."""
+    """The mean of the risk is the same, and its variance is not."""
     monkeypatch.setitem(noise.LAWS, "laplace", noise.LAWS["normal"])
     (name,) = named("all", "batch 1", "per-sample", "laplace")
     assert worst(name, of=variance_scores) > LIMIT

@@ -1,4 +1,4 @@
-"""Leaps against steps: the law of the state at a record, whichever way it was reached."""
+"""The state at a record has the same law, whether it was reached by a leap or by steps."""
 
 from itertools import combinations, product
 
@@ -17,7 +17,7 @@ LEAPS = list(product(ALGORITHMS, JUMPED, STOPS))
 
 
 def states(name, rate, stops, sampling, seed, **arguments):
-    """After the last stop: (components, curvatures, samples)."""
+    """States after the last stop, (components, curvatures, samples)."""
     h = np.repeat(CURVATURES, ALIKE)
     problem = nqm.Problem(h, 0.3 / h, mean0=1.0 / np.sqrt(h), var0=0.0)
     batch = BATCHES["grows"] if rate == "pieces" else 2
@@ -28,7 +28,7 @@ def states(name, rate, stops, sampling, seed, **arguments):
 
 
 def p_values_of_two(a, b):
-    """Kolmogorov-Smirnov for every component and curvature, and products of components."""
+    """P-values of Kolmogorov-Smirnov tests, and of the means of products of two components."""
     p = list(stats.ks_2samp(a, b, axis=-1, method="asymp").pvalue.ravel())
     a, b = (x - x.mean(axis=-1, keepdims=True) for x in (a, b))
     for i, j in combinations(range(len(a)), 2):
@@ -52,7 +52,7 @@ def test_leaps_end_where_steps_do(name, rate, stops):
 
 
 def test_components_that_are_functions_of_others():
-    """One step has one source of noise, two have two, but a leap draws three normals."""
+    """One step has one source of noise, two have two, although a leap draws three normals."""
     lr, beta, gamma, power = 0.1, 0.7, 0.8, 0.5
     assert sgd("all", "constant") == nqm.SGD(lr, momentum=beta, ema=gamma, power=power)
     scale = 1.0 / np.sqrt(CURVATURES[:, None])  # of w and e, begin with w = scale

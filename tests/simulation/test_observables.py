@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 import xarray
+from helpers import chunks_of, stopped_at_the_first_chunk
 
 import nqm_fast as nqm
-from nqm_fast.simulation import chunking, controller
 from nqm_fast.simulation.observables import OBSERVABLES, Observable, RecordLayout
 
 PROBLEM = nqm.Problem(np.random.default_rng(0).uniform(0.01, 1.0, 700), mean0=0.3)
@@ -27,7 +27,7 @@ def usual():
 
 
 def test_it_is_the_squared_norm_of_the_evaluated_iterate(usual):
-    """For SGD that is w, or its average, which is the third component."""
+    """The evaluated iterate of SGD is w, or its average, which is the third component."""
     assert usual.weight_norm.shape == (2, 2, 3)
     for norms, state, evaluated in zip(usual.weight_norm, usual.state, (0, 2), strict=True):
         expected = (state[:, evaluated] ** 2).sum(axis=1)
@@ -78,9 +78,8 @@ def test_it_is_in_the_file(usual, tmp_path):
 def test_it_is_resumed(usual, tmp_path, monkeypatch):
     path = tmp_path / "run.h5"
     with monkeypatch.context() as context:
-        context.setattr(chunking.ChunkSizer, "next_stop", lambda sizer, done: done + 10)
-        waiting = property(lambda self: self.signals.waiting)
-        context.setattr(controller.Controller, "stopped", waiting)
+        chunks_of(context, 10)
+        stopped_at_the_first_chunk(context)
         part = simulate(bands=3, out=path)
     assert part.status == "interrupted"
     assert np.array_equal(part.weight_norm, usual.weight_norm[..., : part.steps.size])

@@ -31,7 +31,7 @@ def test_chunk_lengths(usual, name, length, monkeypatch):
 
 
 def test_leaps_in_chunks(usual, monkeypatch):
-    """Calls end at records only, here at each of them."""
+    """A call that leaps ends at a record, here at each of them."""
     ends = chunks_of(monkeypatch, 1)
     assert_same(run("leap in pieces"), usual["leap in pieces"])
     assert ends == usual["leap in pieces"].steps[1:].tolist()
@@ -44,7 +44,7 @@ PARTS = {"one by one": [1], "few": [2, 3, 1, 13, 4, 28, 5], "in two": [40]}
 @pytest.mark.parametrize("name", run.kinds)
 @pytest.mark.parametrize("parts", PARTS)
 def test_runs_in_parts(usual, name, parts, monkeypatch, tmp_path):
-    """Runs are stopped after any number of steps, and gone on with from the file."""
+    """Runs are stopped after any number of steps, and resumed from the file."""
     chunks_of(monkeypatch, *PARTS[parts])
     stopped_at_the_first_chunk(monkeypatch)
     path = tmp_path / "run.h5"
@@ -61,7 +61,7 @@ def test_runs_in_parts(usual, name, parts, monkeypatch, tmp_path):
 
 
 def test_blocks_in_parts(monkeypatch, tmp_path):
-    """The order for problems beyond memory, stopped within blocks and between them."""
+    """A problem beyond memory is stopped within blocks and between them."""
     problem = nqm.Problem(np.random.default_rng(3).uniform(0.01, 1.0, 5 * TILE + 70))
     changes = {"problem": problem, "keep_state": False}
     whole = run("bands", **changes)
@@ -100,7 +100,7 @@ def test_replicas_one_by_one(usual, name):
 
 @pytest.mark.parametrize("sampling", ["minibatch", "per-sample", "leap"])
 def test_settings_one_by_one(sampling):
-    """Settings of one to three components, with their own and with equal batch sizes."""
+    """Settings have one to three components, and their own batch sizes or the same."""
     pieces = schedules.Piecewise([0.3, 0.1, 0.2], [10, 31, 34])
     algorithms = [
         nqm.SGD(0.3),
@@ -128,7 +128,7 @@ def test_settings_one_by_one(sampling):
     "name", ["plain", "all", "schedule", "bands", "diverging", "leap in pieces", "rademacher"]
 )
 def test_both_orders_of_the_loops(name, monkeypatch):
-    """Blocks of coordinates through all steps, or all coordinates through blocks of steps."""
+    """Blocks of coordinates go through all steps, or all coordinates through chunks of steps."""
     rng = np.random.default_rng(2)
     d = 11 * TILE + 100
     problem = nqm.Problem(rng.uniform(0.01, 1.0, d), mean0=rng.normal(size=d))

@@ -1,4 +1,4 @@
-"""simulate as its users meet it: what a run holds, records, bands, divergence, memory."""
+"""What simulate returns: results, records, bands of risk, divergence; and its memory."""
 
 import math
 import os
@@ -52,7 +52,7 @@ def test_a_batch_size_per_step_is_one_schedule():
 
 
 def test_the_state_gives_the_risk():
-    """SGD's components are w, v, e; the risk is that of e."""
+    """SGD's components are w, v and e, and the risk is that of e."""
     run = simulate(nqm.SGD(0.1, momentum=0.9, ema=0.5), replicas=2, keep_state=True)
     expected = 0.5 * run.state[:, 2] ** 2 @ SMALL.h
     assert run.risk[:, -1] == pytest.approx(expected, rel=1e-13)
@@ -131,7 +131,7 @@ def test_a_band_of_equal_curvatures():
 
 @pytest.mark.parametrize("lr", [2.5, 1e3, 1e200])
 def test_divergence_is_an_answer(lr, machine):
-    """The same first step, however long the run and whatever is recorded."""
+    """The step of divergence depends neither on the length of the run nor on its records."""
     problem = nqm.Problem([1.0, 0.5])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -176,7 +176,7 @@ def test_momentum_is_stable_further():
 
 
 def test_a_large_problem_holds_no_array_of_its_length(tmp_path):
-    """d = 2e7 is 160 MB an array; the run adds less than 100 MB to a process that ran before."""
+    """An array of 2e7 coordinates is 160 MB, and the run takes less than 100 MB more."""
     code = (
         "import resource, nqm_fast as nqm\n"
         "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"

@@ -1,4 +1,4 @@
-"""Who may write a run, what lies beside it, and what is kept where it is refused."""
+"""One process at a time writes a run, and files that are not its own are left alone."""
 
 import subprocess
 import sys

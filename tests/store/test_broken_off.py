@@ -1,4 +1,4 @@
-"""Runs that were broken off are gone on with, to the same bits."""
+"""A run that was broken off is resumed, and ends with the same bits."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_a_checkpoint_of_another_run_is_not_used(broken_off, tmp_path):
 
 
 def test_numbers_that_do_not_come_out_again_are_an_error(broken_off, monkeypatch):
-    """As on a machine with another libm, were a power of the curvature in the problem."""
+    """On a machine with another library of mathematics, powers of curvatures may differ."""
     for name in (Files(broken_off).checkpoint, Files(broken_off).previous):
         name.unlink()
     backend = load_backend(present_backends()[0])
@@ -58,7 +58,7 @@ def test_numbers_that_do_not_come_out_again_are_an_error(broken_off, monkeypatch
 
 
 def test_a_stop_before_the_run_has_caught_up_loses_nothing(broken_off, monkeypatch, undisturbed):
-    """Resumed from its start, as there is no checkpoint, and interrupted at once."""
+    """Without a checkpoint the run is resumed from its start, and it is interrupted at once."""
     for name in Files(broken_off).leftovers():
         name.unlink()
     before = nqm.open_run(broken_off)
@@ -72,7 +72,7 @@ def test_a_stop_before_the_run_has_caught_up_loses_nothing(broken_off, monkeypat
 
 
 def test_the_state_is_that_of_the_last_record_or_absent(path, monkeypatch, every_step):
-    """Interrupted, resumed, and lost."""
+    """The run is interrupted, resumed, and lost before its state is written again."""
     stopped_at_the_first_chunk(monkeypatch)
     simulate_to(path, record=1, keep_state=True)
     assert nqm.open_run(path).state is not None

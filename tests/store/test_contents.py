@@ -1,4 +1,4 @@
-"""What is in the file of a run, and that it gives the run again."""
+"""The file of a run says what was run, when and where, and gives the run again."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_xarray_opens_it(path):
 
 
 def test_chunks_filters_and_scales(path):
-    """Of every array; chunks of a quarter to one MiB where an array can grow, or is large."""
+    """Every array is compressed, in chunks of a quarter to one MiB if it is large or can grow."""
     simulate_to(path, [nqm.SGD([0.1] * 100)], 8, 100, nqm.Problem(np.linspace(0.1, 1, 10**5)),
              replicas=40, bands=3, keep_state=True)  # fmt: skip
     arrays, dimensions = {}, set()

@@ -1,4 +1,4 @@
-"""What the disk does, and signals while it does it."""
+"""Errors of the disk, and signals while files are written, lose nothing."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from nqm_fast.store.files import Files
 
 
 def limited(path, size, action="start", **expected):
-    """Run with files that may have so many bytes; what the process says of it."""
+    """Run where files may have so many bytes; gives what the process says of it."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -22,7 +22,7 @@ def limited(path, size, action="start", **expected):
 
 
 def test_no_room(tmp_path):
-    """Wherever it ends: a clear error, no crash, and the run can be gone on with."""
+    """Wherever the disk ends, there is a clear error, no crash, and the run can be resumed."""
     whole = tmp_path / "whole.h5"
     limited(whole, 10**9)
     expected = nqm.open_run(whole)
@@ -58,7 +58,7 @@ def test_a_file_that_vanishes(path, monkeypatch, every_step):
 
 
 def test_a_folder_that_becomes_read_only(path, monkeypatch, every_step, undisturbed):
-    """Nothing can be renamed any more: the checkpoint before is what counts."""
+    """When nothing can be renamed any more, the run is resumed from the checkpoint before."""
     usual = os.replace
 
     def replace(source, target):
@@ -84,7 +84,7 @@ def test_a_folder_that_is_read_only(path):
 @pytest.mark.parametrize("which", range(1, 40, 3))
 @pytest.mark.usefixtures("every_step", "default_ctrl_c")
 def test_a_second_signal_while_a_file_is_written(path, monkeypatch, which, undisturbed):
-    """It waits for the end of the writing, wherever in it."""
+    """The second signal waits for the end of the writing, wherever it comes."""
     usual = writing.Output.write
     count = [0]
 

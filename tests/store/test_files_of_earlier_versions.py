@@ -15,7 +15,7 @@ def test_a_problem():
 
 
 def test_a_run():
-    """It has two settings with schedules, bands of curvature, Student's t, and its final state."""
+    """The run has two settings with schedules, bands, Student's t, and its final state."""
     old = nqm.open_run(DATA / "run_0.1.0.h5")
     assert old.status == "finished"
     assert list(old.observed) == ["risk", "band_risk"]

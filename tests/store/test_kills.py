@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, watched and resumed give the same bits, and lose nothing."""
+"""Runs that are killed, watched and resumed give the same bits, and lose nothing."""
 
 import os
 import random
@@ -18,12 +18,12 @@ ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 
 
 def completed(action, path, order, **environment):
-    """A run in a process of its own, which nobody disturbs: what it prints."""
+    """Run in a process of its own to its end; gives what it prints."""
     return python(*long_run(action, path, order), **ONE_THREAD, **environment).stdout
 
 
 def begun(action, path, order):
-    """A run in a process of its own, as it goes on."""
+    """A process of its own in which a run goes on."""
     command = [sys.executable, *long_run(action, path, order)]
     return subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL)
 
@@ -67,7 +67,7 @@ def finish(path, order, **more):
 @pytest.mark.slow
 @pytest.mark.kill
 def test_kills_at_random_moments(whole, tmp_path):
-    """SIGKILL, again and again: what was committed stays, and the end is the same."""
+    """After SIGKILL, again and again, what was committed stays, and the end is the same."""
     whole, order = whole
     path = tmp_path / "run.h5"
     chance = random.Random(f"kills {order}")
@@ -100,32 +100,43 @@ def test_kills_at_random_moments(whole, tmp_path):
 
 @pytest.fixture(scope="module", params=["steps", "blocks"])
 def short(request, tmp_path_factory):
-    """A short run that is undisturbed, its order, and its number of writes."""
+    """A short run that nobody disturbed, its order, and its number of writes."""
     path = tmp_path_factory.mktemp("short") / "run.h5"
     writes = int(completed("start", path, request.param, NQM_KILL_AT="0"))
     return nqm.open_run(path), request.param, writes
 
 
+def assert_survives(moment, short, folder):
+    """A run that kills itself before its n-th write leaves what can be gone on with."""
+    whole, order, _ = short
+    path = folder / str(moment) / "run.h5"
+    path.parent.mkdir()
+    completed("start", path, order, status=-signal.SIGKILL, NQM_KILL_AT=str(moment))
+    found = committed(path)
+    if found is not None:
+        assert_begins_like(found, whole)
+    assert_whole(finish(path, order, NQM_KILL_AT="0"), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.kill
 def test_kills_within_writes(short, tmp_path):
-    """Before a rename, between the parts of a commit, before a file is closed, ..."""
-    whole, order, writes = short
+    """Kills come before a rename, between the parts of a commit, before a file is closed, ..."""
+    _, _, writes = short
     assert writes > 50
     moments = {*np.linspace(1, writes, max(KILLS // 4, 5)).astype(int).tolist(), writes - 1}
     for moment in sorted(moments):
-        path = tmp_path / str(moment) / "run.h5"
-        path.parent.mkdir()
-        killed = {"status": -signal.SIGKILL, "NQM_KILL_AT": str(moment)}
-        completed("start", path, order, **killed)
-        found = committed(path)
-        if found is not None:
-            assert_begins_like(found, whole)
-        assert_whole(finish(path, order, NQM_KILL_AT="0"), whole)
+        assert_survives(moment, short, tmp_path)
+
+
+def test_a_kill_within_a_write(short, tmp_path):
+    """One kill within a write, in the midst of the run, stands for many."""
+    _, _, writes = short
+    assert_survives(writes // 2, short, tmp_path)
 
 
 def test_a_reader_sees_no_torn_record(whole, tmp_path):
-    """It polls the whole run through; every time it sees the beginning, and no less than before."""
+    """A reader that polls the file sees the beginning of the run, and no less than before."""
     whole, order = whole
     path = tmp_path / "run.h5"
     process = begun("start", path, order)

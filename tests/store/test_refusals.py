@@ -67,7 +67,7 @@ def test_files_of_other_versions_are_refused(path, monkeypatch, name, version, s
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("what", ["cut", "flipped"])
 def test_damaged_files_are_refused(path, what):
-    """Cut off anywhere, or with one bit flipped anywhere."""
+    """Files are cut off anywhere, or one bit is flipped anywhere."""
     simulate_to(path, problem=nqm.Problem(np.linspace(0.1, 1.0, 50)), bands=2, keep_state=True)
     whole = path.read_bytes()
     chance = random.Random(what)

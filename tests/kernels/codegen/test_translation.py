@@ -1,4 +1,4 @@
-"""The translation of kernels to C: what is translated, and what is refused."""
+"""Kernels are translated to C, and what the translation does not know is refused."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""The backend for NVIDIA's GPUs in whole runs: blocks, several devices, files, full memory."""
+"""Whole runs on GPUs: blocks of coordinates, several devices, files, and a full memory."""
 
 import threading
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.mark.parametrize("name", ["bands", "leap", "diverging"])
 def test_several_devices(name):
-    """Whole groups of leaves are spread over them; here two devices are the same."""
+    """Whole groups of leaves are spread over the devices; here the two are the same one."""
     changes = {"problem": irregular(3 * GROUP * LEAF - 3), "steps": 14, "record": [0, 14]}
     several = run(name, backend="cuda", devices=[0, 0], **changes)
     assert several.stats["devices"] == [0, 0]
@@ -25,7 +25,7 @@ def test_several_devices(name):
 
 
 def test_blocks_of_coordinates(monkeypatch):
-    """The order for problems that are larger than memory."""
+    """Problems that are larger than memory are worked through in blocks."""
     problem = nqm.Problem.power_law(9 * LEAF)
     changes = {"problem": problem, "keep_state": False, "steps": 6, "record": [2, 6]}
     whole = run("bands", backend="numpy", **changes)
@@ -92,7 +92,7 @@ def test_what_goes_wrong_in_writing_ends_the_run(monkeypatch, tmp_path):
 
 
 def test_a_full_memory_loses_nothing(monkeypatch, tmp_path):
-    """What was computed before is in the file, and the run can be gone on with."""
+    """What was computed before is in the file, and the run can be resumed."""
     whole = run("momentum", backend="numpy")
     chunks_of(monkeypatch, 6)
     usual, calls = module.tasks.steps, []

@@ -1,4 +1,4 @@
-"""The backend for NVIDIA's GPUs where there really is one: sizes, overlap, a full memory."""
+"""What only a real GPU shows: large sizes, long runs, overlapping streams, a full memory."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_long_runs(name):
 
 
 def test_records_come_back_while_the_next_steps_are_computed():
-    """Two streams: the sums of one stretch are here before the next is through."""
+    """The sums of one chunk are copied on a stream of their own, while the next is computed."""
     stream, model, timeline, state = arbitrary_job(2, 1, 4096, -1)
     held = BACKEND.new_state(stream, model, state, [0])
     alive = np.ones((1, 2), dtype=bool)

@@ -1,4 +1,4 @@
-"""What the kernels for GPUs are compiled to, which needs no GPU: assembly and machine code."""
+"""The assembly and machine code that kernels for GPUs are compiled to, which needs no GPU."""
 
 import re
 from collections import Counter
@@ -46,7 +46,7 @@ def test_no_kernel_is_left_out():
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize(("name", "components", "law"), EVERY)
 def test_resources(name, components, law, gpu):
-    """No local memory at all, and registers for half of the threads that could be at work."""
+    """Kernels use no local memory, and few enough registers for half of all possible threads."""
     report = compiled(name, components, law, gpu).report
     local = re.search(
         r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
@@ -63,7 +63,7 @@ def test_resources(name, components, law, gpu):
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize(("name", "components", "law"), EVERY)
 def test_arithmetic(name, components, law, gpu):
-    """Only what the contract has: no contraction, no approximate function but the one it mends."""
+    """There is no contraction, and no approximate function but the root that is then corrected."""
     text = compiled(name, components, law, gpu).assembly
     assert not re.search(r"\bfma\.\w+\.f64|\.ftz\.f64|\b(ex2|lg2|sin|cos|tanh)\.approx", text)
     assert not re.search(r"\b(div|sqrt|rcp)\.(approx|full)", text)
@@ -81,7 +81,7 @@ def test_arithmetic(name, components, law, gpu):
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize(("name", "components", "law"), OFTEN)
 def test_inner_loops(name, components, law, gpu):
-    """They draw noise and move the state, without a division, a call, or local memory.
+    """Inner loops draw noise and move the state without a division, a call, or local memory.
 
     What is called returns; without that, CALL.REL is the end of a loop.
     """
@@ -98,7 +98,7 @@ def test_inner_loops(name, components, law, gpu):
 
 
 def calls(monkeypatch, function, *arguments):
-    """How often `noise.fma` is called."""
+    """How often a function calls `noise.fma`."""
     counted, usual = [], noise.fma
     monkeypatch.setattr(noise, "fma", lambda *a: counted.append(1) or usual(*a))
     function(*arguments)
@@ -121,7 +121,7 @@ def test_fused_operations_are_those_that_are_written(monkeypatch):
 
 
 def test_contraction_is_noticed(monkeypatch):
-    """As where a version of numba-cuda does not know the option."""
+    """A version of numba-cuda that does not know the option would contract products and sums."""
     monkeypatch.setattr(jit.compiler, "compile_cuda", jit._compile_cuda)
     monkeypatch.setattr(jit.dispatcher, "compile_cuda", jit._compile_cuda)
     kernel, types_of = disassembly.kernels_for(1, BATCH)["start"]
@@ -130,7 +130,7 @@ def test_contraction_is_noticed(monkeypatch):
 
 
 def test_optimisation_at_link_time_would_be_noticed(monkeypatch):
-    """It contracts anew, after the assembly that is checked."""
+    """Optimisation at link time contracts anew, after the assembly that is checked."""
     kernel, types_of = disassembly.kernels_for(1, BATCH)["start"]
     assert kernel.targetoptions["lto"] is False
     monkeypatch.setitem(kernel.targetoptions, "lto", True)
@@ -153,26 +153,3 @@ def test_the_contract_goes_only_as_far_as_our_kernels():
 def test_what_was_compiled_is_counted():
     assert compiled("clear", 1, BATCH, "A100")
     assert jit.compile_seconds() > 0.0
-
-
-# -- the square root ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("off", [-6, -2, -1, 0, 1, 2, 6])
-def test_the_root_is_correctly_rounded(off):
-    """For every mantissa and parity of the exponent, from inverses that are a little off."""
-    numba = pytest.importorskip("numba")
-    options = pytest.importorskip("nqm_fast.kernels.numba.jit")
-    root_from = options.extending.register_jitable(**options.OPTIONS)(noise.root_from)
-    bits = np.arange(0x3F800000, 0x40800000, dtype=np.uint32)  # 1 to 4
-    x = bits.view(np.float32)
-    inverse = (1.0 / np.sqrt(x.astype(np.float64))).astype(np.float32)
-    y = (inverse.view(np.int32) + np.int32(off)).view(np.float32)
-    rooted = numba.vectorize(lambda x, y: root_from(x, y))
-    assert np.array_equal(rooted(x, y), np.sqrt(x))
-
-
-def test_a_root_from_a_worse_inverse_is_not():
-    x = np.arange(0x3F800000, 0x3F900000, dtype=np.uint32).view(np.float32)
-    y = (1.003 / np.sqrt(x)).astype(np.float32)
-    assert not np.array_equal(noise.root_from(x, y), np.sqrt(x))

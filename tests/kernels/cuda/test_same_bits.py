@@ -26,7 +26,7 @@ def test_runs(name):
 
 @pytest.mark.parametrize("name", ["momentum", "schedule", "rademacher"])
 def test_chunks(name, monkeypatch):
-    """That need not fit the noise's blocks of four steps."""
+    """Chunks need not fit the noise's blocks of four steps."""
     whole = run(name, backend="numpy")
     chunks_of(monkeypatch, 7)
     assert_same(run(name, backend="cuda"), whole)
@@ -35,7 +35,7 @@ def test_chunks(name, monkeypatch):
 @pytest.mark.parametrize("sampling", ["minibatch", "per-sample", "leap"])
 @pytest.mark.parametrize("batches", [2, [3, 2, schedules.Piecewise([1, 3], [7, 12]), 1]])
 def test_settings_on_one_noise_stream(sampling, batches, monkeypatch):
-    """With equal batch sizes, and with their own; one of them diverges."""
+    """Settings have equal batch sizes or their own; one of them diverges."""
     algorithms = [nqm.SGD(0.3), nqm.SGD(0.2, momentum=0.9), nqm.SGD(1e30), nqm.SGD(PIECES)]
     changes = {"algorithm": algorithms, "batch_size": batches, "sampling": sampling}
     whole = run("plain", backend="numpy", **changes)
@@ -47,7 +47,7 @@ def test_settings_on_one_noise_stream(sampling, batches, monkeypatch):
 @pytest.mark.parametrize("components", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("law", [-1, LAPLACE, "leap"])
 def test_any_recurrence(components, law):
-    """Of more components than the algorithms here have; one setting of a replica has diverged."""
+    """A state may have more components than SGD's; one setting of a replica has diverged."""
     *arguments, state = arbitrary_job(components, 2, 1, -1 if law == "leap" else law)
     alive = np.array([[True, False], [True, True]])
     answers = []
@@ -62,7 +62,7 @@ def test_any_recurrence(components, law):
 
 
 def test_more_samples_than_an_int32_holds():
-    """Signs can be drawn by the thousand million; here it is seen that their number survives."""
+    """The number of signs of a step may be larger than 2^31; it reaches the kernel whole."""
     _, model, timeline, _ = arbitrary_job(1, 1, 1, RADEMACHER)
     many = timeline._replace(samples=timeline.samples + 2**31)
     steps = module.tasks.steps(model, many, RADEMACHER)
@@ -79,7 +79,7 @@ def test_more_components_than_fit(monkeypatch):
 
 
 def rows(seed, count, width):
-    """Words with every edge among them."""
+    """Random words, with every power of two and its neighbour among them."""
     edges = np.unique([w for k in range(32) for w in (2**k - 1, 2**k)] + [2**32 - 1])
     words = np.random.default_rng(seed).integers(0, 2**32, (count, width))
     words.ravel()[: edges.size] = edges
@@ -117,7 +117,7 @@ def test_curvature_from_a_formula():
 
 @pytest.mark.parametrize("name", ["plain", "bands", "momentum"])
 def test_power_laws(name):
-    """Of exponent 1 from the formula, others from arrays."""
+    """A power law of exponent 1 is computed from its formula, others come as arrays."""
     for exponent in (1.0, 0.7):
         problem = nqm.Problem.power_law(D, exponent)
         assert_same(

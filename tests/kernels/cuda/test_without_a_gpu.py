@@ -1,4 +1,4 @@
-"""The backend for GPUs without one: its bits, in NVIDIA's simulator, and what it says."""
+"""Without a GPU, the backend has its bits in NVIDIA's simulator, and says what is missing."""
 
 import pytest
 from helpers import python
@@ -15,7 +15,7 @@ def _installed():
 @pytest.mark.slow
 @pytest.mark.usefixtures("_installed")
 def test_the_same_bits_in_the_simulator(simulator):
-    """All tests that are marked `gpu` but those of hardware alone; in a process of its own."""
+    """All tests that are marked `gpu` pass, but those that only a real GPU can."""
     status, said = simulator()
     assert status == 0, said[-5000:]
     skipped = [line for line in said.splitlines() if line.startswith("SKIPPED")]
@@ -39,7 +39,7 @@ ASKED = (
 
 @pytest.mark.usefixtures("_installed")
 def test_without_a_gpu():
-    """Also where there is one, which is hidden here."""
+    """A GPU that may be there is hidden here."""
     line = said(ASKED, CUDA_VISIBLE_DEVICES="-1")
     assert "InputError: backend 'cuda' cannot be used: no NVIDIA GPU is found (" in line
     assert "see what 'nvidia-smi' says, install NVIDIA's driver, or start a container with" in line

@@ -1,4 +1,4 @@
-"""The kernels of the exact model: the same bits from all that is compiled, 13 digits from NumPy."""
+"""The exact model has the same bits from all compiled kernels, and 13 digits from NumPy."""
 
 import numpy as np
 import pytest

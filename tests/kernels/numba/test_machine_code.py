@@ -1,4 +1,4 @@
-"""The machine code of the hot loops: wide registers, no calls, no contraction."""
+"""The machine code of the hot loops uses wide registers, calls nothing, contracts nothing."""
 
 import math
 import re
@@ -23,7 +23,7 @@ MATHS = re.compile(r"(?<![\w.])(__svml_\w+|(log|exp|sin|cos|sincos|pow|sqrt|fma|
 
 
 def assembly(kernel, *arguments):
-    """Of a fresh compilation: code from the cache on disk cannot be inspected."""
+    """The assembly of a fresh compilation, as code from the cache on disk cannot be inspected."""
     compiled = numba.njit(**OPTIONS)(getattr(kernel, "py_func", kernel))
     compiled(*arguments)
     (text,) = compiled.inspect_asm().values()
