@@ -1,7 +1,7 @@
 """The computation of the model: hot loops that know arrays and numbers only.
 
 The public package describes problems and algorithms; the functions here receive those
-descriptions as plain arrays and never import from ``nqm_fast``. Importing this package
+descriptions as arrays and never import from ``nqm_fast``. Importing this package
 is cheap: compiled code is loaded by the first call of a function that needs it.
 """
 

@@ -1,9 +1,9 @@
 """The contract of a Monte Carlo backend: the tuples that it is given, and its methods.
 
-Backends give the same bits, because noise is a pure function (see `noise`), every other operation
-is spelled out here and in them in one order of IEEE operations, and sums over coordinates are one
-fixed tree: a leaf of 64 coordinates is folded in halves (j with j + 32, then with j + 16, ...),
-then neighbouring leaves are added in pairs.
+Backends give the same bits. Noise is a pure function (see `noise`); all other arithmetic is done in
+the one order of IEEE operations that is given here. Sums over coordinates are one fixed tree: a
+leaf of 64 coordinates is folded in halves (j with j + 32, then with j + 16, ...), then neighbouring
+leaves are added in pairs.
 
 With D = A - I and b added up from the entries of a setting, and a normal z or a sum of samples z,
 a step is, in this order,

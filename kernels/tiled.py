@@ -1,6 +1,6 @@
 """The part that the compiled backends for the CPU share: tiles, bursts of noise, and their sums.
 
-Such a backend has loops over tiles, on which the methods of the contract stand here.
+A backend has only to provide the loops over tiles; here the methods of the contract call them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ..sources import COMPILED, digest
 from . import pure_python
 from .program import Program
 from .translation import Translation, new_program
-from .values import C_TYPES, OF_NUMPY, Array, Known, Operand, Record, Value, c_type
+from .values import C_TYPES, KINDS, Array, Known, Operand, Record, Value, c_type
 
 COMPONENTS = 4  # the largest number of components that kernels are translated for
 TILES = (1, TILE // LEAF)  # the sizes of tiles that kernels are translated for, in leaves
@@ -32,11 +32,11 @@ def record(named_tuple: Any) -> Record:
     fields: list[tuple[str, Any]] = []
     for name, hint in get_type_hints(named_tuple, include_extras=True).items():
         # a flag takes as much room as a whole number
-        kind = "i64" if hint is bool else OF_NUMPY.get(hint)
+        kind = "i64" if hint is bool else KINDS.get(hint)
         if kind is None:
             array, axes = get_args(hint)
             (number,) = get_args(get_args(array)[1])
-            fields.append((name, Array(OF_NUMPY[number], axes)))
+            fields.append((name, Array(KINDS[number], axes)))
         else:
             fields.append((name, kind))
     return Record(named_tuple.__name__, tuple(fields))
@@ -258,7 +258,7 @@ def _cython_declarations(
         lines.append(f"        int (*{export.field})({parameters}) noexcept nogil")
     for kind in sorted(program.arrays):
         axes = range(kind.axes)
-        c = C_TYPES[kind.of]
+        c = C_TYPES[kind.element]
         lines += [
             "",
             f"cdef inline {kind.c} as_{kind.c}(const {c}[{':, ' * (kind.axes - 1)}::1] a):",

@@ -12,7 +12,7 @@ import numpy as np
 from .functions import FUNCTIONS, METHODS
 from .program import Program
 from .values import (
-    OF_NUMPY,
+    KINDS,
     Array,
     Known,
     Operand,
@@ -213,7 +213,7 @@ class Expressions(CodeWriter, ast.NodeVisitor):
         """Return an element, or an array that shares the memory of the given one."""
         kind = array.type
         assert isinstance(kind, Array)
-        place, lengths, strides = f"{array.code}.p", [], []
+        address, lengths, strides = f"{array.code}.p", [], []
         for axis in range(kind.axes):
             last = axis == kind.axes - 1
             stride = "" if last else f" * {array.code}.s[{axis}]"
@@ -222,22 +222,22 @@ class Expressions(CodeWriter, ast.NodeVisitor):
                 lower = self.value(index.lower).code if index.lower else None
                 upper = self.value(index.upper).code if index.upper else f"{array.code}.n[{axis}]"
                 if lower:
-                    place += f" + {lower}{stride}"
+                    address += f" + {lower}{stride}"
                 lengths.append(f"{upper} - {lower}" if lower else upper)
                 strides.append("1" if last else f"{array.code}.s[{axis}]")
             else:
                 at = self.expression(index)
                 if isinstance(at, Known) and at.value < 0:
                     raise self.refuse(index, "an index from the end")
-                place += f" + {self.as_value(at).code}{stride}"
+                address += f" + {self.as_value(at).code}{stride}"
         if not lengths:
-            base, _, offset = place.partition(" + ")
-            return Value(f"{base}[{offset}]", kind.of)
+            base, _, offset = address.partition(" + ")
+            return Value(f"{base}[{offset}]", kind.element)
         if strides[-1] != "1":
             raise TypeError(f"the last axis of {array.code} is not kept")
-        new = self.program.declare(Array(kind.of, len(lengths)))
+        new = self.program.declare(Array(kind.element, len(lengths)))
         more = f", {{{', '.join(strides[:-1])}}}" if len(lengths) > 1 else ""
-        return Value(f"({new.c}){{{place}, {{{', '.join(lengths)}}}{more}}}", new)
+        return Value(f"({new.c}){{{address}, {{{', '.join(lengths)}}}{more}}}", new)
 
     # -- calls ---------------------------------------------------------------------------
 
@@ -256,11 +256,11 @@ class Expressions(CodeWriter, ast.NodeVisitor):
         called = function.value
         if called in self.program.special:
             return self.program.special[called](self, *arguments)
-        if called in OF_NUMPY:
+        if called in KINDS:
             (operand,) = arguments
             if isinstance(operand, Known):
                 return Known(called(operand.value))
-            return self.cast(operand, OF_NUMPY[called], asked_for=True)
+            return self.cast(operand, KINDS[called], asked_for=True)
         if called in FUNCTIONS:
             return FUNCTIONS[called](self, *arguments, **named)
         if named:

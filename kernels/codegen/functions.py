@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .values import C_TYPES, OF_NUMPY, Array, Known, Operand, Value
+from .values import C_TYPES, KINDS, Array, Known, Operand, Value
 from .writer import CodeWriter
 
 REAL, WHOLE = Known(np.float64), Known(np.int64)
@@ -18,13 +18,13 @@ def _view_bits(this: CodeWriter, operand: Operand, kind: Known) -> Operand:
     """Reinterpret the bits of a number as another type."""
     if isinstance(operand, Known):
         return Known(operand.value.view(kind.value))
-    new = OF_NUMPY[kind.value]
+    new = KINDS[kind.value]
     return Value(f"{operand.type}_as_{new}({operand.code})", new)
 
 
 def _flatten(this: CodeWriter, operand: Operand, *_: Operand) -> Value:
     """View an array without gaps as one with a single axis."""
-    new = this.program.declare(Array(operand.type.of, 1))
+    new = this.program.declare(Array(operand.type.element, 1))
     size = " * ".join(f"{operand.code}.n[{k}]" for k in range(operand.type.axes))
     return Value(f"({new.c}){{{operand.code}.p, {{{size}}}}}", new)
 
@@ -69,7 +69,7 @@ def _absolute(this: CodeWriter, x: Operand) -> Operand:
 
 def _empty(this: CodeWriter, shape: Operand, dtype: Operand = REAL) -> Value:
     """Allocate an array, whose memory is given back when the function ends."""
-    kind = OF_NUMPY[dtype.value]
+    kind = KINDS[dtype.value]
     if isinstance(shape, Known) and isinstance(shape.value, tuple):
         shape = tuple(map(Known, shape.value))
     lengths = [

@@ -34,7 +34,7 @@ class Program:
         """Declare the struct of a type, if it has one, and return the type."""
         if isinstance(kind, Array):
             self.arrays.add(kind)
-            fields = [f"{C_TYPES[kind.of]} *p", f"int64_t n[{kind.axes}]"]
+            fields = [f"{C_TYPES[kind.element]} *p", f"int64_t n[{kind.axes}]"]
             fields += [f"int64_t s[{kind.axes - 1}]"] * (kind.axes > 1)
             self.structs.setdefault(kind.c, fields)
         elif isinstance(kind, Record):

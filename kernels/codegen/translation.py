@@ -157,13 +157,13 @@ class Translation(Expressions):
 
     def store(self, target: ast.expr, operand: Operand, operator: str) -> None:
         """Assign to an element, or to every element of a part of an array."""
-        place = self.value(target)
-        if not isinstance(place.type, Array):
-            self.emit(f"{place.code} {operator} {self.cast(operand, place.type).code};")
-        elif place.type.axes > 1:
+        destination = self.value(target)
+        if not isinstance(destination.type, Array):
+            self.emit(f"{destination.code} {operator} {self.cast(operand, destination.type).code};")
+        elif destination.type.axes > 1:
             raise self.refuse(target, "more than one axis")
         else:
-            self.fill_array(place, self.as_value(operand), operator)
+            self.fill_array(destination, self.as_value(operand), operator)
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         """Change a name, an element, or a part of an array."""
@@ -245,7 +245,7 @@ class Translation(Expressions):
         self.emit(f"for (int64_t {index} = 0; {index} < each{self.depth}.n[0]; {index}++) {{")
         self.depth += 1
         self.assigned_once.discard(name)
-        self.bind(name, Value(f"each{self.depth - 1}.p[{index}]", items.type.of))
+        self.bind(name, Value(f"each{self.depth - 1}.p[{index}]", items.type.element))
         self.depth -= 1
         self.nested(node.body)
         self.emit("}")

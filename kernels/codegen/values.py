@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+# the names in C of the types of numbers
 C_TYPES = {
     "f64": "double",
     "f32": "float",
@@ -18,7 +19,8 @@ C_TYPES = {
     "u64v": "u64v",  # a vector, as wide as a register
     "u32v": "u32v",
 }
-OF_NUMPY = {
+# the types of C by the types of NumPy and Python
+KINDS = {
     np.float64: "f64",
     np.float32: "f32",
     np.int64: "i64",
@@ -34,13 +36,13 @@ OF_NUMPY = {
 class Array(NamedTuple):
     """The type of an array: the type of its numbers, and how many axes it has."""
 
-    of: str
+    element: str
     axes: int
 
     @property
     def c(self) -> str:
         """The name of the struct in C."""
-        return f"{self.of}_{self.axes}"
+        return f"{self.element}_{self.axes}"
 
 
 class Record(NamedTuple):
@@ -82,7 +84,7 @@ Operand = Any  # a Value, a Known, or a tuple of them
 
 def scalar_type(value: Any) -> str:
     """Return the type of a known number."""
-    for kind, name in OF_NUMPY.items():
+    for kind, name in KINDS.items():
         if type(value) is kind:
             return name
     raise TypeError(f"{value!r} is no number")

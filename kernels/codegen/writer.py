@@ -37,12 +37,12 @@ class CodeWriter:
         self.emit(f"    const {target.type.c} to = {target.code};")
         if isinstance(operand.type, Array):
             self.emit(f"    const {operand.type.c} from = {operand.code};")
-            each = Value(f"from.p[{k}]", operand.type.of)
+            each = Value(f"from.p[{k}]", operand.type.element)
         else:
             self.emit(f"    const {c_type(operand.type)} each = {operand.code};")
             each = Value("each", operand.type)
         self.emit(f"    for (int64_t {k} = 0; {k} < to.n[0]; {k}++)")
-        self.emit(f"        to.p[{k}] {operator} {self.cast(each, target.type.of).code};")
+        self.emit(f"        to.p[{k}] {operator} {self.cast(each, target.type.element).code};")
         self.emit("}")
 
     def as_value(self, operand: Operand) -> Value:
