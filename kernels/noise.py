@@ -345,7 +345,7 @@ LAWS = {
 """All laws by name; samplers, checks of input, and error messages follow from this table."""
 
 
-SHARED = (
+SHARED: tuple[Any, ...] = (
     root,
     product,
     philox,

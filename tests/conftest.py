@@ -17,7 +17,7 @@ from nqm_fast import kernels
 
 pytest.register_assert_rewrite("helpers", "oracles")
 
-from helpers import run  # noqa: E402
+from helpers import MACHINES, run  # noqa: E402
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("fixed")
@@ -88,9 +88,6 @@ def simulator(request):
 
 
 # -- backends ----------------------------------------------------------------------------
-
-LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
-MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")
 
 
 @contextmanager

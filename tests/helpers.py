@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from nqm_fast.kernels import present_backends
 from nqm_fast.kernels.contract import LEAF, Model, Noise, Timeline
 from nqm_fast.kernels.noise import LAWS
 
@@ -113,6 +114,11 @@ class Runs:
         return nqm.simulate(**arguments | self.shared | own | changes)
 
 
+LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
+MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")  # for the fixture machine
+
+COMPILED = present_backends()[-2:][0]  # the backend that compiles nothing here, if it is there
+
 STEPS = 75
 UNEVEN = irregular(9 * LEAF + 5)  # not a whole number of leaves
 run = Runs(
@@ -177,6 +183,13 @@ def arbitrary_job(components, settings, leaves, law):
         np.float32(0.4),
     )  # fmt: skip
     return stream, model, timeline, rng.normal(size=(settings, 2, components, d))
+
+
+def slow_where(slow, rows):
+    """Parameters of a test: rows for which `slow(*row)` holds are left to the slow tests."""
+    import pytest
+
+    return [pytest.param(*row, marks=[pytest.mark.slow] * slow(*row)) for row in rows]
 
 
 # -- comparisons -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from helpers import MACHINES
 from oracles import stepped_by_matrices
 
 import nqm_fast as nqm
@@ -150,6 +151,13 @@ def test_simulation(algorithm):
     assert np.array_equal(run.risk[:2], oracle.risk)
 
 
+# Numba compiles other kernels for every number of components
+on_machines = pytest.mark.parametrize(
+    "machine", [pytest.param(MACHINES[0], marks=pytest.mark.slow), *MACHINES[1:]], indirect=True
+)
+
+
+@on_machines
 @pytest.mark.parametrize("sampling", ["minibatch", "leap"])
 def test_a_state_of_any_size(machine, sampling):
     arguments = {"replicas": 2, "record": [1, 10, 40], "seed": 5, "sampling": sampling}
@@ -158,6 +166,7 @@ def test_a_state_of_any_size(machine, sampling):
     assert np.array_equal(run.risk, oracle.risk)
 
 
+@on_machines
 def test_the_exact_model_of_a_state_of_any_size(machine, monkeypatch):
     """Without noise, the risk is that of the mean, which a power of the matrix gives."""
     monkeypatch.setattr(kernels, "present_backends", lambda: [machine])

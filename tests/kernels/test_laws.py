@@ -40,7 +40,7 @@ def test_an_unknown_law_is_answered_with_the_table():
 
 @pytest.mark.parametrize("name", [name for name, law in LAWS.items() if not law.takes_df])
 def test_degrees_of_freedom_are_for_laws_that_take_them(name):
-    with pytest.raises(nqm.InputError, match="df = 4.0 is for data='student-t'"):
+    with pytest.raises(nqm.InputError, match=r"df = 4\.0 is for data='student-t'"):
         nqm.simulate(PROBLEM, nqm.SGD(0.1), 8, 10, sampling="per-sample", data=name, df=4.0)
 
 
@@ -48,7 +48,8 @@ TRANSFORM = '''
 def triangular_of_words(a, b, c, d, parameter):
     """Sums of two uniforms, less one, for two of four steps."""
     scale = np.float32(2.0**-32)
-    return (open_unit(a) + open_unit(b)) * scale - _ONE, (open_unit(c) + open_unit(d)) * scale - _ONE
+    x = (open_unit(a) + open_unit(b)) * scale - _ONE
+    return x, (open_unit(c) + open_unit(d)) * scale - _ONE
 
 
 LAWS = {

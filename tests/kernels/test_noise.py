@@ -307,7 +307,7 @@ def test_fma_is_the_instruction():
 
 # -- the square root ---------------------------------------------------------------------
 
-BINADES = np.linspace(0x3F800000, 0x40800000, 17, dtype=np.uint32)  # 1 to 4, in 16 parts
+PARTS = np.linspace(0x3F800000, 0x40800000, 17, dtype=np.uint32)  # from 1 to 4
 
 
 @cache
@@ -321,7 +321,7 @@ def compiled_root():
 @pytest.mark.parametrize("off", [-6, -2, -1, 0, 1, 2, 6])
 def test_the_root_is_correctly_rounded(off):
     """It is for every mantissa and parity of the exponent, from inverses that are a little off."""
-    for first, last in pairwise(BINADES):
+    for first, last in pairwise(PARTS):
         x = np.arange(first, last, dtype=np.uint32).view(np.float32)
         inverse = (1.0 / np.sqrt(x.astype(np.float64))).astype(np.float32)
         y = (inverse.view(np.int32) + np.int32(off)).view(np.float32)

@@ -135,6 +135,7 @@ def test_a_kill_within_a_write(short, tmp_path):
     assert_survives(writes // 2, short, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_reader_sees_no_torn_record(whole, tmp_path):
     """A reader that polls the file sees the beginning of the run, and no less than before."""
     whole, order = whole

@@ -66,7 +66,7 @@ def stages(n):
         (variates("student-t"), (UNIT, np.float32(0.4), words, z), {FMA: 50}),
         (noise.add_to, (UNIT, z, sums), {"vaddpd": 1}),
         (noise.count_kernel(LAWS["rademacher"]), (UNIT, words[0], words, count), {"vpaddq": 1}),
-        (tile.whole_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
+        (tile.step_quads, steps, {"vmulpd": 4 * terms, "vaddpd": 4 * terms}),
     ]
 
 
