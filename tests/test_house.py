@@ -259,3 +259,16 @@ def test_compiled_functions_have_the_options_of_the_house():
     assert not chosen["fastmath"]
     assert not options.OPTIONS["fastmath"]
     assert moments.propagate.stats.cache_path  # compiled once per machine
+
+
+# -- the map of the house -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
+def test_the_map_of_the_house_has_every_file(path):
+    """CONTRIBUTING.md has a line for each; figures and commands are files like each other."""
+    if path.parent.name in ("figures", "commands") or path.name == "__init__.py":
+        return
+    words = (ROOT / "CONTRIBUTING.md").read_text().replace(",", " ").split()
+    assert path.name in words
+    assert f"{path.parent.name}/" in words
