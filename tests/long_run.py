@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
-from helpers import chunks_of, in_blocks
+from helpers import COMPILED, chunks_of, in_blocks
 
 import nqm_fast as nqm
 from nqm_fast.simulation import chunking
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "seed": 5,
     "bands": 3,
     "record": 100,
+    "backend": COMPILED,
 }
 SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy"}
 PROBLEM = nqm.Problem.power_law(3000)
@@ -81,5 +82,5 @@ if __name__ == "__main__":
         keep = order == "steps"
         nqm.simulate(PROBLEM, **arguments, keep_state=keep, threads=1, out=path, checkpoint_every=0)
     else:
-        nqm.resume(path, threads=1, checkpoint_every=0, backend=arguments.get("backend", "auto"))
+        nqm.resume(path, threads=1, checkpoint_every=0, backend=arguments["backend"])
     print(count[0])

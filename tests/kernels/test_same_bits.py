@@ -1,35 +1,59 @@
 """Every backend gives the same bits, on every level of processors and any number of threads."""
 
+from itertools import product
+
 import pytest
-from helpers import UNEVEN, assert_same, chunks_of, irregular, python, run
-from nqm_fast.kernels import load_backend, present_backends
+from helpers import (
+    COMPILED,
+    MACHINES,
+    UNEVEN,
+    assert_same,
+    chunks_of,
+    irregular,
+    python,
+    run,
+    slow_where,
+)
+from nqm_fast.kernels import load_backend
 from nqm_fast.kernels.contract import LEAF, TILE
 
 import nqm_fast as nqm
 
 TILES = irregular(2 * TILE - 3)  # two tiles of several leaves, the last of which is not full
-REFERENCE = [name for name in present_backends() if name != "numpy"][-1]
+FEW = ("plain", "bands", "diverging", "leap in pieces", "rademacher")
 
 
 @pytest.fixture(scope="module")
 def usual_tiles():
-    """Runs on large tiles, compiled ahead of time if that can be."""
-    return {name: run(name, problem=TILES, backend=REFERENCE) for name in run.kinds}
+    return {name: run(name, problem=TILES, backend=COMPILED) for name in run.kinds}
 
 
-@pytest.mark.mostly_slow(40)
-@pytest.mark.parametrize("name", run.kinds)
-@pytest.mark.parametrize("threads", [1, 2, 3])
+def on_machines(few):
+    """Every machine, name and number of threads; what is seldom, or takes NumPy long, is slow."""
+
+    def slow(machine, name, threads):
+        if few:
+            return name not in FEW or threads != 2
+        return threads == 3 or (machine == "numpy" and name in ("laplace", "student-t"))
+
+    rows = [
+        row
+        for row in product(MACHINES, run.kinds, (1, 2, 3))
+        if row[0] != "numpy" or row[2] == (2 if few else 1)  # it has one thread
+    ]
+    names = "machine", "name", "threads"
+    return pytest.mark.parametrize(names, slow_where(slow, rows), indirect=["machine"])
+
+
+@on_machines(few=False)
 def test_backends_and_threads(usual, machine, name, threads):
-    if machine == "numpy" and threads > 1:
-        pytest.skip("NumPy has one thread")
     assert_same(run(name, backend=machine, threads=threads), usual[name])
 
 
-@pytest.mark.mostly_slow(10)
-@pytest.mark.parametrize("name", run.kinds)
-def test_backends_on_large_tiles(usual_tiles, machine, name):
-    assert_same(run(name, problem=TILES, backend=machine, threads=2), usual_tiles[name])
+@on_machines(few=True)
+def test_backends_on_large_tiles(usual_tiles, machine, name, threads):
+    found = run(name, problem=TILES, backend=machine, threads=threads)
+    assert_same(found, usual_tiles[name])
 
 
 def test_three_threads_that_are_really_there(tmp_path):
@@ -47,7 +71,7 @@ def test_three_threads_that_are_really_there(tmp_path):
     python("-c", code, cwd=tmp_path, NUMBA_NUM_THREADS="3")
 
 
-@pytest.mark.mostly_slow(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "bands", "leap in pieces", "student-t", "diverging"])
 @pytest.mark.parametrize("leaves", [3])
 def test_tile_sizes(usual, name, leaves, monkeypatch):
@@ -59,8 +83,14 @@ def test_tile_sizes(usual, name, leaves, monkeypatch):
     assert_same(run(name, backend="numba"), usual[name])
 
 
-@pytest.mark.mostly_slow(9)
-@pytest.mark.parametrize("name", ["plain", "all", "leap", "normal", "diverging"])
+TOGETHER = product(MACHINES, ("plain", "all", "leap", "normal", "diverging"))
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    slow_where(lambda machine, name: machine == "numpy" and name == "normal", TOGETHER),
+    indirect=["machine"],
+)
 def test_settings_together_and_in_chunks(machine, name, monkeypatch):
     """Backends take several settings, replicas by number, and timelines in pieces."""
     algorithm, _, _ = run.kinds[name]

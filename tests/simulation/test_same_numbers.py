@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from helpers import (
     chunks_of,
     in_blocks,
     run,
+    slow_where,
     stopped_at_the_first_chunk,
 )
 from nqm_fast.kernels.contract import TILE
@@ -21,7 +23,6 @@ import nqm_fast as nqm
 from nqm_fast import schedules
 
 
-@pytest.mark.mostly_slow(16)
 @pytest.mark.parametrize("name", STEPPED)
 @pytest.mark.parametrize("length", [1, 3, 7, 32])
 def test_chunk_lengths(usual, name, length, monkeypatch):
@@ -40,9 +41,11 @@ def test_leaps_in_chunks(usual, monkeypatch):
 PARTS = {"one by one": [1], "few": [2, 3, 1, 13, 4, 28, 5], "in two": [40]}
 
 
-@pytest.mark.mostly_slow(12)
-@pytest.mark.parametrize("name", run.kinds)
-@pytest.mark.parametrize("parts", PARTS)
+def slow_in_parts(parts, name):
+    return parts == "one by one" and name not in ("bands", "leap")
+
+
+@pytest.mark.parametrize(("parts", "name"), slow_where(slow_in_parts, product(PARTS, run.kinds)))
 def test_runs_in_parts(usual, name, parts, monkeypatch, tmp_path):
     """Runs are stopped after any number of steps, and resumed from the file."""
     chunks_of(monkeypatch, *PARTS[parts])
@@ -63,7 +66,7 @@ def test_runs_in_parts(usual, name, parts, monkeypatch, tmp_path):
 def test_blocks_in_parts(monkeypatch, tmp_path):
     """A problem beyond memory is stopped within blocks and between them."""
     problem = nqm.Problem(np.random.default_rng(3).uniform(0.01, 1.0, 5 * TILE + 70))
-    changes = {"problem": problem, "keep_state": False}
+    changes = {"problem": problem, "keep_state": False, "threads": 2}
     whole = run("bands", **changes)
     in_blocks(monkeypatch, TILE)
     chunks_of(monkeypatch, 40, 40, 7, 75, 3, 80, 21)
@@ -79,7 +82,6 @@ def test_blocks_in_parts(monkeypatch, tmp_path):
     assert_same(part, whole)
 
 
-@pytest.mark.mostly_slow(16)
 @pytest.mark.parametrize("name", STEPPED)
 @pytest.mark.parametrize("record", [1, 10, [STEPS], [0, 3, 4, 5, 41], []], ids=str)
 def test_records(usual, name, record):
@@ -123,19 +125,28 @@ def test_settings_one_by_one(sampling):
             assert np.array_equal(together.diverged_at[g], alone.diverged_at)
 
 
-@pytest.mark.mostly_slow(3)
 @pytest.mark.parametrize(
-    "name", ["plain", "all", "schedule", "bands", "diverging", "leap in pieces", "rademacher"]
+    "name",
+    [
+        "plain",
+        pytest.param("all", marks=pytest.mark.slow),
+        "schedule",
+        "bands",
+        "diverging",
+        "leap in pieces",
+        "rademacher",
+    ],
 )
 def test_both_orders_of_the_loops(name, monkeypatch):
     """Blocks of coordinates go through all steps, or all coordinates through chunks of steps."""
     rng = np.random.default_rng(2)
     d = 11 * TILE + 100
     problem = nqm.Problem(rng.uniform(0.01, 1.0, d), mean0=rng.normal(size=d))
-    by_steps = run(name, problem=problem, keep_state=False)
+    changes = {"problem": problem, "keep_state": False, "threads": 2}
+    by_steps = run(name, **changes)
     assert by_steps.stats["order"] == "steps"
     in_blocks(monkeypatch, 2 * TILE)
-    by_blocks = run(name, problem=problem, keep_state=False)
+    by_blocks = run(name, **changes)
     assert by_blocks.stats["order"] == "blocks"
     assert_same(by_blocks, by_steps)
 
