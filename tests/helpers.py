@@ -68,6 +68,20 @@ def irregular(d):
     )
 
 
+# -- backends ----------------------------------------------------------------------------
+
+LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
+MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")  # for the fixture machine
+
+COMPILED = present_backends()[-2:][0]  # the extension, if it is there
+BACKEND = os.environ.get("NQM_TEST_BACKEND", COMPILED)
+"""The backend that tests take where they name none.
+
+Numba, which comes first for users, takes minutes for all that tests would have it compile, and a
+gigabyte. Its bits are those of the extension, see `kernels/`; a job of CI has the tests take it.
+"""
+
+
 # -- runs of every kind ------------------------------------------------------------------
 
 
@@ -113,11 +127,6 @@ class Runs:
         arguments = {"algorithm": algorithm, "batch_size": batch_size}
         return nqm.simulate(**arguments | self.shared | own | changes)
 
-
-LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
-MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")  # for the fixture machine
-
-COMPILED = present_backends()[-2:][0]  # the backend that compiles nothing here, if it is there
 
 STEPS = 75
 UNEVEN = irregular(9 * LEAF + 5)  # not a whole number of leaves
@@ -189,6 +198,7 @@ def slow_where(slow, rows):
     """Parameters of a test: rows for which `slow(*row)` holds are left to the slow tests."""
     import pytest
 
+    rows = [row if isinstance(row, tuple) else (row,) for row in rows]
     return [pytest.param(*row, marks=[pytest.mark.slow] * slow(*row)) for row in rows]
 
 
@@ -299,3 +309,4 @@ def command(*arguments):
 
 SMALL_RUN = ["--set", "problem.dim=200", "--set", "steps=50", "--set", "replicas=2"]
 LONG_RUN = ["--set", "problem.dim=20000", "--set", "steps=10000000", "--set", "record=2000"]
+LONG_RUN += ["--set", f"backend={BACKEND}"]

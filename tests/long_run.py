@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
-from helpers import COMPILED, chunks_of, in_blocks
+from helpers import BACKEND, chunks_of, in_blocks
 
 import nqm_fast as nqm
 from nqm_fast.simulation import chunking
@@ -26,7 +26,7 @@ ARGUMENTS = {
     "seed": 5,
     "bands": 3,
     "record": 100,
-    "backend": COMPILED,
+    "backend": BACKEND,
 }
 SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy"}
 PROBLEM = nqm.Problem.power_law(3000)

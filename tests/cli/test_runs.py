@@ -6,9 +6,10 @@ import re
 
 import h5py
 import numpy as np
-from helpers import SMALL_RUN
+from helpers import SMALL_RUN, command, python
 
 import nqm_fast as nqm
+from nqm_fast import kernels
 
 
 def test_run_writes_a_file_and_a_figure(nqm_fast, here):
@@ -78,6 +79,12 @@ def test_info_of_the_machine(nqm_fast):
     assert status == 0
     for word in ("numpy", "numba", "cython", "h5py", "hdf5", "backends", "threads", "devices"):
         assert word in out
+
+
+def test_auto_is_the_first_backend_that_is_there():
+    """A process of its own says so, as tests prefer another one."""
+    first = next(name for name in kernels.REGISTRY if kernels.is_installed(name))
+    assert f"; auto is {first}\n" in python(*command("info")[1:]).stdout
 
 
 def test_info_and_plot_of_a_file(nqm_fast, here):

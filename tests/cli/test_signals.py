@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import LONG_RUN, command
+from helpers import BACKEND, LONG_RUN, command
 
 import nqm_fast as nqm
 
@@ -54,7 +54,7 @@ def test_signals_save_the_run(nqm_fast, here, number, status):
     _, out, _ = nqm_fast("info", "run.h5")
     assert "go on with: nqm-fast resume run.h5" in out
     assert re.search(r"^checkpoint +at 0\.\d %", out, re.MULTILINE)
-    again = started("resume", "run.h5")
+    again = started("resume", "run.h5", "--backend", BACKEND)
     wait_until = time.monotonic() + 60
     while nqm.open_run("run.h5").steps.size <= run.steps.size and time.monotonic() < wait_until:
         time.sleep(0.05)
@@ -75,7 +75,7 @@ def test_ctrl_c_while_kernels_are_compiled(here, monkeypatch):
     """There is nothing to save yet, so the process ends at once."""
     pytest.importorskip("numba")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
-    process = started("run", *LONG_RUN)
+    process = started("run", *LONG_RUN, "--set", "backend=numba")
     while "compiling" not in process.stderr.readline():
         assert process.poll() is None
     begin = time.monotonic()
@@ -92,7 +92,7 @@ def test_sigterm_ends_a_script_after_saving(here):
     code = (
         "import nqm_fast as nqm\n"
         "nqm.simulate(nqm.Problem.power_law(5000), nqm.SGD(0.1), 8, 10**8, out='run.h5',\n"
-        "             record=1000, threads=1)\n"
+        f"             record=1000, threads=1, backend={BACKEND!r})\n"
         "print('not reached')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

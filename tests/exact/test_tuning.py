@@ -73,7 +73,7 @@ def test_no_grid_beats_lr(problem, batch_size, target, power):
     assert_no_grid_beats(best, problem, batch_size, target, ["lr"], 2000, 1, power=power)
 
 
-@pytest.mark.mostly_slow(4)
+@pytest.mark.mostly_slow(2)
 @searches
 @pytest.mark.parametrize("name", ["momentum", "ema"])
 def test_no_400_by_40_grid_beats_a_pair(problem, batch_size, target, name):
@@ -95,7 +95,7 @@ def test_no_grid_beats_momentum_and_ema_at_a_given_lr(problem, batch_size, targe
         assert_consistent(problem, batch_size, target, best)
 
 
-@pytest.mark.mostly_slow(2)
+@pytest.mark.mostly_slow(1)
 @searches
 def test_no_grid_beats_all_three(problem, batch_size, target):
     over = ("lr", "momentum", "ema")

@@ -1,12 +1,11 @@
 """The table of laws: samplers, what is allowed, documentation and error texts follow from it."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import python
 from nqm_fast.kernels.noise import LAWS
 
 import nqm_fast as nqm
@@ -90,11 +89,7 @@ def test_a_new_law_is_one_entry_and_its_transform(tmp_path):
     table.write_text(text.replace("\nLAWS = {\n", TRANSFORM))
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.meta_path = [f for f in "
     code += "sys.meta_path if 'editable' not in repr(f).lower()]\n" + USE
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert abs(float(done.stdout)) < 4
+    assert abs(float(python("-c", code, cwd=tmp_path).stdout)) < 4
 
 
 def test_the_registry_is_the_only_list_of_backends():

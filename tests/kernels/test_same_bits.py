@@ -20,7 +20,9 @@ from nqm_fast.kernels.contract import LEAF, TILE
 import nqm_fast as nqm
 
 TILES = irregular(2 * TILE - 3)  # two tiles of several leaves, the last of which is not full
-FEW = ("plain", "bands", "diverging", "leap in pieces", "rademacher")
+FEW = ("plain", "diverging")
+OFTEN = (*FEW, "bands", "leap in pieces", "uniform", "rademacher")
+LONG = ("normal", "laplace", "student-t")  # for NumPy
 
 
 @pytest.fixture(scope="module")
@@ -28,29 +30,32 @@ def usual_tiles():
     return {name: run(name, problem=TILES, backend=COMPILED) for name in run.kinds}
 
 
-def on_machines(few):
-    """Every machine, name and number of threads; what is seldom, or takes NumPy long, is slow."""
-
-    def slow(machine, name, threads):
-        if few:
-            return name not in FEW or threads != 2
-        return threads == 3 or (machine == "numpy" and name in ("laplace", "student-t"))
-
-    rows = [
-        row
-        for row in product(MACHINES, run.kinds, (1, 2, 3))
-        if row[0] != "numpy" or row[2] == (2 if few else 1)  # it has one thread
-    ]
+def on_machines(slow):
+    """Every machine, name and number of threads; NumPy has one."""
+    rows = product(MACHINES, run.kinds, (1, 2, 3))
+    rows = [row for row in rows if row[0] != "numpy" or row[2] == 1]
     names = "machine", "name", "threads"
     return pytest.mark.parametrize(names, slow_where(slow, rows), indirect=["machine"])
 
 
-@on_machines(few=False)
+def slow_on_small_tiles(machine, name, threads):
+    if machine == "numba":  # which compiles for one thread anew, for each number of components
+        return threads == 3 or (threads == 1 and name not in FEW)
+    return threads == 3 or (machine == "numpy" and name in LONG)
+
+
+def slow_on_large_tiles(machine, name, threads):
+    if machine == "numba":  # which compiles everything anew
+        return threads != 2 or name not in FEW
+    return threads == 3 or name not in OFTEN
+
+
+@on_machines(slow_on_small_tiles)
 def test_backends_and_threads(usual, machine, name, threads):
     assert_same(run(name, backend=machine, threads=threads), usual[name])
 
 
-@on_machines(few=True)
+@on_machines(slow_on_large_tiles)
 def test_backends_on_large_tiles(usual_tiles, machine, name, threads):
     found = run(name, problem=TILES, backend=machine, threads=threads)
     assert_same(found, usual_tiles[name])
@@ -83,23 +88,35 @@ def test_tile_sizes(usual, name, leaves, monkeypatch):
     assert_same(run(name, backend="numba"), usual[name])
 
 
-TOGETHER = product(MACHINES, ("plain", "all", "leap", "normal", "diverging"))
+def together(name, **changes):
+    """Several settings, and replicas that are named by their numbers."""
+    algorithm, _, _ = run.kinds[name]
+    settings = [algorithm, nqm.SGD(0.2, momentum=0.3), algorithm]
+    return run(name, algorithm=settings, replicas=[2, 5], seed=9, record=25, threads=2, **changes)
+
+
+SEVERAL = "plain", "all", "leap", "normal", "diverging"
+
+
+@pytest.fixture(scope="module")
+def usual_together():
+    return {name: together(name) for name in SEVERAL}
+
+
+def slow_together(machine, name):
+    return (machine, name) in (("numpy", "normal"), ("numba", "leap"))
 
 
 @pytest.mark.parametrize(
     ("machine", "name"),
-    slow_where(lambda machine, name: machine == "numpy" and name == "normal", TOGETHER),
+    slow_where(slow_together, product(MACHINES, SEVERAL)),
     indirect=["machine"],
 )
-def test_settings_together_and_in_chunks(machine, name, monkeypatch):
+def test_settings_together_and_in_chunks(usual_together, machine, name, monkeypatch):
     """Backends take several settings, replicas by number, and timelines in pieces."""
-    algorithm, _, _ = run.kinds[name]
-    settings = [algorithm, nqm.SGD(0.2, momentum=0.3), algorithm]
-    changes = {"algorithm": settings, "replicas": [2, 5], "seed": 9, "record": 25, "threads": 2}
-    whole = run(name, **changes)
     if name != "leap":
         chunks_of(monkeypatch, 22)
-    assert_same(run(name, backend=machine, **changes), whole)
+    assert_same(together(name, backend=machine), usual_together[name])
 
 
 def test_a_level_of_processors_is_chosen_by_the_environment(tmp_path):

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from helpers import COMPILED, TWO_SETTINGS, assert_same, simulate, simulate_to
+from helpers import TWO_SETTINGS, assert_same, simulate, simulate_to
 
 import nqm_fast as nqm
 from nqm_fast import schedules
@@ -58,7 +58,7 @@ def test_xarray_opens_it(path):
 def test_chunks_filters_and_scales(path):
     """Every array is compressed, in chunks of a quarter to one MiB if it is large or can grow."""
     simulate_to(path, [nqm.SGD([0.1] * 100)], 8, 100, nqm.Problem(np.linspace(0.1, 1, 10**5)),
-             replicas=40, bands=3, keep_state=True, backend=COMPILED)  # fmt: skip
+             replicas=40, bands=3, keep_state=True)  # fmt: skip
     arrays, dimensions = {}, set()
 
     def look(name, item):

@@ -14,6 +14,7 @@ from helpers import assert_same, long_run, python
 import nqm_fast as nqm
 
 KILLS = int(os.environ.get("NQM_KILLS", "20"))  # in all, of both orders
+ORDERS = ["steps", pytest.param("blocks", marks=pytest.mark.slow)]
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 
 
@@ -28,7 +29,7 @@ def begun(action, path, order):
     return subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="module", params=["steps", "blocks"])
+@pytest.fixture(scope="module", params=ORDERS)
 def whole(request, tmp_path_factory):
     """A run that nobody disturbed, and its order."""
     path = tmp_path_factory.mktemp("whole") / "run.h5"
@@ -98,7 +99,7 @@ def test_kills_at_random_moments(whole, tmp_path):
     assert_whole(finish(path, order), whole)
 
 
-@pytest.fixture(scope="module", params=["steps", "blocks"])
+@pytest.fixture(scope="module", params=ORDERS)
 def short(request, tmp_path_factory):
     """A short run that nobody disturbed, its order, and its number of writes."""
     path = tmp_path_factory.mktemp("short") / "run.h5"
@@ -135,7 +136,6 @@ def test_a_kill_within_a_write(short, tmp_path):
     assert_survives(writes // 2, short, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_reader_sees_no_torn_record(whole, tmp_path):
     """A reader that polls the file sees the beginning of the run, and no less than before."""
     whole, order = whole

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from nqm_fast.kernels import present_backends
 
 import nqm_fast as nqm
 from nqm_fast import kernels, schedules
 
+PROBLEM = nqm.Problem.power_law(3000)
+STEPS = np.unique(np.geomspace(1, 10**6, 50).astype(int))
 ALGORITHMS = [
     nqm.SGD(0.1),
     nqm.SGD(0.1, momentum=0.9),
@@ -17,26 +18,30 @@ ALGORITHMS = [
 ]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=repr)
-def test_the_exact_model_has_the_same_bits(machine, algorithm, monkeypatch):
+def answers(algorithm):
+    """Risks, and the steps to two targets."""
+    risk = nqm.expected_risk(PROBLEM, algorithm, 64, STEPS)
+    first = [nqm.steps_to_target(PROBLEM, algorithm, 64, x, max_steps=10**5) for x in (1.0, 0.1)]
+    return risk, first
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return [answers(algorithm) for algorithm in ALGORITHMS]
+
+
+@pytest.mark.parametrize("which", range(len(ALGORITHMS)), ids=lambda k: repr(ALGORITHMS[k]))
+def test_the_exact_model_has_the_same_bits(expected, machine, which, monkeypatch):
     """The extension does what Numba does; NumPy does it with larger tiles."""
-    steps = np.unique(np.geomspace(1, 10**6, 50).astype(int))
-    answers = []
-    for name in (present_backends()[0], machine):
-        kernels.fastest_backend.cache_clear()
-        monkeypatch.setattr(kernels, "present_backends", lambda name=name: [name])
-        problem = nqm.Problem.power_law(3000)
-        found = nqm.expected_risk(problem, algorithm, 64, steps)
-        first = [
-            nqm.steps_to_target(problem, algorithm, 64, x, max_steps=10**5) for x in (1.0, 0.1)
-        ]
-        answers.append((found, first))
     kernels.fastest_backend.cache_clear()
-    (usual, first), (found, again) = answers
-    assert first == again
+    monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
+    risk, first = answers(ALGORITHMS[which])
+    kernels.fastest_backend.cache_clear()
+    wanted, wanted_first = expected[which]
+    assert first == wanted_first
     if machine == "numpy":
-        finite = np.isfinite(usual)
-        assert np.array_equal(finite, np.isfinite(found))
-        assert np.allclose(found[finite], usual[finite], rtol=1e-13, atol=0.0)
+        finite = np.isfinite(wanted)
+        assert np.array_equal(finite, np.isfinite(risk))
+        assert np.allclose(risk[finite], wanted[finite], rtol=1e-13, atol=0.0)
     else:
-        assert np.array_equal(found, usual)
+        assert np.array_equal(risk, wanted)

@@ -71,6 +71,7 @@ def stages(n):
 
 
 @needs_avx2
+@pytest.mark.mostly_slow(1)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_stages_are_vectorised(n):
     for kernel, arguments, expected in stages(n):
@@ -82,6 +83,7 @@ def test_stages_are_vectorised(n):
 
 
 @needs_avx2
+@pytest.mark.slow
 def test_the_whole_walk_is_vectorised(monkeypatch):
     """The same instructions are in what is run, where stages may be inlined."""
     texts = []
