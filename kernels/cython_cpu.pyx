@@ -153,7 +153,8 @@ def _propagate(
     read, start = np.array(read), np.array(start)  # named, so that they live as long as C uses them
     cdef f64_1 c_read = as_f64_1(read), c_start = as_f64_1(start)
     cdef f64_2 c_values = as_f64_2(values), c_weights = as_f64_2(weights)
-    cdef f64_2 c_carried = as_f64_2(carried), c_partial = as_f64_2(partial)
+    cdef f64_3 c_carried = as_f64_3(carried)
+    cdef f64_2 c_partial = as_f64_2(partial)
     cdef i64_2 c_entries = as_i64_2(entries)
     cdef f64_1 c_factors = as_f64_1(factors), c_inverse_batch = as_f64_1(inverse_batch)
     cdef i64_1 c_lengths = as_i64_1(lengths), c_segment = as_i64_1(record_segment)
@@ -208,7 +209,7 @@ def _first_passage(
     cdef i64_1 c_lengths = as_i64_1(lengths)
     cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
     cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
-    cdef f64_2 c_carried = as_f64_2(carried), c_injected = as_f64_2(injected)
+    cdef f64_3 c_carried = as_f64_3(carried), c_injected = as_f64_3(injected)
     with nogil:
         failed = code.first_passage[n - 1](
             &arena, c_read.p, c_values, c_entries, c_factors, c_weights, c_inverse_batch, c_lengths,

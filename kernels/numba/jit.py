@@ -115,6 +115,13 @@ def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
 
 fma: Any = extending.intrinsic(_fma)
 
+
+@inlined
+def product_error(x: Any, y: Any, product: Any) -> Any:
+    """Return what rounding has taken from a product of two float64 numbers."""
+    return fma(x, y, -product)
+
+
 # The functions that backends share are compiled as they are, except for these two, which NumPy
 # needs in another form.
 _INLINED: dict[str, Any] = {"jit_options": OPTIONS | {"forceinline": True}}

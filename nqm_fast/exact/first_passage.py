@@ -173,8 +173,8 @@ def _searched_passage(
     tiles = -(-problem.dim // kernel.TILE)
     # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates. The
     # kernel keeps apart the moments of the start and the noise that is injected later.
-    moments = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
-    moments[:, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
+    moments = np.zeros((2, tiles, (n + n * (n + 1) // 2) * kernel.TILE))
+    moments[0, :, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
     injected_noise = np.zeros_like(moments)
     done = 0
     read, _, values, entries, factors = recurrence

@@ -37,11 +37,11 @@ def block_risk(
         return np.asarray(partial.sum(axis=1))
     moments = kernels.fastest_backend().moments
     n = len(recurrence.read)
-    carried = np.empty((n + n * (n + 1) // 2, 0))
+    carried = np.empty((2, n + n * (n + 1) // 2, 0))
     risk = []
     for number, part in enumerate(chain([first], timeline)):
         if number == 0 and not part.is_last:
-            carried = np.empty((carried.shape[0], size))
+            carried = np.empty((*carried.shape[:2], size))
         partial = np.empty((part.record_segment.size, -(-size // moments.TILE)))
         moments.propagate(
             *recurrence,
@@ -88,7 +88,7 @@ def constant_partials(
         np.zeros(steps.size, dtype=np.int64),
         steps,
         *fields,
-        np.empty((0, 0)),
+        np.empty((2, 0, 0)),
         True,
         True,
         partial,
