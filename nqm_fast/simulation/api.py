@@ -14,6 +14,7 @@ from ..algorithms.base import Algorithm
 from ..problem import Problem
 from ..schedules import Schedule
 from ..store import access
+from ..store.files import Files
 from ..validation import InputError, number
 from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import as_experiment
@@ -149,6 +150,7 @@ def simulate(
     >>> bool(abs(run.risk.mean() / nqm.expected_risk(problem, nqm.SGD(0.1), 8, 50) - 1) < 0.1)
     True
     """
+    files = None if out is None else Files(out, "out")  # absolute from the start
     experiment = as_experiment(
         problem,
         algorithm,
@@ -165,7 +167,7 @@ def simulate(
         observe=observe,
     )
     resources = as_resources(backend, threads, devices)
-    if out is None:
+    if files is None:
         with caught([signal.SIGINT]) as signals:
             plan = plan_execution(experiment, resources, IN_MEMORY)
             return execute(plan, signals, Recorder())
@@ -173,7 +175,7 @@ def simulate(
     # The plan is made, and its errors are raised, before anything is overwritten.
     plan = plan_execution(experiment, resources, STREAMED)
     opening = access.recorder_of_new_run(
-        out, experiment, fingerprint(plan.task), bool(overwrite), interval
+        files, experiment, fingerprint(plan.task), bool(overwrite), interval
     )
     with _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
@@ -185,7 +187,7 @@ def resume(
     backend: str = "auto",
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed, to the same bits as without a break.
 
@@ -193,8 +195,10 @@ def resume(
     ----------
     path : path
         The file that was the argument `out` of `simulate`.
-    backend, threads, devices, checkpoint_every
+    backend, threads, devices
         As in `simulate`; they need not be those of before.
+    checkpoint_every : float, optional
+        Seconds between checkpoints, >= 0; what `simulate` was given, if left out.
 
     Returns
     -------
@@ -211,8 +215,11 @@ def resume(
     OSError
         If it cannot be written. What was saved remains.
     """
+    files = Files(path)
     resources = as_resources(backend, threads, devices)
-    interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    interval = checkpoint_every
+    if interval is not None:
+        interval = number("checkpoint_every", interval, least=0.0)
     plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
@@ -224,10 +231,10 @@ def resume(
                 "with other last bits than where it was begun, as of another library of mathematics"
             )
 
-    opening = access.recorder_of_resumed_run(path, interval, check)
+    opening = access.recorder_of_resumed_run(files, interval, check)
     with _recording(opening) as (signals, recorder):
         if recorder is None:
-            return access.open_run(path)
+            return access.open_run(files.base)
         return _execute_in_file(plans[0], signals, recorder)
 
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOENT
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..saving import replace
 from ..simulation.experiment import Experiment
-from ..validation import Array
-from .files import Files, replace, sign
+from .files import sign
 from .layout import (
     BAND_EDGE,
     DIMENSION_SCALES,
     DIVERGED_AT,
     FORMAT_BOUNDS,
     RECORD,
+    Whole,
     add_configuration_arrays,
     add_live_variable,
     add_variable,
+    contents_digest,
     live_variables,
     record_checksums,
     record_variables,
@@ -86,6 +88,7 @@ def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> Gener
 
     The caller adds the others, and renames the file from `part` when it is complete.
     """
+    part.unlink(missing_ok=True)  # It may be that of a killed process, or no file of ours.
     with Output(part, "w+") as output:
         try:
             with h5py.File(output, "w", libver=FORMAT_BOUNDS) as file:
@@ -190,20 +193,11 @@ class LiveFile:
                 self.file.close()
 
 
-class Whole(NamedTuple):
-    """The content, but for the experiment, of the file of a run that has ended or was stopped."""
-
-    header: Mapping[str, Any]
-    arrays: Values
-    values: Mapping[str, Any]
-    diverged_at: NDArray[np.int64]
-    states: Sequence[Array] | None
-
-
-def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
-    """Replace the first file of a run by one with all its records."""
+def write_whole(part: Path, experiment: Experiment, whole: Whole) -> None:
+    """Write a file with all records of a run to `part`, which the caller renames."""
     size = dimension_sizes(experiment)
-    with new_file(files.part, experiment, whole.arrays) as file:
+    contents = {"contents": contents_digest(whole.named_arrays(experiment))}
+    with new_file(part, experiment, whole.arrays) as file:
         for name, variable in scales_first(record_variables(experiment)):
             # Each band is in HDF5 chunks of its own.
             numbers = math.prod(size[d] for d in variable.dims if d not in (RECORD, "band"))
@@ -214,6 +208,5 @@ def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
         if whole.states is not None:
             for name, state in zip(state_names(experiment), whole.states, strict=True):
                 add_variable(file, name, state_variable(name), state.shape, 1, state)
-        seal(file, whole.header)
-    sign(files.part)
-    replace(files.part, files.base)
+        seal(file, whole.header | contents)
+    sign(part)

@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
     again.add_argument("--threads", type=int, help="all cores, if left out")
     again.add_argument("--backend", default="auto")
     again.add_argument("--devices", type=int, nargs="+", metavar="GPU", help="with --backend cuda")
-    again.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    again.add_argument(
+        "--checkpoint-every", type=float, metavar="SECONDS", help="the run's own, if left out"
+    )
 
 
 def _resume(chosen: argparse.Namespace) -> int:
