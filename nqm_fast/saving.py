@@ -8,7 +8,7 @@ import shutil
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from errno import EACCES
+from errno import EACCES, ELOOP
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ def special_kind(path: str | os.PathLike[str]) -> str | None:
     """The kind of a file that does not keep what is written to it, such as a FIFO, else None."""
     try:
         mode = os.stat(path).st_mode
-    except OSError:  # There is none, or it will be found out by whoever opens it.
-        return None
+    except OSError as error:  # There is none, or it will be found out by whoever opens it.
+        return "a link that leads to itself" if error.errno == ELOOP else None
     return next((kind for is_kind, kind in SPECIAL if is_kind(mode)), None)
 
 

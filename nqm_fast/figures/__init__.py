@@ -127,7 +127,13 @@ def draw(
     wanted = {choice("figure", name, list(_modules())): None for name in names or _modules()}
     check_matplotlib()
     needed = {name: set(_modules()[name].jobs()) for name in wanted}
-    return _draw(needed, _directory(out), progress or (lambda *_: None), workers)
+    folder = _directory(out)
+    # Another thread may change the working directory meanwhile.
+    drawn = _draw(needed, folder.absolute(), progress or (lambda *_: None), workers)
+    return [
+        figure._replace(picture=folder / figure.picture.name, data=folder / figure.data.name)
+        for figure in drawn
+    ]
 
 
 def check_matplotlib() -> None:
@@ -186,11 +192,11 @@ def _draw(
 
 def _write_figure(name: str, solved: Solved, out: Path) -> Drawn:
     """Write the picture and the table of a figure whose jobs are solved."""
-    from ._output import write_csv, write_png
+    from ._output import write_csv, write_picture
 
     module = _modules()[name]
     table = module.compute(solved)
     result = Drawn(name, module.TITLE, out / f"{name}.png", out / f"{name}.csv", table)
     write_csv(result.data, table)
-    write_png(result.picture, module.plot, table)
+    write_picture(result.picture, module.plot, table)
     return result

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...simulation.api import resume
 from ...simulation.result import Run
-from ..outcome import carry_out
+from ..outcome import carry_out, status_of
 
 ORDER = 2
 
@@ -34,9 +34,9 @@ def _resume(chosen: argparse.Namespace) -> int:
 
     checkpoint = description.describe_file(chosen.file).get("checkpoint")
     if checkpoint is None:
-        resume(chosen.file)  # This finishes a file whose process was killed at its very end.
-        print(f"{chosen.file} is finished: there is nothing to go on with")
-        return 0
+        run = resume(chosen.file)  # This tidies up after a process that was killed at its very end.
+        print(f"{chosen.file} is {run.status}: there is nothing to go on with")
+        return status_of(run)
     print(f"checkpoint {checkpoint}", file=sys.stderr)
 
     def go_on() -> Run:
