@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -85,6 +84,8 @@ def sign(path: Path) -> None:
 
     HDF5 ignores what follows its data, and has itself checksums of a part of them only.
     """
+    import hashlib  # It takes long to load.
+
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256")
         file.seek(0, io.SEEK_END)
@@ -93,6 +94,8 @@ def sign(path: Path) -> None:
 
 def is_signed(path: Path) -> bool:
     """Whether the file ends with the right digest."""
+    import hashlib
+
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END) - len(SIGNATURE) - hashlib.sha256().digest_size
         file.seek(max(size, 0))

@@ -157,20 +157,27 @@ def is_known(setting: Setting) -> bool:
     return not any(isinstance(part, unknown) for part in setting)
 
 
+def _reason(description: Mapping[str, Any], error: Exception) -> str:
+    """Why what a description describes is not known."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{description.get('kind')} cannot be made: {type(error).__name__}: {error}"
+
+
 def _decoded_setting(description: Mapping[str, Any]) -> Setting:
     """The setting that a table describes, as far as its classes are defined in this process."""
     algorithm, batch_size = description["algorithm"], description["batch_size"]
     try:
         built: LinearAlgorithm = build(Algorithm, algorithm)
-    except InputError as error:
-        built = UnknownAlgorithm(algorithm, str(error))
+    except Exception as error:  # A class of others may have changed, and raise what it likes.
+        built = UnknownAlgorithm(algorithm, _reason(algorithm, error))
     try:
         given = build(Schedule, batch_size) if isinstance(batch_size, Mapping) else batch_size
         schedule = as_schedule("batch_size", given, least=1.0)
-    except InputError as error:
+    except Exception as error:
         if not isinstance(batch_size, Mapping):
             raise
-        schedule = UnknownSchedule(batch_size, str(error))
+        schedule = UnknownSchedule(batch_size, _reason(batch_size, error))
     return Setting(built, schedule)
 
 

@@ -72,7 +72,7 @@ def ends_with_hdf5(path: Path) -> bool:
     with path.open("rb") as file:
         superblock = file.read(SUPERBLOCK.size)
         size = file.seek(0, io.SEEK_END)
-    return size == SUPERBLOCK.unpack(superblock)[END_OF_FILE]
+    return bool(size == SUPERBLOCK.unpack(superblock)[END_OF_FILE])
 
 
 def lookup3(data: bytes) -> int:

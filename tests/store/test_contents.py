@@ -207,3 +207,17 @@ def test_a_schedule_that_is_not_defined_here_is_shown(path, monkeypatch, every_s
     with pytest.raises(nqm.InputError, match="go on in that script"):
         nqm.resume(path)
     assert path.read_bytes() == before
+
+
+def test_a_class_that_has_changed_is_shown(path, monkeypatch):
+    run = simulate_to(path, Heavy(0.3))
+
+    def changed(self):
+        raise TypeError("it takes no learning rate any more")
+
+    monkeypatch.setattr(Heavy, "__post_init__", changed)
+    stored = nqm.open_run(path)
+    assert_same(stored, run)
+    assert "Heavy(lr=0.3, momentum=0" in repr(stored.experiment.settings[0].algorithm)
+    with pytest.raises(nqm.InputError, match="Heavy cannot be made: TypeError: it takes no"):
+        nqm.expected_risk(stored.experiment.problem, stored.experiment.settings[0].algorithm, 8, 5)
