@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from errno import EACCES, ELOOP
@@ -18,6 +19,9 @@ SPECIAL = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+TRIES = 40 if os.name == "nt" else 1
+"""Windows refuses to replace a file while somebody reads it, so there it is tried again."""
+RETRY_SECONDS = 0.05  # between two tries
 
 
 def file_path(argument: str, value: Any) -> Path:
@@ -66,7 +70,14 @@ def sync(path: Path) -> None:
 def replace(new: Path, path: Path) -> None:
     """Rename a complete new file to `path`, so that there always is a complete file there."""
     sync(new)
-    os.replace(new, path)
+    for rest in reversed(range(TRIES)):
+        try:
+            os.replace(new, path)
+            break
+        except PermissionError:
+            if not rest:
+                raise
+            time.sleep(RETRY_SECONDS)
     if os.name == "posix":
         sync(path.parent)
 

@@ -8,6 +8,7 @@ import pytest
 from helpers import assert_same_problem, command, python
 
 import nqm_fast as nqm
+from nqm_fast import saving
 from nqm_fast.saving import written_beside
 
 
@@ -90,3 +91,24 @@ def test_figures_go_where_they_were_meant_to(tmp_path, monkeypatch):
     assert str(drawn.picture) == "out/one_coordinate.png"
     assert (tmp_path / drawn.picture).exists()
     assert (tmp_path / drawn.data).exists()
+
+
+def test_a_file_that_somebody_reads_is_replaced_a_little_later(tmp_path, monkeypatch):
+    """Windows refuses it until then."""
+    usual, refusals = os.replace, [1, 2]
+
+    def replace(*names):
+        if refusals:
+            refusals.pop()
+            raise PermissionError(13, "Permission denied")
+        usual(*names)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(saving, "TRIES", 3)
+    problem = nqm.Problem([1.0])
+    problem.save(tmp_path / "a")
+    assert_same_problem(nqm.Problem.load(tmp_path / "a"), problem)
+    refusals += [1, 2, 3]
+    with pytest.raises(PermissionError):
+        problem.save(tmp_path / "b")
+    assert os.listdir(tmp_path) == ["a"]
