@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from errno import EACCES, ELOOP
+from errno import EACCES, ELOOP, ENAMETOOLONG
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,12 @@ def file_path(argument: str, value: Any) -> Path:
     if not isinstance(text, str) or "\0" in text or not Path(text).name:
         raise InputError(f"{argument} must be the name of a file, not {shown(value)}")
     try:
-        os.fsencode(text)
+        os.lstat(text)
     except UnicodeEncodeError:
         raise InputError(f"{argument} must be a name on this system, not {shown(value)}") from None
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise InputError(f"{argument} must be a shorter name than {shown(value)}") from None
     return Path(text)
 
 

@@ -44,16 +44,15 @@ def carry_out(action: Callable[[], Run], out: Path) -> int:
         number = stopped.number
     if run is None or run.status == "interrupted":
         hint = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
-        print(f"interrupted{hint}", file=sys.stderr)
+        say(f"interrupted{hint}")
         return 128 + number
     if run.message:
-        print(run.message, file=sys.stderr)
+        say(run.message)
     try:
         picture = _draw_complete(run, out)
         _print_complete(run, out, picture)
     except KeyboardInterrupt:
-        message = f"{out} is complete, its figure was interrupted: nqm-fast plot {quote(str(out))}"
-        print(message, file=sys.stderr)
+        say(f"{out} is complete, its figure was interrupted: nqm-fast plot {quote(str(out))}")
         return 128 + signal.SIGINT
     return status_of(run)
 
@@ -89,7 +88,13 @@ def say_complete(out: Path, failure: str, error: Exception) -> None:
     """Say in one line that a run is complete, and what could not be done after it."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     kind = "" if isinstance(error, OSError | InputError) else f"{type(error).__name__}: "
-    print(f"{out} is complete; {failure}: {kind}{reason}", file=sys.stderr)
+    say(f"{out} is complete; {failure}: {kind}{reason}")
+
+
+def say(text: str) -> None:
+    """Write a line to the error stream; if that is impossible, the exit status says enough."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def discard_output() -> None:

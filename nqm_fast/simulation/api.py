@@ -116,7 +116,8 @@ def simulate(
         worked through in blocks of coordinates.
     out : path, optional
         An HDF5 file that records are written to while they are computed; read it, also
-        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on.
+        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on. A
+        relative path counts from the working directory at the call.
     overwrite : bool
         Replace the run that is in `out`.
     checkpoint_every : float
@@ -140,7 +141,7 @@ def simulate(
     MemoryError
         If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
-        If `out` cannot be written. What was saved remains.
+        If `out` cannot be written, or its file system has no locks. What was saved remains.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,5 +174,15 @@ def _check_folder(files: Files) -> None:
         raise InputError(f"out = {name!r} is in a folder that does not exist")
     if files.base.is_dir():
         raise InputError(f"out = {name!r} is a folder: give the name of a file")
+    try:
+        os.lstat(files.previous)  # the longest of the names beside it
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            most = os.pathconf(folder, "PC_NAME_MAX") - len(os.fsencode(files.previous.name))
+            most += len(os.fsencode(files.base.name))
+            raise InputError(
+                f"out = {name!r} is too long a name: at most {most} bytes leave room for those of "
+                "the files beside it"
+            ) from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"out = {name!r} is in a folder that cannot be written to")

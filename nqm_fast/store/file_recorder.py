@@ -226,8 +226,9 @@ class FileRecorder(Recorder):
             self.check()
             self.live.close()  # before its name is given to another file, or removed
             put_in_place(self.files.part, self.files.base)
-            leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
-            for path in (*self._continuations(), *leftovers):
+        leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
+        for path in (*self._continuations(), *leftovers):
+            with suppress(OSError):  # The run is whole, and the next resumption removes them.
                 path.unlink(missing_ok=True)
         self.write_seconds += time.perf_counter() - begin
         stats = run.stats | {"write": self.write_seconds}

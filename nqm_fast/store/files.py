@@ -38,7 +38,7 @@ class Files:
         self.given = file_path(argument, base)
         refuse_special(argument, self.given)
         self.base = self.given.absolute()
-        if self.base.is_symlink():  # The other files stand beside its target.
+        if os.path.islink(self.base):  # The other files stand beside its target.
             self.base = Path(os.path.realpath(self.base))
         name = self.base.name
         self.part = self.base.with_name(f"{name}.part")  # a new file until it is complete

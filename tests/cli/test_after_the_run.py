@@ -3,11 +3,16 @@
 import os
 import resource
 import subprocess
+import sys
+import time
+from contextlib import suppress
 
 import pytest
 from helpers import BACKEND, SMALL_RUN, chunks_of, command, stopped_at_the_first_chunk
 
 import nqm_fast as nqm
+from nqm_fast import progress
+from nqm_fast.cli import outcome
 from nqm_fast.figures import _output
 from nqm_fast.store import header
 
@@ -100,6 +105,21 @@ def test_output_that_cannot_be_written_costs_the_summary_only(tmp_path):
     said = "run.h5 is complete; its summary could not be printed: No space left on device\n"
     assert (status, err) == (0, said)
     assert (tmp_path / "run.png").exists()
+
+
+def test_an_error_stream_that_is_full_costs_nothing(monkeypatch):
+    """Neither what is said of progress nor what is said of the end stops anything."""
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        monkeypatch.setattr(progress, "INTERVAL", 0.0)
+        with progress.shown_on_terminal(), progress.rated("simulation", 200, "steps") as report:
+            report(50)
+            time.sleep(0.01)
+            report(100)
+        outcome.say("interrupted")
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
 
 
 @pytest.mark.slow

@@ -325,6 +325,37 @@ def test_links_that_lead_round_are_refused(path):
         simulate_to(path)
 
 
+def test_a_name_must_leave_room_for_those_beside_it(tmp_path):
+    for length, status in ((235, "finished"), (236, None)):
+        path = tmp_path / ("x" * length)
+        if status is not None:
+            assert simulate_to(path).status == status
+            continue
+        with pytest.raises(nqm.InputError, match="too long a name: at most 235 bytes leave room"):
+            simulate_to(path)
+    assert len(os.listdir(tmp_path)) == 1
+    for action in (simulate_to, nqm.open_run, nqm.Problem([1.0]).save):
+        with pytest.raises(nqm.InputError, match="must be a shorter name than 'xxx"):
+            action("x" * 300)
+
+
+def test_files_that_cannot_be_removed_cost_nothing(broken_off, undisturbed, monkeypatch):
+    """The run is whole, and the next resumption removes them."""
+
+    def unlink(path, **_):
+        if os.path.lexists(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "unlink", unlink)
+        assert_same(nqm.resume(broken_off), undisturbed)
+    assert len(os.listdir(broken_off.parent)) > 1
+    assert_same(nqm.open_run(broken_off), undisturbed)
+    assert_same(nqm.resume(broken_off), undisturbed)
+    assert os.listdir(broken_off.parent) == [broken_off.name]
+
+
 # -- what a resumption keeps -------------------------------------------------------------
 
 
