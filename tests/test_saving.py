@@ -20,8 +20,8 @@ def no_room():
 SAVING = {
     "problem.npz": "nqm.Problem(np.ones(1000)).save({path!r})",
     "table.csv": "_output.write_csv(Path({path!r}), {{'a': np.arange(1000)}})",
-    "picture.png": "_output.write_picture(Path({path!r}), lambda f, t: f.subplots(), {{}})",
-    "picture.svg": "_output.write_picture(Path({path!r}), lambda f, t: f.subplots(), {{}})",
+    "picture.png": "_output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
+    "picture.svg": "_output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
 }
 
 

@@ -191,10 +191,13 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name}: not valid TOML: {error}") from None
     source = Source(name, line_numbers(text), {})
-    if file is None and any(re.match(r"\s*problem\.(h|file)\s*=", change) for change in changes):
-        content["problem"] = {}  # Another problem takes the place of the default one.
     for change in changes:
         source.changes |= dict.fromkeys(_apply_change(content, change), change)
+    if file is None and {("problem", "file"), ("problem", "h")} & source.changes.keys():
+        # The default experiment's power law gives way to another problem, unless it is asked for.
+        for key in ("dim", "exponent"):
+            if ("problem", key) not in source.changes:
+                content["problem"].pop(key, None)
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
@@ -286,7 +289,7 @@ def _parsed(text: str) -> Any:
     for form in (text, BARE_POINT.sub(_with_zeros, text)):
         try:
             return tomllib.loads(f"value = {form}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # An int may have too many digits.
             continue
     return text.strip()
 

@@ -192,11 +192,11 @@ def _draw(
 
 def _write_figure(name: str, solved: Solved, out: Path) -> Drawn:
     """Write the picture and the table of a figure whose jobs are solved."""
-    from ._output import write_csv, write_picture
+    from ._output import write_csv, write_png
 
     module = _modules()[name]
     table = module.compute(solved)
     result = Drawn(name, module.TITLE, out / f"{name}.png", out / f"{name}.csv", table)
     write_csv(result.data, table)
-    write_picture(result.picture, module.plot, table)
+    write_png(result.picture, module.plot, table)
     return result

@@ -83,7 +83,7 @@ def own_settings() -> Generator[None]:
         yield
 
 
-def write_picture(path: Path, plot: Callable[[Figure, Table], None], table: Table) -> None:
+def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -> None:
     """Draw a table on a canvas of its own, so that the caller's Matplotlib keeps its state.
 
     The kind of the picture is the ending of its name.

@@ -58,7 +58,7 @@ def draw(run: Run, path: Path) -> Path:
         If it has no record after step 0 yet, or Matplotlib is not installed.
     """
     from . import check_matplotlib
-    from ._output import picture_kinds, write_picture
+    from ._output import picture_kinds, write_png
 
     check_matplotlib()
     if run.experiment is None or not (run.steps > 0).any():
@@ -66,7 +66,7 @@ def draw(run: Run, path: Path) -> Path:
     kinds = picture_kinds()
     if path.suffix[1:] not in kinds:
         raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
-    write_picture(path, lambda figure, _: _plot(figure, run, run.experiment), {})
+    write_png(path, lambda figure, _: _plot(figure, run, run.experiment), {})
     return path
 
 

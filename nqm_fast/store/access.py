@@ -80,7 +80,7 @@ def as_run(files: Files, stored: Stored) -> Run:
 
 @contextmanager
 def recorder_of_new_run(
-    files: Files,
+    path: str | os.PathLike[str] | Files,
     experiment: Experiment,
     fingerprint: str,
     overwrite: bool,
@@ -97,6 +97,7 @@ def recorder_of_new_run(
     from .files import locked
     from .reading import read
 
+    files = path if isinstance(path, Files) else Files(path, "out")
     _check_folder(files)
     with locked(files):
         old_files: list[Path] = []
@@ -119,7 +120,9 @@ def recorder_of_new_run(
 
 @contextmanager
 def recorder_of_resumed_run(
-    files: Files, checkpoint_interval: float | None, check: Callable[[Stored], None]
+    path: str | os.PathLike[str] | Files,
+    checkpoint_interval: float | None,
+    check: Callable[[Stored], None],
 ) -> Generator[FileRecorder | None]:
     """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
 
@@ -130,6 +133,7 @@ def recorder_of_resumed_run(
     from .files import locked
     from .reading import ENDED_STATUSES, read
 
+    files = path if isinstance(path, Files) else Files(path)
     stored = read(files)
     if stored.status in ENDED_STATUSES and not (
         stored.continuations or files.leftovers() or files.lock.exists()

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..saving import replace as put_in_place
 from ..simulation.experiment import Experiment
 from ..simulation.recorder import KernelSeconds, Recorder, RunProgress, SavedArrays
 from ..simulation.result import Run, with_public_axes
 from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, resume_command
-from .header import PERMANENT_ATTRIBUTES, new_header, status_attributes, timestamp
+from .header import new_header, permanent_attributes, status_attributes, timestamp
 from .layout import RECORD, Whole
 from .reading import ENDED_STATUSES, Stored, same_run
 from .writing import LiveFile, write_whole
@@ -57,9 +56,7 @@ class FileRecorder(Recorder):
             self.header = new_header(experiment, configuration, fingerprint, checkpoint_interval)
             number, path, arrays = 1, files.base, self.arrays
         else:
-            # Files of earlier versions lack some.
-            known = PERMANENT_ATTRIBUTES & stored.header.keys()
-            self.header = {name: stored.header[name] for name in known}
+            self.header = permanent_attributes(stored.header)
             self._restore(stored)
             number = files.free_number()
             path, arrays = files.continuation(number), None
@@ -222,10 +219,7 @@ class FileRecorder(Recorder):
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
         with self._explained_errors():
             self.check()
-            write_whole(self.files.part, self.experiment, whole)
-            self.check()
-            self.live.close()  # before its name is given to another file, or removed
-            put_in_place(self.files.part, self.files.base)
+            write_whole(self.files, self.experiment, whole, self._let_go)
         leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
         for path in (*self._continuations(), *leftovers):
             with suppress(OSError):  # The run is whole, and the next resumption removes them.
@@ -244,6 +238,11 @@ class FileRecorder(Recorder):
             diverged_at=np.maximum(stored.diverged_at, run.diverged_at),
             state=None,
         )
+
+    def _let_go(self) -> None:
+        """Close the live file, before its name is given to another file, or removed."""
+        self.check()
+        self.live.close()
 
     def check(self) -> None:
         """Make sure that the run's files are still there, and no others are in their place.

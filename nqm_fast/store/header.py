@@ -58,8 +58,13 @@ def new_header(
     }
 
 
+def permanent_attributes(header: dict[str, Any]) -> dict[str, Any]:
+    """The permanent attributes in a header; files of earlier versions lack some."""
+    return {name: header[name] for name in PERMANENT_ATTRIBUTES if name in header}
+
+
 def status_attributes(
-    status: str, message: str, stats: dict[str, Any], file_number: int, resumed: str
+    status: str, message: str, stats: dict[str, Any], file_number: int, resumed: str = ""
 ) -> dict[str, Any]:
     """Make the attributes that change during a run.
 

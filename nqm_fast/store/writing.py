@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOENT
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..saving import replace
 from ..simulation.experiment import Experiment
-from .files import sign
+from .files import Files, sign
 from .layout import (
     BAND_EDGE,
     DIMENSION_SCALES,
@@ -193,11 +193,20 @@ class LiveFile:
                 self.file.close()
 
 
-def write_whole(part: Path, experiment: Experiment, whole: Whole) -> None:
-    """Write a file with all records of a run to `part`, which the caller renames."""
+def write_whole(
+    files: Files,
+    experiment: Experiment,
+    whole: Whole,
+    before_replacing: Callable[[], None] = lambda: None,
+) -> None:
+    """Replace the first file of a run by one with all its records.
+
+    `before_replacing` is called when the new file is complete, and closes the old one if it is
+    open: what is open cannot be replaced everywhere.
+    """
     size = dimension_sizes(experiment)
     contents = {"contents": contents_digest(whole.named_arrays(experiment))}
-    with new_file(part, experiment, whole.arrays) as file:
+    with new_file(files.part, experiment, whole.arrays) as file:
         for name, variable in scales_first(record_variables(experiment)):
             # Each band is in HDF5 chunks of its own.
             numbers = math.prod(size[d] for d in variable.dims if d not in (RECORD, "band"))
@@ -209,4 +218,6 @@ def write_whole(part: Path, experiment: Experiment, whole: Whole) -> None:
             for name, state in zip(state_names(experiment), whole.states, strict=True):
                 add_variable(file, name, state_variable(name), state.shape, 1, state)
         seal(file, whole.header | contents)
-    sign(part)
+    sign(files.part)
+    before_replacing()
+    replace(files.part, files.base)

@@ -78,7 +78,7 @@ def test_the_users_matplotlib_keeps_its_settings(tmp_path):
             seen.update(matplotlib.rcParams)
             figure.subplots()
 
-        _output.write_picture(tmp_path / "a.png", plot, {})
+        _output.write_png(tmp_path / "a.png", plot, {})
         assert dict(matplotlib.rcParams) == before
     assert seen["lines.linewidth"] == 1.5
     assert seen["backend"] == before["backend"]

@@ -58,6 +58,7 @@ def test_looking_at_a_lock_disturbs_nobody(path):
     assert not files.lock.exists()
 
 
+@pytest.mark.mostly_slow(1)
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
 def test_a_file_system_without_locks(path, broken_off, monkeypatch, number):
     """One sentence with the name of the file; nothing is begun, and nothing left."""
@@ -221,6 +222,7 @@ def test_what_others_add_is_no_damage(path):
         assert_same(nqm.resume(path), run)
 
 
+@pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize(
     "name", ["risk", "step", "state_1", "wall_time", "configuration/problem.h"]
 )
@@ -234,6 +236,7 @@ def test_what_others_change_is_damage(path, name):
         nqm.open_run(path)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_bits_that_flip_in_what_is_read_are_damage_also_after_an_addition(path):
     run = simulate_to(path)
     add_an_attribute(path)
@@ -280,6 +283,7 @@ def test_a_relative_name_is_absolute_from_the_start(tmp_path, monkeypatch, every
     assert nqm.resume("two.h5" if Path("two.h5").exists() else "../two.h5").status == "finished"
 
 
+@pytest.mark.mostly_slow(1)
 @pytest.mark.parametrize(
     "name", [b"r\xff\xe9n.h5", "Länge ∞.h5".encode(), b"a\nb\x1b'.h5", b"-x.h5"]
 )
