@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .saving import written_beside
 from .validation import Array, InputError, in_range, integer, number, real_array, shown
 
 FORMAT = "nqm_fast problem 1"
@@ -390,8 +391,18 @@ class Problem:
         return cls(**fields)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`."""
-        with open(path, "wb") as file:
+        """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`.
+
+        If that fails, the file that was there stays as it was.
+
+        Raises
+        ------
+        InputError
+            If `path` is no name of a file, or leads to a FIFO or a device.
+        OSError
+            If it cannot be written.
+        """
+        with written_beside("path", path) as part, part.open("wb") as file:
             np.savez(file, format=np.array(FORMAT), **self.fields)
 
     @classmethod

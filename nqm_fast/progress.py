@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -133,8 +133,9 @@ class _ProgressLog:
             left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
             part = f"{100 * done / max(self.total, 1):.0f} %"
             rate = f"{_with_prefix(speed)}{self.unit}/s"
-            sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
-            sys.stderr.flush()
+            with suppress(OSError):  # Its disk may be full, which is no reason to stop the work.
+                sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
+                sys.stderr.flush()
             self.last_time, self.last_done = now, done
 
 

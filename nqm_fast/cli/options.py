@@ -1,17 +1,39 @@
-"""Options of commands of the exact engine: the problem, batch sizes, and hyper-parameters."""
+"""Options of commands: modules, the problem, batch sizes, and hyper-parameters."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .. import SGD, Problem
+from .. import SGD, InputError, Problem
 from .tables import whole_number
 
 HYPER_PARAMETERS = tuple(field.name for field in fields(SGD))
 """Names of the fields of SGD, each of which is an option."""
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules by name, or from files that end with .py, which define classes of one's own.
+
+    Modules in the working folder, and beside such a file, are found too, after all others.
+    """
+    for name in names:
+        is_file = name.endswith(".py")
+        folder = str(Path(name).parent.absolute() if is_file else Path.cwd())
+        if folder not in sys.path:
+            sys.path.append(folder)
+        try:
+            importlib.import_module(Path(name).stem if is_file else name)
+        except Exception as error:  # Whatever a module raises, the user shall see which it was.
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"--import {name} is impossible: {type(error).__name__}: {reason}"
+            ) from error
 
 
 def add_problem(parser: argparse.ArgumentParser) -> None:

@@ -127,7 +127,13 @@ def draw(
     wanted = {choice("figure", name, list(_modules())): None for name in names or _modules()}
     check_matplotlib()
     needed = {name: set(_modules()[name].jobs()) for name in wanted}
-    return _draw(needed, _directory(out), progress or (lambda *_: None), workers)
+    folder = _directory(out)
+    # Another thread may change the working directory meanwhile.
+    drawn = _draw(needed, folder.absolute(), progress or (lambda *_: None), workers)
+    return [
+        figure._replace(picture=folder / figure.picture.name, data=folder / figure.data.name)
+        for figure in drawn
+    ]
 
 
 def check_matplotlib() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import expected_risk
 from ..simulation.experiment import Experiment
 from ..simulation.result import Run
+from ..store.serialization import is_known
 from ..validation import Array, InputError
 from ._style import SERIES, add_caption
 
@@ -40,7 +41,9 @@ def setting_label(experiment: Experiment, g: int) -> str:
 
 
 def exact_risk(experiment: Experiment, g: int, steps: NDArray[np.int64]) -> Array:
-    """Compute the expected risk of a setting at some steps."""
+    """Compute the expected risk of a setting at some steps; NaN where its classes are missing."""
+    if not is_known(experiment.settings[g]):
+        return np.full(steps.shape, np.nan)
     algorithm, batch_size = experiment.settings[g]
     risk: Array = expected_risk(experiment.problem, algorithm, batch_size, steps)
     return risk
@@ -55,14 +58,12 @@ def draw(run: Run, path: Path) -> Path:
         If it has no record after step 0 yet, or Matplotlib is not installed.
     """
     from . import check_matplotlib
-    from ._output import write_png
+    from ._output import picture_kinds, write_png
 
     check_matplotlib()
     if run.experiment is None or not (run.steps > 0).any():
         raise InputError(f"the run is {run.status} and has no record after step 0 to draw")
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    kinds = FigureCanvasBase.get_supported_filetypes()
+    kinds = picture_kinds()
     if path.suffix[1:] not in kinds:
         raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
     write_png(path, lambda figure, _: _plot(figure, run, run.experiment), {})

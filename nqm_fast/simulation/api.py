@@ -14,6 +14,7 @@ from ..algorithms.base import Algorithm
 from ..problem import Problem
 from ..schedules import Schedule
 from ..store import access
+from ..store.files import Files
 from ..validation import InputError, number
 from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import as_experiment
@@ -115,7 +116,8 @@ def simulate(
         worked through in blocks of coordinates.
     out : path, optional
         An HDF5 file that records are written to while they are computed; read it, also
-        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on.
+        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on. A
+        relative path counts from the working directory at the call.
     overwrite : bool
         Replace the run that is in `out`.
     checkpoint_every : float
@@ -139,7 +141,7 @@ def simulate(
     MemoryError
         If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
-        If `out` cannot be written. What was saved remains.
+        If `out` cannot be written, or its file system has no locks. What was saved remains.
 
     Examples
     --------
@@ -149,6 +151,7 @@ def simulate(
     >>> bool(abs(run.risk.mean() / nqm.expected_risk(problem, nqm.SGD(0.1), 8, 50) - 1) < 0.1)
     True
     """
+    files = None if out is None else Files(out, "out")  # absolute from the start
     experiment = as_experiment(
         problem,
         algorithm,
@@ -165,7 +168,7 @@ def simulate(
         observe=observe,
     )
     resources = as_resources(backend, threads, devices)
-    if out is None:
+    if files is None:
         with caught([signal.SIGINT]) as signals:
             plan = plan_execution(experiment, resources, IN_MEMORY)
             return execute(plan, signals, Recorder())
@@ -173,7 +176,7 @@ def simulate(
     # The plan is made, and its errors are raised, before anything is overwritten.
     plan = plan_execution(experiment, resources, STREAMED)
     opening = access.recorder_of_new_run(
-        out, experiment, fingerprint(plan.task), bool(overwrite), interval
+        files, experiment, fingerprint(plan.task), bool(overwrite), interval
     )
     with _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
@@ -185,7 +188,7 @@ def resume(
     backend: str = "auto",
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed, to the same bits as without a break.
 
@@ -193,8 +196,10 @@ def resume(
     ----------
     path : path
         The file that was the argument `out` of `simulate`.
-    backend, threads, devices, checkpoint_every
+    backend, threads, devices
         As in `simulate`; they need not be those of before.
+    checkpoint_every : float, optional
+        Seconds between checkpoints, >= 0; what `simulate` was given, if left out.
 
     Returns
     -------
@@ -211,8 +216,11 @@ def resume(
     OSError
         If it cannot be written. What was saved remains.
     """
+    files = Files(path)
     resources = as_resources(backend, threads, devices)
-    interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    interval = checkpoint_every
+    if interval is not None:
+        interval = number("checkpoint_every", interval, least=0.0)
     plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
@@ -224,10 +232,10 @@ def resume(
                 "with other last bits than where it was begun, as of another library of mathematics"
             )
 
-    opening = access.recorder_of_resumed_run(path, interval, check)
+    opening = access.recorder_of_resumed_run(files, interval, check)
     with _recording(opening) as (signals, recorder):
         if recorder is None:
-            return access.open_run(path)
+            return access.open_run(files.base)
         return _execute_in_file(plans[0], signals, recorder)
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..simulation.result import Run
 from ..validation import InputError
+from .files import Files
 
 if TYPE_CHECKING:
     from ..simulation.experiment import Experiment
     from .file_recorder import FileRecorder
-    from .files import Files
     from .reading import Stored
 
 # Modules that import h5py, filelock and psutil, which are slow to load, are imported in functions.
+
+DEFAULT_CHECKPOINT_EVERY = 60.0  # seconds, of a run whose file does not say them
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -41,7 +44,6 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     FileNotFoundError
         If there is no such file.
     """
-    from .files import Files
     from .reading import read
 
     files = Files(path)
@@ -61,7 +63,7 @@ def as_run(files: Files, stored: Stored) -> Run:
         message = ""
         if stored.status == "killed":
             count = f"{stored.records} of {experiment.records.size} records are there"
-            message = f"{count}; go on with: {resume_command(files.base)}"
+            message = f"{count}; go on with: {resume_command(files.given)}"
     run = Run(
         values["step"],
         {name: values[name] for name in experiment.observe},
@@ -78,7 +80,7 @@ def as_run(files: Files, stored: Stored) -> Run:
 
 @contextmanager
 def recorder_of_new_run(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Files,
     experiment: Experiment,
     fingerprint: str,
     overwrite: bool,
@@ -92,10 +94,10 @@ def recorder_of_new_run(
         If there is a run that is not to be overwritten, or another process is writing it.
     """
     from .file_recorder import FileRecorder
-    from .files import Files, locked
+    from .files import locked
     from .reading import read
 
-    files = Files(path, "out")
+    files = path if isinstance(path, Files) else Files(path, "out")
     _check_folder(files)
     with locked(files):
         old_files: list[Path] = []
@@ -103,14 +105,11 @@ def recorder_of_new_run(
             try:
                 stored = read(files)
             except InputError as error:
-                raise InputError(f"out = {str(path)!r} exists and is kept: {error}") from None
-            if not overwrite:
-                # No process is writing it, or it would have the lock.
-                status = "killed" if stored.status == "running" else stored.status
                 raise InputError(
-                    f"out = {str(path)!r} exists, a run that is {status}: choose another "
-                    "file, or overwrite it (overwrite=True, --overwrite)"
-                )
+                    f"out = {str(files.given)!r} exists and is kept: {error}"
+                ) from None
+            if not overwrite:
+                raise InputError(_refusal(files, stored.status))
             old_files = [*stored.continuations, *files.leftovers()]
         recorder = FileRecorder(files, experiment, checkpoint_interval, fingerprint)
         with recorder.closed_at_exit():
@@ -121,17 +120,20 @@ def recorder_of_new_run(
 
 @contextmanager
 def recorder_of_resumed_run(
-    path: str | os.PathLike[str], checkpoint_interval: float, check: Callable[[Stored], None]
+    path: str | os.PathLike[str] | Files,
+    checkpoint_interval: float | None,
+    check: Callable[[Stored], None],
 ) -> Generator[FileRecorder | None]:
     """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
 
-    `check` raises if the run cannot be resumed; nothing was changed then.
+    `check` raises if the run cannot be resumed; nothing was changed then. Without an interval
+    between checkpoints, the run keeps its own.
     """
     from .file_recorder import FileRecorder
-    from .files import Files, locked
+    from .files import locked
     from .reading import ENDED_STATUSES, read
 
-    files = Files(path)
+    files = path if isinstance(path, Files) else Files(path)
     stored = read(files)
     if stored.status in ENDED_STATUSES and not (
         stored.continuations or files.leftovers() or files.lock.exists()
@@ -147,6 +149,8 @@ def recorder_of_resumed_run(
             yield None
             return
         check(stored)
+        if checkpoint_interval is None:
+            checkpoint_interval = stored.header.get("checkpoint_every", DEFAULT_CHECKPOINT_EVERY)
         recorder = FileRecorder(
             files, stored.experiment, checkpoint_interval, stored.header["fingerprint"], stored
         )
@@ -154,12 +158,35 @@ def recorder_of_resumed_run(
             yield recorder
 
 
+def _refusal(files: Files, status: str) -> str:
+    """Why a new run does not begin, under the lock, where there is one of this status."""
+    from .files import resume_command
+    from .reading import ENDED_STATUSES
+
+    # No process is writing it, or it would have the lock.
+    status = "killed" if status == "running" else status
+    advice = "choose another file, or overwrite it (overwrite=True, --overwrite)"
+    if status not in ENDED_STATUSES:
+        advice = f"go on with: {resume_command(files.given)}, or {advice}"
+    return f"out = {str(files.given)!r} exists, a run that is {status}: {advice}"
+
+
 def _check_folder(files: Files) -> None:
     """Make sure that there is a folder to write to."""
-    folder = files.base.absolute().parent
+    folder, name = files.base.parent, str(files.given)
     if not folder.is_dir():
-        raise InputError(f"out = {str(files.base)!r} is in a folder that does not exist")
+        raise InputError(f"out = {name!r} is in a folder that does not exist")
     if files.base.is_dir():
-        raise InputError(f"out = {str(files.base)!r} is a folder: give the name of a file")
+        raise InputError(f"out = {name!r} is a folder: give the name of a file")
+    try:
+        os.lstat(files.previous)  # the longest of the names beside it
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            most = os.pathconf(folder, "PC_NAME_MAX") - len(os.fsencode(files.previous.name))
+            most += len(os.fsencode(files.base.name))
+            raise InputError(
+                f"out = {name!r} is too long a name: at most {most} bytes leave room for those of "
+                "the files beside it"
+            ) from None
     if not os.access(folder, os.W_OK):
-        raise InputError(f"out = {str(files.base)!r} is in a folder that cannot be written to")
+        raise InputError(f"out = {name!r} is in a folder that cannot be written to")

@@ -12,7 +12,7 @@ from .access import as_run
 from .checkpoints import usable
 from .files import Files
 from .header import host, versions
-from .reading import ENDED_STATUSES, read
+from .reading import ENDED_STATUSES, Stored, read
 
 
 def describe_machine() -> dict[str, str]:
@@ -39,6 +39,16 @@ def _gpus() -> str:
     except kernels.BackendError as error:
         return str(error)
     return "; ".join(f"{number}: {name}" for number, name in enumerate(names))
+
+
+def _times(stored: Stored) -> dict[str, str]:
+    """When the run began, when it was gone on with last, and when that ended, by title."""
+    latest = stored.latest
+    times = {"started": stored.header["started"]}
+    if latest.get("resumed"):  # which files of earlier versions lack
+        times["resumed"] = latest["resumed"]
+    killed = "unknown, as its process was killed" if stored.status == "killed" else "not yet"
+    return times | {"ended": latest["ended"] or killed}
 
 
 def describe_file(path: Path) -> dict[str, str]:
@@ -72,13 +82,13 @@ def describe_file(path: Path) -> dict[str, str]:
             total = experiment.problem.dim * experiment.steps * len(experiment.settings)
             percent = 100 * metadata["coordinate_steps"] / max(total * experiment.replicas.size, 1)
             described["checkpoint"] = f"at {percent:.1f} %, after {metadata['seconds']:.1f} s"
-    described |= {"started": header["started"], "ended": header["ended"] or "not yet"}
+    described |= _times(stored)
     stats = json.loads(header["stats"])
     if stats:
         described["seconds"] = ", ".join(
             f"{name} {stats[name]:.2f}" for name in ("compile", "compute", "write")
         )
-    writer_versions = json.loads(header["versions"])
+    writer_versions = json.loads(stored.latest["versions"])
     described["written by"] = ", ".join(f"{name} {x}" for name, x in writer_versions.items())
     sizes = [os.path.getsize(part) for part in (files.base, *stored.continuations)]
     described["size"] = f"{sum(sizes) / 1e6:.2f} MB in {len(sizes)} file{'s' * (len(sizes) > 1)}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.base import Algorithm
+from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.experiment import Experiment
@@ -61,10 +61,7 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     kind = description.get("kind")
     if kind not in known:
         ours = ", ".join(name for name in known if ":" not in name)
-        hint = ""
-        if isinstance(kind, str) and ":" in kind:
-            hint = f" (import {kind.partition(':')[0]} first, which defines it)"
-        raise InputError(f"kind must be one of {ours}, not {shown(kind)}{hint}")
+        raise InputError(f"kind must be one of {ours}, not {shown(kind)}{_where_defined(kind)}")
     field_names = parameters(known[kind])
     given = {name: value for name, value in description.items() if name != "kind"}
     for name in given:
@@ -82,6 +79,106 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     if missing:
         raise InputError(f"kind = {kind!r} needs {', '.join(missing)}")
     return known[kind](**values)
+
+
+def _where_defined(kind: Any) -> str:
+    """A hint where the class of a kind is defined, if it is one of others."""
+    module, colon, _ = kind.partition(":") if isinstance(kind, str) else ("", "", "")
+    if not colon:
+        return ""
+    if module == "__main__":
+        return " (defined in the script that made it: go on in that script)"
+    return f" (import {module} first, which defines it; on the command line, --import {module})"
+
+
+class UnknownAlgorithm(LinearAlgorithm):
+    """An algorithm in a file, whose class is not defined in this process.
+
+    It can be shown; whatever needs its class raises the InputError `reason`.
+    """
+
+    def __init__(self, description: Mapping[str, Any], reason: str) -> None:
+        self.description, self.reason = description, reason
+
+    def __repr__(self) -> str:
+        return _as_call(self.description)
+
+    @property
+    def lr(self) -> Any:  # type: ignore[override]
+        """The learning rate, which is not known."""
+        raise InputError(self.reason)
+
+    def recurrence(self, h: Any) -> Any:
+        """The recurrence, which is not known."""
+        raise InputError(self.reason)
+
+    def largest_lr(self, h: Any) -> float:
+        """The largest learning rate, which is not known."""
+        raise InputError(self.reason)
+
+
+class UnknownSchedule(Schedule):
+    """A schedule in a file, whose class is not defined in this process.
+
+    It can be shown; whatever needs its class raises the InputError `reason`.
+    """
+
+    def __init__(self, description: Mapping[str, Any], reason: str) -> None:
+        self.description, self.reason = description, reason
+
+    def __repr__(self) -> str:
+        return _as_call(self.description)
+
+    def values(self, steps: Any) -> Any:
+        """The values, which are not known."""
+        raise InputError(self.reason)
+
+    def piece(self, step: int) -> Any:
+        """The piece at a step, which is not known."""
+        raise InputError(self.reason)
+
+    @property
+    def least(self) -> float:
+        """The lowest value, which is not known."""
+        raise InputError(self.reason)
+
+
+def _as_call(value: Any) -> str:
+    """Write a description as the call that makes what it describes, if its class were there."""
+    if not isinstance(value, Mapping):
+        return f"{value:g}" if isinstance(value, float) else shown(value)
+    inner = (f"{name}={_as_call(x)}" for name, x in value.items() if name != "kind")
+    return f"{value.get('kind')}({', '.join(inner)})"
+
+
+def is_known(setting: Setting) -> bool:
+    """Whether the classes of a setting's algorithm and schedule are defined in this process."""
+    unknown = (UnknownAlgorithm, UnknownSchedule)
+    return not any(isinstance(part, unknown) for part in setting)
+
+
+def _reason(description: Mapping[str, Any], error: Exception) -> str:
+    """Why what a description describes is not known."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{description.get('kind')} cannot be made: {type(error).__name__}: {error}"
+
+
+def _decoded_setting(description: Mapping[str, Any]) -> Setting:
+    """The setting that a table describes, as far as its classes are defined in this process."""
+    algorithm, batch_size = description["algorithm"], description["batch_size"]
+    try:
+        built: LinearAlgorithm = build(Algorithm, algorithm)
+    except Exception as error:  # A class of others may have changed, and raise what it likes.
+        built = UnknownAlgorithm(algorithm, _reason(algorithm, error))
+    try:
+        given = build(Schedule, batch_size) if isinstance(batch_size, Mapping) else batch_size
+        schedule = as_schedule("batch_size", given, least=1.0)
+    except Exception as error:
+        if not isinstance(batch_size, Mapping):
+            raise
+        schedule = UnknownSchedule(batch_size, _reason(batch_size, error))
+    return Setting(built, schedule)
 
 
 def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -137,10 +234,7 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
 def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
     """Decode an experiment from its configuration and arrays.
 
-    Raises
-    ------
-    InputError
-        If it holds an algorithm or schedule that is not defined in this process.
+    Algorithms and schedules that are not defined in this process can be shown only.
     """
 
     def with_arrays(value: Any) -> Any:
@@ -152,12 +246,7 @@ def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
         return [with_arrays(x) for x in value] if isinstance(value, list) else value
 
     complete = with_arrays(configuration)
-    settings = []
-    for setting in complete["settings"]:
-        size = setting["batch_size"]
-        batch_size = build(Schedule, size) if isinstance(size, Mapping) else size
-        algorithm = build(Algorithm, setting["algorithm"])
-        settings.append(Setting(algorithm, as_schedule("batch_size", batch_size, least=1.0)))
+    settings = [_decoded_setting(setting) for setting in complete["settings"]]
     problem = Problem.from_fields(complete["problem"])
     # Files of schema version 1 do not say what they observe, which was the risk.
     observe = tuple(complete.get("observe") or observed_names(RISK, complete["bands"]))

@@ -5,7 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers import assert_same_problem
 
+import nqm_fast as nqm
 from nqm_fast.cli import config
 
 
@@ -29,7 +31,7 @@ def test_keys_that_are_left_out_have_the_values_of_the_example():
     assert {k: fields[k].default for k in usual.keys() - {"problem", "setting"}} == {
         k: v for k, v in usual.items() if k not in ("problem", "setting")
     }
-    assert config.ProblemTable().model_dump(exclude={"file"}) == usual["problem"]
+    assert config.ProblemTable().model_dump(exclude={"file", *config.ARRAYS}) == usual["problem"]
 
 
 # -- what is wrong -----------------------------------------------------------------------
@@ -54,6 +56,13 @@ WRONG = {
     "steps = 10\nsteps = 10": "not valid TOML: Cannot overwrite a value (at line 2",
     "steps = ": "not valid TOML: Invalid value (at line 1",
 }
+WRONG |= {
+    "problem.c = [1.0]": "line 1: c needs h, the list of curvatures",
+    "problem.h = [1.0, 0.0]": "line 1: h must be > 0, but element 1 is 0",
+    "[problem]\ndim = 5\nh = [1.0]": "line 2: dim = 5 contradicts h: a problem is either",
+    "[problem]\nh = [1.0]\nfile = 'a.npz'": "line 3: file = 'a.npz' contradicts h",
+    "note = '\u2028'\nsteps = 1.5": "line 2: steps must be a valid integer, not 1.5",
+}
 WRONG_SETTING = {
     "lr = -1": "line 2: lr must be >= 0, not -1",
     "\nlr = 1\nmomentum = 1.5": "line 4: momentum must be >= 0 and < 1, not 1.5",
@@ -75,8 +84,57 @@ def test_what_is_wrong_is_named_with_its_line(nqm_fast, here, text):
     assert (status, out) == (2, "")
     assert err.startswith("nqm-fast run: my.toml")
     assert (WRONG | WRONG_SETTING)[text] in err
-    assert err.count("\n") == 1
+    assert err.count("\n") == 1 + ("note" in text)
     assert os.listdir(here) == ["my.toml"]
+
+
+def test_a_byte_order_mark_is_accepted(here):
+    (here / "my.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\r\n[[setting]]\r\nlr = 1\r\n")
+    assert config.load(here / "my.toml").arguments["steps"] == 7
+
+
+def test_a_problem_of_arrays(here):
+    (here / "my.toml").write_text(
+        "[problem]\nh = [1.0, 0.5]\nc = [0.2, 3]\nmean0 = [1, 0]\nvar0 = 0.0\n[[setting]]\nlr = 1\n"
+    )
+    expected = nqm.Problem([1.0, 0.5], [0.2, 3.0], mean0=[1, 0], var0=0.0)
+    assert_same_problem(config.load(here / "my.toml").arguments["problem"], expected)
+
+
+def test_another_problem_takes_the_place_of_the_default_one(here):
+    expected = nqm.Problem([1.0, 0.5])
+    expected.save(here / "mine.npz")
+    for change in (f"problem.file={here / 'mine.npz'}", "problem.h=[1, .5]"):
+        assert_same_problem(config.load(None, [change]).arguments["problem"], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("+.5", 0.5),
+        ("1.e-2", 0.01),
+        (".5E-1", 0.05),
+        ("1_0.", 10.0),
+        ("[.5, 1.]", [0.5, 1.0]),
+        ('{a = .5, b = ".5"}', {"a": 0.5, "b": ".5"}),
+        ("1.2.3", "1.2.3"),
+        ("run.h5", "run.h5"),
+        (".h5", ".h5"),
+        (".", "."),
+    ],
+)
+def test_values_of_set(text, value):
+    parsed = config._parsed(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_numbers_without_zeros_are_numbers(here):
+    for text in (".5", "1."):
+        algorithm = config.load(None, [f"setting.0.lr={text}"]).arguments["algorithm"][0]
+        assert algorithm.lr.value == float(text)
 
 
 def test_all_that_is_wrong_is_named_at_once(nqm_fast, here):

@@ -69,9 +69,11 @@ def test_resuming_a_finished_run_says_so(nqm_fast):
 
 def test_a_diverging_run_says_so_and_is_drawn(nqm_fast, here):
     status, _, err = nqm_fast("run", *SMALL_RUN, "--set", "setting.0.lr=1e9")
-    assert status == 0
+    assert status == 3  # as the README says
     assert "setting 0, SGD(1000000000.0) diverged at step" in err
     assert (here / "run.png").exists()
+    status, out, _ = nqm_fast("resume", "run.h5")
+    assert (status, out) == (3, "run.h5 is diverged: there is nothing to go on with\n")
 
 
 def test_info_of_the_machine(nqm_fast):

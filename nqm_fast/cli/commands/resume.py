@@ -9,7 +9,7 @@ from typing import Any
 
 from ...simulation.api import resume
 from ...simulation.result import Run
-from ..outcome import carry_out
+from ..outcome import carry_out, status_of
 
 ORDER = 2
 
@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
     again.add_argument("--threads", type=int, help="all cores, if left out")
     again.add_argument("--backend", default="auto")
     again.add_argument("--devices", type=int, nargs="+", metavar="GPU", help="with --backend cuda")
-    again.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    again.add_argument(
+        "--checkpoint-every", type=float, metavar="SECONDS", help="the run's own, if left out"
+    )
 
 
 def _resume(chosen: argparse.Namespace) -> int:
@@ -32,9 +34,9 @@ def _resume(chosen: argparse.Namespace) -> int:
 
     checkpoint = description.describe_file(chosen.file).get("checkpoint")
     if checkpoint is None:
-        resume(chosen.file)  # This finishes a file whose process was killed at its very end.
-        print(f"{chosen.file} is finished: there is nothing to go on with")
-        return 0
+        run = resume(chosen.file)  # This tidies up after a process that was killed at its very end.
+        print(f"{chosen.file} is {run.status}: there is nothing to go on with")
+        return status_of(run)
     print(f"checkpoint {checkpoint}", file=sys.stderr)
 
     def go_on() -> Run:
