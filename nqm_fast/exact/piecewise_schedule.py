@@ -196,7 +196,7 @@ def optimal_schedule(
         if search.minimise_from(enough, start) > 0.0:
             return best
         guess = estimate_fewest_steps(search.lowest_excess, too_few, enough)
-        steps = fewest_steps(search.lowest_excess, guess, too_few, enough)
+        steps = fewest_steps(search.lowest_excess, guess, enough)
         excess, start = search.best[steps]
         algorithm = SGD(search.schedule(steps), power=power)
         risk = expected_risk(problem, algorithm, batch_size, steps)
