@@ -255,7 +255,8 @@ def _find_fewest(search: Minimiser, too_few: int, enough: int, *, rough: bool = 
     while too_few > 0 and search.rough_lowest_excess(too_few) <= 0.0:
         too_few, enough = _find_too_few(search, too_few), too_few
     guess = estimate_fewest_steps(search.rough_lowest_excess, too_few, enough)
-    return guess if rough else fewest_steps(search.lowest_excess, guess, enough)
+    excess = search.rough_lowest_excess if rough else search.lowest_excess
+    return fewest_steps(excess, guess, enough)
 
 
 def _checked_search(
