@@ -23,6 +23,8 @@ WINDOW_STEPS = 8
 """Steps that are looked at in the window."""
 WINDOW_BITS = 6
 """Bits of these steps that are not 0, beginning with that of the length of the window."""
+SLICE = 2.5
+"""Length of a slice of the space, in the log of a hyper-parameter."""
 CROSSOVER = 0.9
 """Share of the hyper-parameters that a new point takes from the mutant."""
 SCALES = 0.4, 1.0
@@ -31,63 +33,83 @@ SEED = 1907
 """Seed of all draws, which are the same in every search."""
 
 
-class Population:
-    """Points of the unit cube that stand for hyper-parameters, and evolve."""
+class Islands:
+    """Points of the unit cube that stand for hyper-parameters, and evolve on separate islands.
 
-    def __init__(self, search: Minimiser, size: int, number: int, seeds: list[Point]) -> None:
+    Arrays have shape (islands, size, searched). One island begins all over the cube, and with the
+    seeds; each of the others in one slice of it, so that narrow troughs far from the seeds are not
+    left because of a wide one.
+    """
+
+    def __init__(self, search: Minimiser, steps: int, size: int, seeds: list[Point]) -> None:
         self.search = search
-        self.random = np.random.default_rng([SEED, number])
-        searched = len(search.bounds)
-        shift = self.random.random(searched)
-        self.cube = (evenly_filling_points(size, searched) + shift) % 1.0
-        self.seeds = seeds
-        self.excess = np.full(size, math.inf)
+        self.random = np.random.default_rng(SEED)
+        slices = self._slices(steps)
+        even = evenly_filling_points(size, len(search.bounds))
+        shifts = self.random.random((len(slices), 1, len(search.bounds)))
+        low, length = np.array(slices).transpose(1, 0, 2)[:, :, None]
+        self.cube = low + length * ((even + shifts) % 1.0)
+        at = search.space.to_cube(np.array(seeds), steps)[:size]
+        self.cube[0, : len(at)] = at
+
+    def _slices(self, steps: int) -> list[tuple[Array, Array]]:
+        """Cut the cube across each hyper-parameter but the learning rate; corners and lengths."""
+        searched = len(self.search.bounds)
+        whole = np.zeros(searched), np.ones(searched)
+        slices = [whole]
+        low, high = self.search.space.useful_box(np.zeros((1, searched)), steps)
+        for k in np.flatnonzero(~self.search.space.is_lr):
+            count = math.ceil(float(high[0, k] - low[0, k]) / SLICE)
+            for number in range(count):
+                corner, length = (x.copy() for x in whole)
+                corner[k], length[k] = number / count, 1.0 / count
+                slices.append((corner, length))
+        return slices
 
     def aim(self, steps: int) -> tuple[int, Point] | None:
-        """Find the excess of all points below `steps`; as `_reached`."""
+        """Look at all points below `steps`; as `_replace`."""
         end = min(steps - 1, math.floor(AIM * steps))
         # Steps with few bits cost less time, as the risk is found by repeated squaring.
         grain = 1 << max(int(end * (1.0 - WINDOW)).bit_length() - WINDOW_BITS, 0)
         window = np.geomspace(WINDOW * end, end, WINDOW_STEPS) // grain * grain
         self.window = np.unique(np.maximum(window, 1.0).astype(np.int64))
-        if self.seeds:
-            at = self.search.space.to_cube(np.array(self.seeds), int(self.window[-1]))
-            self.cube[: len(at)] = at
-            self.seeds = []
-        return self._replace(self.cube, np.full(len(self.cube), math.inf))
+        self.excess = np.full(self.cube.shape[:2], math.inf)
+        return self._replace(self.cube)
 
     def evolve(self) -> tuple[int, Point] | None:
-        """Replace points by better ones, once; as `_reached`."""
-        size, searched = self.cube.shape
-        best = self.cube[self.excess.argmin()]
-        # Three different points, none of which is the one to replace.
-        order = self.random.random((size, size))
-        np.fill_diagonal(order, math.inf)
-        first, second = np.argsort(order, axis=1)[:, :2].T
-        scale = self.random.uniform(*SCALES, (size, 1))
+        """Replace points by better ones, once; as `_replace`."""
+        islands, size, searched = self.cube.shape
+        island = np.arange(islands)[:, None]
+        best = self.cube[island, self.excess.argmin(axis=1)[:, None]]
+        # Three different points, the last of which is the one to replace.
+        order = self.random.random((islands, size, size))
+        order[:, np.arange(size), np.arange(size)] = math.inf
+        first, second = np.moveaxis(np.argsort(order, axis=2)[:, :, :2], 2, 0)
+        scale = self.random.uniform(*SCALES, (islands, size, 1))
         # Half of the new points are near the best, half on the way from their old ones to it.
-        is_near = self.random.random((size, 1)) < 0.5
+        is_near = self.random.random((islands, size, 1)) < 0.5
         base = np.where(is_near, best, self.cube + scale * (best - self.cube))
-        mutant = base + scale * (self.cube[first] - self.cube[second])
+        mutant = base + scale * (self.cube[island, first] - self.cube[island, second])
         # What leaves the cube goes half of the way to its wall.
         mutant = np.where(mutant < 0.0, 0.5 * base, mutant)
         mutant = np.where(mutant > 1.0, 0.5 * (1.0 + base), mutant)
-        taken = self.random.random((size, searched)) < CROSSOVER
-        taken[np.arange(size), self.random.integers(searched, size=size)] = True
-        return self._replace(np.where(taken, mutant, self.cube), self.excess)
+        taken = self.random.random(mutant.shape) < CROSSOVER
+        kept = self.random.integers(searched, size=(islands, size, 1))
+        np.put_along_axis(taken, kept, True, axis=2)
+        return self._replace(np.where(taken, mutant, self.cube))
 
-    def _replace(self, trial: Array, limit: Array) -> tuple[int, Point] | None:
+    def _replace(self, trial: Array) -> tuple[int, Point] | None:
         """Let points of a trial take the place of those that are not better.
 
         Returns the first step of the window at which a point reaches the target, and that point.
         """
         space = self.search.space
-        points = space.from_cube(trial, int(self.window[-1]))
+        points = space.from_cube(trial.reshape(-1, trial.shape[2]), int(self.window[-1]))
         logs = space.log_risks(points, self.window) - self.search.log_target
         excess = np.clip(logs, -EXCESS_LIMIT, EXCESS_LIMIT)
-        lowest = excess.min(axis=1)
-        is_better = lowest <= limit
-        self.cube = np.where(is_better[:, None], trial, self.cube)
+        lowest = excess.min(axis=1).reshape(self.excess.shape)
+        is_better = lowest <= self.excess
+        self.cube = np.where(is_better[..., None], trial, self.cube)
         self.excess = np.where(is_better, lowest, self.excess)
         reached = excess <= 0.0
         if not reached.any():
@@ -97,25 +119,23 @@ class Population:
 
 
 def evolve(
-    search: Minimiser, steps: int, seeds: list[Point], size: int, generations: int, populations: int
+    search: Minimiser, steps: int, seeds: list[Point], size: int, generations: int
 ) -> tuple[int, Point | None]:
-    """Look for points that need clearly fewer steps; the fewest steps, and the point."""
+    """Look for points that need clearly fewer steps; the fewest steps, and the point if any."""
     best: Point | None = None
-    for number in range(populations):
-        if steps <= 1:
-            break
-        population = Population(search, size, number, seeds)
-        found = population.aim(steps)
-        left = generations
-        while left > 0:
-            if found:
-                steps, best = found
-                if steps <= 1:
-                    break
-                left = generations
-                found = population.aim(steps)
-            else:
-                left -= 1
-                found = population.evolve()
-        seeds = [*seeds, best] if best else seeds
+    if steps <= 1:
+        return steps, best
+    islands = Islands(search, steps, size, seeds)
+    found = islands.aim(steps)
+    left = generations
+    while left > 0:
+        if found:
+            steps, best = found
+            if steps <= 1:
+                break
+            left = generations
+            found = islands.aim(steps)
+        else:
+            left -= 1
+            found = islands.evolve()
     return steps, best

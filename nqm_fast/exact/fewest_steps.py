@@ -13,11 +13,13 @@ from collections.abc import Callable
 def estimate_fewest_steps(excess: Callable[[int], float], too_few: int, enough: int) -> int:
     """Estimate the fewest steps in (too_few, enough] at which `excess` is not positive.
 
-    Where it is not positive at `too_few` after all, the answer is `too_few` itself.
+    Where it is not positive at `too_few` after all, the answer is `too_few` itself. Step 0, whose
+    log is no number, is never looked at.
     """
     import scipy.optimize
 
-    if enough - too_few <= 1 or too_few == 0:
+    too_few = max(too_few, 1)
+    if enough - too_few < 1:
         return enough
     if excess(too_few) <= 0.0:
         return too_few

@@ -59,8 +59,8 @@ UNREACHED_STEPS = 500
 
 
 EFFORTS = {
-    "full": {"size": 64, "generations": 40, "populations": 3},
-    "fast": {"size": 32, "generations": 15, "populations": 1},
+    "full": {"size": 24, "generations": 30},
+    "fast": {"size": 12, "generations": 10},
 }
 """How much is evolved, by effort."""
 
@@ -311,7 +311,7 @@ def _scan_for_fewer_steps(search: Minimiser, steps: int) -> int:
             too_few = _find_too_few(search, fewer)
             steps = _find_fewest(search, too_few, fewer)
             gain *= 4
-        elif gain > 1:
+        elif gain > least_gain:
             gain = 1
         else:
             del spreads[0]
