@@ -8,6 +8,7 @@ steps that ends at t. It has far fewer troughs, since a point need not be low at
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,10 @@ from ..validation import Array
 from .minimiser import EXCESS_LIMIT, Minimiser, evenly_filling_points
 from .search_space import Point
 
-AIM = 0.995
+AIM = 0.993
 """Part of the fewest steps known at which the window ends."""
 WINDOW = 0.7
 """Part of its end at which the window begins."""
-WINDOW_STEPS = 8
-"""Steps that are looked at in the window."""
 WINDOW_BITS = 6
 """Bits of these steps that are not 0, beginning with that of the length of the window."""
 SLICE = 2.5
@@ -33,6 +32,34 @@ SEED = 1907
 """Seed of all draws, which are the same in every search."""
 
 
+EFFORTS = ["full", "fast"]
+"""What the argument `effort` of `tune` may be."""
+
+
+class Effort(NamedTuple):
+    """How much is evolved."""
+
+    size: int
+    """Points on each island."""
+    generations: int
+    """Generations without progress, after which the search ends."""
+    window_steps: int
+    """Steps that are looked at in the window."""
+
+
+FAST = Effort(8, 8, 8)
+FULL = {64: Effort(32, 40, 24), 512: Effort(24, 30, 12), math.inf: Effort(16, 20, 8)}
+"""Full effort by the largest dimension of the problem: the fewer coordinates, the more troughs there are, and the
+less time they take."""
+
+
+def evolution_effort(effort: str, dim: int) -> Effort:
+    """Return how much is evolved on a spectrum of so many coordinates."""
+    if effort == "fast":
+        return FAST
+    return next(full for most, full in FULL.items() if dim <= most)
+
+
 class Islands:
     """Points of the unit cube that stand for hyper-parameters, and evolve on separate islands.
 
@@ -41,15 +68,15 @@ class Islands:
     left because of a wide one.
     """
 
-    def __init__(self, search: Minimiser, steps: int, size: int, seeds: list[Point]) -> None:
-        self.search = search
+    def __init__(self, search: Minimiser, steps: int, seeds: list[Point], effort: Effort) -> None:
+        self.search, self.window_steps = search, effort.window_steps
         self.random = np.random.default_rng(SEED)
         slices = self._slices(steps)
-        even = evenly_filling_points(size, len(search.bounds))
+        even = evenly_filling_points(effort.size, len(search.bounds))
         shifts = self.random.random((len(slices), 1, len(search.bounds)))
         low, length = np.array(slices).transpose(1, 0, 2)[:, :, None]
         self.cube = low + length * ((even + shifts) % 1.0)
-        at = search.space.to_cube(np.array(seeds), steps)[:size]
+        at = search.space.to_cube(np.array(seeds), steps)[: effort.size]
         self.cube[0, : len(at)] = at
 
     def _slices(self, steps: int) -> list[tuple[Array, Array]]:
@@ -71,7 +98,7 @@ class Islands:
         end = min(steps - 1, math.floor(AIM * steps))
         # Steps with few bits cost less time, as the risk is found by repeated squaring.
         grain = 1 << max(int(end * (1.0 - WINDOW)).bit_length() - WINDOW_BITS, 0)
-        window = np.geomspace(WINDOW * end, end, WINDOW_STEPS) // grain * grain
+        window = np.geomspace(WINDOW * end, end, self.window_steps) // grain * grain
         self.window = np.unique(np.maximum(window, 1.0).astype(np.int64))
         self.excess = np.full(self.cube.shape[:2], math.inf)
         return self._replace(self.cube)
@@ -119,21 +146,21 @@ class Islands:
 
 
 def evolve(
-    search: Minimiser, steps: int, seeds: list[Point], size: int, generations: int
+    search: Minimiser, steps: int, seeds: list[Point], effort: Effort
 ) -> tuple[int, Point | None]:
     """Look for points that need clearly fewer steps; the fewest steps, and the point if any."""
     best: Point | None = None
     if steps <= 1:
         return steps, best
-    islands = Islands(search, steps, size, seeds)
+    islands = Islands(search, steps, seeds, effort)
     found = islands.aim(steps)
-    left = generations
+    left = effort.generations
     while left > 0:
         if found:
             steps, best = found
             if steps <= 1:
                 break
-            left = generations
+            left = effort.generations
             found = islands.aim(steps)
         else:
             left -= 1

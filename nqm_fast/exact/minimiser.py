@@ -76,16 +76,6 @@ SCAN_SAME_POINT = 1e-3
 SCAN_REACH = 0.03
 """Size of the minimisation that follows, in spacings: half the radius of the last clouds."""
 
-# The test for ripples: a smooth curve is fitted to the excess on a line through the best point.
-LINE_HALF_LENGTH = 0.06
-"""Half the length of the line, in log learning rate, over which a single minimum is smooth."""
-LINE_POINTS = 48
-"""Points on the line, several for each ripple."""
-LINE_DEGREE = 5
-"""A polynomial of this degree fits a single minimum, but no ripples."""
-LINE_ERROR = 1e-6
-"""Largest distance from the curve without ripples."""
-
 # Trying every step, where the phases of a few coordinates may line up at one step only.
 EXHAUSTIVE_WORK = 10**8
 """Points times coordinates times steps that may be computed, which bounds the time."""
@@ -107,6 +97,7 @@ EXHAUSTIVE_REACH = 0.02
 # Local minima of a set of points.
 COMPARED_POINTS = 200
 """Lowest points that are compared in pairs, which bounds the memory."""
+
 
 class Minimiser:
     """The lowest excess that any point of a search space has, by number of steps."""
@@ -288,14 +279,6 @@ class Minimiser:
             if self.minimise_from(t, [start], EXHAUSTIVE_REACH, ROOT_TOLERANCE) <= 0.0:
                 return t
         return steps
-
-    def has_ripples(self, steps: int) -> bool:
-        """Whether the excess near the best point has ripples, and so other local minima."""
-        line = np.linspace(-LINE_HALF_LENGTH, LINE_HALF_LENGTH, LINE_POINTS)
-        centre = np.array(self.best[steps][1])
-        excess = self.excess(centre + line[:, None] * (np.arange(len(centre)) == 0), steps)
-        smooth = np.polynomial.Polynomial.fit(line, excess, LINE_DEGREE)(line)
-        return bool(np.abs(excess - smooth).max() > LINE_ERROR)
 
     def _refine(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
         """Move starts of shape (starts, searched) to the lowest points of shrinking clouds.

@@ -57,8 +57,8 @@ class SearchSpace:
 
     A point holds, for each hyper-parameter that is searched, the log of the effective
     learning rate ``lr * gain``, the log of another positive hyper-parameter, or the log of 1
-    minus one in [0, 1) (its gap). With constant settings many points are computed at once, each on its own copy
-    of the spectrum.
+    minus one in [0, 1) (its gap). With constant settings many points are computed at once, each
+    on its own copy of the spectrum.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from ..algorithms.sgd import SGD
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, choice, integer, number, shown
-from .evolution import evolve
+from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
 from .minimiser import Minimiser
@@ -45,9 +45,10 @@ COARSE_ANSWER_REACH = 0.1
 
 # Scans for points that need fewer steps than the minimisations found.
 SPREADS = (0.5, 0.25, 0.1)
-"""Sizes of the scanned boxes, in log learning rate: a smaller one when a larger gains nothing."""
-WIDE_SPREADS = (4.0, 2.0, 1.0)
-"""Sizes before those where coordinates are few, because local minima can then be anywhere."""
+"""Sizes of the scanned boxes, in log learning rate: a smaller one when a larger gains nothing.
+Only the first is scanned where coordinates are many."""
+WIDE_SPREADS = (1.0,)
+"""Sizes before those where coordinates are few, because troughs are many then."""
 MOST_SCANS = 24
 """Scans in all, which bounds the time where each gains a step."""
 SCAN_GAIN = 1e-3
@@ -56,13 +57,6 @@ SCAN_GAIN = 1e-3
 # Trying every step.
 UNREACHED_STEPS = 500
 """Steps that are tried one by one where the search found that the target is not reached."""
-
-
-EFFORTS = {
-    "full": {"size": 24, "generations": 30},
-    "fast": {"size": 12, "generations": 10},
-}
-"""How much is evolved, by effort."""
 
 
 class _Task(NamedTuple):
@@ -156,7 +150,7 @@ def tune(
     target = number("target", target, above=0.0)
     max_steps = integer("max_steps", max_steps, least=1)
     batch = as_schedule("batch_size", batch_size, least=1.0)
-    choice("effort", effort, list(EFFORTS))
+    choice("effort", effort, EFFORTS)
     kind, names = _checked_search(over, algorithm, fixed)
     length = kind(**example_values(names) | fixed).lr.length
     limit = int(min(max_steps, batch.length, length))
@@ -242,7 +236,7 @@ def _evolve(
     points = [search.space.point(as_algorithm("algorithm", seed.algorithm)) for seed in seeds]
     enough = _find_fewest(search, too_few, enough, rough=True)
     points.append(search.best[enough][1])
-    steps, point = evolve(search, enough, points, **EFFORTS[task.effort])
+    steps, point = evolve(search, enough, points, evolution_effort(task.effort, task.problem.dim))
     if point is None:
         return _find_too_few(search, enough), enough
     search.forget_tolerances_below(enough)
@@ -297,7 +291,7 @@ def _whole_spectrum_agrees(problem: Problem, search: Minimiser, steps: int) -> b
 def _scan_for_fewer_steps(search: Minimiser, steps: int) -> int:
     """Scan for points that need fewer steps than the minimisations found; the fewest steps."""
     spreads = list(WIDE_SPREADS + SPREADS if search.has_few_coordinates else SPREADS)
-    if not search.has_few_coordinates and not search.has_ripples(steps):
+    if not search.has_few_coordinates:
         spreads = spreads[:1]
     if len(search.bounds) == 1 and not search.has_few_coordinates:
         return steps
