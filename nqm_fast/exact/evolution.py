@@ -49,8 +49,8 @@ class Effort(NamedTuple):
 
 FAST = Effort(8, 8, 8)
 FULL = {64: Effort(32, 40, 24), 512: Effort(24, 30, 12), math.inf: Effort(16, 20, 8)}
-"""Full effort by the largest dimension of the problem: the fewer coordinates, the more troughs there are, and the
-less time they take."""
+"""Full effort by the largest dimension of the problem: the fewer coordinates, the more troughs
+there are, and the less time they take."""
 
 
 def evolution_effort(effort: str, dim: int) -> Effort:

@@ -206,7 +206,9 @@ class Minimiser:
                 if columns[-1].min() <= self.log_target:
                     break
             logs = np.stack(columns, axis=1)
-        is_known = [self.best.get(t, (math.inf,))[0] <= 0.0 for t in ladder.tolist()]
+        is_known = [
+            self.best.get(t, (math.inf,))[0] <= 0.0 for t in ladder.tolist()[: logs.shape[1]]
+        ]
         reached = ((logs.min(axis=0) <= self.log_target) | is_known).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         # The grid is coarse, so that fewer steps may be enough than it says.

@@ -126,9 +126,10 @@ class PiecewiseSearch:
             self.minimise_from(steps, self.best[nearest][1])
         return self.best[steps][0]
 
-    def schedule(self, steps: int) -> Piecewise:
-        """Return the best schedule found for a number of steps."""
-        lengths = self.lengths(steps)
+    def schedule(self, steps: int, end: int | None = None) -> Piecewise:
+        """Return the best schedule found for a number of steps, cut off at an earlier end."""
+        ends = np.minimum(np.cumsum(self.lengths(steps)), end or steps)
+        lengths = np.diff(ends, prepend=0)
         used = lengths > 0
         return Piecewise(np.exp(self.best[steps][1])[used].tolist(), lengths[used].tolist())
 
@@ -211,9 +212,10 @@ def optimal_schedule(
         risk = expected_risk(problem, algorithm, batch_size, steps)
         first = steps_to_target(problem, algorithm, batch_size, target, max_steps=steps + 1)
         if first <= best.steps:
-            best = Tuned(
-                first, algorithm, expected_risk(problem, algorithm, batch_size, int(first))
-            )
+            # Pieces of other lengths, up to rounding, can reach the target earlier.
+            reached = int(first)
+            algorithm = SGD(search.schedule(steps, reached), power=power)
+            best = Tuned(reached, algorithm, expected_risk(problem, algorithm, batch_size, reached))
         if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREEMENT:
             break
     return best

@@ -159,6 +159,8 @@ def tune(
     # A search over more hyper-parameters begins with the answers of those over fewer.
     for some in _subsets(kind, names, fixed):
         nested.append(_tune_one(task, some, nested))
+        if nested[-1].steps <= 1:
+            break  # Nothing needs fewer steps.
     return min(nested, key=lambda found: (found.steps, found.risk))
 
 
@@ -190,7 +192,7 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
         search = Minimiser(space, task.target)
         if not steps:
             too_few, enough = _bracket(search, seeds, limit)
-            if enough and len(names) > 1 and space.stackable:
+            if enough > 1 and len(names) > 1 and space.stackable:
                 too_few, enough = _evolve(search, seeds, too_few, enough, task)
         else:
             too_few, enough = _bracket_around(search, steps, point, limit)
