@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+LONGEST_WALK = 100
+"""Single steps that are looked at around a guess."""
+
 
 def estimate_fewest_steps(excess: Callable[[int], float], too_few: int, enough: int) -> int:
     """Estimate the fewest steps in (too_few, enough] at which `excess` is not positive.
@@ -36,9 +39,15 @@ def estimate_fewest_steps(excess: Callable[[int], float], too_few: int, enough: 
 
 
 def fewest_steps(excess: Callable[[int], float], guess: int, enough: int) -> int:
-    """Walk from a guess, step by step, to the fewest steps at which `excess` is not positive."""
+    """Walk from a guess, step by step, to the fewest steps at which `excess` is not positive.
+
+    A long walk means that rounding errors exceed what a step changes. It is cut short then.
+    """
+    walked = 0
     while guess < enough and excess(guess) > 0.0:
-        guess += 1
-    while guess > 1 and excess(guess - 1) <= 0.0:
+        walked += 1
+        guess = min(guess + 2 ** max(walked - LONGEST_WALK, 0), enough)
+    while guess > 1 and walked < LONGEST_WALK and excess(guess - 1) <= 0.0:
         guess -= 1
+        walked += 1
     return guess

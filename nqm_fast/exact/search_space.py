@@ -116,7 +116,9 @@ class SearchSpace:
                 lr = max(algorithm.lr.least, sys.float_info.min)
                 logs.append(math.log(lr) + math.log(self.kind.gain(self.fixed | values)))
             else:
-                logs.append(math.log1p(-values[name]) if is_gap else math.log(values[name]))
+                least = sys.float_info.min  # A default may be 0, which has no log.
+                value = values[name]
+                logs.append(math.log1p(-value) if is_gap else math.log(max(value, least)))
         return tuple(np.clip(logs, *self.bounds().T).tolist())
 
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:

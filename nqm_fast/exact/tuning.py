@@ -4,7 +4,9 @@ The fewest steps that any setting needs are the fewest steps t at which the best
 *for t* reaches the target. So the search is not over first passages, which jump, but
 over the lowest risk at a given t, which is smooth: a few minimisations inside the
 search for one root. They work on a quadrature of the spectrum, and the answer is
-confirmed on all of it.
+confirmed on all of it. Minimisation finds the nearest trough, so that it begins with the
+answers of searches over fewer hyper-parameters, and is followed by a search of the whole
+space. The best answer of all these searches is returned.
 """
 
 from __future__ import annotations
@@ -112,8 +114,10 @@ def tune(
 
     The search is continuous: learning rate over all that can be stable, momentum and EMA
     over [0, 1 - 1e-7]. It reproduces figure 5 of Zhang et al. 2019, without their grid.
-    Where momentum makes the risk oscillate there are many troughs, which are scanned for;
-    in a handful of coordinates and thousands of steps a slightly better one can be missed.
+    Where momentum makes the risk oscillate there are many troughs, which differential
+    evolution searches for, always with the same draws. Searching more hyper-parameters never
+    gives more steps; in a handful of coordinates and thousands of steps a better trough can
+    be missed, by more than 1 % in about one of 200 random problems.
 
     Parameters
     ----------
@@ -122,11 +126,16 @@ def tune(
     target : float
         Excess risk, > 0.
     over : sequence of str
-        What to search: any of "lr", "momentum", "ema".
+        What to search: any of "lr", "momentum", "ema", or of the `tunable` of `algorithm`.
+        Other positive hyper-parameters than "lr" are searched up to a factor of 10^6 around
+        their default, or around 1.
     algorithm : type
         The kind of algorithm.
     max_steps : int
         Give up beyond this many steps; schedules given as arrays end earlier.
+    effort : {"full", "fast"}
+        With "fast" far fewer points evolve, so that better troughs are missed more often where
+        two or more hyper-parameters are searched. All other promises hold.
     **fixed
         Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
 
@@ -192,7 +201,7 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
         search = Minimiser(space, task.target)
         if not steps:
             too_few, enough = _bracket(search, seeds, limit)
-            if enough > 1 and len(names) > 1 and space.stackable:
+            if enough != 1 and len(names) > 1 and space.stackable:
                 too_few, enough = _evolve(search, seeds, too_few, enough, task)
         else:
             too_few, enough = _bracket_around(search, steps, point, limit)
@@ -234,14 +243,18 @@ def _bracket(search: Minimiser, seeds: list[Tuned], limit: int) -> tuple[int, in
 def _evolve(
     search: Minimiser, seeds: list[Tuned], too_few: int, enough: int, task: _Task
 ) -> tuple[int, int]:
-    """Narrow a bracket from above by a search of the whole space."""
+    """Narrow a bracket from above by a search of the whole space, or find one."""
     points = [search.space.point(as_algorithm("algorithm", seed.algorithm)) for seed in seeds]
-    enough = _find_fewest(search, too_few, enough, rough=True)
-    points.append(search.best[enough][1])
-    steps, point = evolve(search, enough, points, evolution_effort(task.effort, task.problem.dim))
+    if enough:
+        enough = _find_fewest(search, too_few, enough, rough=True)
+    known = enough or too_few
+    points.append(search.best[known][1])
+    steps, point = evolve(
+        search, known + (not enough), points, evolution_effort(task.effort, task.problem.dim)
+    )
     if point is None:
-        return _find_too_few(search, enough), enough
-    search.forget_tolerances_below(enough)
+        return (_find_too_few(search, enough), enough) if enough else (too_few, 0)
+    search.forget_tolerances_below(known)
     search.add(steps, point)
     return _find_too_few(search, steps), steps
 
