@@ -302,6 +302,7 @@ class EasilyDamped(Damped):
     friction: Any = 1e3
 
 
+@pytest.mark.mostly_slow(2)
 @pytest.mark.parametrize("kind", [Damped, EasilyDamped])
 @pytest.mark.parametrize("batch_size", [64, 2**14])
 def test_a_second_positive_hyper_parameter_is_searched(kind, batch_size):
