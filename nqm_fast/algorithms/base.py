@@ -116,7 +116,11 @@ class Algorithm(ABC):
     """Whether an update depends on the number of the step, so that no two are alike."""
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive"}
-    """Hyper-parameters that `tune` may search, with "positive", or "unit" for the range [0, 1)."""
+    """Hyper-parameters that `tune` may search, with "positive", or "unit" for the range [0, 1).
+
+    A positive one other than "lr" is searched on a log scale, up to a factor of 10^6 around its
+    default, or around 1 if it has none or 0.
+    """
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
