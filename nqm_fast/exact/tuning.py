@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
 from ..problem import Problem, as_problem
-from ..schedules import Schedule, as_schedule
-from ..validation import InputError, choice, integer, number, shown
+from ..schedules import Constant, Schedule, as_schedule
+from ..validation import InputError, any_array, choice, integer, number, real_array, shown
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
 from .minimiser import Minimiser, Point
@@ -88,7 +88,7 @@ def tune(
     algorithm: type[Algorithm] = SGD,
     max_steps: int = 10**9,
     **fixed: Any,
-) -> Tuned:
+) -> Any:
     """Hyper-parameters that reach the target in the fewest steps.
 
     The search is continuous: learning rate over all that can be stable, momentum and EMA
@@ -99,7 +99,8 @@ def tune(
     Parameters
     ----------
     problem : Problem
-    batch_size : number, array_like of shape (steps,), or schedule
+    batch_size : number or schedule; or list or array of B of them
+        For one value per step give `schedules.PerStep`.
     target : float
         Excess risk, > 0.
     over : sequence of str
@@ -113,7 +114,7 @@ def tune(
 
     Returns
     -------
-    Tuned
+    Tuned, or list of B
         ``steps`` (the first passage on the whole spectrum), ``algorithm``, ``risk``.
 
     Raises
@@ -130,6 +131,10 @@ def tune(
     as_problem(problem)
     target = number("target", target, above=0.0)
     max_steps = integer("max_steps", max_steps, least=1)
+    several = _several_batch_sizes(batch_size)
+    if several is not None:
+        limits = {"algorithm": algorithm, "max_steps": max_steps}
+        return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     kind, names = _checked_search(over, algorithm, fixed)
     length = kind(**({"lr": 1.0} | fixed)).lr.length
@@ -161,6 +166,27 @@ def tune(
     if first < math.inf:
         risk = expected_risk(problem, best, batch, first)
     return Tuned(first, best, float(risk))
+
+
+def _several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
+    """Return the batch sizes in a list or an array, or None if there is only one."""
+    if isinstance(batch_size, Schedule):
+        return None
+    if not isinstance(batch_size, list | tuple):
+        array = any_array("batch_size", batch_size)
+        if not array.ndim:
+            return None
+        batch_size = real_array("batch_size", array).tolist()
+    if not batch_size or any(isinstance(size, list | tuple) for size in batch_size):
+        raise InputError(
+            "batch_size must be a number, a schedule, or a list of those for as many answers, not "
+            f"{shown(batch_size)}"
+        )
+    sizes = [
+        size if isinstance(size, Schedule) else Constant(number("batch_size", size, least=1.0))
+        for size in batch_size
+    ]
+    return [as_schedule("batch_size", size, least=1.0) for size in sizes]
 
 
 def _checked_search(
