@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .immutable import Unchangeable, comparable, frozen
+from .immutable import Unchangeable, frozen
 from .validation import (
     Array,
     InputError,

@@ -96,9 +96,10 @@ def step_array(name: str, value: Any) -> NDArray[np.int64]:
     elif array.dtype.kind not in "iuf":
         raise InputError(f"{name} must be {allowed}, not {shown(value)}")
     else:
-        good = (array >= 0) & (array <= MOST_STEPS)
         if array.dtype.kind == "f":
-            good &= np.isfinite(array) & (array == np.floor(array))
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float64)
+        good = (array >= 0) & (array <= MOST_STEPS) & (array == np.floor(array))
         if not good.all():
             _refuse_step(name, array[~good].flat[0])
     return array.astype(np.int64)

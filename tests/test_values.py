@@ -147,8 +147,9 @@ WAYS = {
 
 
 def experiment(**changes):
-    usual = dict(replicas=[0, 3], seed=1, record=[0, 2], sampling="minibatch", data="normal")
-    usual |= dict(df=None, bands=[0.1, 0.5, 2.0], keep_state=False, observe="risk")
+    usual = {"replicas": [0, 3], "seed": 1, "record": [0, 2], "sampling": "minibatch"}
+    usual |= {"data": "normal", "df": None, "bands": [0.1, 0.5, 2.0], "keep_state": False}
+    usual |= {"observe": "risk"}
     return as_experiment(SMALL, nqm.SGD([0.1, 0.2]), [4, 8], 2, **usual | changes)
 
 
@@ -300,7 +301,8 @@ def test_numbers_print_as_floats_of_python():
         nqm.SGD(x, momentum=x, ema=np.float32(0.5), power=x), schedules.Constant(x),
         schedules.Linear(x, x, np.int64(3)), schedules.Cosine(x, np.int64(3), x),
         schedules.WarmupStableDecay(x, *np.arange(3), end=x), schedules.Step(x, x, np.int64(3)),
-        schedules.Piecewise(np.array([x, x]), np.array([1, 2])), schedules.Warmup(np.int64(2), x, x),
+        schedules.Piecewise(np.array([x, x]), np.array([1, 2])),
+        schedules.Warmup(np.int64(2), x, x),
         nqm.Problem([x]), nqm.tune(nqm.Problem([x]), np.float64(8), np.float64(0.1)),
     ]  # fmt: skip
     for value in described:
@@ -314,7 +316,7 @@ def test_words_of_messages():
     assert shown(np.int64(3)) == "3"
     assert "cannot be written" in shown(10**5000)
     assert [counted(n, "record") for n in (0, 1, 2)] == ["0 records", "1 record", "2 records"]
-    with pytest.raises(nqm.InputError, match="^power must be a finite number, not 'half'$"):
+    with pytest.raises(nqm.InputError, match=r"^power must be a finite number, not 'half'$"):
         nqm.SGD(0.1, power="half")
     run = nqm.simulate(SMALL, nqm.SGD(0.1), 4, 0)
     assert repr(run) == "<Run finished, 1 replica, 1 record>"

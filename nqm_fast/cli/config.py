@@ -226,7 +226,7 @@ def _shared_batch_sizes(batch_size: Any, count: int) -> list[Any]:
             '[[setting]]: give one for each, or { kind = "PerStep", array = [...] } of one for '
             "each step"
         )
-    return batch_size
+    return [_build_schedule(size) for size in batch_size]
 
 
 def _build_schedule(value: Any) -> Any:

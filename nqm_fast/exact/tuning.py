@@ -137,7 +137,9 @@ def tune(
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     kind, names = _checked_search(over, algorithm, fixed)
-    length = kind(**({"lr": 1.0} | fixed)).lr.length
+    example = kind(**({"lr": 1.0} | fixed))
+    _check_curvatures(problem, example)
+    length = example.lr.length
     limit = int(min(max_steps, batch.length, length))
     steps = 0
     point: Point = ()
@@ -212,6 +214,16 @@ def _checked_search(
     except TypeError:
         raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
     return type(as_algorithm("algorithm", example)), names
+
+
+def _check_curvatures(problem: Problem, example: LinearAlgorithm) -> None:
+    """Make sure that there are learning rates to search, of curvatures within a double's range."""
+    largest = example.largest_lr(np.array(problem.curvature_range))
+    if not 0.0 < largest < math.inf:
+        raise InputError(
+            f"algorithm {shown(example)} takes these curvatures beyond the range of a double, so "
+            f"that its largest learning rate is {largest:g}"
+        )
 
 
 def _whole_spectrum_agrees(problem: Problem, search: Minimiser, steps: int) -> bool:
