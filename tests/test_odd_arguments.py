@@ -217,7 +217,8 @@ OPTIONS = [
     "risk", "tune", "run", "resume", "info", "plot", "init", "--dim", "--exponent", "--batch-size",
     "--steps", "--lr", "--momentum", "--ema", "--power", "--target", "--over", "--json", "--set",
     "--out", "--problem", "--devices", "--threads", "--overwrite", "0", "1", "2", "-1", "1e6",
-    "nan", "inf", "1e999", "1e9999999", "x", "", "0.5", "lr", "momentum", "steps=3", "problem.dim=3",
+    "nan", "inf", "1e999", "1e9999999",
+    "x", "", "0.5", "lr", "momentum", "steps=3", "problem.dim=3",
     "steps", "no.npz", "9007199254740993", "9" * 5000, "--help", "--version", ".", "/dev/null",
 ]  # fmt: skip
 RISK = ["risk", "--dim", "3", "--batch-size", "4", "--lr", "0.1", "--steps", "3"]
