@@ -19,7 +19,8 @@ def shown(value: object) -> str:
     """Return the repr of a value for a message, on one line of at most 60 characters."""
     try:
         if type(value) in (list, tuple) and len(value) <= MOST_ITEMS:  # type: ignore[arg-type]
-            value = type(value)(map(_without_type, value))  # type: ignore[call-overload]
+            items = [_without_type(item) for item in value]  # type: ignore[attr-defined]
+            value = items if isinstance(value, list) else tuple(items)
         text = " ".join(repr(_without_type(value)).split())
     except Exception as error:  # Such as an int of more digits than Python writes.
         text = f"{type(value).__name__} that cannot be written: {error}"

@@ -123,7 +123,8 @@ def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> Dens
         optimum = np.linalg.solve(hessian, _finite("X^T y / n", rows.T @ target / n))
         gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
         noise = _finite("the covariance of gradients of X and y", gradient.T @ gradient / n)
-        start = _finite("the square of the optimum for X and y", np.outer(optimum, optimum))
+        start: Array = np.outer(optimum, optimum)
+        _finite("the square of the optimum for X and y", start)
     return DenseQuadratic(hessian, noise, -optimum, start)
 
 

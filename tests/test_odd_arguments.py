@@ -214,7 +214,7 @@ LINES = st.lists(
     max_size=6,
 ).map("\n".join)
 OPTIONS = [
-    "risk", "tune", "run", "resume", "info", "plot", "init", "--dim", "--exponent", "--batch-size",
+    "risk", "tune", "resume", "info", "plot", "init", "--dim", "--exponent", "--batch-size",
     "--steps", "--lr", "--momentum", "--ema", "--power", "--target", "--over", "--json", "--set",
     "--out", "--problem", "--devices", "--threads", "--overwrite", "0", "1", "2", "-1", "1e6",
     "nan", "inf", "1e999", "1e9999999",

@@ -172,23 +172,19 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
         raise InputError(f"{name}: not valid TOML: {error}") from None
     source = Source(name, line_numbers(text), {})
     for change in changes:
-        paths = _apply_change(content, change)
-        if paths[0] in source.changes:
-            raise InputError(
-                f"--set {change} changes again what --set {source.changes[paths[0]]} set"
-            )
-        source.changes |= dict.fromkeys(paths, change)
-    if file is None and ("problem", "file") in source.changes:
+        source.changes |= dict.fromkeys(_apply_change(content, change), change)
+    problem = content.get("problem")
+    if file is None and ("problem", "file") in source.changes and isinstance(problem, dict):
         # The default experiment's power law gives way to a file, unless it is asked for as well.
         for key in ("dim", "exponent"):
             if ("problem", key) not in source.changes:
-                content["problem"].pop(key, None)
+                problem.pop(key, None)
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
         raise InputError("\n".join(_describe_error(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
-    out, problem, tables = (values.pop(key) for key in ("out", "problem", "setting"))
+    out, law, tables = (values.pop(key) for key in ("out", "problem", "setting"))
     with _locating_errors(source, ("batch_size",)):
         batch_size = _build_schedule(values["batch_size"])
         shared = _shared_batch_sizes(batch_size, len(tables))
@@ -198,7 +194,7 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
             algorithms.append(_build_algorithm(setting))
             sizes.append(_build_schedule(setting.get("batch_size", shared[k])))
     with _locating_errors(source, ("problem",)):
-        values["problem"] = problem.build()
+        values["problem"] = law.build()
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 

@@ -184,7 +184,7 @@ def optimal_schedule(
     pieces = integer("pieces", pieces, least=1, most=MOST_PIECES)
     power = number("power", power)
     max_steps = integer("max_steps", max_steps, least=1)
-    constant = tune(problem, batch_size, target, power=power, max_steps=max_steps)
+    constant: Tuned = tune(problem, batch_size, target, power=power, max_steps=max_steps)
     if constant.steps in (0, math.inf):
         return constant
     enough = int(constant.steps)

@@ -133,7 +133,7 @@ def tune(
     max_steps = integer("max_steps", max_steps, least=1)
     several = _several_batch_sizes(batch_size)
     if several is not None:
-        limits = {"algorithm": algorithm, "max_steps": max_steps}
+        limits: dict[str, Any] = {"algorithm": algorithm, "max_steps": max_steps}
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     kind, names = _checked_search(over, algorithm, fixed)

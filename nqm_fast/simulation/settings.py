@@ -59,7 +59,7 @@ def _batch_sizes(batch_size: Any, count: int, steps: int) -> list[Any]:
     if isinstance(batch_size, Schedule):
         return [batch_size] * count
     is_list = isinstance(batch_size, list | tuple)
-    given = list(batch_size) if is_list else any_array("batch_size", batch_size)
+    given: Any = list(batch_size) if is_list else any_array("batch_size", batch_size)
     if not is_list and not given.ndim:
         return [batch_size] * count
     size = len(given)

@@ -106,7 +106,6 @@ def test_all_that_is_wrong_is_named_at_once(nqm_fast, here):
         ("setting.0.lr=-1", "--set setting.0.lr=-1: lr must be >= 0, not -1"),
         ("setting.0.batch_size=0", "--set setting.0.batch_size=0: batch_size must be >= 1, not 0"),
         ("steps.x=1", "--set steps.x=1: steps has no x"),
-        (["steps=3", "steps=4"], "--set steps=4 changes again what --set steps=3 set"),
         (["problem.file=p.npz", "problem.dim=4"], "so that dim cannot be given too: remove one"),
         ("steps=" + "9" * 5000, "steps must be a valid integer"),
         ("record=" + "[" * 9999, "record must be a whole number"),
