@@ -364,7 +364,7 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
                 f"{name} must be a number, one value per step or a schedule, "
                 f"not {shown(value)} of shape {raw.shape}"
             )
-        array = real_array(name, raw)
+        array = real_array(name, value)
         in_range(name, array, least=least)
         return PerStep(array)
     if value.least < least:
