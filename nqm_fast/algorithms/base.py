@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..immutable import Immutable, comparable, frozen
 from ..schedules import Schedule
 from ..validation import Array, InputError, shown
 
@@ -60,6 +61,12 @@ class Recurrence(NamedTuple):
     start: Sequence[float]
     read: Sequence[float]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recurrence) and bool(comparable([*self]) == comparable([*other]))
+
+    def __hash__(self) -> int:
+        return hash(comparable([*self]))
+
     def keep(self, components: Sequence[int]) -> Recurrence:
         """Keep some of the components, which must not depend on the others."""
         if len(components) == len(self.read):
@@ -77,7 +84,7 @@ class Recurrence(NamedTuple):
         )
 
 
-class Algorithm(ABC):
+class Algorithm(Immutable, ABC):
     """An algorithm with a learning rate and, maybe, other hyper-parameters.
 
     To write your own, inherit from `LinearAlgorithm`, or from this class and define a `recurrence`
@@ -150,7 +157,8 @@ class Algorithm(ABC):
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"
                 raise InputError(f"{name} cannot be an array here: allowed are {allowed}")
-            changed.__dict__[name] = value
+            is_array = isinstance(value, np.ndarray)
+            changed.__dict__[name] = frozen(value.copy()) if is_array else value
         return changed
 
 

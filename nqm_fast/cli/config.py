@@ -30,7 +30,7 @@ from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
 from ..simulation.observables import RISK
 from ..store import serialization
-from ..validation import InputError, shown
+from ..validation import InputError, counted, shown
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value in nested tables and lists."""
@@ -88,6 +88,12 @@ class ProblemTable(_Table):
         given = {key: getattr(self, key) for key in ARRAYS & self.model_fields_set}
         if given:
             return self._from_arrays(given)
+        law = [name for name in ("dim", "exponent") if name in self.model_fields_set]
+        if self.file is not None and law:
+            raise InputError(
+                f"file = {self.file!r} is a problem by itself, so that {' and '.join(law)} cannot "
+                "be given too: remove one"
+            )
         if self.file is not None:
             if not Path(self.file).exists():
                 raise InputError(f"file = {self.file!r} does not exist")
@@ -188,7 +194,7 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     text = default_text() if file is None else _read_text(file)
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # An int may have too many digits.
         raise InputError(f"{name}: not valid TOML: {error}") from None
     source = Source(name, line_numbers(text), {})
     for change in changes:
@@ -203,16 +209,17 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     except ValidationError as error:
         raise InputError("\n".join(_describe_error(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
-    out, problem, tables = (values.pop(key) for key in ("out", "problem", "setting"))
+    out, law, tables = (values.pop(key) for key in ("out", "problem", "setting"))
     with _locating_errors(source, ("batch_size",)):
         batch_size = _build_schedule(values["batch_size"])
+        shared = _shared_batch_sizes(batch_size, len(tables))
     algorithms, sizes = [], []
     for k, setting in enumerate(tables):
         with _locating_errors(source, ("setting", k)):
             algorithms.append(_build_algorithm(setting))
-            sizes.append(_build_schedule(setting.get("batch_size", batch_size)))
+            sizes.append(_build_schedule(setting.get("batch_size", shared[k])))
     with _locating_errors(source, ("problem",)):
-        values["problem"] = problem.build()
+        values["problem"] = law.build()
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 
@@ -228,6 +235,19 @@ def _build_algorithm(table: Mapping[str, Any]) -> Any:
     """Make the algorithm of a setting, from all of its table but the batch size."""
     fields = {key: value for key, value in table.items() if key != "batch_size"}
     return serialization.build(Algorithm, {"kind": "SGD"} | fields)
+
+
+def _shared_batch_sizes(batch_size: Any, count: int) -> list[Any]:
+    """Give each setting the batch size that it has if its table has none."""
+    if not isinstance(batch_size, list):
+        return [batch_size] * count
+    if len(batch_size) != count:
+        raise InputError(
+            f"batch_size has {counted(len(batch_size), 'value')} beside {counted(count, 'table')} "
+            '[[setting]]: give one for each, or { kind = "PerStep", array = [...] } of one for '
+            "each step"
+        )
+    return [_build_schedule(size) for size in batch_size]
 
 
 def _build_schedule(value: Any) -> Any:

@@ -13,6 +13,9 @@ from typing import Any
 from .. import SGD, InputError, Problem
 from .tables import whole_number
 
+DEFAULT_DIM = 10_000
+"""Coordinates of the power law where neither a dimension nor a file is given."""
+
 HYPER_PARAMETERS = tuple(field.name for field in fields(SGD))
 """Names of the fields of SGD, each of which is an option."""
 
@@ -41,12 +44,9 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dim",
         type=whole_number,
-        default=10_000,
         help="coordinates of a power law (default: 10000)",
     )
-    parser.add_argument(
-        "--exponent", type=float, default=1.0, help="its h_i = i^-exponent (default: 1)"
-    )
+    parser.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
     parser.add_argument("--problem", type=Path, metavar="FILE", help="instead, a saved problem")
     parser.add_argument(
         "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
@@ -61,9 +61,16 @@ def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
     """Load or make the problem that the options describe."""
-    if chosen.problem is not None:
-        return Problem.load(chosen.problem)
-    return Problem.power_law(chosen.dim, chosen.exponent)
+    law = {name: getattr(chosen, name) for name in ("dim", "exponent")}
+    given = {name: value for name, value in law.items() if value is not None}
+    if chosen.problem is None:
+        return Problem.power_law(**{"dim": DEFAULT_DIM} | given)
+    if given:
+        raise InputError(
+            f"--problem {chosen.problem} is a problem by itself, so that "
+            f"{' and '.join(f'--{name}' for name in given)} cannot be given too: choose"
+        )
+    return Problem.load(chosen.problem)
 
 
 def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:

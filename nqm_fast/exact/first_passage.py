@@ -12,7 +12,7 @@ from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..validation import integer, number
+from ..validation import InputError, integer, number, shown
 from .quadrature import BIN_WIDTHS, compressed_spectrum
 from .risk import expected_risk
 from .timeline import weighted_segments
@@ -57,7 +57,8 @@ def steps_to_target(
     ----------
     problem : Problem
     algorithm : Algorithm
-    batch_size : number, array_like of shape (steps,), or schedule
+    batch_size : number, ndarray of shape (steps,), or schedule
+        Not a list, which might mean several batch sizes.
     target : float
         Excess risk, > 0.
     max_steps : int
@@ -81,6 +82,11 @@ def steps_to_target(
     """
     as_problem(problem)
     algorithm = as_algorithm("algorithm", algorithm)
+    if isinstance(batch_size, list | tuple):
+        raise InputError(
+            f"batch_size must be one number or schedule, not {shown(batch_size)}: for several "
+            "batch sizes call once for each, for one per step give schedules.PerStep([...])"
+        )
     batch = as_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)

@@ -26,6 +26,8 @@ LOG_LR_RANGE = 40.0
 """How far a log learning rate may go below the stable limit, where a piece does nothing."""
 MOST_ITERATIONS = 500
 """A limit that bounds the time where rounding errors prevent convergence."""
+MOST_PIECES = 1 << 16
+"""A limit that bounds the memory; there are as many learning rates to search."""
 KEPT_GRADIENTS = 20
 """Gradients from which L-BFGS-B estimates curvature; its usual 10 need more iterations."""
 RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-9
@@ -185,10 +187,10 @@ def optimal_schedule(
     as_problem(problem)
     batch_size = number("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
-    pieces = integer("pieces", pieces, least=1)
+    pieces = integer("pieces", pieces, least=1, most=MOST_PIECES)
     power = number("power", power)
     max_steps = integer("max_steps", max_steps, least=1)
-    constant = tune(problem, batch_size, target, power=power, max_steps=max_steps)
+    constant: Tuned = tune(problem, batch_size, target, power=power, max_steps=max_steps)
     if constant.steps in (0, math.inf):
         return constant
     enough = int(constant.steps)

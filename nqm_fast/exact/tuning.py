@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
 from ..problem import Problem, as_problem
-from ..schedules import Schedule, as_schedule
-from ..validation import InputError, choice, integer, number, shown
+from ..schedules import Constant, Schedule, as_schedule
+from ..validation import InputError, any_array, choice, integer, number, real_array, shown
 from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
@@ -109,7 +109,7 @@ def tune(
     max_steps: int = 10**9,
     effort: str = "full",
     **fixed: Any,
-) -> Tuned:
+) -> Any:
     """Hyper-parameters that reach the target in the fewest steps.
 
     The search is continuous: learning rate over all that can be stable, momentum and EMA
@@ -122,7 +122,8 @@ def tune(
     Parameters
     ----------
     problem : Problem
-    batch_size : number, array_like of shape (steps,), or schedule
+    batch_size : number or schedule; or list or array of B of them
+        For one value per step give `schedules.PerStep`.
     target : float
         Excess risk, > 0.
     over : sequence of str
@@ -141,7 +142,7 @@ def tune(
 
     Returns
     -------
-    Tuned
+    Tuned, or list of B
         ``steps`` (the first passage on the whole spectrum), ``algorithm``, ``risk``.
 
     Raises
@@ -158,10 +159,16 @@ def tune(
     as_problem(problem)
     target = number("target", target, above=0.0)
     max_steps = integer("max_steps", max_steps, least=1)
+    several = _several_batch_sizes(batch_size)
+    if several is not None:
+        limits: dict[str, Any] = {"algorithm": algorithm, "max_steps": max_steps, "effort": effort}
+        return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     choice("effort", effort, EFFORTS)
     kind, names = _checked_search(over, algorithm, fixed)
-    length = kind(**example_values(names) | fixed).lr.length
+    example = kind(**example_values(names) | fixed)
+    _check_curvatures(problem, example)
+    length = example.lr.length
     limit = int(min(max_steps, batch.length, length))
     task = _Task(problem, kind, fixed, batch, target, limit, effort)
     nested: list[Tuned] = []
@@ -268,6 +275,27 @@ def _find_fewest(search: Minimiser, too_few: int, enough: int, *, rough: bool = 
     return fewest_steps(excess, guess, enough)
 
 
+def _several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
+    """Return the batch sizes in a list or an array, or None if there is only one."""
+    if isinstance(batch_size, Schedule):
+        return None
+    if not isinstance(batch_size, list | tuple):
+        array = any_array("batch_size", batch_size)
+        if not array.ndim:
+            return None
+        batch_size = real_array("batch_size", array).tolist()
+    if not batch_size or any(isinstance(size, list | tuple) for size in batch_size):
+        raise InputError(
+            "batch_size must be a number, a schedule, or a list of those for as many answers, not "
+            f"{shown(batch_size)}"
+        )
+    sizes = [
+        size if isinstance(size, Schedule) else Constant(number("batch_size", size, least=1.0))
+        for size in batch_size
+    ]
+    return [as_schedule("batch_size", size, least=1.0) for size in sizes]
+
+
 def _checked_search(
     over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]
 ) -> tuple[type[LinearAlgorithm], list[str]]:
@@ -291,6 +319,16 @@ def _checked_search(
     except TypeError:
         raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
     return type(as_algorithm("algorithm", example)), names
+
+
+def _check_curvatures(problem: Problem, example: LinearAlgorithm) -> None:
+    """Make sure that there are learning rates to search, of curvatures within a double's range."""
+    largest = example.largest_lr(np.array(problem.curvature_range))
+    if not 0.0 < largest < math.inf:
+        raise InputError(
+            f"algorithm {shown(example)} takes these curvatures beyond the range of a double, so "
+            f"that its largest learning rate is {largest:g}"
+        )
 
 
 def _whole_spectrum_agrees(problem: Problem, search: Minimiser, steps: int) -> bool:

@@ -15,7 +15,7 @@ from ..problem import Problem
 from ..schedules import Schedule
 from ..store import access
 from ..store.files import Files
-from ..validation import InputError, number
+from ..validation import InputError, flag, number
 from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import as_experiment
 from .fingerprint import fingerprint
@@ -78,7 +78,8 @@ def simulate(
         Such as ``nqm.SGD(0.1, momentum=0.9)``. The settings of a list see one noise stream
         (common random numbers), which takes most of the variance out of comparisons.
     batch_size : number, array_like of shape (steps,), or schedule; or list of G of them
-        Samples per step, >= 1; whole numbers for ``sampling="per-sample"``.
+        Samples per step, >= 1; whole numbers for ``sampling="per-sample"``. Beside a list of
+        algorithms, a list has one for each; for values per step give `schedules.PerStep`.
     steps : int
         Steps to simulate, >= 0.
     replicas : int or sequence of int
@@ -176,7 +177,7 @@ def simulate(
     # The plan is made, and its errors are raised, before anything is overwritten.
     plan = plan_execution(experiment, resources, STREAMED)
     opening = access.recorder_of_new_run(
-        files, experiment, fingerprint(plan.task), bool(overwrite), interval
+        files, experiment, fingerprint(plan.task), flag("overwrite", overwrite), interval
     )
     with _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)

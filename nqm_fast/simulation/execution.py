@@ -90,8 +90,8 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
         experiment.problem,
         group_by_components(experiment.settings),
         experiment.steps,
-        experiment.records,
-        Noise(key, experiment.replicas, 0, law.code, per_sample, parameter),
+        experiment.records.copy(),  # Kernels take arrays that may be written to.
+        Noise(key, experiment.replicas.copy(), 0, law.code, per_sample, parameter),
         law.scale(experiment.df) if per_sample else None,
         experiment.sampling == "leap",
         experiment.layout,

@@ -73,7 +73,7 @@ def _device_numbers(name: str, backend: Backend, devices: Any) -> tuple[int, ...
             f"devices must be left out with backend={name!r}, but are {shown(devices)}; "
             "they are for backend='cuda'"
         )
-    numbers = any_array(devices)
+    numbers = any_array("devices", devices)
     whole_numbers = numbers.dtype.kind in "iu" and numbers.ndim < 2 and numbers.size
     if not whole_numbers or not np.isin(numbers, present).all():
         raise InputError(

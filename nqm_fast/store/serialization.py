@@ -59,7 +59,7 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     """
     known = kinds(base)
     kind = description.get("kind")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         ours = ", ".join(name for name in known if ":" not in name)
         raise InputError(f"kind must be one of {ours}, not {shown(kind)}{_where_defined(kind)}")
     field_names = parameters(known[kind])
