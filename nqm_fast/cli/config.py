@@ -199,11 +199,13 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     source = Source(name, line_numbers(text), {})
     for change in changes:
         source.changes |= dict.fromkeys(_apply_change(content, change), change)
-    if file is None and {("problem", "file"), ("problem", "h")} & source.changes.keys():
+    problem = content.get("problem")
+    another = {("problem", "file"), ("problem", "h")} & source.changes.keys()
+    if file is None and another and isinstance(problem, dict):
         # The default experiment's power law gives way to another problem, unless it is asked for.
         for key in ("dim", "exponent"):
             if ("problem", key) not in source.changes:
-                content["problem"].pop(key, None)
+                problem.pop(key, None)
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
