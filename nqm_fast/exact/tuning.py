@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
+from ..backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, choice, integer, number, shown
@@ -79,6 +80,7 @@ def refining_spectra(problem: Problem) -> Iterator[Problem]:
     yield problem if is_small else compressed_spectrum(problem, BIN_WIDTHS[-1])
 
 
+@takes_backend
 def tune(
     problem: Problem,
     batch_size: ArrayLike | Schedule,
@@ -87,6 +89,7 @@ def tune(
     *,
     algorithm: type[Algorithm] = SGD,
     max_steps: int = 10**9,
+    backend: str = "auto",
     **fixed: Any,
 ) -> Tuned:
     """Hyper-parameters that reach the target in the fewest steps.
@@ -108,6 +111,8 @@ def tune(
         The kind of algorithm.
     max_steps : int
         Give up beyond this many steps; schedules given as arrays end earlier.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
     **fixed
         Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
 
