@@ -19,6 +19,12 @@ from setuptools.errors import CCompilerError, PlatformError
 ROOT = Path(__file__).parent
 
 
+def without_doubtful(command: list[str]) -> list[str]:
+    """Return a compiler's command without the flags that could change results."""
+    return [x for x in command if x in HARMLESS[:6] or not x.startswith(DOUBTFUL)
+            or x.startswith(HARMLESS[6:])]  # fmt: skip
+
+
 def asked(name: str) -> bool:
     """Whether an environment variable is set."""
     return os.environ.get(name, "0") not in ("", "0")
@@ -28,6 +34,18 @@ def asked(name: str) -> bool:
 # Errno and traps are not looked at, and would keep square roots and choices out of vectors.
 EXACT = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fwrapv"]
 EXACT += ["-fno-math-errno", "-fno-trapping-math"]
+# Flags of the environment (CFLAGS, LDFLAGS, CC) that begin like this could change results, of the
+# extension or of the whole process: a library that was linked with -ffast-math or -Ofast tells the
+# processor, when it is loaded, to flush small numbers to zero. Only these are let through.
+DOUBTFUL = ("-O", "-f", "-m", "-X", "--param", "-specs", "-Wp,-O", "@")
+HARMLESS = (
+    "-O0", "-O1", "-O2", "-O3", "-Os", "-Og", "-fPIC", "-fpic", "-fPIE", "-fpie", "-fstack-",
+    "-fsanitize", "-fno-sanitize", "-fomit-frame-pointer", "-fno-omit-frame-pointer", "-fdebug-",
+    "-ffile-prefix-map", "-fmacro-prefix-map", "-fvisibility", "-fwrapv", "-fno-strict-",
+    "-fcf-protection", "-fno-semantic-interposition", "-fno-plt", "-fexceptions", "-fdiagnostics-",
+    "-fopenmp", "-fcommon", "-fno-common", "-fprofile-arcs", "-ftest-coverage", "-m64",
+    "-march=", "-mtune=", "-mcpu=", "-mabi=", "-mmacosx-version-min=", "-mbranch-protection=",
+)  # fmt: skip
 # of code that is generated; what a compiler does not know of these it does not mind
 QUIET = ["-g0", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
 QUIET += ["-Wno-parentheses-equality"]
@@ -70,6 +88,10 @@ class Build(build_ext):
 
         if self.compiler.compiler_type == "msvc":
             raise PlatformError("Microsoft's compiler is not supported")
+        for step in ("preprocessor", "compiler", "compiler_so", "linker_so", "linker_exe"):
+            command = getattr(self.compiler, step, None)
+            if command:
+                setattr(self.compiler, step, without_doubtful(command))
         made = Path(self.build_temp, "native").resolve()
         codegen.write(made)
         flags = EXACT + QUIET + [flag for flag in HELPFUL if self.accepts(NOTHING, [flag])]
@@ -130,7 +152,7 @@ extension = Extension(
     "nqm_fast.kernels.cython_cpu",
     ["kernels/cython_cpu.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
-    extra_compile_args=["-g0"],
+    extra_compile_args=[*(flag for flag in EXACT if flag != "-O3"), "-g0"],
     libraries=[] if os.name == "nt" else ["m"],
     optional=not asked("NQM_REQUIRE_EXT"),
     py_limited_api=abi3,

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from .kernels.threads import startable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -173,6 +175,7 @@ def _new_bar(label: str, total: int, done: int = 0, unit: str = "") -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        auto_refresh=startable(2) > 1,  # in a thread
         expand=bool(unit),
     )
     bar.add_task(label, total=total, completed=done)

@@ -53,6 +53,11 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the backend of the exact model."""
+    parser.add_argument("--backend", default="auto", help="numba, cython or numpy (default: auto)")
+
+
 def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
     """Add an option for every field of the algorithm."""
     for name in HYPER_PARAMETERS:

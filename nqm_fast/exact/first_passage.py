@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence
+from ..backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import integer, number
@@ -38,6 +39,7 @@ QUADRATURE_ERROR = 0.1 * MARGINS[0]
 """Relative error of the risk that a quadrature may have, small against the margin."""
 
 
+@takes_backend
 def steps_to_target(
     problem: Problem,
     algorithm: Algorithm,
@@ -45,6 +47,7 @@ def steps_to_target(
     target: float,
     *,
     max_steps: int = 10**9,
+    backend: str = "auto",
 ) -> int | float:
     """First step at which the expected excess risk is at most `target`.
 
@@ -62,6 +65,8 @@ def steps_to_target(
         Excess risk, > 0.
     max_steps : int
         Give up after this many steps; schedules given as arrays end earlier.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
+from ..backends import takes_backend
 from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_problem
 from ..schedules import Piecewise
@@ -134,6 +135,7 @@ class PiecewiseSearch:
         return Piecewise(np.exp(self.best[steps][1])[used].tolist(), lengths[used].tolist())
 
 
+@takes_backend
 def optimal_schedule(
     problem: Problem,
     batch_size: float,
@@ -142,6 +144,7 @@ def optimal_schedule(
     power: float = 0.0,
     *,
     max_steps: int = 10**9,
+    backend: str = "auto",
 ) -> Tuned:
     """The piecewise-constant learning rate with which plain SGD needs the fewest steps.
 
@@ -162,6 +165,8 @@ def optimal_schedule(
         Exponent of the preconditioner.
     max_steps : int
         Give up beyond this many steps.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
 
     Returns
     -------

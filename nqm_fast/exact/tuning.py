@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
+from ..backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, choice, integer, number, shown
@@ -99,6 +100,7 @@ def refining_spectra(problem: Problem) -> Iterator[Problem]:
     yield problem if is_small else compressed_spectrum(problem, BIN_WIDTHS[-1])
 
 
+@takes_backend
 def tune(
     problem: Problem,
     batch_size: ArrayLike | Schedule,
@@ -108,6 +110,7 @@ def tune(
     algorithm: type[Algorithm] = SGD,
     max_steps: int = 10**9,
     effort: str = "full",
+    backend: str = "auto",
     **fixed: Any,
 ) -> Tuned:
     """Hyper-parameters that reach the target in the fewest steps.
@@ -136,6 +139,8 @@ def tune(
     effort : {"full", "fast"}
         With "fast" far fewer points evolve, so that better troughs are missed more often where
         two or more hyper-parameters are searched. All other promises hold.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
     **fixed
         Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
+from ..backends import usual_arithmetic
 from ..problem import Problem
 from ..schedules import Schedule
 from ..store import access
@@ -41,6 +42,7 @@ class Terminated(SystemExit):
         self.number, self.run = number, run
 
 
+@usual_arithmetic()
 def simulate(
     problem: Problem,
     algorithm: Algorithm | Sequence[Algorithm],
@@ -98,8 +100,10 @@ def simulate(
     df : float, optional
         Degrees of freedom of "student-t", > 2; 5 by default.
     backend : {"auto", "numba", "cython", "numpy", "cuda"}
-        "auto" is the first of these that is installed, but never "cuda", an NVIDIA GPU; all
-        give the same bits.
+        "auto" is what the environment variable NQM_BACKEND names, or the one that is done
+        soonest: "numba" if its kernels are compiled, now or by an earlier process, or if the run
+        is so long that compiling pays; else "cython"; but never "cuda", an NVIDIA GPU. All give
+        the same bits.
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
     devices : int or sequence of int, optional
@@ -182,6 +186,7 @@ def simulate(
         return _execute_in_file(plan, signals, recorder)
 
 
+@usual_arithmetic()
 def resume(
     path: str | os.PathLike[str],
     *,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..backends import VARIABLE, backend_name
+from ..parallel import cores
 from .access import as_run
 from .checkpoints import usable
 from .files import Files
@@ -18,16 +20,44 @@ from .reading import ENDED_STATUSES, Stored, read
 def describe_machine() -> dict[str, str]:
     """Describe the versions, backends, threads and devices that there are, by title."""
     machine = host()
-    backends = [f"{x}{'' if kernels.is_installed(x) else ' (missing)'}" for x in kernels.REGISTRY]
     memory = f"{machine['memory_bytes'] / 1e9:.1f} GB"
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "backends": f"{', '.join(backends)}; auto is {kernels.present_backends()[0]}",
+        "backends": ", ".join(map(_usability, kernels.REGISTRY)),
+        "backend": _choice(),
         "threads": f"{machine['cores']} (NQM_NUM_THREADS changes it)",
         "devices": f"CPU, {machine['processor']}, {machine['cores']} cores, {memory} of memory",
         "GPUs": _gpus(),
         "system": machine["system"],
     }
+
+
+def _usability(name: str) -> str:
+    """The name of a backend, and why it cannot be used if so."""
+    if not kernels.is_installed(name):
+        return f"{name} (missing)"
+    if kernels.REGISTRY[name].on_request:
+        return name
+    try:
+        kernels.prepared_backend(name, cores())
+    except kernels.BackendError as error:
+        return f"{name} ({error})"
+    return name
+
+
+def _choice() -> str:
+    """What backend="auto" stands for."""
+    chosen = backend_name("auto")
+    if chosen != "auto":
+        return f"auto is {chosen}, as {VARIABLE} says"
+    names = [name for name in kernels.present_backends() if _usability(name) == name]
+    first, *others = names
+    if kernels.REGISTRY[first].compiled_code and others and "cython" in others:
+        return (
+            f"auto is {first} where its kernels are compiled or a run is long, else cython "
+            f"({VARIABLE} changes it)"
+        )
+    return f"auto is {first} ({VARIABLE} changes it)"
 
 
 def _gpus() -> str:

@@ -7,7 +7,13 @@ import math
 from typing import Any
 
 from ... import SGD, InputError, expected_risk, steps_to_target
-from ..options import add_hyper_parameters, add_problem, chosen_hyper_parameters, chosen_problem
+from ..options import (
+    add_backend,
+    add_hyper_parameters,
+    add_problem,
+    chosen_hyper_parameters,
+    chosen_problem,
+)
 from ..tables import print_results, whole_number
 
 ORDER = 8
@@ -23,6 +29,7 @@ def add(commands: Any) -> None:
     risk.add_argument("--steps", type=whole_number, nargs="+", required=True, metavar="STEP")
     risk.add_argument("--target", type=float, help="also say when this risk is first reached")
     add_hyper_parameters(risk, "the")
+    add_backend(risk)
     risk.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -34,13 +41,15 @@ def _risk(chosen: argparse.Namespace) -> None:
     rows = []
     facts: dict[str, Any] = {"problem": repr(problem), "algorithm": repr(algorithm)}
     for batch_size in chosen.batch_size:
-        risks = expected_risk(problem, algorithm, batch_size, chosen.steps)
+        risks = expected_risk(problem, algorithm, batch_size, chosen.steps, backend=chosen.backend)
         rows += [
             {"batch_size": batch_size, "steps": step, "risk": risk if risk < math.inf else None}
             for step, risk in zip(chosen.steps, risks.tolist(), strict=True)
         ]
         if chosen.target is not None:
-            first = steps_to_target(problem, algorithm, batch_size, chosen.target)
+            first = steps_to_target(
+                problem, algorithm, batch_size, chosen.target, backend=chosen.backend
+            )
             key = f"steps to {chosen.target:g} at batch size {batch_size:g}"
             facts[key] = first if first < math.inf else None
     print_results(chosen, facts, rows)

@@ -9,6 +9,7 @@ from typing import Any
 from ... import SGD, tune
 from ..options import (
     HYPER_PARAMETERS,
+    add_backend,
     add_hyper_parameters,
     add_problem,
     chosen_hyper_parameters,
@@ -35,6 +36,7 @@ def add(commands: Any) -> None:
         help=f"what to search: {', '.join(SGD.tunable)} (default: lr)",
     )
     add_hyper_parameters(best, "fixed")
+    add_backend(best)
     best.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -43,7 +45,12 @@ def _tune(chosen: argparse.Namespace) -> None:
     rows = []
     for batch_size in chosen.batch_size:
         best = tune(
-            problem, batch_size, chosen.target, chosen.over, **chosen_hyper_parameters(chosen)
+            problem,
+            batch_size,
+            chosen.target,
+            chosen.over,
+            backend=chosen.backend,
+            **chosen_hyper_parameters(chosen),
         )
         reached = best.steps < math.inf
         setting = {
