@@ -58,8 +58,8 @@ FOR_EXACT_MODEL = ("cython", "numba", "numpy")
 COMPILE_SECONDS = 25.0
 """Seconds that Numba takes to compile the kernels of a run, roughly."""
 
-_exact: ContextVar[str] = ContextVar("_exact", default="auto")
-"""The name of the backend that the exact model runs on."""
+_exact: ContextVar[str | None] = ContextVar("_exact", default=None)
+"""The name of the backend that the exact model runs on, or "auto"; None outside its functions."""
 
 
 class BackendError(ValueError):
@@ -153,18 +153,23 @@ def _first_that_works(names: Iterable[str], workers: object) -> tuple[str, Backe
 
 @contextmanager
 def exact_model_on(name: str) -> Generator[None]:
-    """Let the exact model run on a backend within the context; "auto" leaves it as it is."""
-    token = _exact.set(_exact.get() if name == "auto" else name)
+    """Let the exact model run on a backend within the context; "auto" is the soonest."""
+    token = _exact.set(name)
     try:
         yield
     finally:
         _exact.reset(token)
 
 
+def exact_model_is_placed() -> bool:
+    """Whether this is within `exact_model_on`."""
+    return _exact.get() is not None
+
+
 def fastest_backend() -> Backend:
     """Return the backend that the exact model runs on: the one chosen, or the soonest."""
     name = _exact.get()
-    return _soonest_for_exact_model() if name == "auto" else load_backend(name)
+    return load_backend(name) if name not in (None, "auto") else _soonest_for_exact_model()
 
 
 @cache

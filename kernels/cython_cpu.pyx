@@ -76,7 +76,7 @@ def use_level(name):
 
 
 *_, widest = levels()
-use_level(os.environ.get("NQM_CPU_LEVEL") or widest)
+use_level(os.environ.get("NQM_CPU_LEVEL", "").strip() or widest)
 
 
 def machine_level():

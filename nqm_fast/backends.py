@@ -65,6 +65,8 @@ def takes_backend(function: Function) -> Function:
 
     @wraps(function)
     def on_backend(*arguments: Any, backend: str = "auto", **named: Any) -> Any:
+        if backend == "auto" and kernels.exact_model_is_placed():
+            return function(*arguments, **named)
         with kernels.exact_model_on(backend_name(backend, exact=True)), usual_arithmetic():
             try:
                 return function(*arguments, **named)

@@ -20,7 +20,7 @@ def folder() -> Path | None:
     Numba notices a change of the file that holds a function, not of another file whose
     functions and constants were compiled into it.
     """
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    chosen = os.environ.get("NUMBA_CACHE_DIR", "").strip()
     for home in [Path(chosen).absolute()] if chosen else _usual_homes():
         found = home / f"compiled-{digest()}-{version('numba')}"
         try:

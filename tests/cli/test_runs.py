@@ -83,10 +83,13 @@ def test_info_of_the_machine(nqm_fast):
         assert word in out
 
 
-def test_auto_is_the_first_backend_that_is_there():
-    """A process of its own says so, as tests prefer another one."""
-    first = next(name for name in kernels.REGISTRY if kernels.is_installed(name))
-    assert f"; auto is {first}\n" in python(*command("info")[1:]).stdout
+def test_info_says_what_auto_is():
+    first = kernels.present_backends()[0]
+    said = python(*command("info")[1:], NQM_BACKEND="").stdout
+    assert f"  auto is {first} " in said
+    assert "(NQM_BACKEND changes it)\n" in said
+    said = python(*command("info")[1:], NQM_BACKEND="numpy").stdout
+    assert "  auto is numpy, as NQM_BACKEND says\n" in said
 
 
 def test_info_and_plot_of_a_file(nqm_fast, here):
