@@ -110,7 +110,8 @@ def prepared_backend(name: str, workers: object) -> Backend:
 
 def _unusable(name: str, error: Exception) -> BackendError:
     """Say in one line why a backend cannot be used."""
-    return BackendError(f"backend {name!r} cannot be used: {' '.join(str(error).split())}")
+    reason, _, _ = " ".join(str(error).split()).partition("Traceback")
+    return BackendError(f"backend {name!r} cannot be used: {reason.rstrip(' .:')}")
 
 
 def soonest_backend(load: Load) -> tuple[str, Backend]:

@@ -324,6 +324,26 @@ def test_empty_variables_are_as_if_they_were_not_set(value, tmp_path):
     assert python("-c", code, cwd=tmp_path, **dict.fromkeys(names, value)).stderr == ""
 
 
+@pytest.mark.parametrize(
+    "setting", ["DISABLE_JIT=1", "NUM_THREADS=0", "NUM_THREADS=", "OPT=zz", "DEBUG=yes"]
+)
+def test_odd_settings_of_numba(setting, tmp_path):
+    """Where warnings are errors, they too are one sentence."""
+    pytest.importorskip("numba")
+    name, _, value = setting.partition("=")
+    code = (
+        "import nqm_fast as nqm\n"
+        "try:\n"
+        "    nqm.tune(nqm.Problem([1.0]), 8, 0.1, backend='numba')\n"
+        "except nqm.InputError as error:\n"
+        "    print(error)"
+    )
+    done = python("-W", "error", "-c", code, cwd=tmp_path, **{f"NUMBA_{name}": value})
+    assert done.stdout.startswith("backend 'numba' cannot be used: ")
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", "1e3"])
 def test_odd_numbers_of_threads(value, monkeypatch):
     monkeypatch.setenv("NQM_NUM_THREADS", value)

@@ -20,7 +20,8 @@ DANGEROUS = [
     "-fexcess-precision=fast", "-frounding-math", "-fapprox-func",
     "-fdenormal-fp-math=positive-zero", "-ffp-model=fast", "-mno-sse2", "-mfma", "-Xclang",
     "-Xlinker", "-fcx-limited-range", "-fno-honor-nans", "-specs=mine", "@flags", "-mllvm",
-    "--param=x", "-fopenmp-simd-math", "-flto", "-fprofile-use", "-Wp,-Ofast", "-Wl,/usr/lib/crtfastmath.o", "crtfastmath.o",
+    "--param=x", "-fopenmp-simd-math", "-flto", "-fprofile-use", "-Wp,-Ofast",
+    "-Wl,/usr/lib/crtfastmath.o", "crtfastmath.o",
 ]  # fmt: skip
 HARMLESS = [
     "gcc", "-pthread", "-Wno-unused-result", "-Wsign-compare", "-DNDEBUG", "-g", "-fwrapv", "-O2",
@@ -83,18 +84,6 @@ def test_every_step_of_the_compiler_is_without_them(build, monkeypatch):
     assert not {"-Ofast", "-ffast-math"} & set(seen)
 
 
-def test_the_extension_leaves_small_numbers_alone(tmp_path):
-    """Loading it does not make the processor flush them to zero."""
-    pytest.importorskip("nqm_fast.kernels.cython_cpu")
-    code = (
-        "import numpy as np\n"
-        "from nqm_fast.kernels import load_backend\n"
-        "load_backend('cython')\n"
-        "print(np.array([1e-310]) * np.array([0.5]) > 0.0)"
-    )
-    assert python("-c", code, cwd=tmp_path).stdout == "[ True]\n"
-
-
 def test_in_the_root_of_a_clone_beside_an_installed_copy(tmp_path):
     """There the kernels are not in the package's folder, but beside it."""
     for folder in ("nqm_fast", "kernels"):
@@ -128,7 +117,7 @@ def test_type_checkers_see_an_editable_install(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", where], check=True)
     there = where / "bin" / "python"
     install = "-m pip install -q --no-deps --no-build-isolation -e"
-    subprocess.run([there, "-m", "pip", "install", "-q", "setuptools"], check=True)
+    subprocess.run([there, "-m", "pip", "install", "-q", "setuptools>=77"], check=True)
     environment = {"NQM_NO_EXT": "1", "PATH": "/usr/bin:/bin"}
     subprocess.run([there, *shlex.split(install), source], check=True, env=environment)
     (tmp_path / "user.py").write_text("import nqm_fast\nreveal_type(nqm_fast.SGD(0.1).momentum)\n")

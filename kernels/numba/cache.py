@@ -88,7 +88,7 @@ class KernelCache(caching.FunctionCache):
         self._name, self._py_func = repr(function), function
         self._impl = _Implementation(function, folder)
         self._cache_path = str(folder)
-        self._cache_file = _CheckedFiles(str(folder), self._impl.filename_base, digest())
+        self._cache_file: Any = _CheckedFiles(str(folder), self._impl.filename_base, digest())
         self.enable()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

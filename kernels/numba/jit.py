@@ -27,18 +27,18 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": Fa
 UNCACHED = "not cached, as no folder for the result can be written; NUMBA_CACHE_DIR names another"
 
 
-if numba.config.DISABLE_JIT:
-    raise ImportError("NUMBA_DISABLE_JIT is set, so that Numba compiles nothing: unset it")
-
 _register: Any = event.register
 config: Any = numba.config  # a module whose attributes are made at run time
+if config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, so that Numba compiles nothing: unset it")
 
 
 def kernel(function: Function, **more: bool) -> Function:
     """Compile ``function`` for the CPU on its first call, keeping the result on disk."""
     dispatcher = numba.njit(**OPTIONS | more)(function)
-    if folder() is not None:
-        dispatcher._cache = KernelCache(function, folder())
+    where = folder()
+    if where is not None:
+        dispatcher._cache = KernelCache(function, where)
     return cast(Function, dispatcher)
 
 

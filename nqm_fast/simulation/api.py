@@ -135,7 +135,8 @@ def simulate(
         the run so far, with the status "interrupted"; where nothing is done yet, it is a
         KeyboardInterrupt.
         With `out`, SIGTERM and SIGHUP save the run and then end the process, with status 143
-        or 129.
+        or 129. Signals that the process ignores, as a background job of a shell ignores Ctrl-C,
+        stay ignored, and so do those for which it has a handler of its own.
 
     Raises
     ------
