@@ -295,7 +295,7 @@ STUDENT_T_RANGE = (2.75, 1e12)
 """Degrees of freedom at which samples scaled to variance 1 are too wide by less than 0.1 %.
 
 Below, much of the variance is in tails that words of 32 bits do not reach: the scale makes up for
-that in the body, by 22 % at 2.1. Above, ``U^(-2 / df) - 1`` loses its digits, and the law is normal.
+that in the body, by 22 % at 2.1. Above, ``U^(-2 / df) - 1`` has no digits, and the law is normal.
 """
 
 
