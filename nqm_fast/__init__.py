@@ -1,6 +1,6 @@
 """The noisy quadratic model of minibatch training, solved exactly and simulated."""
 
-from . import bounds, schedules
+from . import bounds, figures, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
 from .exact.first_passage import steps_to_target
@@ -26,6 +26,7 @@ __all__ = [
     "Tuned",
     "bounds",
     "expected_risk",
+    "figures",
     "open_run",
     "optimal_schedule",
     "resume",
@@ -34,3 +35,8 @@ __all__ = [
     "steps_to_target",
     "tune",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, so that completion offers these and no modules of the inside."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

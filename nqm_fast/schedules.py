@@ -17,6 +17,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from .validation import Array, InputError, any_array, in_range, integer, number, real_array, shown
 
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Linear",
+    "PerStep",
+    "Piecewise",
+    "Schedule",
+    "Step",
+    "Warmup",
+    "WarmupStableDecay",
+    "as_schedule",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
 
 class Schedule(ABC):
     """A value for each step.

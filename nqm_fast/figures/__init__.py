@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawn", "critical_batch_sizes", "draw", "names", "titles"]
 
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 Progress = Callable[[int, int, str], None]
 """A function that is called with work done, work in all, and the name of a figure or ""."""
 

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Problem, bounds, optimal_schedule, tune
+from .. import bounds
+from ..exact.piecewise_schedule import optimal_schedule
+from ..exact.tuning import tune
+from ..problem import Problem
 from ._jobs import Job, Solved
 
 DIM = 10_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import expected_risk
+from ..exact.risk import expected_risk
 from ..simulation.experiment import Experiment
 from ..simulation.result import Run
 from ..validation import Array, InputError

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import SGD, InputError, Problem, expected_risk
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
+from ..problem import Problem
+from ..validation import InputError
 from ._jobs import Job, Solved
 from ._model import Table, distinct_values, rows_where, table_of_rows
 from ._style import SERIES, add_caption, add_legend

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import SGD, Problem, expected_risk
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
+from ..problem import Problem
 from ._jobs import Job, Solved
 from ._model import Table
 from ._style import GREY, SERIES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import optimal_schedule
+from ..exact.piecewise_schedule import optimal_schedule
 from ._jobs import Job, Solved
 from ._model import TARGET, Table, distinct_values, problem, rows_where, table_of_rows
 from ._style import PROBLEM, add_caption

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import SGD, expected_risk
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
 from ._jobs import Job, Solved
 from ._model import TARGET, Table, distinct_values, problem, rows_where, table_of_rows
 from ._style import GREY, PROBLEM, SERIES, add_caption
