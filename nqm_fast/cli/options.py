@@ -1,4 +1,4 @@
-"""Options of commands of the exact engine: the problem, batch sizes, and hyper-parameters."""
+"""Options that commands share: problem, batch sizes, hyper-parameters, backend and threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import SGD, Problem
+from ..kernels import REGISTRY
 from .tables import whole_number
 
 HYPER_PARAMETERS = tuple(field.name for field in fields(SGD))
@@ -35,6 +36,23 @@ def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
     """Add an option for every field of the algorithm."""
     for name in HYPER_PARAMETERS:
         parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what computes; none of them changes a bit of the results."""
+    parser.add_argument(
+        "--backend", choices=("auto", *REGISTRY), help="what computes (default: auto)"
+    )
+    parser.add_argument("--threads", type=whole_number, metavar="N", help="default: all cores")
+    parser.add_argument(
+        "--devices", type=whole_number, nargs="+", metavar="GPU", help="with --backend cuda"
+    )
+
+
+def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the resources that are given, as arguments of `simulate` and `resume`."""
+    names = ("backend", "threads", "devices")
+    return {name: value for name in names if (value := getattr(chosen, name)) is not None}
 
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import ArrayLike
 
@@ -16,20 +17,20 @@ from ..schedules import Schedule
 from ..store import access
 from ..validation import InputError, number
 from .execution import ExecutionPlan, execute, plan_execution
-from .experiment import as_experiment
+from .experiment import Experiment, as_experiment, with_replicas
+from .extension import STREAMED, checked_plan, longer_run
 from .fingerprint import fingerprint
 from .observables import RISK
 from .recorder import Recorder
-from .resources import as_resources
+from .resources import Resources, as_resources
 from .result import Run
 from .signals import Signals, Stopped, caught, ending_signals
 
 if TYPE_CHECKING:
+    from ..store.extension import Extension
     from ..store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of state above which a run without a file works in blocks
-# For a run with a file there are more, because in blocks no record is complete before the end.
-STREAMED = 1 << 32
 
 
 class Terminated(SystemExit):
@@ -182,17 +183,34 @@ def simulate(
 def resume(
     path: str | os.PathLike[str],
     *,
+    steps: int | None = None,
+    replicas: int | Sequence[int] | None = None,
+    record: ArrayLike | None = None,
     backend: str = "auto",
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
     checkpoint_every: float = 60.0,
 ) -> Run:
-    """Go on with a run that was interrupted or killed, to the same bits as without a break.
+    """Go on with a run that was interrupted or killed, or that shall have more steps or replicas.
+
+    The bits are those of a run without a break, and of one that had all its steps and replicas from
+    the start. New steps begin at the last one if its state was kept (``keep_state=True``), else at
+    step 0: then the old ones are computed once more, and their records compared. While steps are
+    added, the file is that of an interrupted run. New replicas are computed in a file of their own
+    beside it (``run.replicas.h5``), and are put into the run at their end.
 
     Parameters
     ----------
     path : path
         The file that was the argument `out` of `simulate`.
+    steps : int, optional
+        Steps that the run shall have, counted from its start: not fewer than it has.
+    replicas : int or sequence of int, optional
+        How many replicas the run shall have, or their numbers, with those that it has among them.
+    record : int or array_like of int, optional
+        Which of the new steps to record, as in `simulate`. By default records go on as they began:
+        log-spaced if that was the default, every so many steps if there was a stride. Where steps
+        were listed, only the new last one is recorded. Old records stay.
     backend, threads, devices, checkpoint_every
         As in `simulate`; they need not be those of before.
 
@@ -205,7 +223,7 @@ def resume(
     ------
     InputError
         If the file is damaged, foreign or from a newer version, or if another process is
-        writing it.
+        writing it; if the run cannot have so many steps, or not these replicas.
     FileNotFoundError
         If there is no such file.
     OSError
@@ -213,22 +231,75 @@ def resume(
     """
     resources = as_resources(backend, threads, devices)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    if record is not None and steps is None:
+        raise InputError("record says which new steps to record, and needs steps=...")
+    if replicas is not None:  # A mistake is found before steps are added.
+        with_replicas(cast(Experiment, access.open_run(path).experiment), replicas)
+
+    def extend(stored: Stored) -> Extension | None:
+        """Say which longer run this one shall become, if it shall."""
+        return longer_run(path, stored, steps, record, resources)
+
+    run = _resume(path, resources, interval, extend if steps is not None else None)
+    if replicas is None or run.status == "interrupted":
+        return run
+    return _add_replicas(path, replicas, resources, interval)
+
+
+def _resume(
+    path: str | os.PathLike[str],
+    resources: Resources,
+    interval: float,
+    extend: Callable[[Stored], Extension | None] | None = None,
+) -> Run:
+    """Go on with a run, after it was extended; give what is in the file if it has ended."""
     plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
         """Plan the rest of the run, and make sure that it gives the same bits here."""
-        plans.append(plan_execution(stored.experiment, resources, STREAMED))
-        if fingerprint(plans[0].task) != stored.header["fingerprint"]:
-            raise InputError(
-                f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
-                "with other last bits than where it was begun, as of another library of mathematics"
-            )
+        plans.append(checked_plan(path, stored, resources))
 
-    opening = access.recorder_of_resumed_run(path, interval, check)
+    opening = access.recorder_of_resumed_run(path, interval, check, extend)
     with _recording(opening) as (signals, recorder):
         if recorder is None:
             return access.open_run(path)
         return _execute_in_file(plans[0], signals, recorder)
+
+
+def _add_replicas(
+    path: str | os.PathLike[str], replicas: Any, resources: Resources, interval: float
+) -> Run:
+    """Compute the replicas that a finished run has not yet, and put them into its file."""
+    from ..store.extension import AddedReplicas
+
+    addition = AddedReplicas(path, replicas)
+
+    def so_far(run: Run) -> Run:
+        """The run as it is in its file, with the message of that of its new replicas."""
+        message = addition.message(run.message)
+        return replace(access.open_run(path), status="interrupted", message=message)
+
+    if not addition.missing.replicas.size:
+        return access.open_run(path)
+    checked_plan(path, addition.stored, resources)
+    try:
+        if addition.path.exists():
+            addition.check()
+            run = _resume(addition.path, resources, interval)
+        else:
+            plan = plan_execution(addition.missing, resources, STREAMED)
+            opening = access.recorder_of_new_run(
+                addition.path, addition.missing, fingerprint(plan.task), False, interval
+            )
+            with _recording(opening) as (signals, recorder):
+                run = _execute_in_file(plan, signals, recorder)
+    except Terminated as ended:
+        rest = None if ended.run is None else so_far(ended.run)
+        raise Terminated(ended.number, rest) from None
+    if run.status == "interrupted":
+        return so_far(run)
+    addition.merge()
+    return access.open_run(path)
 
 
 Recording = TypeVar("Recording")

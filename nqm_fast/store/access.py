@@ -13,6 +13,7 @@ from ..validation import InputError
 
 if TYPE_CHECKING:
     from ..simulation.experiment import Experiment
+    from .extension import Extension
     from .file_recorder import FileRecorder
     from .files import Files
     from .reading import Stored
@@ -121,21 +122,25 @@ def recorder_of_new_run(
 
 @contextmanager
 def recorder_of_resumed_run(
-    path: str | os.PathLike[str], checkpoint_interval: float, check: Callable[[Stored], None]
+    path: str | os.PathLike[str],
+    checkpoint_interval: float,
+    check: Callable[[Stored], None],
+    extend: Callable[[Stored], Extension | None] | None = None,
 ) -> Generator[FileRecorder | None]:
     """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
 
-    `check` raises if the run cannot be resumed; nothing was changed then.
+    `extend` says what the run shall become before it is resumed, if it shall change. It raises, and
+    so does `check`, if that cannot be; nothing was changed then.
     """
+    from .extension import lengthen
     from .file_recorder import FileRecorder
     from .files import Files, locked
     from .reading import ENDED_STATUSES, read
 
     files = Files(path)
     stored = read(files)
-    if stored.status in ENDED_STATUSES and not (
-        stored.continuations or files.leftovers() or files.lock.exists()
-    ):
+    is_tidy = not (stored.continuations or files.leftovers() or files.lock.exists())
+    if stored.status in ENDED_STATUSES and is_tidy and extend is None:
         yield None
         return
     with locked(files):
@@ -144,6 +149,11 @@ def recorder_of_resumed_run(
             # Its process was killed before it had removed these files.
             for old_file in (*stored.continuations, *files.leftovers()):
                 old_file.unlink(missing_ok=True)
+        extension = extend(stored) if extend is not None else None
+        if extension is not None:
+            lengthen(files, stored, extension)
+            stored = read(files)
+        if stored.status in ENDED_STATUSES:
             yield None
             return
         check(stored)
