@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..problem import Problem
+
 DPI = 150
 
 # The colours are those of Okabe and Ito (2008) without yellow, which is too light for lines. Every
@@ -22,6 +24,8 @@ SERIES: tuple[dict[str, Any], ...] = (
     {"color": "#CC79A7", "marker": "D"},
     {"color": "#E69F00", "marker": "v"},
     {"color": "#56B4E9", "marker": "P"},
+    {"color": "#882255", "marker": "X"},
+    {"color": "#555555", "marker": "*"},
 )
 GREY = "#777777"
 
@@ -44,6 +48,18 @@ PROBLEM = r"power-law problem: $10^4$ coordinates, curvature = noise: $h_i = c_i
 STEPS_LABEL = f"steps to reach excess risk {TARGET:g}"
 DASHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
 SOLID: dict[str, Any] = {"linestyle": "-"}
+
+
+def problem_text(problem: Problem) -> str:
+    """Describe a problem in words, within a sentence."""
+    count = f"{problem.dim} coordinate{'s' * (problem.dim != 1)}"
+    fields = problem.fields
+    if "exponent" in fields:
+        exponent = fields["exponent"]
+        law = "1/i" if exponent == 1 else f"i^{{-{exponent:g}}}" if exponent else "1"
+        return f"the power law of {count}, $h_i=c_i={law}$"
+    low, high = problem.curvature_range
+    return f"a problem of {count} with curvatures from {low:.3g} to {high:.3g}"
 
 
 def add_caption(figure: Figure, text: str) -> None:

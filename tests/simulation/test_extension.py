@@ -139,7 +139,9 @@ def test_the_finished_replicas_are_safe_while_others_are_added(path, monkeypatch
     assert_same(nqm.open_run(path), first)
     with pytest.raises(nqm.InputError, match=r"run\.replicas\.h5.* where there is another run"):
         nqm.resume(path, replicas=3)
-    assert_same(nqm.resume(path, replicas=4), simulate(TWO_SETTINGS, steps=60, record=5, replicas=4))
+    assert_same(
+        nqm.resume(path, replicas=4), simulate(TWO_SETTINGS, steps=60, record=5, replicas=4)
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_the_finished_replicas_are_safe_while_others_are_added(path, monkeypatch
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"steps": 2**60}, "noise counter ends"),
         ({"steps": 30}, "lr has values for 25 steps, but 30 are asked for"),
-        ({"replicas": 1}, r"replicas must contain all that the run has, \[0, 1\], but 1 is not in 1"),
+        ({"replicas": 1}, r"replicas must contain all .* has, \[0, 1\], but 1 is not in 1"),
         ({"replicas": []}, "replicas must be a count"),
     ],
 )
