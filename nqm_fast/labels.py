@@ -161,3 +161,20 @@ def common_text(settings: Sequence[Setting]) -> str:
     if BATCH_SIZE in names:
         words.append(f"batch size {short_name(names[BATCH_SIZE], DIGITS[1])}")
     return " at ".join(words)
+
+
+def coordinates(settings: Sequence[Setting]) -> dict[str, Any]:
+    """What tells settings apart, by name: arrays with an element for each.
+
+    "label" is text, the others are numbers, such as "lr", "momentum" and "batch_size": NaN for a
+    schedule that varies, and for what an algorithm does not have.
+    """
+    tables = [parameters(setting) for setting in settings]
+    names = dict.fromkeys(name for table in tables for name in table)
+    columns: dict[str, Any] = {"label": np.array(setting_labels(settings), dtype=object)}
+    for name in names:
+        values = [table.get(name) for table in tables]
+        numbers = [float(x) if isinstance(x, int | float) else math.nan for x in values]
+        if any(isinstance(x, int | float | Schedule) for x in values):
+            columns[name.replace(" ", "_")] = np.array(numbers)
+    return columns

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .html import facts_table
 from .validation import Array, InputError, in_range, integer, number, real_array, shown
 
 FORMAT = "nqm_fast problem 1"
@@ -296,6 +297,17 @@ class Problem:
             return f"Problem.power_law({self.dim}, exponent={self._h.exponent:g})"
         return f"<Problem: {self.dim} curvatures from {self._h.min():g} to {self._h.max():g}>"
 
+    def _repr_html_(self) -> str:
+        low, high = self.curvature_range
+        facts: dict[str, Any] = {"coordinates": self.dim, "curvatures h": f"{low:g} to {high:g}"}
+        if isinstance(self._h, PowerLaw):
+            facts["curvatures h"] += f", i^-{self._h.exponent:g}"
+        facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
+        facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
+        if self.has_counts:
+            facts["count"] = _span(self._count)
+        return facts_table("Problem", facts)
+
     # -- losses and gradients ------------------------------------------------------------
 
     def _checked_point(self, name: str, value: ArrayLike) -> Array:
@@ -432,6 +444,12 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
+
+
+def _span(value: Array | float) -> str:
+    """Write a number, or the lowest and the highest of several."""
+    low, high = float(np.min(value)), float(np.max(value))
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _read_only(array: Array) -> Array:

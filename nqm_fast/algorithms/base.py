@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..schedules import Schedule
+from ..html import facts_table
+from ..schedules import Constant, Schedule
 from ..validation import Array, InputError, shown
 
 Entry = Array | float | tuple[float, Array]
@@ -122,6 +124,13 @@ class Algorithm(ABC):
     def gain(hyper: Mapping[str, Any]) -> Any:
         """Factor from `lr` to the effective learning rate, such as 1 / (1 - momentum)."""
         return 1.0
+
+    def _repr_html_(self) -> str:
+        shown: dict[str, Any] = {}
+        if is_dataclass(self):
+            shown = {f.name.rstrip("_"): getattr(self, f.name) for f in fields(self) if f.init}
+        facts = {name: x.value if isinstance(x, Constant) else x for name, x in shown.items()}
+        return facts_table(type(self).__name__, facts)
 
     def with_values(self, **hyper: Any) -> Self:
         """The same algorithm with other hyper-parameters, which may be arrays.
