@@ -342,7 +342,7 @@ class Problem:
         """
         point = self._checked_point("w", w)
         weight = self.count * self.h
-        return 0.5 * (point**2 @ weight + weight @ self.sigma**2)
+        return _plain(0.5 * (point**2 @ weight + weight @ self.sigma**2))
 
     def sample_loss(self, w: ArrayLike, x: ArrayLike) -> Any:
         """``l(w; x) = 1/2 sum count h (x - w)^2`` of the data point x.
@@ -356,7 +356,7 @@ class Problem:
         float or ndarray, shape (...)
         """
         gap = self._difference(x, w)
-        return 0.5 * (gap**2 @ (self.count * self.h))
+        return _plain(0.5 * (gap**2 @ (self.count * self.h)))
 
     def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
         """Gradient of a single coordinate's sample loss, ``g = h (w - x)``.
@@ -444,6 +444,11 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, or a float where there is but one number."""
+    return value if np.ndim(value) else float(value)
 
 
 def _span(value: Array | float) -> str:

@@ -41,8 +41,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     grid = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)
-    for column in grid.columns:
-        column.justify = "right"
+    for column, name in zip(grid.columns, rows[0], strict=True):
+        is_text = all(isinstance(row[name], str) for row in rows)
+        column.justify = "left" if is_text else "right"
         column.overflow = "fold"
     for row in rows:
         grid.add_row(*(_cell(name, value) for name, value in row.items()))

@@ -14,7 +14,8 @@ from ..labels import common_text, setting_labels
 from ..problem import Problem
 from ..validation import Array, InputError
 from ._looks import Look, look_of, shades
-from ._style import add_caption, problem_text
+from ._model import problem_text
+from ._style import CAPTION_WIDTH, add_caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +35,6 @@ UNFINISHED = {
     "running": "still running",
     "killed": "its process was killed",
 }
-CAPTION_WIDTH = 105
-"""Letters in a line of a caption."""
 
 
 def risk_by_setting(run: Any) -> Array:
