@@ -18,7 +18,7 @@ from . import commands
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, 2 for a mistake in the arguments."""
-    chosen = _parser().parse_args(arguments)
+    chosen = command_parser().parse_args(arguments)
     try:
         with shown_on_terminal():
             return chosen.run(chosen) or 0
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     """Make the parser, with all modules of `commands` in their order."""
     parser = argparse.ArgumentParser(
         prog="nqm-fast",

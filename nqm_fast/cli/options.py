@@ -69,3 +69,21 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
         for name in HYPER_PARAMETERS
         if getattr(chosen, name) is not None
     }
+
+
+def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any]:
+    """Describe the chosen problem for JSON: the same keys for every problem."""
+    low, high = problem.curvature_range
+    return {
+        "file": None if chosen.problem is None else str(chosen.problem),
+        "dim": problem.dim,
+        "exponent": problem.fields.get("exponent"),
+        "least_curvature": low,
+        "largest_curvature": high,
+    }
+
+
+def algorithm_facts(algorithm: Any) -> dict[str, float]:
+    """Return all hyper-parameters of SGD by name, for JSON."""
+    values = {name: getattr(algorithm, name) for name in HYPER_PARAMETERS}
+    return values | {"lr": algorithm.lr.value}

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
 from ..problem import Problem
+from ..progress import shown
 from ..schedules import Schedule
 from ..store import access
 from ..validation import InputError, number
@@ -62,6 +63,7 @@ def simulate(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     checkpoint_every: float = 60.0,
+    progress: bool | None = None,
 ) -> Run:
     """Simulate the model and record its excess risk ``1/2 sum h w_t^2``.
 
@@ -121,6 +123,9 @@ def simulate(
         Replace the run that is in `out`.
     checkpoint_every : float
         Seconds between checkpoints, >= 0; longer where they would take over 1 % of the time.
+    progress : bool, optional
+        Whether to show a bar if it takes over a second. By default there is one on a terminal
+        and in a notebook; with True also lines of text in a pipe.
 
     Returns
     -------
@@ -167,7 +172,7 @@ def simulate(
     )
     resources = as_resources(backend, threads, devices)
     if out is None:
-        with caught([signal.SIGINT]) as signals:
+        with shown(progress), caught([signal.SIGINT]) as signals:
             plan = plan_execution(experiment, resources, IN_MEMORY)
             return execute(plan, signals, Recorder())
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
@@ -176,7 +181,7 @@ def simulate(
     opening = access.recorder_of_new_run(
         out, experiment, fingerprint(plan.task), bool(overwrite), interval
     )
-    with _recording(opening) as (signals, recorder):
+    with shown(progress), _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
 
 
@@ -190,6 +195,7 @@ def resume(
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
     checkpoint_every: float = 60.0,
+    progress: bool | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed, or that shall have more steps or replicas.
 
@@ -211,7 +217,7 @@ def resume(
         Which of the new steps to record, as in `simulate`. By default records go on as they began:
         log-spaced if that was the default, every so many steps if there was a stride. Where steps
         were listed, only the new last one is recorded. Old records stay.
-    backend, threads, devices, checkpoint_every
+    backend, threads, devices, checkpoint_every, progress
         As in `simulate`; they need not be those of before.
 
     Returns
@@ -240,10 +246,11 @@ def resume(
         """Say which longer run this one shall become, if it shall."""
         return longer_run(path, stored, steps, record, resources)
 
-    run = _resume(path, resources, interval, extend if steps is not None else None)
-    if replicas is None or run.status == "interrupted":
-        return run
-    return _add_replicas(path, replicas, resources, interval)
+    with shown(progress):
+        run = _resume(path, resources, interval, extend if steps is not None else None)
+        if replicas is None or run.status == "interrupted":
+            return run
+        return _add_replicas(path, replicas, resources, interval)
 
 
 def _resume(
