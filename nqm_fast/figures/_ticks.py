@@ -42,7 +42,7 @@ def place_ticks(axis: Axis) -> None:
     low, high = sorted(axis.get_view_interval())
     locator: Any = LogLocator()
     if high <= NARROW * low:
-        locator = MaxNLocator(6)
+        locator = MaxNLocator(6, steps=[1, 2, 5, 10])
     elif high <= FEW_DECADES * low:
         locator = LogLocator(subs=(1.0, 2.0, 5.0))
     axis.set_major_locator(locator)
