@@ -126,9 +126,9 @@ class Algorithm(ABC):
         return 1.0
 
     def _repr_html_(self) -> str:
-        shown: dict[str, Any] = {}
-        if is_dataclass(self):
-            shown = {f.name.rstrip("_"): getattr(self, f.name) for f in fields(self) if f.init}
+        this: Any = self
+        own = fields(this) if is_dataclass(this) else ()
+        shown = {f.name.rstrip("_"): getattr(this, f.name) for f in own if f.init}
         facts = {name: x.value if isinstance(x, Constant) else x for name, x in shown.items()}
         return facts_table(type(self).__name__, facts)
 

@@ -176,3 +176,49 @@ def test_a_schedule_goes_on(path):
     assert common.size > 50
     assert np.array_equal(longer.risk[:, mine], whole.risk[:, theirs])
     assert np.array_equal(longer.state, whole.state)
+
+
+@pytest.mark.parametrize("keep_state", [True, False])
+def test_a_break_before_the_longer_run_is_begun_leaves_the_finished_one(
+    path, monkeypatch, keep_state
+):
+    first = simulate_to(path, record=5, keep_state=keep_state)
+
+    def broken(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nqm_fast.store.extension.write_whole", broken)
+        with pytest.raises(KeyboardInterrupt):
+            nqm.resume(path, steps=90)
+    assert_same(nqm.open_run(path), first)
+    assert_same(nqm.resume(path), first)
+    assert os.listdir(path.parent) == [path.name]
+    whole = simulate(TWO_SETTINGS, steps=90, record=5, keep_state=keep_state)
+    assert_same(nqm.resume(path, steps=90), whole)
+
+
+def test_a_break_in_a_longer_run_leaves_all_records(path, monkeypatch):
+    """The old records are there, and the run goes on, if a process ends without saving."""
+    first = simulate_to(path, record=5)
+
+    def broken(*_):
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nqm_fast.simulation.controller.Controller._collect", broken)
+        with pytest.raises(RuntimeError):
+            nqm.resume(path, steps=90)
+    part = nqm.open_run(path)
+    assert part.status == "killed"
+    assert np.array_equal(part.risk, first.risk)
+    assert_same(nqm.resume(path), simulate(TWO_SETTINGS, steps=90, record=5))
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_leap_does_not_begin_where_none_ended(path):
+    """The jumps of a leap are those between records, and the last step was none."""
+    more = {"sampling": "leap", "keep_state": True, "threads": 1}
+    simulate_to(path, steps=40, record=[10, 20], sampling="leap", keep_state=True)
+    whole = simulate(TWO_SETTINGS, steps=60, record=[10, 20, 60], **more)
+    assert_same(nqm.resume(path, steps=60), whole)
