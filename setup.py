@@ -14,9 +14,23 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import CCompilerError, PlatformError
 
 ROOT = Path(__file__).parent
+
+
+def is_doubtful(flag: str) -> bool:
+    """Whether a flag of the environment could change results."""
+    if flag in (*LEVELS_OF_OPTIMISATION, "-fopenmp"):
+        return False
+    is_known = flag.startswith(HARMLESS)
+    return "crtfastmath" in flag or (flag.startswith(DOUBTFUL) and not is_known)
+
+
+def without_doubtful(command: list[str]) -> list[str]:
+    """Return a compiler's command without the flags that could change results."""
+    return [flag for flag in command if not is_doubtful(flag)]
 
 
 def asked(name: str) -> bool:
@@ -28,6 +42,19 @@ def asked(name: str) -> bool:
 # Errno and traps are not looked at, and would keep square roots and choices out of vectors.
 EXACT = ["-std=gnu11", "-O3", "-fno-fast-math", "-ffp-contract=off", "-fwrapv"]
 EXACT += ["-fno-math-errno", "-fno-trapping-math"]
+# Flags of the environment (CFLAGS, LDFLAGS, CC) that begin like this could change results, of the
+# extension or of the whole process: a library that was linked with -ffast-math or -Ofast tells the
+# processor, when it is loaded, to flush small numbers to zero. Only these are let through.
+DOUBTFUL = ("-O", "-f", "-m", "-X", "--param", "-specs", "-Wp,-O", "@")
+LEVELS_OF_OPTIMISATION = ("-O0", "-O1", "-O2", "-O3", "-Os", "-Og")
+HARMLESS = (
+    "-fPIC", "-fpic", "-fPIE", "-fpie", "-fstack-",
+    "-fsanitize", "-fno-sanitize", "-fomit-frame-pointer", "-fno-omit-frame-pointer", "-fdebug-",
+    "-ffile-prefix-map", "-fmacro-prefix-map", "-fvisibility", "-fwrapv", "-fno-strict-",
+    "-fcf-protection", "-fno-semantic-interposition", "-fno-plt", "-fexceptions", "-fdiagnostics-",
+    "-fcommon", "-fno-common", "-fprofile-arcs", "-ftest-coverage", "-m64",
+    "-march=", "-mtune=", "-mcpu=", "-mabi=", "-mmacosx-version-min=", "-mbranch-protection=",
+)  # fmt: skip
 # of code that is generated; what a compiler does not know of these it does not mind
 QUIET = ["-g0", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unused-but-set-variable"]
 QUIET += ["-Wno-parentheses-equality"]
@@ -51,6 +78,14 @@ The backends numba and numpy remain. The extension needs a C compiler, GCC or Cl
 
 class Build(build_ext):
     """Translate the kernels to C, compile them for every level of processors, link the module."""
+
+    def build_extensions(self) -> None:
+        """Take doubtful flags out of the commands that all steps begin with."""
+        for step in ("preprocessor", "compiler", "compiler_so", "linker_so", "linker_exe"):
+            command = getattr(self.compiler, step, None)
+            if command:
+                setattr(self.compiler, step, without_doubtful(command))
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         """Build it, or say what is missing."""
@@ -125,18 +160,30 @@ class Build(build_ext):
         return True
 
 
+class EditableWheel(editable_wheel):
+    """An editable installation that type checkers see too.
+
+    They follow paths in .pth files, but do not run setuptools' code that finds the packages.
+    """
+
+    def _install_namespaces(self, installation_dir: str, pth_prefix: str) -> None:
+        """Write the path to the checkout; this is called where an own .pth file belongs."""
+        super()._install_namespaces(installation_dir, pth_prefix)
+        Path(installation_dir, f"{pth_prefix}-types.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+
+
 abi3 = asked("NQM_ABI3")
 extension = Extension(
     "nqm_fast.kernels.cython_cpu",
     ["kernels/cython_cpu.pyx"],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if abi3 else [],
-    extra_compile_args=["-g0"],
+    extra_compile_args=[*(flag for flag in EXACT if flag != "-O3"), "-g0"],
     libraries=[] if os.name == "nt" else ["m"],
     optional=not asked("NQM_REQUIRE_EXT"),
     py_limited_api=abi3,
 )
 setup(
     ext_modules=[] if asked("NQM_NO_EXT") else [extension],
-    cmdclass={"build_ext": Build},
+    cmdclass={"build_ext": Build, "editable_wheel": EditableWheel},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if abi3 else {},
 )

@@ -52,30 +52,24 @@ def test_risk_at_one_step(benchmark, monkeypatch, large, algorithm, cores):
 
 
 WORK = {
-    "risk, plain": lambda p: nqm.expected_risk(p, PLAIN, 64, [20_000]),
-    "risk, momentum + EMA": lambda p: nqm.expected_risk(p, ALL, 64, [20_000]),
-    "steps to target": lambda p: nqm.steps_to_target(p, MOMENTUM, 64, 0.01),
-    "tune": lambda p: nqm.tune(p, 64, 0.01, ("lr",)),
+    "risk, plain": lambda p, by: nqm.expected_risk(p, PLAIN, 64, [20_000], backend=by),
+    "risk, momentum + EMA": lambda p, by: nqm.expected_risk(p, ALL, 64, [20_000], backend=by),
+    "steps to target": lambda p, by: nqm.steps_to_target(p, MOMENTUM, 64, 0.01, backend=by),
+    "tune": lambda p, by: nqm.tune(p, 64, 0.01, ("lr",), backend=by),
 }
 
 
 @pytest.mark.parametrize("backend", ["cython", "numpy"])
 @pytest.mark.parametrize("work", WORK)
-def test_without_numba(benchmark, monkeypatch, alternate, work, backend):
+def test_without_numba(benchmark, alternate, work, backend):
     """Time of the exact model with another backend, in turns with Numba."""
     if backend not in kernels.present_backends():
         pytest.skip(f"{backend} is not installed")
 
     def by(name: str) -> Callable[[], Any]:
-        def run() -> Any:
-            monkeypatch.setattr(kernels, "present_backends", lambda: [name])
-            kernels.fastest_backend.cache_clear()
-            return WORK[work](nqm.Problem.power_law(10_000))
-
-        return run
+        return lambda: WORK[work](nqm.Problem.power_law(10_000), name)
 
     other, numba = alternate(by(backend), by("numba"), rounds=5)
-    kernels.fastest_backend.cache_clear()
     benchmark.extra_info |= {"times Numba's": other / numba, "target": "below 5 for cython"}
 
 

@@ -7,12 +7,16 @@ is cheap: compiled code is loaded by the first call of a function that needs it.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from .contract import Backend
+from .contract import Backend, Load
+from .notice import say_once
 
 
 class Registered(NamedTuple):
@@ -25,10 +29,13 @@ class Registered(NamedTuple):
     needs: str  # the module that must be installed
     cure: str  # how to install it
     on_request: bool = False  # whether it is used only when it is asked for by name
+    compiled_code: str = ""  # the module that knows whether it has compiled before, if it compiles
 
 
 REGISTRY = {
-    "numba": Registered("numba.backend", "numba", "run 'pip install numba'"),
+    "numba": Registered(
+        "numba.backend", "numba", "run 'pip install numba'", compiled_code="numba.folder"
+    ),
     "cython": Registered(
         "cython_cpu",
         f"{__name__}.cython_cpu",
@@ -45,6 +52,15 @@ REGISTRY = {
 }
 """All backends by name, fastest first; those on request come last. There is no other list."""
 
+FOR_EXACT_MODEL = ("cython", "numba", "numpy")
+"""Backends for the exact model, best first: its work is short, and compiling takes long."""
+
+COMPILE_SECONDS = 25.0
+"""Seconds that Numba takes to compile the kernels of a run, roughly."""
+
+_exact: ContextVar[str | None] = ContextVar("_exact", default=None)
+"""The name of the backend that the exact model runs on, or "auto"; None outside its functions."""
+
 
 class BackendError(ValueError):
     """A backend is installed, but does not work here; the message says why."""
@@ -60,6 +76,7 @@ def present_backends() -> list[str]:
     return [name for name in REGISTRY if is_installed(name) and not REGISTRY[name].on_request]
 
 
+@cache
 def load_backend(name: str) -> Backend:
     """Return the backend of that name.
 
@@ -70,12 +87,94 @@ def load_backend(name: str) -> Backend:
     """
     try:
         backend: Backend = import_module(f".{REGISTRY[name].module}", __name__).BACKEND
-    except (ImportError, ValueError) as error:  # an old build, another NumPy, a wrong setting
-        raise BackendError(f"backend {name!r} cannot be used: {error}") from error
+    except Exception as error:  # an old build, another NumPy, a setting, a warning
+        raise _unusable(name, error) from error
     return backend
 
 
-@cache
+def prepared_backend(name: str, workers: object) -> Backend:
+    """Return the backend of that name, which can start so many workers.
+
+    Raises
+    ------
+    BackendError
+        If it is installed but does not work.
+    """
+    backend = load_backend(name)
+    try:
+        backend.prepare(workers)
+    except Exception as error:
+        raise _unusable(name, error) from error
+    return backend
+
+
+def _unusable(name: str, error: Exception) -> BackendError:
+    """Say in one line why a backend cannot be used."""
+    reason, _, _ = " ".join(str(error).split()).partition("Traceback")
+    return BackendError(f"backend {name!r} cannot be used: {reason.rstrip(' .:')}")
+
+
+def soonest_backend(load: Load) -> tuple[str, Backend]:
+    """Return the backend that has done a run soonest, with its name.
+
+    The kernels of one that compiles while a program runs are used if they are compiled already, or
+    if the run is so long that compiling them pays. Backends that do not work here are passed over.
+    """
+    names = present_backends()
+    times: dict[str, float] = {}
+    for name in names:
+        code = REGISTRY[name].compiled_code
+        if code and len(names) > 1 and not _has_compiled(name, code):
+            times[name] = COMPILE_SECONDS + load.seconds
+            continue
+        try:
+            backend = load_backend(name)
+        except BackendError as error:
+            say_once(f"{error}; another one is used")
+            continue
+        waiting = 0.0 if backend.is_ready(load) else COMPILE_SECONDS
+        times[name] = waiting + backend.relative_time * load.seconds
+    return _first_that_works(sorted(times, key=lambda name: times[name]), load.threads)
+
+
+def _has_compiled(name: str, module: str) -> bool:
+    """Whether there may be compiled code; it is looked for without a slow import."""
+    return bool(import_module(f".{module}", __name__).holds_code())
+
+
+def _first_that_works(names: Iterable[str], workers: object) -> tuple[str, Backend]:
+    """Return the first backend that works, and say which do not."""
+    for name in names:
+        try:
+            return name, prepared_backend(name, workers)
+        except BackendError as error:
+            say_once(f"{error}; another one is used")
+    raise BackendError("no backend can be used")
+
+
+@contextmanager
+def exact_model_on(name: str) -> Generator[None]:
+    """Let the exact model run on a backend within the context; "auto" is the soonest."""
+    token = _exact.set(name)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
+
+
+def exact_model_is_placed() -> bool:
+    """Whether this is within `exact_model_on`."""
+    return _exact.get() is not None
+
+
 def fastest_backend() -> Backend:
-    """Return the fastest installed backend, on which the exact model runs."""
-    return load_backend(present_backends()[0])
+    """Return the backend that the exact model runs on: the one chosen, or the soonest."""
+    name = _exact.get()
+    return load_backend(name) if name not in (None, "auto") else _soonest_for_exact_model()
+
+
+@cache
+def _soonest_for_exact_model() -> Backend:
+    """Return the first backend that works, among those that need no compiling first."""
+    present = present_backends()
+    return _first_that_works([name for name in FOR_EXACT_MODEL if name in present], 1)[1]

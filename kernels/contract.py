@@ -100,6 +100,17 @@ class Chunk(NamedTuple):
     workers: Any  # the number of threads, or the numbers of devices
 
 
+class Load(NamedTuple):
+    """The size of a run, by which a backend is chosen."""
+
+    components: tuple[int, ...]  # of the states of its groups of settings
+    size: int  # coordinates in a state, in whole leaves
+    replicas: int
+    threads: int
+    leaps: bool
+    seconds: float  # that the work takes the fastest backend, roughly
+
+
 class Measured(NamedTuple):
     """The results of a chunk: records and divergence."""
 
@@ -119,6 +130,8 @@ class Backend(ABC):
     """Whether curvatures may be a `Formula`."""
     block_bytes: ClassVar[int] = 1 << 22
     """Bytes of state that are best worked on at a time."""
+    relative_time: float = 1.0
+    """The time that work takes, where the fastest backend for CPUs takes 1."""
     most_components: ClassVar[float] = math.inf
     """The largest number of components in a state."""
     leap_arrays: ClassVar[int] = 0
@@ -184,6 +197,20 @@ class Backend(ABC):
     def free_memory(self, workers: Any) -> float:
         """Return the bytes free for states, or infinity if they are in the process's memory."""
         return math.inf
+
+    def prepare(self, workers: Any) -> None:
+        """Make sure that workers can be started, before anything is written.
+
+        Raises
+        ------
+        ValueError
+            If they cannot.
+        """
+        return
+
+    def is_ready(self, load: Load) -> bool:
+        """Whether it can begin with a run at once, without compiling for long."""
+        return True
 
     def compile_seconds(self) -> float:
         """Return the seconds spent on compiling or loading kernels in this process so far."""

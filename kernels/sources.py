@@ -6,10 +6,20 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+EXACT = (
+    "maps",
+    "sums",
+    "extended_maps",
+    "moments",
+    "closed_form",
+    "risk_bounds",
+    "first_passage",
+)
+"""Modules of the exact model, each after those it imports."""
 COMPILED = (
     "noise",
     *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
-    *(f"exact.{name}" for name in ("moments", "closed_form", "first_passage")),
+    *(f"exact.{name}" for name in EXACT),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 

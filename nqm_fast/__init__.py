@@ -1,5 +1,14 @@
 """The noisy quadratic model of minibatch training, solved exactly and simulated."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec(f"{__name__}.kernels") is None:
+    # The root of a clone comes before installed packages where Python is started in it. There the
+    # kernels lie beside this folder.
+    __path__.append(str(Path(__file__).parents[1]))
+del find_spec, Path
+
 from . import bounds, figures, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD

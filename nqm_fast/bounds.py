@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .exact.risk import BLOCK
 from .parallel import in_threads
 from .problem import Block, Problem, as_problem
-from .validation import Array, number, step_array
+from .validation import Array, InputError, number, step_array
 
 __all__ = [
     "bayes_risk",
@@ -248,12 +248,17 @@ def bayes_risk(problem: Problem, samples: float) -> float:
     n = number("samples", samples, least=0.0)
 
     def risk(block: Block) -> Array:
-        # Written var0 c / (c + N h^2 var0), so that var0 = 0 and c = 0 are no divisions by 0.
-        information = block.c + n * block.h**2 * block.variance
-        remaining = np.where(
-            information > 0.0, block.c / np.where(information > 0.0, information, 1.0), 1.0
-        )
-        return 0.5 * block.multiplicity * block.h * block.variance * remaining
+        h, c, variance = block.h, block.c, block.variance
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            # Written var0 c / (c + N h^2 var0), so that var0 = 0 and c = 0 are no divisions by 0.
+            information = c + n * h**2 * variance
+            positive = information > 0.0
+            remaining = np.where(positive, c / np.where(positive, information, 1.0), 1.0)
+            usual = 0.5 * block.multiplicity * h * variance * remaining
+            # The same where that is beyond the range of a double on the way.
+            gained = np.where(n > 0.0, n * (h / c), 0.0)
+            scaled = 0.5 * block.multiplicity / (1.0 / (h * variance) + gained)
+            return np.where(np.isfinite(usual) & np.isfinite(information), usual, scaled)
 
     return _sum_over_coordinates(problem, risk)
 
@@ -299,7 +304,13 @@ def _checked_settings(lr: float, batch_size: float) -> tuple[float, float]:
 
 def _preconditioned(block: Block, power: float) -> tuple[Array, Array]:
     """Return the curvature and noise that stand for h and c under the preconditioner."""
-    return block.h ** (1.0 - power), block.c * block.h**-power
+    if not power:
+        return block.h, block.c
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        curvature, noise = block.h ** (1.0 - power), block.c * block.h**-power
+    if not (np.isfinite(curvature).all() and np.isfinite(noise).all()):
+        raise InputError(f"power = {power:g} takes curvatures beyond the range of a double")
+    return curvature, noise
 
 
 def _initial_risk(block: Block) -> Array:
@@ -359,7 +370,7 @@ def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Arr
 
     def part(begin: int) -> Array:
         block = problem.block(begin, min(begin + BLOCK, problem.dim))
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             rows = [(risk(block, row) * block.multiplicity).sum() for row in column]
         return np.array(rows)
 

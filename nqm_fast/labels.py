@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from .schedules import Constant, PerStep, Piecewise, Schedule
+from .unknown import UnknownAlgorithm, as_call
 
 DIGITS = (4, 6, 9, 17)
 """Digits of numbers in labels: as few of these as tell all labels apart."""
@@ -52,6 +53,8 @@ def short_name(value: Any, digits: int = DIGITS[-1]) -> str:
             if f.kw_only and not _is_default(value, f)
         ]
         return f"{type(value).__name__}({', '.join(words)})"
+    if isinstance(value, Mapping):  # a schedule in the description of an unknown algorithm
+        return as_call(value)
     if isinstance(value, float | np.floating):
         return _short_number(float(value), digits)
     if isinstance(value, np.ndarray):
@@ -82,12 +85,16 @@ def parameters(setting: Setting) -> dict[str, Any]:
     Constant schedules are numbers.
     """
     algorithm = setting.algorithm
+    kind = type(algorithm).__name__
     own: dict[str, Any] = {}
-    if is_dataclass(algorithm):
+    if isinstance(algorithm, UnknownAlgorithm):
+        own = dict(algorithm.description)
+        kind = own.pop("kind", kind)
+    elif is_dataclass(algorithm):
         own = {f.name.rstrip("_"): getattr(algorithm, f.name) for f in fields(algorithm) if f.init}
     else:
         own = {"algorithm": short_name(algorithm)}
-    values = {"kind": type(algorithm).__name__} | own | {BATCH_SIZE: setting.batch_size}
+    values = {"kind": kind} | own | {BATCH_SIZE: setting.batch_size}
     return {
         name: float(value.value) if isinstance(value, Constant) else value
         for name, value in values.items()
@@ -154,7 +161,8 @@ def common_text(settings: Sequence[Setting]) -> str:
         shown = {
             name: value
             for name, value in names.items()
-            if name not in ("kind", BATCH_SIZE) and value not in (0.0, None)
+            if name not in ("kind", BATCH_SIZE)
+            and not (value is None or (isinstance(value, int | float) and value == 0))
         }
         inner = ", ".join(f"{name} = {short_name(x, DIGITS[1])}" for name, x in shown.items())
         words.append(f"{names['kind']}{f' with {inner}' if inner else ''}")
@@ -175,6 +183,6 @@ def coordinates(settings: Sequence[Setting]) -> dict[str, Any]:
     for name in names:
         values = [table.get(name) for table in tables]
         numbers = [float(x) if isinstance(x, int | float) else math.nan for x in values]
-        if any(isinstance(x, int | float | Schedule) for x in values):
+        if any(isinstance(x, int | float | Schedule | Mapping) for x in values):
             columns[name.replace(" ", "_")] = np.array(numbers)
     return columns

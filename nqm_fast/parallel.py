@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import Any
 
+from .kernels.threads import startable
 from .progress import track
 from .validation import integer
 
@@ -21,13 +23,24 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
         return list(track(map(function, items), len(items), label))
     from concurrent.futures import ThreadPoolExecutor
 
+    def within(context: Context, item: int) -> Any:
+        return context.run(function, item)
+
+    # A thread has the caller's backend, and treats overflow as the caller does.
+    contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(track(pool.map(function, items), len(items), label))
+        return list(track(pool.map(within, contexts, items), len(items), label))
 
 
 def cores() -> int:
-    """Count the cores to use: NQM_NUM_THREADS if it is set, else those the system grants."""
-    chosen = os.environ.get("NQM_NUM_THREADS")
-    if chosen is not None:
-        return integer("NQM_NUM_THREADS", int(chosen) if chosen.isdecimal() else chosen, least=1)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the cores to use: NQM_NUM_THREADS if it is set, else those the system grants.
+
+    There are no more than threads that can be started.
+    """
+    chosen = os.environ.get("NQM_NUM_THREADS", "").strip()
+    if chosen:
+        given: Any = int(chosen) if chosen.isascii() and chosen.isdecimal() else chosen
+        return startable(integer("NQM_NUM_THREADS", given, least=1))
+    if hasattr(os, "sched_getaffinity"):
+        return startable(len(os.sched_getaffinity(0)))
+    return startable(os.cpu_count() or 1)

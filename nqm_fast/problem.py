@@ -13,9 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .html import facts_table
-from .validation import Array, InputError, in_range, integer, number, real_array, shown
+from .immutable import Unchangeable, frozen
+from .saving import written_beside
+from .validation import (
+    Array,
+    InputError,
+    counted,
+    in_range,
+    integer,
+    number,
+    real_array,
+    shown,
+)
 
 FORMAT = "nqm_fast problem 1"
+
+MOST_COORDINATES = 1 << 53
+"""Coordinates of a power law, whose numbers i are doubles: above, some would be alike."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Block(NamedTuple):
     """Variance of the initial iterate."""
 
 
-class Problem:
+class Problem(Unchangeable):
     """Independent coordinates with curvature h, gradient noise c and a random start.
 
     The excess risk of an iterate w is ``1/2 sum_i count_i h_i w_i^2`` (minimum 0 at w = 0);
@@ -84,6 +98,14 @@ class Problem:
     1.0
     """
 
+    dim: int
+    """Number of coordinates d."""
+    _h: Array | PowerLaw
+    _c: Array | float | None
+    _mean0: Array | float
+    _var0: Array | float
+    _count: Array | float
+
     def __init__(
         self,
         h: ArrayLike,
@@ -102,29 +124,22 @@ class Problem:
         in_range("h", curvature, above=0.0)
         if c is not None and sigma is not None:
             raise InputError("c and sigma are two names for the noise: give one, not both")
-        self._h: Array | PowerLaw = _read_only(curvature)
-        self.dim = curvature.size
-        self._mean0 = self._field("mean0", mean0)
-        self._var0 = self._field("var0", var0, least=0.0)
-        self._count = self._field("count", count, above=0.0)
-        self._c: Array | float | None = None
-        if sigma is not None:
-            with np.errstate(over="ignore"):
-                c = np.square(curvature * self._field("sigma", sigma, least=0.0))
-            self._c = _read_only(real_array("h^2 sigma^2", c))
-        elif c is not None:
-            self._c = self._field("c", c, least=0.0)
-
-    def _field(self, name: str, value: ArrayLike, **limits: float) -> Array | float:
-        """Check a number, or an array of shape (d,), against its limits."""
-        array = real_array(name, value)
-        if array.ndim and array.shape != (self.dim,):
-            raise InputError(
-                f"{name} must be a number or have the shape of h, ({self.dim},), "
-                f"but has shape {array.shape}"
-            )
-        in_range(name, array, **limits)
-        return _read_only(array) if array.ndim else float(array)
+        self._settle(
+            dim=curvature.size,
+            _h=frozen(curvature),
+            _mean0=_field("mean0", mean0, curvature.size),
+            _var0=_field("var0", var0, curvature.size, least=0.0),
+            _count=_field("count", count, curvature.size, above=0.0),
+            _c=None,
+        )
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.square(self._mean0) + self._var0).all():
+                raise InputError("mean0 and var0 must have a finite mean0^2 + var0")
+            if sigma is not None:
+                noise = np.square(curvature * _field("sigma", sigma, self.dim, least=0.0))
+                self._settle(_c=frozen(real_array("h^2 sigma^2", noise)))
+            elif c is not None:
+                self._settle(_c=_field("c", c, self.dim, least=0.0))
 
     @classmethod
     def power_law(cls, dim: int, exponent: float = 1.0) -> Problem:
@@ -137,7 +152,7 @@ class Problem:
         Parameters
         ----------
         dim : int
-            Number of coordinates, >= 1.
+            Number of coordinates, from 1 to 2^53.
         exponent : float
             Decay of the spectrum, >= 0.
 
@@ -146,13 +161,12 @@ class Problem:
         InputError
             If `dim` or `exponent` is outside its limits.
         """
-        dim = integer("dim", dim, least=1)
+        dim = integer("dim", dim, least=1, most=MOST_COORDINATES)
         exponent = number("exponent", exponent, least=0.0)
         if float(dim) ** -exponent == 0.0:
             raise InputError(f"exponent {exponent:g} makes the last of {dim} curvatures vanish")
         problem = cls([1.0])
-        problem._h = PowerLaw(dim, exponent)
-        problem.dim = dim
+        problem._settle(dim=dim, _h=PowerLaw(dim, exponent))
         return problem
 
     @classmethod
@@ -232,7 +246,14 @@ class Problem:
     @property
     def h(self) -> Array:
         """Curvatures, shape (d,)."""
-        return self._h.block(0, self.dim) if isinstance(self._h, PowerLaw) else self._h
+        if not isinstance(self._h, PowerLaw):
+            return self._h
+        try:
+            return frozen(self._h.block(0, self.dim))
+        except (MemoryError, ValueError):
+            raise InputError(
+                f"dim = {self.dim} is more coordinates than fit into memory as an array"
+            ) from None
 
     @property
     def c(self) -> Array:
@@ -242,7 +263,8 @@ class Problem:
     @property
     def sigma(self) -> Array:
         """Standard deviation of the data, ``sqrt(c) / h``, shape (d,)."""
-        return np.sqrt(self.c) / self.h
+        with np.errstate(over="ignore"):
+            return frozen(np.sqrt(self.c) / self.h)
 
     @property
     def mean0(self) -> Array:
@@ -278,7 +300,8 @@ class Problem:
 
     def _broadcast(self, value: Array | float) -> Array:
         """Broadcast a number or an array to shape (d,)."""
-        return np.broadcast_to(np.asarray(value, dtype=np.float64), (self.dim,))
+        array = value if isinstance(value, np.ndarray) else frozen(np.array(value))
+        return np.broadcast_to(array, (self.dim,))
 
     def block(self, start: int, stop: int) -> Block:
         """Return the coordinates start .. stop - 1, so that engines need not hold all of them."""
@@ -295,7 +318,19 @@ class Problem:
     def __repr__(self) -> str:
         if isinstance(self._h, PowerLaw):
             return f"Problem.power_law({self.dim}, exponent={self._h.exponent:g})"
-        return f"<Problem: {self.dim} curvatures from {self._h.min():g} to {self._h.max():g}>"
+        low, high = self.curvature_range
+        return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}>"
+
+    def _values(self) -> object:
+        """What equality and hashing look at: the arrays, however they were given."""
+        if isinstance(self._h, PowerLaw):
+            return self._h
+        return [np.broadcast_to(x, (self.dim,)) for x in self.fields.values()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy or a pickle keeps, without what others remember of this problem."""
+        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count")
+        return {name: self.__dict__[name] for name in kept}
 
     def _repr_html_(self) -> str:
         low, high = self.curvature_range
@@ -323,11 +358,29 @@ class Problem:
         """Return x - w, shape (..., d), if their shapes fit."""
         data, point = self._checked_point("x", x), self._checked_point("w", w)
         try:
-            return data - point
+            with np.errstate(over="ignore"):
+                return data - point
         except ValueError:
             raise InputError(
                 f"x must have the shape of w or broadcast to it, {point.shape}, not {data.shape}"
             ) from None
+
+    def _excess_risk(self, gap: Array) -> Any:
+        """Half the sum of ``count h gap^2``, inf where it is beyond the range of a double."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = 0.5 * (gap**2 @ (self.count * self.h))
+            if not np.isfinite(risk).all():  # A product 0 * inf may be a NaN.
+                scaled = gap * np.sqrt(self.count) * np.sqrt(self.h)
+                risk = 0.5 * (scaled**2).sum(axis=-1)
+        return risk
+
+    def _lowest_loss(self) -> float:
+        """Half the sum of ``count h sigma^2``."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = 0.5 * float((self.count * self.h) @ self.sigma**2)
+            if not np.isfinite(loss):
+                loss = 0.5 * float((self.count * (self.c / self.h)).sum())
+        return loss
 
     def population_loss(self, w: ArrayLike) -> Any:
         """``L(w) = 1/2 sum count h w^2 + 1/2 sum count h sigma^2``, excess risk plus its minimum.
@@ -341,8 +394,7 @@ class Problem:
         float or ndarray, shape (...)
         """
         point = self._checked_point("w", w)
-        weight = self.count * self.h
-        return _plain(0.5 * (point**2 @ weight + weight @ self.sigma**2))
+        return _plain(self._excess_risk(point) + self._lowest_loss())
 
     def sample_loss(self, w: ArrayLike, x: ArrayLike) -> Any:
         """``l(w; x) = 1/2 sum count h (x - w)^2`` of the data point x.
@@ -355,8 +407,7 @@ class Problem:
         -------
         float or ndarray, shape (...)
         """
-        gap = self._difference(x, w)
-        return _plain(0.5 * (gap**2 @ (self.count * self.h)))
+        return _plain(self._excess_risk(self._difference(x, w)))
 
     def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
         """Gradient of a single coordinate's sample loss, ``g = h (w - x)``.
@@ -369,7 +420,9 @@ class Problem:
         -------
         ndarray, shape (..., d)
         """
-        return -self.h * self._difference(x, w)
+        with np.errstate(over="ignore"):
+            gradient: Array = -self.h * self._difference(x, w)
+        return gradient
 
     def gradient_covariance(self) -> Array:
         """Diagonal of the per-sample gradient's covariance, ``c = h^2 sigma^2``, shape (d,).
@@ -402,8 +455,18 @@ class Problem:
         return cls(**fields)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`."""
-        with open(path, "wb") as file:
+        """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`.
+
+        If that fails, the file that was there stays as it was.
+
+        Raises
+        ------
+        InputError
+            If `path` is no name of a file, or leads to a FIFO or a device.
+        OSError
+            If it cannot be written.
+        """
+        with written_beside("path", path) as part, part.open("wb") as file:
             np.savez(file, format=np.array(FORMAT), **self.fields)
 
     @classmethod
@@ -457,7 +520,12 @@ def _span(value: Array | float) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-def _read_only(array: Array) -> Array:
-    """Make an array read-only, as others may hold it too."""
-    array.setflags(write=False)
-    return array
+def _field(name: str, value: ArrayLike, dim: int, **limits: float) -> Array | float:
+    """Check a number, or an array of shape (dim,), against its limits, and freeze it."""
+    array = real_array(name, value)
+    if array.ndim and array.shape != (dim,):
+        raise InputError(
+            f"{name} must be a number or have the shape of h, ({dim},), but has shape {array.shape}"
+        )
+    in_range(name, array, **limits)
+    return frozen(array) if array.ndim else float(array)

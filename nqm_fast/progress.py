@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .kernels.threads import startable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -175,10 +177,8 @@ class _NotebookBar:
         now = time.monotonic()
         if self.first_done is None:
             self.first_done = done
-        is_early = (
-            now - self.begin < PATIENCE if self.handle is None else now - self.last_time < 0.2
-        )
-        if is_early:
+        pause = PATIENCE if self.handle is None else REFRESH
+        if now - self.last_time < pause:
             return
         self.last_time = now
         speed = (done - self.first_done) / max(now - self.begin, 1e-9)
@@ -217,8 +217,9 @@ class _ProgressLog:
             left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
             part = f"{100 * done / max(self.total, 1):.0f} %"
             rate = f"{_with_prefix(speed)}{self.unit}/s"
-            sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
-            sys.stderr.flush()
+            with suppress(OSError):  # Its disk may be full, which is no reason to stop the work.
+                sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
+                sys.stderr.flush()
             self.last_time, self.last_done = now, done
 
 
@@ -256,6 +257,7 @@ def _new_bar(label: str, total: int, done: int = 0, unit: str = "") -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        auto_refresh=startable(2) > 1,  # in a thread
         expand=bool(unit),
     )
     bar.add_task(label, total=total, completed=done)

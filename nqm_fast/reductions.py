@@ -6,13 +6,19 @@ this module when they are called, so that describing any other problem does not 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from .validation import Array, InputError, number, real_array
+from .validation import Array, InputError, number, precision, real_array
+
+SYMMETRY, DEFINITENESS = 1e-8, 1e-10
+"""Relative errors that symmetric and semi-definite matrices of doubles may have."""
+ROUNDINGS = 16
+"""Rounding errors of the type of a matrix, as of float32, that its elements may have, if more."""
 
 
 class Diagonalised(NamedTuple):
@@ -60,25 +66,32 @@ def diagonalise(
     mean = real_array("mean0", mean0)
     if mean.shape != (d,):
         raise InputError(f"mean0 must have shape ({d},), but has shape {mean.shape}")
-    _eigen_of_definite("C", noise, strictly=False)
-    _eigen_of_definite(
-        "second_moment0 - mean0 mean0^T", moment - np.outer(mean, mean), strictly=False
-    )
+    _eigen_of_definite("C", noise, precision("C", C))
+    with np.errstate(over="ignore"):
+        covariance = _finite("second_moment0 - mean0 mean0^T", moment - np.outer(mean, mean))
+    rounding = max(precision("second_moment0", second_moment0), precision("mean0", mean0))
+    # Its rounding errors are those of the moment, from which much may have been taken away.
+    largest = float(np.abs(moment).max())
+    _eigen_of_definite("second_moment0 - mean0 mean0^T", covariance, rounding, largest)
     root = np.eye(d)
     inverse_root = root
     if P is not None:
-        values, vectors = _eigen_of_definite("P", _symmetric("P", P, d), strictly=True)
+        values, vectors = _eigen_of_definite("P", _symmetric("P", P, d))
         root = (vectors * np.sqrt(values)) @ vectors.T
         inverse_root = (vectors / np.sqrt(values)) @ vectors.T
-    _eigen_of_definite("H", hessian, strictly=True)
-    preconditioned = inverse_root @ hessian @ inverse_root
-    h, basis = scipy.linalg.eigh((preconditioned + preconditioned.T) / 2)
-    gradient_basis = inverse_root @ basis  # Gradients are covectors, so they take the inverse.
-    iterate_basis = root @ basis
-    c = np.einsum("ij,ij->j", gradient_basis, noise @ gradient_basis)
-    second = np.einsum("ij,ij->j", iterate_basis, moment @ iterate_basis)
-    start = mean @ iterate_basis
-    return Diagonalised(h, np.maximum(c, 0.0), start, np.maximum(second - start**2, 0.0))
+    _eigen_of_definite("H", hessian)
+    with np.errstate(over="ignore", invalid="ignore"):
+        preconditioned = _finite("P^-1/2 H P^-1/2", inverse_root @ hessian @ inverse_root)
+        h, basis = _eigen(
+            "P^-1/2 H P^-1/2", (preconditioned + preconditioned.T) / 2, scipy.linalg.eigh
+        )
+        gradient_basis = inverse_root @ basis  # Gradients are covectors, so they take the inverse.
+        iterate_basis = root @ basis
+        c = _finite("C", np.einsum("ij,ij->j", gradient_basis, noise @ gradient_basis))
+        second = np.einsum("ij,ij->j", iterate_basis, moment @ iterate_basis)
+        start = mean @ iterate_basis
+        variance = _finite("second_moment0", second - start**2)
+    return Diagonalised(h, np.maximum(c, 0.0), start, np.maximum(variance, 0.0))
 
 
 def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> DenseQuadratic:
@@ -99,16 +112,20 @@ def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> Dens
     if target.shape != (n,):
         raise InputError(f"y must have shape ({n},) like the rows of X, not {target.shape}")
     ridge = number("ridge", ridge, least=0.0)
-    hessian = rows.T @ rows / n + ridge * np.eye(d)
-    smallest, largest = np.linalg.eigvalsh(hessian)[[0, -1]]
-    if not smallest > d * np.finfo(float).eps * largest:
-        raise InputError(
-            f"ridge = {ridge:g} leaves directions of X without curvature "
-            "(constant or dependent columns): choose ridge > 0 or drop columns"
-        )
-    optimum = np.linalg.solve(hessian, rows.T @ target / n)
-    gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
-    return DenseQuadratic(hessian, gradient.T @ gradient / n, -optimum, np.outer(optimum, optimum))
+    with np.errstate(over="ignore", invalid="ignore"):
+        hessian = _finite("X^T X / n + ridge", rows.T @ rows / n + ridge * np.eye(d))
+        eigenvalues = _eigen("X^T X / n + ridge", hessian)[0]
+        if not eigenvalues[0] > d * np.finfo(float).eps * eigenvalues[-1]:
+            raise InputError(
+                f"ridge = {ridge:g} leaves directions of X without curvature "
+                "(constant or dependent columns): choose ridge > 0 or drop columns"
+            )
+        optimum: Array = np.linalg.solve(hessian, _finite("X^T y / n", rows.T @ target / n))
+        gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
+        noise = _finite("the covariance of gradients of X and y", gradient.T @ gradient / n)
+        start: Array = np.outer(optimum, optimum)
+        _finite("the square of the optimum for X and y", start)
+    return DenseQuadratic(hessian, noise, -optimum, start)
 
 
 def _symmetric(name: str, value: ArrayLike, d: int | None = None) -> Array:
@@ -118,16 +135,42 @@ def _symmetric(name: str, value: ArrayLike, d: int | None = None) -> Array:
         raise InputError(f"{name} must be a square matrix, but has shape {matrix.shape}")
     if d is not None and matrix.shape[0] != d:
         raise InputError(f"{name} must have the shape of H, ({d}, {d}), not {matrix.shape}")
-    gap = float(np.abs(matrix - matrix.T).max())
-    if gap > 1e-8 * float(np.abs(matrix).max()):
+    with np.errstate(over="ignore"):
+        gap = float(np.abs(matrix - matrix.T).max())
+    allowed = max(SYMMETRY, ROUNDINGS * precision(name, value))
+    if gap > allowed * float(np.abs(matrix).max()):
         raise InputError(f"{name} must be symmetric, but differs from its transpose by {gap:g}")
-    return (matrix + matrix.T) / 2
+    return matrix / 2 + matrix.T / 2
 
 
-def _eigen_of_definite(name: str, matrix: Array, *, strictly: bool) -> tuple[Array, Array]:
-    """Return eigenvalues and eigenvectors of a matrix that must be positive (semi-)definite."""
-    values, vectors = np.linalg.eigh(matrix)
-    allowed = -1e-10 * max(float(np.abs(values).max()), 1e-300)
+def _finite(name: str, array: Array) -> Array:
+    """Return a computed array, unless it has left the range of a double."""
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} is beyond the range of a double: scale the data")
+    return array
+
+
+def _eigen(name: str, matrix: Array, eigh: Any = np.linalg.eigh) -> tuple[Array, Array]:
+    """Return eigenvalues, ascending, and eigenvectors of a symmetric matrix."""
+    try:
+        values, vectors = eigh(matrix)
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"{name} has no eigenvalues that can be computed: {error}") from None
+    return _finite(f"eigenvalues of {name}", values), vectors
+
+
+def _eigen_of_definite(
+    name: str, matrix: Array, rounding: float | None = None, scale: float = 0.0
+) -> tuple[Array, Array]:
+    """Return eigenvalues and eigenvectors of a matrix that must be positive definite.
+
+    With a `rounding` error of its elements, relative to the largest eigenvalue or to `scale`, it
+    need only be semi-definite.
+    """
+    values, vectors = _eigen(name, matrix)
+    strictly = rounding is None
+    part = max(DEFINITENESS, ROUNDINGS * (rounding or 0.0) * math.sqrt(values.size))
+    allowed = -part * max(float(np.abs(values).max()), scale, 1e-300)
     if values[0] <= 0.0 if strictly else values[0] < allowed:
         kind = "definite" if strictly else "semi-definite"
         raise InputError(f"{name} must be positive {kind}, but has the eigenvalue {values[0]:g}")

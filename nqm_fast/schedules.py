@@ -15,7 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .validation import Array, InputError, any_array, in_range, integer, number, real_array, shown
+from .immutable import Immutable, frozen
+from .validation import (
+    MOST_STEPS,
+    Array,
+    InputError,
+    any_array,
+    in_range,
+    integer,
+    number,
+    real_array,
+    shown,
+)
 
 __all__ = [
     "Constant",
@@ -36,7 +47,7 @@ def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
-class Schedule(ABC):
+class Schedule(Immutable, ABC):
     """A value for each step.
 
     A new kind of schedule defines its values, where its pieces end, and its least value. The
@@ -59,6 +70,14 @@ class Schedule(ABC):
     def least(self) -> float:
         """The lowest value that occurs."""
 
+    def _check_numbers(self, *names: str) -> None:
+        """Check attributes that are values of the schedule, and make them floats."""
+        self._settle(**{name: number(name, getattr(self, name), least=0.0) for name in names})
+
+    def _check_steps(self, *names: str, least: int) -> None:
+        """Check attributes that are numbers of steps, and make them ints."""
+        self._settle(**{name: integer(name, getattr(self, name), least=least) for name in names})
+
 
 @dataclass(frozen=True)
 class Constant(Schedule):
@@ -67,11 +86,11 @@ class Constant(Schedule):
     value: float
 
     def __post_init__(self) -> None:
-        number("value", self.value, least=0.0)
+        self._check_numbers("value")
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
-        return np.full(steps.shape, float(self.value))
+        return np.full(steps.shape, self.value)
 
     def piece(self, step: int) -> tuple[float, bool]:
         """There is one piece, which is constant and never ends."""
@@ -80,7 +99,7 @@ class Constant(Schedule):
     @property
     def least(self) -> float:
         """The lowest value, which is the only one."""
-        return float(self.value)
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -97,8 +116,7 @@ class PerStep(Schedule):
                 f"but has shape {array.shape}"
             )
         in_range("array", array, least=0.0)
-        object.__setattr__(self, "array", array)
-        object.__setattr__(self, "length", float(array.size))
+        self._settle(array=frozen(array), length=float(array.size))
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -124,9 +142,8 @@ class Linear(Schedule):
     steps: int
 
     def __post_init__(self) -> None:
-        number("start", self.start, least=0.0)
-        number("end", self.end, least=0.0)
-        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
+        self._check_numbers("start", "end")
+        self._check_steps("steps", least=1)
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -140,7 +157,7 @@ class Linear(Schedule):
     @property
     def least(self) -> float:
         """The lower end."""
-        return float(min(self.start, self.end))
+        return min(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -152,9 +169,8 @@ class Cosine(Schedule):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        number("peak", self.peak, least=0.0)
-        number("end", self.end, least=0.0)
-        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
+        self._check_numbers("peak", "end")
+        self._check_steps("steps", least=1)
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -168,7 +184,7 @@ class Cosine(Schedule):
     @property
     def least(self) -> float:
         """The lower end."""
-        return float(min(self.peak, self.end))
+        return min(self.peak, self.end)
 
 
 @dataclass(frozen=True)
@@ -185,10 +201,9 @@ class WarmupStableDecay(Schedule):
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        number("peak", self.peak, least=0.0)
-        number("end", self.end, least=0.0)
-        for name in ("warmup", "stable", "decay"):
-            object.__setattr__(self, name, integer(name, getattr(self, name), least=0))
+        self._check_numbers("peak", "end")
+        self._check_steps("warmup", "stable", "decay", least=0)
+        _check_total("warmup, stable and decay", self.warmup + self.stable + self.decay)
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -209,7 +224,7 @@ class WarmupStableDecay(Schedule):
     @property
     def least(self) -> float:
         """The lowest value, which is 0 where there is a warm-up."""
-        return float(min(self.peak, self.end, 0.0 if self.warmup else self.peak))
+        return min(self.peak, self.end, 0.0 if self.warmup else self.peak)
 
 
 @dataclass(frozen=True)
@@ -221,15 +236,16 @@ class Piecewise(Schedule):
 
     def __post_init__(self) -> None:
         values = real_array("values", self.values_)
-        if values.ndim != 1 or not values.size or np.shape(self.lengths) != values.shape:
+        lengths = any_array("lengths", self.lengths)
+        if values.ndim != 1 or not values.size or lengths.shape != values.shape:
             raise InputError(
                 f"lengths must have one entry per value ({values.shape}), "
-                f"but has shape {np.shape(self.lengths)}"
+                f"but has shape {lengths.shape}"
             )
         in_range("values", values, least=0.0)
-        lengths = tuple(integer("lengths", n, least=1) for n in self.lengths)
-        object.__setattr__(self, "values_", tuple(values.tolist()))
-        object.__setattr__(self, "lengths", lengths)
+        whole = tuple(integer("lengths", n, least=1) for n in lengths.tolist())
+        _check_total("lengths", sum(whole))
+        self._settle(values_=tuple(values.tolist()), lengths=whole)
 
     def _piece_of(self, steps: Any) -> Any:
         """Index of the piece that contains each step."""
@@ -249,7 +265,7 @@ class Piecewise(Schedule):
     @property
     def least(self) -> float:
         """The lowest of the values."""
-        return float(min(self.values_))
+        return min(self.values_)
 
 
 @dataclass(frozen=True)
@@ -261,13 +277,15 @@ class Step(Schedule):
     every: int
 
     def __post_init__(self) -> None:
-        number("initial", self.initial, least=0.0)
-        number("factor", self.factor, above=0.0)
-        object.__setattr__(self, "every", integer("every", self.every, least=1))
+        self._check_numbers("initial")
+        self._check_steps("every", least=1)
+        self._settle(factor=number("factor", self.factor, above=0.0))
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
-        with np.errstate(over="ignore"):
+        if self.initial == 0.0:
+            return np.zeros(np.shape(steps))
+        with np.errstate(over="ignore", under="ignore"):
             values: Array = self.initial * self.factor ** np.asarray(steps // self.every, float)
         return values
 
@@ -281,7 +299,7 @@ class Step(Schedule):
     @property
     def least(self) -> float:
         """The lowest value: the initial one, or the limit 0 if the factor is below 1."""
-        return float(self.initial) if self.factor >= 1.0 else 0.0
+        return self.initial if self.factor >= 1.0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -293,10 +311,10 @@ class Warmup(Schedule):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", integer("steps", self.steps, least=1))
-        object.__setattr__(self, "then", as_schedule("then", self.then))
-        number("start", self.start, least=0.0)
-        object.__setattr__(self, "length", self.steps + self.then.length)
+        self._check_numbers("start")
+        self._check_steps("steps", least=1)
+        self._settle(then=as_schedule("then", self.then))
+        self._settle(length=self.steps + self.then.length)
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -314,7 +332,13 @@ class Warmup(Schedule):
     @property
     def least(self) -> float:
         """The lower of the start of the ramp and the lowest value of `then`."""
-        return float(min(self.start, self.then.least))
+        return min(self.start, self.then.least)
+
+
+def _check_total(names: str, total: int) -> None:
+    """Raise an InputError if numbers of steps add up to more than can be counted."""
+    if total > MOST_STEPS:
+        raise InputError(f"{names} must add up to at most 2^62 steps, not {total}")
 
 
 def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -> Schedule:
@@ -350,18 +374,17 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
     3.0
     """
     if not isinstance(value, Schedule):
-        raw = any_array(value)
-        if raw.ndim:
-            if raw.ndim != 1 or not raw.size or raw.dtype == object:
-                raise InputError(
-                    f"{name} must be a number, one value per step or a schedule, "
-                    f"not {shown(value)} of shape {np.shape(raw)}"
-                )
-            array = real_array(name, raw)
-            in_range(name, array, least=least)
-            value = PerStep(array)
-        else:
-            value = Constant(number(name, value, least=least))
+        raw = any_array(name, value)
+        if not raw.ndim:
+            return Constant(number(name, value, least=least))
+        if raw.ndim != 1 or not raw.size or raw.dtype.kind not in "iufO" or raw[0] is None:
+            raise InputError(
+                f"{name} must be a number, one value per step or a schedule, "
+                f"not {shown(value)} of shape {raw.shape}"
+            )
+        array = real_array(name, value)
+        in_range(name, array, least=least)
+        return PerStep(array)
     if value.least < least:
         raise InputError(
             f"{name} must be >= {least:g} at every step, but {shown(value)} "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .schedules import Schedule
-from .validation import Array, InputError
+from .validation import Array, InputError, counted
 
 
 def pieces(schedule: Schedule, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
@@ -71,6 +71,8 @@ def segments(
 def check_length(name: str, schedule: Schedule, steps: int) -> None:
     """Raise an InputError unless the schedule covers `steps` steps."""
     if schedule.length < steps:
+        hint = ": an array has one value for each step" if name == "batch_size" else ""
         raise InputError(
-            f"{name} has values for {schedule.length:.0f} steps, but {steps} are asked for"
+            f"{name} has values for {counted(int(schedule.length), 'step')}, but {steps} are asked "
+            f"for{hint}"
         )

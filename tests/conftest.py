@@ -17,18 +17,10 @@ from nqm_fast import kernels
 
 pytest.register_assert_rewrite("helpers", "oracles")
 
-from helpers import BACKEND, MACHINES, run  # noqa: E402
+from helpers import MACHINES, run  # noqa: E402
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("fixed")
-
-
-def preferred_first(present=kernels.present_backends):
-    """What is present, the backend first that tests take where they name none."""
-    return sorted(present(), key=lambda name: name != BACKEND)
-
-
-kernels.present_backends = preferred_first
 
 
 # -- the simulator of GPUs, which is slow and a process of its own: begun first, asked last ---

@@ -74,11 +74,11 @@ LEVELS = ("baseline", "x86-64-v3", "x86-64-v4")
 MACHINES = ("numba", *(f"cython, {level}" for level in LEVELS), "numpy")  # for the fixture machine
 
 COMPILED = present_backends()[-2:][0]  # the extension, if it is there
-BACKEND = os.environ.get("NQM_TEST_BACKEND", COMPILED)
-"""The backend that tests take where they name none.
+BACKEND = os.environ.setdefault("NQM_BACKEND", COMPILED)
+"""The backend that tests take where they name none, here and in other processes.
 
-Numba, which comes first for users, takes minutes for all that tests would have it compile, and a
-gigabyte. Its bits are those of the extension, see `kernels/`; a job of CI has the tests take it.
+Numba takes minutes for all that tests would have it compile, and a gigabyte. Its bits are those of
+the extension, see `kernels/`; a job of CI has the tests take it.
 """
 
 

@@ -203,3 +203,78 @@ def test_real_sgd_on_the_rows(batch_size, extras):
     want = nqm.expected_risk(problem, nqm.SGD(lr, **extras), batch_size, 60)
     assert risks.mean() == pytest.approx(want, rel=0.06)
     assert risks.std() / np.sqrt(runs) < 0.02 * want
+
+
+# -- matrices of low precision, and numbers at the ends of a double's range ----------------------
+
+
+def low_precision(dtype):
+    """Matrices of fewer samples than coordinates, as they come out in a type of numbers."""
+    rng = np.random.default_rng(3)
+    gradients = rng.normal(size=(20, 40)).astype(dtype)
+    noise = (gradients.T @ gradients / dtype(20)).astype(dtype)
+    mean = (10.0 * rng.normal(size=40)).astype(dtype)
+    moment = np.outer(mean, mean).astype(dtype) * (dtype(1) + np.finfo(dtype).eps)
+    return np.eye(40, dtype=dtype), noise, mean, moment
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_matrices_have_the_rounding_errors_of_their_type(dtype):
+    H, C, mean, moment = low_precision(dtype)
+    C[0, 1] *= dtype(1) + dtype(4) * np.finfo(dtype).eps  # Not symmetric, by rounding errors.
+    problem = nqm.Problem.from_matrices(H, C, mean0=mean, second_moment0=moment)
+    np.testing.assert_allclose(problem.c.sum(), np.trace(C.astype(float)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_rounding_error_is_refused_in_any_type(dtype):
+    H, C, mean, moment = low_precision(dtype)
+    for name, wrong in {"C": C - 0.01 * np.eye(40, dtype=dtype), "H": -H}.items():
+        given = {"H": H, "C": C} | {name: wrong}
+        with pytest.raises(nqm.InputError, match=f"{name} must be positive"):
+            nqm.Problem.from_matrices(**given, mean0=mean, second_moment0=moment)
+    C[0, 1] += 0.01
+    with pytest.raises(nqm.InputError, match="C must be symmetric"):
+        nqm.Problem.from_matrices(H, C, mean0=mean, second_moment0=moment)
+
+
+def test_rounding_errors_of_floats_are_too_large_for_doubles():
+    H, C, mean, moment = low_precision(np.float32)
+    with pytest.raises(nqm.InputError, match="C must be positive semi-definite"):
+        nqm.Problem.from_matrices(H, C.astype(float), mean0=mean, second_moment0=moment)
+
+
+@pytest.mark.parametrize(
+    ("scale", "of_y", "said"),
+    [(1e160, 1.0, r"X\^T X / n"), (1e-160, 1.0, "optimum"), (1.0, 1e160, "X and y")],
+)
+def test_data_beyond_the_range_of_a_double_are_refused(scale, of_y, said):
+    X, y = regression(1)
+    with pytest.raises(nqm.InputError, match=f"{said}.*beyond the range of a double: scale"):
+        nqm.Problem.from_least_squares(scale * X, of_y * y)
+    assert nqm.Problem.from_least_squares(1e60 * X, y).dim == 4
+
+
+def test_a_power_that_leaves_the_range_of_a_double_gets_an_answer_or_a_sentence():
+    problem = nqm.Problem.from_least_squares(np.diag([0.9, 1.9]), [1.0, 1.0])
+    for power in (400, -400, 2000, -2000):
+        run = nqm.simulate(problem, nqm.SGD(0.1, power=power), 4, 5)
+        assert run.status == "diverged"
+        assert "lower the learning rate" in run.message
+        assert nqm.expected_risk(problem, nqm.SGD(0.1, power=power), 4, 5) == np.inf
+    for power in (2000, -2000):
+        with pytest.raises(nqm.InputError, match="beyond the range of a double"):
+            nqm.tune(problem, 4, 0.01, power=power)
+        with pytest.raises(nqm.InputError, match="beyond the range of a double"):
+            nqm.bounds.plain_risk(problem, 0.1, 4, 5, power=power)
+
+
+def test_losses_that_overflow_on_the_way_are_right():
+    """Products that overflow on the way to a finite loss, and those that overflow for good."""
+    tiny = nqm.Problem([1e-300], c=1e-300, count=1e-20)
+    assert tiny.sample_loss([1e170], [0.0]) == pytest.approx(0.5e20, rel=1e-12)
+    assert tiny.population_loss([0.0]) == pytest.approx(0.5e-20, rel=1e-12)
+    assert nqm.Problem([1.0]).sample_loss([1e200], [0.0]) == np.inf
+    assert nqm.Problem([1e160]).sample_gradient([1e160], [0.0]).tolist() == [np.inf]
+    far = nqm.Problem([1e160], c=1e160, var0=1e-150)
+    assert nqm.bounds.bayes_risk(far, 4.0) == pytest.approx(0.125, rel=1e-9)

@@ -59,11 +59,11 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.step.advance_tile": (*DESCRIPTION, "i64", *TURN),
     "numba.leap.leap_tile": (*DESCRIPTION, I1, *TURN),
     "exact.moments.propagate": (
-        NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F2, "i64", "i64", F2,
+        NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F3, "i64", "i64", F2,
     ),
     "exact.closed_form.constant_risk": ("f64", "f64", *RECURRENCE, F1, "f64", I1, *FIELDS, F2),
     "exact.first_passage.first_passage": (
-        NUMBERS, *RECURRENCE, F2, F1, I1, "i64", "f64", "i64", "i64", *FIELDS, F2, F2,
+        NUMBERS, *RECURRENCE, F2, F1, I1, "i64", "f64", "i64", "i64", *FIELDS, F3, F3,
     ),
 }  # fmt: skip
 """The kernels that Cython calls, and the types of their arguments."""
@@ -104,6 +104,12 @@ def _fused_multiply_add(this: Translation, x: Operand, y: Operand, z: Operand) -
     values = [this.as_value(operand) for operand in (x, y, z)]
     kind = "f32" if all(value.type == "f32" for value in values) else "f64"
     return Value(f"fma_{kind}({', '.join(this.cast(v, kind).code for v in values)})", kind)
+
+
+def _product_error(this: Translation, x: Operand, y: Operand, product: Operand) -> Value:
+    """Translate what rounding has taken from a product of two float64 numbers."""
+    a, b, p = (this.cast(this.as_value(operand), "f64").code for operand in (x, y, product))
+    return Value(f"fma_f64({a}, {b}, -({p}))", "f64")
 
 
 def _low_product(this: Translation, x: Operand, y: Operand) -> Value:
@@ -225,6 +231,7 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
     program.inline = compiler.inline | {noise.fma, *noise.SHARED}
     program.special = {
         compiler.fma: _fused_multiply_add,
+        compiler.product_error: _product_error,
         compiler.replace_component: _replace_component,
         noise.select: Translation.choose,
         noise.product: _low_product,

@@ -32,8 +32,21 @@ def _jit_stand_in() -> Any:
     module.kernel = module.uncached_kernel = module.parallel_kernel = lambda function: function
     module.replace_component = lambda items, at, item: (*items[:at], item, *items[at + 1 :])
     module.fma = lambda x, y, z: x * y + z  # for float64 alone, where the last bit does not matter
+    module.product_error = _product_error
     module.prange, module.threads = range, None
     return module
+
+
+def _product_error(x: Any, y: Any, product: Any) -> Any:
+    """Return what rounding has taken from a product, from halves of digits (Dekker 1971)."""
+
+    def halves(z: Any) -> tuple[Any, Any]:
+        scaled = 134217729.0 * z  # 2^27 + 1
+        high = scaled - (scaled - z)
+        return high, z - high
+
+    (a, a_low), (b, b_low) = halves(x), halves(y)
+    return ((a * b - product) + a * b_low + a_low * b) + a_low * b_low
 
 
 def load(

@@ -28,7 +28,16 @@ from ..contract import (
 )
 from ..reference import pair_sum
 from . import tasks
-from .jit import available, compile_seconds, cuda, device_names, explained, free_bytes, launch
+from .jit import (
+    available,
+    check_process,
+    compile_seconds,
+    cuda,
+    device_names,
+    explained,
+    free_bytes,
+    launch,
+)
 from .leap import MAPS
 from .reduce import GROUP
 from .shard import Shard, copy_to_device, grid
@@ -134,6 +143,10 @@ class CudaBackend(Backend):
         raise NotImplementedError("the exact model runs on the CPU")
 
     closed_form = first_passage = moments
+
+    def prepare(self, workers: Any) -> None:
+        """Make sure that CUDA works in this process."""
+        check_process()
 
     def devices(self) -> list[str]:
         """Return the names of the GPUs."""

@@ -7,6 +7,7 @@ and started through `launch`, so that a successor of numba-cuda changes this mod
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 import threading
@@ -117,6 +118,24 @@ def available() -> None:
         cuda.current_context()  # it must exist when arrays are freed later
     except Exception as error:
         raise ValueError(f"the GPU cannot be used: {' '.join(str(error).split())}") from error
+
+
+_process = os.getpid()
+
+
+def check_process() -> None:
+    """Check that this is the process in which CUDA was begun.
+
+    Raises
+    ------
+    ValueError
+        If it is a forked child of that, in which CUDA does not work.
+    """
+    if os.getpid() != _process:
+        raise ValueError(
+            "this process was forked from one that had begun with CUDA: start it with "
+            "multiprocessing.get_context('spawn'), or use the GPU in children only"
+        )
 
 
 def device_names() -> list[str]:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..numba.jit import fma, kernel
-from .moments import _risk_weights, _tree_sum
+from .sums import tree_sum, write_risk_weights
 
 TILE = 512
 
@@ -116,7 +116,7 @@ def constant_risk(
     for tile in range((d + TILE - 1) // TILE):
         first = tile * TILE
         last = min(first + TILE, d)
-        _risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
+        write_risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
         _add_column(0, values, entries, factors, weights, first, last, change)
         _add_column(1, values, entries, factors, weights, first, last, kick)
         for j in range(TILE):
@@ -136,4 +136,4 @@ def constant_risk(
                 y = 0.0 if noise[j] == 0.0 else noise[j] * -less
                 x = x + y + kick[j] * t
                 risk[j] = x if x == x else math.inf
-            partial[record, tile] = _tree_sum(risk)
+            partial[record, tile] = tree_sum(risk)

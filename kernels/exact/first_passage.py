@@ -11,108 +11,39 @@ risk does in between.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..numba.jit import kernel
-from .moments import (
-    TILE,
-    _apply,
-    _bit_length,
-    _one_step_map,
-    _responses,
-    _risk_weights,
-    _square,
-    _weighted_sum,
+from .extended_maps import (
+    apply_extended,
+    loses_digits,
+    one_step_map_extended,
+    plus,
+    responses_extended,
+    square_extended,
 )
+from .maps import TILE, apply, bit_length, one_step_map, responses, square
+from .risk_bounds import bound_risk, double_reach
+from .sums import weighted_sum, write_risk_weights
 
 FOUND, NOT_YET, UNREACHABLE = 0, 1, 2  # the status of a search
 RETRY = 8  # intervals that are skipped before the double length, which failed, is tried again
 
 
 @kernel
-def _double_reach(read, step, reach, doubled):
-    """Bound the reach of 2K steps, into `doubled`, given that of K steps and their map `step`."""
-    n = len(read)
-    for j in range(TILE):
-        for b in range(n):
-            x = reach[b * TILE + j]
-            for a in range(n):
-                x += reach[a * TILE + j] * abs(step[(a * n + b) * TILE + j])
-            doubled[b * TILE + j] = x
-
-
-@kernel
-def _bound_tile(read, one_step, reach, is_interval, carried, injected, signal, noise):
-    """Write lower bounds of squared response and noise variance in the interval, for one tile.
-
-    `carried` is the state at the segment's start taken along without fresh noise, `injected` the
-    noise since. With ``is_interval = 0`` the present step is meant alone, and the bounds are exact.
-    """
-    n = len(read)
-    dev = n * n
-    for j in range(TILE):
-        y = 0.0
-        kept = 0.0
-        grown = 0.0
-        signal_loss = 0.0
-        noise_loss = 0.0
-        for a in range(n):
-            y += read[a] * carried[a * TILE + j]
-            change = 0.0
-            spread = 0.0
-            for b in range(n):
-                hi, lo = (a, b) if a > b else (b, a)
-                at = (n + hi * (hi + 1) // 2 + lo) * TILE + j
-                kept += read[a] * read[b] * carried[at]
-                grown += read[a] * read[b] * injected[at]
-                d = one_step[((dev + a) if a == b else (a * n + b)) * TILE + j]
-                change += d * carried[b * TILE + j]
-                for c in range(n):
-                    hi, lo = (b, c) if b > c else (c, b)
-                    e = one_step[((dev + a) if a == c else (a * n + c)) * TILE + j]
-                    spread += d * e * carried[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
-            signal_loss += reach[a * TILE + j] * abs(change)
-            noise_loss += reach[a * TILE + j] * math.sqrt(max(spread, 0.0))
-        y = abs(y) - is_interval * signal_loss
-        root = math.sqrt(max(kept, 0.0)) - is_interval * noise_loss
-        # comparisons with NaN are false: an overflowed bound promises nothing
-        signal[j] = y * y if y > 0.0 else 0.0
-        noise[j] = grown + (root * root if root > 0.0 else 0.0)
-
-
-@kernel
-def _bound_risk(read, table, per_level, level, carried, injected, risk_weights, buffers):
-    """Return a lower bound on the risk within the next 2^level steps."""
-    n = len(read)
-    reach = level * per_level * TILE + (per_level - n) * TILE
-    is_interval = 1.0 if level > 0 else 0.0
-    total = 0.0
-    for tile in range(carried.shape[0]):
-        _bound_tile(
-            read,
-            table[tile],
-            table[tile, reach : reach + n * TILE],
-            is_interval,
-            carried[tile],
-            injected[tile],
-            buffers[0],
-            buffers[1],
-        )
-        total += _weighted_sum(risk_weights[tile, 0], risk_weights[tile, 1], buffers[0], buffers[1])
-    return total
-
-
-@kernel
-def _noise_risk(read, injected, risk_weights, buffers):
+def _noise_risk(read, is_extended, injected, risk_weights, buffers):
     """Return the risk of the noise injected since the segment began, which can only grow."""
     total = 0.0
-    for tile in range(injected.shape[0]):
-        _responses(read, injected[tile], 0, buffers[0], buffers[1])
+    for tile in range(injected.shape[1]):
+        if is_extended[tile]:
+            responses_extended(
+                read, injected[0, tile], injected[1, tile], 0, buffers[0], buffers[1]
+            )
+        else:
+            responses(read, injected[0, tile], 0, buffers[0], buffers[1])
         for j in range(TILE):
             buffers[0, j] = 0.0
-        total += _weighted_sum(risk_weights[tile, 0], risk_weights[tile, 1], buffers[0], buffers[1])
+        total += weighted_sum(risk_weights[tile, 0], risk_weights[tile, 1], buffers[0], buffers[1])
     return total
 
 
@@ -130,47 +61,75 @@ def _apply_to_mean(read, step, state, buffer):
 
 
 @kernel
-def _advance_states(read, table, per_level, level, carried, injected, has_noise, buffers):
-    """Take both parts of the state of every tile 2^level steps on."""
-    size = carried.shape[1]
-    at = level * per_level * TILE
-    end = at + per_level * TILE
-    buffer = buffers.reshape(-1)[:size]
-    for tile in range(carried.shape[0]):
-        step = table[tile, at:end]
-        if has_noise:
-            _apply(read, step, carried[tile], buffer, 0.0)
-            carried[tile] = buffer
-        else:
-            _apply_to_mean(read, step, carried[tile], buffer)
-        _apply(read, step, injected[tile], buffer, 1.0)
-        injected[tile] = buffer
+def _advance_extended(read, step, step_low, state, state_low, buffer, buffer_low, fresh_noise):
+    """Apply the map `step` to a state, in place, with twice the digits."""
+    apply_extended(read, step, step_low, state, state_low, buffer, buffer_low, fresh_noise)
+    state[:] = buffer
+    state_low[:] = buffer_low
 
 
 @kernel
-def _build_level(read, table, per_level, level):
+def _advance_states(
+    read, is_extended, table, table_low, per_level, level, carried, injected, has_noise, buffers
+):
+    """Take both parts of the state of every tile 2^level steps on."""
+    size = carried.shape[2]
+    at = level * per_level * TILE
+    end = at + per_level * TILE
+    buffer = buffers.reshape(-1)[:size]
+    buffer_low = buffers.reshape(-1)[size : 2 * size]
+    for tile in range(carried.shape[1]):
+        step = table[tile, at:end]
+        if is_extended[tile]:
+            step_low = table_low[tile, at:end]
+            _advance_extended(
+                read, step, step_low, carried[0, tile], carried[1, tile], buffer, buffer_low, 0.0
+            )
+            _advance_extended(
+                read, step, step_low, injected[0, tile], injected[1, tile], buffer, buffer_low, 1.0
+            )
+            continue
+        if has_noise:
+            apply(read, step, carried[0, tile], buffer, 0.0)
+            carried[0, tile] = buffer
+        else:
+            _apply_to_mean(read, step, carried[0, tile], buffer)
+        apply(read, step, injected[0, tile], buffer, 1.0)
+        injected[0, tile] = buffer
+
+
+@kernel
+def _build_level(read, is_extended, table, table_low, per_level, level):
     """Append the map of 2^level steps and its reach to the table of every tile."""
     n = len(read)
-    per_map = per_level - n
+    size = (per_level - n) * TILE
     begin = level * per_level * TILE
     previous = begin - per_level * TILE
-    pair = np.empty(2 * per_map * TILE)
+    pair = np.empty(2 * size)
+    pair_low = np.empty(2 * size)
     for tile in range(table.shape[0]):
-        pair[: per_map * TILE] = table[tile, previous : previous + per_map * TILE]
-        _square(read, pair)
-        table[tile, begin : begin + per_map * TILE] = pair[per_map * TILE :]
-        _double_reach(
+        pair[:size] = table[tile, previous : previous + size]
+        if is_extended[tile]:
+            pair_low[:size] = table_low[tile, previous : previous + size]
+            square_extended(read, pair, pair_low)
+            table_low[tile, begin : begin + size] = pair_low[size:]
+        else:
+            square(read, pair)
+        table[tile, begin : begin + size] = pair[size:]
+        double_reach(
             read,
-            pair[: per_map * TILE],
-            table[tile, previous + per_map * TILE : begin],
-            table[tile, begin + per_map * TILE : begin + per_level * TILE],
+            pair[:size],
+            table[tile, previous + size : begin],
+            table[tile, begin + size : begin + per_level * TILE],
         )
 
 
 @kernel
 def _search_segment(
     read,
+    is_extended,
     table,
+    table_low,
     carried,
     injected,
     has_noise,
@@ -190,7 +149,9 @@ def _search_segment(
     wait = 0
     moves = 0
     while t < length:
-        bound = _bound_risk(read, table, per_level, level, carried, injected, risk_weights, buffers)
+        bound = bound_risk(
+            read, table, per_level, level, carried[0], injected[0], risk_weights, buffers
+        )
         if bound <= target:
             if level > 0:
                 level -= 1
@@ -198,13 +159,24 @@ def _search_segment(
                 continue
             if t > skip:
                 return FOUND, t
-        _advance_states(read, table, per_level, level, carried, injected, has_noise, buffers)
+        _advance_states(
+            read,
+            is_extended,
+            table,
+            table_low,
+            per_level,
+            level,
+            carried,
+            injected,
+            has_noise,
+            buffers,
+        )
         t += 1 << level
         moves += 1
         if (
             endless
             and (level > 3 or moves % 64 == 0)
-            and _noise_risk(read, injected, risk_weights, buffers) > target
+            and _noise_risk(read, is_extended, injected, risk_weights, buffers) > target
         ):
             return UNREACHABLE, t
         wait -= 1
@@ -213,9 +185,87 @@ def _search_segment(
         while level > 0 and (1 << level) > length - t:
             level -= 1
         if level > built:
-            _build_level(read, table, per_level, level)
+            _build_level(read, is_extended, table, table_low, per_level, level)
             built = level
     return NOT_YET, t
+
+
+@kernel
+def _search_extended_segment(
+    read,
+    values,
+    entries,
+    factors,
+    weight,
+    inverse_batch,
+    d,
+    is_extended,
+    table,
+    carried,
+    injected,
+    has_noise,
+    length,
+    endless,
+    target,
+    skip,
+    risk_weights,
+    buffers,
+):
+    """Do what `_search_segment` does where tiles need twice the digits."""
+    n = len(read)
+    per_map = n * n + n + n * (n + 1) // 2
+    table_low = np.empty(table.shape)
+    for tile in range(table.shape[0]):
+        if is_extended[tile]:
+            one_step_map_extended(
+                read,
+                values,
+                entries,
+                factors,
+                weight,
+                inverse_batch,
+                tile * TILE,
+                min(tile * TILE + TILE, d),
+                table[tile, : per_map * TILE],
+                table_low[tile, : per_map * TILE],
+            )
+    return _search_segment(
+        read,
+        is_extended,
+        table,
+        table_low,
+        carried,
+        injected,
+        has_noise,
+        length,
+        endless,
+        target,
+        skip,
+        risk_weights,
+        buffers,
+    )
+
+
+@kernel
+def _merge_noise(n, is_extended, carried, injected):
+    """Add the noise of a segment to the state that is carried on from its end."""
+    for tile in range(carried.shape[1]):
+        for j in range(n * TILE, carried.shape[2]):
+            if is_extended[tile]:
+                x, x_low = plus(
+                    carried[0, tile, j],
+                    carried[1, tile, j],
+                    injected[0, tile, j],
+                    injected[1, tile, j],
+                )
+            else:
+                x, x_low = carried[0, tile, j] + injected[0, tile, j], 0.0
+            carried[0, tile, j] = x
+            carried[1, tile, j] = x_low
+        injected[0, tile] = 0.0
+        injected[1, tile] = 0.0
+        if not is_extended[tile]:
+            carried[1, tile] = 0.0
 
 
 @kernel
@@ -251,8 +301,9 @@ def first_passage(
         Steps up to this one are not accepted; -1 accepts all.
     resumed : bool
         Whether `carried` already has noise, from an earlier call.
-    carried, injected : (tiles, rows * TILE) floats
-        The state at the first segment's start, split as in `_bound_tile`; advanced in place.
+    carried, injected : (2, tiles, rows * TILE) floats
+        The state at the first segment's start, split as in `risk_bounds`, and its second digits
+        (see `extended_maps`); advanced in place.
 
     Returns
     -------
@@ -261,19 +312,20 @@ def first_passage(
     """
     n = len(read)
     per_level = 2 * n + n * n + n * (n + 1) // 2
-    tiles = carried.shape[0]
+    tiles = carried.shape[1]
     d = h.shape[0]
-    levels = 1
+    levels = 2
     for segment in range(lengths.shape[0]):
-        levels = max(levels, _bit_length(lengths[segment]))
+        levels = max(levels, bit_length(lengths[segment]))
     # untouched pages cost nothing: only the levels that are reached take memory
     table = np.empty((tiles, levels * per_level * TILE))
-    buffers = np.empty((max(2, carried.shape[1] // TILE), TILE))
+    is_extended = np.zeros(tiles, dtype=np.int64)
+    buffers = np.empty((max(2, 2 * carried.shape[2] // TILE), TILE))
     risk_weights = np.empty((tiles, 2, TILE))
     for tile in range(tiles):
         first = tile * TILE
         last = min(first + TILE, d)
-        _risk_weights(
+        write_risk_weights(
             h,
             c,
             second_moment,
@@ -286,9 +338,10 @@ def first_passage(
         )
     covered = 0
     for segment in range(lengths.shape[0]):
+        extended = 0
         for tile in range(tiles):
             first = tile * TILE
-            _one_step_map(
+            one_step_map(
                 read,
                 values,
                 entries,
@@ -297,31 +350,55 @@ def first_passage(
                 inverse_batch[segment],
                 first,
                 min(first + TILE, d),
-                table[tile, : (per_level - n) * TILE],
+                table[tile],
             )
+            # The square that this leaves behind the map is replaced by its reach, and later levels.
+            is_extended[tile] = 1 if loses_digits(read, table[tile], buffers[0]) > 0.0 else 0
+            extended += is_extended[tile]
             for a in range(n):
                 at = (per_level - n + a) * TILE
                 table[tile, at : at + TILE] = abs(read[a])
-            carried[tile, n * TILE :] += injected[tile, n * TILE :]
-            injected[tile] = 0.0
+        _merge_noise(n, is_extended, carried, injected)
         last = segment == lengths.shape[0] - 1
-        status, t = _search_segment(
-            read,
-            table,
-            carried,
-            injected,
-            resumed or covered > 0,
-            lengths[segment],
-            last and endless,
-            target,
-            skip - covered,
-            risk_weights,
-            buffers,
-        )
+        if extended:
+            status, t = _search_extended_segment(
+                read,
+                values,
+                entries,
+                factors,
+                weights[segment],
+                inverse_batch[segment],
+                d,
+                is_extended,
+                table,
+                carried,
+                injected,
+                resumed or covered > 0,
+                lengths[segment],
+                last and endless,
+                target,
+                skip - covered,
+                risk_weights,
+                buffers,
+            )
+        else:
+            status, t = _search_segment(
+                read,
+                is_extended,
+                table,
+                table,
+                carried,
+                injected,
+                resumed or covered > 0,
+                lengths[segment],
+                last and endless,
+                target,
+                skip - covered,
+                risk_weights,
+                buffers,
+            )
         covered += t
         if status != NOT_YET:
             return status, covered
-    for tile in range(tiles):
-        carried[tile, n * TILE :] += injected[tile, n * TILE :]
-        injected[tile] = 0.0
+    _merge_noise(n, is_extended, carried, injected)
     return NOT_YET, covered

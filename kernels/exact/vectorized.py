@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..codegen import pure_python
+from ..sources import EXACT
 
 EXPORTS = {
     "moments": "propagate",
@@ -161,7 +162,7 @@ def _ignoring_overflow(function: Any) -> Any:
 @cache
 def load(tile: int = TILE) -> dict[str, Any]:
     """Return the modules of the exact model by name, for tiles of that many coordinates."""
-    names = tuple(f"exact.{name}" for name in EXPORTS)
+    names = tuple(f"exact.{name}" for name in EXACT)
     loaded: dict[str, Any] = pure_python.load(names, partial(_Loader, tile=tile))
     modules = {name: loaded[f"exact.{name}"] for name in EXPORTS}
     for name, entry in EXPORTS.items():

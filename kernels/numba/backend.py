@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import Floats, Noise
+from ..contract import LEAF, Floats, Load, Noise
 from ..tiled import TiledBackend, TileJob, tile_leaves
-from .jit import clock
+from .jit import clock, is_ready, team
 from .jit import threads as using_threads
 from .leap import leap_parallel, leap_serial
 from .noise import make_normals
@@ -81,11 +81,26 @@ class NumbaBackend(TiledBackend):
     def _run(serial: Any, parallel: Any, job: TileJob, leaves: int, threads: int) -> None:
         """Run the serial loop over tiles, or the parallel one if there is work for two threads."""
         zeros = (0.0,) * job.state.shape[2]
-        if threads == 1 or job.turns == 1:
+        most = team(min(threads, job.turns))
+        if most == 1:
             serial(zeros, leaf_tuple(leaves), *job)
         else:
-            with using_threads(threads):
+            with using_threads(min(threads, most)):
                 parallel(zeros, leaf_tuple(leaves), *job)
+
+    def prepare(self, workers: Any) -> None:
+        """Make sure that there is a threading layer."""
+        team(workers)
+
+    def is_ready(self, load: Load) -> bool:
+        """Whether the kernels of a run are compiled, now or by an earlier process."""
+        serial, parallel = (leap_serial, leap_parallel) if load.leaps else (
+            advance_serial, advance_parallel
+        )  # fmt: skip
+        leaves = tile_leaves(load.size)
+        turns = load.size // (LEAF * leaves) * (1 if load.leaps else load.replicas)
+        kernel = serial if min(load.threads, turns) == 1 else parallel
+        return all(is_ready(kernel, (0.0,) * n, leaf_tuple(leaves)) for n in load.components)
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:
         """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-import platformdirs
 from numba import extending, types
 from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem
+from numba.np.ufunc import parallel
 
 from .. import noise
-from ..sources import digest
+from .. import threads as kernel_threads
+from ..notice import say_once
+from .cache import KernelCache
+from .folder import folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fastmath: it deletes NaN checks and reorders sums. The NumPy error model turns
 # x / 0 into inf instead of a branch that would stop loops from being vectorised.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+UNCACHED = "not cached, as no folder for the result can be written; NUMBA_CACHE_DIR names another"
 
-
-def _cache_folder() -> Path | None:
-    """Return a writable folder for code compiled of exactly these sources, or None.
-
-    Numba notices a change of the file that holds a function, not of another file whose
-    functions and constants were compiled into it.
-    """
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    homes = [Path(__file__).parent / "__pycache__", platformdirs.user_cache_path("nqm_fast")]
-    for home in [Path(chosen)] if chosen else homes:
-        folder = home / f"compiled-{digest()}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return folder
-    return None
-
-
-_FOLDER = _cache_folder()
 
 _register: Any = event.register
-_unregister: Any = event.unregister
 config: Any = numba.config  # a module whose attributes are made at run time
+if config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, so that Numba compiles nothing: unset it")
 
 
 def kernel(function: Function, **more: bool) -> Function:
     """Compile ``function`` for the CPU on its first call, keeping the result on disk."""
-    options = OPTIONS | more
-    if _FOLDER is None:
-        return cast(Function, numba.njit(**options)(function))
-    usual = config.CACHE_DIR
-    config.CACHE_DIR = str(_FOLDER)
-    try:
-        return cast(Function, numba.njit(**options, cache=True)(function))
-    finally:
-        config.CACHE_DIR = usual
+    dispatcher = numba.njit(**OPTIONS | more)(function)
+    where = folder()
+    if where is not None:
+        dispatcher._cache = KernelCache(function, where)
+    return cast(Function, dispatcher)
+
+
+def is_ready(kernel: Any, *first: Any) -> bool:
+    """Whether there is code for arguments that begin with these values, compiled now or before."""
+    wanted = tuple(numba.typeof(value) for value in first)
+    if any(types[: len(wanted)] == wanted for types in kernel.overloads):
+        return True
+    if not isinstance(kernel._cache, KernelCache):
+        return False
+    here = kernel.targetctx.codegen().magic_tuple()
+    return any(
+        types[: len(wanted)] == wanted and processor == here
+        for types, processor in kernel._cache.types()
+    )
 
 
 def uncached_kernel(function: Function) -> Function:
@@ -91,12 +82,31 @@ replace_component = tuple_setitem
 _one_at_a_time = threading.Lock()  # a threading layer may not be entered from two threads
 
 
+def team(wanted: int) -> int:
+    """Return how many threads a parallel kernel may use, where `wanted` would be of use.
+
+    Numba starts all of its threads, or would wait for ever for one that cannot be started.
+
+    Raises
+    ------
+    ValueError
+        If the threading layer that NUMBA_THREADING_LAYER names is not there.
+    """
+    if min(wanted, config.NUMBA_NUM_THREADS) < 2:
+        return 1
+    if kernel_threads.team(config.NUMBA_NUM_THREADS) < config.NUMBA_NUM_THREADS:
+        return 1
+    with _one_at_a_time:
+        parallel._launch_threads()
+    return min(wanted, int(config.NUMBA_NUM_THREADS))
+
+
 @contextmanager
 def threads(count: int) -> Generator[None]:
-    """Let parallel kernels within use `count` threads, or as many as Numba was started with."""
+    """Let parallel kernels within use `count` threads, of which `team` has said that they may."""
     with _one_at_a_time:
         usual = numba.get_num_threads()
-        numba.set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(count)
         try:
             yield
         finally:
@@ -115,6 +125,13 @@ def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
 
 fma: Any = extending.intrinsic(_fma)
 
+
+@inlined
+def product_error(x: Any, y: Any, product: Any) -> Any:
+    """Return what rounding has taken from a product of two float64 numbers."""
+    return fma(x, y, -product)
+
+
 # The functions that backends share are compiled as they are, except for these two, which NumPy
 # needs in another form.
 _INLINED: dict[str, Any] = {"jit_options": OPTIONS | {"forceinline": True}}
@@ -126,13 +143,14 @@ for _shared in noise.SHARED:
     extending.register_jitable(**OPTIONS, forceinline=True)(_shared)
 
 
-class _SayOnce(event.Listener):
-    """Tell the terminal about the first compilation of this process, which takes seconds."""
+class _Notice(event.Listener):
+    """Tell the terminal about the first compilation of our kernels, which takes seconds."""
 
-    def on_start(self, _: event.Event) -> None:
-        _unregister("numba:compile", self)
-        sys.stderr.write("nqm_fast: compiling the kernels (once; the result is cached) ...\n")
-        sys.stderr.flush()
+    def on_start(self, compilation: event.Event) -> None:
+        function = compilation.data["dispatcher"].py_func
+        if function.__module__.startswith(__name__.rpartition(".")[0].rpartition(".")[0]):
+            kept = "once; the result is cached" if folder() is not None else UNCACHED
+            say_once(f"compiling the kernels ({kept}) ...")
 
     def on_end(self, _: event.Event) -> None:
         """Say nothing, since the result itself follows."""
@@ -141,4 +159,4 @@ class _SayOnce(event.Listener):
 _timing: Any = event.TimingListener  # times the outermost compilation, which may start others
 clock = _timing()
 _register("numba:compiler_lock", clock)
-_register("numba:compile", _SayOnce())
+_register("numba:compile", _Notice())

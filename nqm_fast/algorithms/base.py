@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..html import facts_table
+from ..immutable import Immutable, comparable, frozen
 from ..schedules import Constant, Schedule
 from ..validation import Array, InputError, shown
 
@@ -62,6 +63,12 @@ class Recurrence(NamedTuple):
     start: Sequence[float]
     read: Sequence[float]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recurrence) and bool(comparable([*self]) == comparable([*other]))
+
+    def __hash__(self) -> int:
+        return hash(comparable([*self]))
+
     def keep(self, components: Sequence[int]) -> Recurrence:
         """Keep some of the components, which must not depend on the others."""
         if len(components) == len(self.read):
@@ -79,7 +86,7 @@ class Recurrence(NamedTuple):
         )
 
 
-class Algorithm(ABC):
+class Algorithm(Immutable, ABC):
     """An algorithm with a learning rate and, maybe, other hyper-parameters.
 
     To write your own, inherit from `LinearAlgorithm`, or from this class and define a `recurrence`
@@ -118,7 +125,11 @@ class Algorithm(ABC):
     """Whether an update depends on the number of the step, so that no two are alike."""
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive"}
-    """Hyper-parameters that `tune` may search, with "positive", or "unit" for the range [0, 1)."""
+    """Hyper-parameters that `tune` may search, with "positive", or "unit" for the range [0, 1).
+
+    A positive one other than "lr" is searched on a log scale, up to a factor of 10^6 around its
+    default, or around 1 if it has none or 0.
+    """
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
@@ -155,7 +166,8 @@ class Algorithm(ABC):
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"
                 raise InputError(f"{name} cannot be an array here: allowed are {allowed}")
-            changed.__dict__[name] = value
+            is_array = isinstance(value, np.ndarray)
+            changed.__dict__[name] = frozen(value.copy()) if is_array else value
         return changed
 
 

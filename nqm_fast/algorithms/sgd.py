@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -52,12 +53,12 @@ class SGD(LinearAlgorithm):
     may_overflow: ClassVar[bool] = True  # Powers of curvatures may overflow.
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lr", as_schedule("lr", self.lr))
-        object.__setattr__(
-            self, "momentum", number("momentum", self.momentum, least=0.0, below=1.0)
+        self._settle(
+            lr=as_schedule("lr", self.lr),
+            momentum=number("momentum", self.momentum, least=0.0, below=1.0),
+            ema=number("ema", self.ema, least=0.0, below=1.0),
+            power=number("power", self.power),
         )
-        object.__setattr__(self, "ema", number("ema", self.ema, least=0.0, below=1.0))
-        object.__setattr__(self, "power", number("power", self.power))
 
     def __repr__(self) -> str:
         lr = self.lr.value if isinstance(self.lr, Constant) else self.lr
@@ -66,7 +67,9 @@ class SGD(LinearAlgorithm):
 
     def largest_lr(self, h: Array) -> float:
         """``4 / max(h^(1 - power))``, the limit of stability as momentum goes to 1."""
-        return 4.0 / float((h ** (1.0 - self.power)).max())
+        with np.errstate(over="ignore", under="ignore"):
+            largest = float((h ** (1.0 - self.power)).max())
+        return 4.0 / largest if largest > 0.0 else math.inf
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
@@ -77,9 +80,10 @@ class SGD(LinearAlgorithm):
         """The recurrence of (w, v, e), without v if momentum is 0 and without e if ema is 0."""
         beta, gamma = self.momentum, self.ema
         fresh = 1.0 - gamma  # This is the weight of the new w in e.
-        preconditioned_h = h ** (1.0 - self.power) if self.power else h
+        with np.errstate(over="ignore", under="ignore"):
+            preconditioned_h = h ** (1.0 - self.power) if self.power else h
+            inverse_preconditioner = h**-self.power if self.power else h
         if self.power:
-            inverse_preconditioner = h**-self.power
 
             def preconditioned(factor: Any) -> Entry:
                 return (factor, inverse_preconditioner)

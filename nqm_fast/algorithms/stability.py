@@ -25,8 +25,12 @@ def largest_stable_lr(algorithm: LinearAlgorithm, curvature_range: tuple[float, 
         A = np.zeros((h.size, n, n)) + np.eye(n)
         for (term, row, column, source), factor in zip(sparse.entries, sparse.factors, strict=True):
             if column < n:
-                entry = weights[term] * factor * (sparse.values[source] if source >= 0 else 1.0)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    array = sparse.values[source] if source >= 0 else 1.0
+                    entry = weights[term] * factor * array
                 A[:, row, column] += entry
+        if not np.isfinite(A).all():
+            return False
         return float(np.abs(np.linalg.eigvals(A)).max()) <= 1.0 + 1e-9
 
     low, high = 0.0, algorithm.largest_lr(h)

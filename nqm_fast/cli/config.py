@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
 from ..simulation.observables import RISK
 from ..store import serialization
-from ..validation import InputError, shown
+from ..validation import InputError, counted, shown
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value in nested tables and lists."""
@@ -65,20 +66,51 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+ARRAYS = frozenset(("h", "c", "sigma", "mean0", "var0", "count"))
+"""Keys of a problem that is listed."""
+
+
 class ProblemTable(_Table):
-    """The table of the problem: a power law, or a file."""
+    """The table of the problem: a power law, a file, or arrays."""
 
     dim: Annotated[Whole, Field(ge=1)] = 1_000_000
     exponent: Annotated[float, Field(ge=0.0)] = 1.0
     file: str | None = None
+    h: Any = None  # the arguments of Problem, which checks them
+    c: Any = None
+    sigma: Any = None
+    mean0: Any = None
+    var0: Any = None
+    count: Any = None
 
     def build(self) -> Problem:
         """Make or load the problem."""
+        given = {key: getattr(self, key) for key in ARRAYS & self.model_fields_set}
+        if given:
+            return self._from_arrays(given)
+        law = [name for name in ("dim", "exponent") if name in self.model_fields_set]
+        if self.file is not None and law:
+            raise InputError(
+                f"file = {self.file!r} is a problem by itself, so that {' and '.join(law)} cannot "
+                "be given too: remove one"
+            )
         if self.file is not None:
             if not Path(self.file).exists():
                 raise InputError(f"file = {self.file!r} does not exist")
             return Problem.load(self.file)
         return Problem.power_law(self.dim, self.exponent)
+
+    def _from_arrays(self, given: dict[str, Any]) -> Problem:
+        """Make the problem of curvatures and other arrays that are listed here."""
+        if "h" not in given:
+            raise InputError(f"{min(given)} needs h, the list of curvatures")
+        others = sorted(self.model_fields_set - ARRAYS)
+        if others:
+            raise InputError(
+                f"{others[0]} = {shown(getattr(self, others[0]))} contradicts h: a problem is "
+                "either listed as h, or a power law (dim, exponent), or a file"
+            )
+        return Problem(**given)
 
 
 class RunTable(_Table):
@@ -162,33 +194,41 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     text = default_text() if file is None else _read_text(file)
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # An int may have too many digits.
         raise InputError(f"{name}: not valid TOML: {error}") from None
     source = Source(name, line_numbers(text), {})
     for change in changes:
         source.changes |= dict.fromkeys(_apply_change(content, change), change)
+    problem = content.get("problem")
+    another = {("problem", "file"), ("problem", "h")} & source.changes.keys()
+    if file is None and another and isinstance(problem, dict):
+        # The default experiment's power law gives way to another problem, unless it is asked for.
+        for key in ("dim", "exponent"):
+            if ("problem", key) not in source.changes:
+                problem.pop(key, None)
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
         raise InputError("\n".join(_describe_error(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
-    out, problem, tables = (values.pop(key) for key in ("out", "problem", "setting"))
+    out, law, tables = (values.pop(key) for key in ("out", "problem", "setting"))
     with _locating_errors(source, ("batch_size",)):
         batch_size = _build_schedule(values["batch_size"])
+        shared = _shared_batch_sizes(batch_size, len(tables))
     algorithms, sizes = [], []
     for k, setting in enumerate(tables):
         with _locating_errors(source, ("setting", k)):
             algorithms.append(_build_algorithm(setting))
-            sizes.append(_build_schedule(setting.get("batch_size", batch_size)))
+            sizes.append(_build_schedule(setting.get("batch_size", shared[k])))
     with _locating_errors(source, ("problem",)):
-        values["problem"] = problem.build()
+        values["problem"] = law.build()
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 
 def _read_text(file: Path) -> str:
     """Read a file that must be text."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # Editors may put a byte order mark first.
     except UnicodeDecodeError:
         raise InputError(f"{file}: not a text file, and so not TOML") from None
 
@@ -197,6 +237,19 @@ def _build_algorithm(table: Mapping[str, Any]) -> Any:
     """Make the algorithm of a setting, from all of its table but the batch size."""
     fields = {key: value for key, value in table.items() if key != "batch_size"}
     return serialization.build(Algorithm, {"kind": "SGD"} | fields)
+
+
+def _shared_batch_sizes(batch_size: Any, count: int) -> list[Any]:
+    """Give each setting the batch size that it has if its table has none."""
+    if not isinstance(batch_size, list):
+        return [batch_size] * count
+    if len(batch_size) != count:
+        raise InputError(
+            f"batch_size has {counted(len(batch_size), 'value')} beside {counted(count, 'table')} "
+            '[[setting]]: give one for each, or { kind = "PerStep", array = [...] } of one for '
+            "each step"
+        )
+    return [_build_schedule(size) for size in batch_size]
 
 
 def _build_schedule(value: Any) -> Any:
@@ -237,10 +290,7 @@ def _apply_change(content: dict[str, Any], change: str) -> list[KeyPath]:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set must be key=value, such as steps=100, not {change!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # A word needs no quotes here.
+    value = _parsed(text)
     path: KeyPath = tuple(int(x) if x.isdecimal() else x for x in key.strip().split("."))
     parent: Any = content
     for part, following in pairwise(path):
@@ -256,6 +306,29 @@ def _apply_change(content: dict[str, Any], change: str) -> list[KeyPath]:
     return [path, *_paths_within(value, path)]
 
 
+def _parsed(text: str) -> Any:
+    """Parse a value in TOML; here numbers may be .5 and 1., and a word needs no quotes."""
+    for form in (text, BARE_POINT.sub(_with_zeros, text)):
+        try:
+            return tomllib.loads(f"value = {form}")["value"]
+        except (ValueError, RecursionError):  # An int may have too many digits.
+            continue
+    return text.strip()
+
+
+BARE_POINT = re.compile(
+    r"""(?P<quoted>"[^"]*"|'[^']*')|(?<![\w.])(?P<whole>[\d_]*)\.(?P<rest>[\d_]*)(?![\w.]*[.])"""
+)
+"""Quoted text, or a number with a point."""
+
+
+def _with_zeros(found: re.Match[str]) -> str:
+    """Put zeros where a number has no digits before or after its point."""
+    if found["quoted"] is not None or not found["whole"] + found["rest"]:
+        return found[0]
+    return f"{found['whole'] or 0}.{found['rest'] or 0}"
+
+
 def _checked_item(items: list[Any], index: str | int, change: str) -> Any:
     """Return an item of a list, whose index must be a number within it."""
     if not isinstance(index, int) or index >= len(items):
@@ -266,7 +339,7 @@ def _checked_item(items: list[Any], index: str | int, change: str) -> Any:
 def line_numbers(text: str) -> dict[KeyPath, int]:
     """Find the line, counted from 1, of each value, by parsing more and more of the lines."""
     found: dict[KeyPath, int] = {}
-    lines = text.splitlines()
+    lines = text.split("\n")
     begin = 0  # This is the first line that has not been parsed yet.
     for end in range(1, len(lines) + 1):
         try:

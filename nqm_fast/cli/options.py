@@ -1,18 +1,43 @@
-"""Options that commands share: problem, batch sizes, hyper-parameters, backend and threads."""
+"""Options that commands share: modules, problem, batch sizes, hyper-parameters, and backend."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .. import SGD, Problem
+from .. import SGD, InputError, Problem
 from ..kernels import REGISTRY
 from .tables import whole_number
 
+DEFAULT_DIM = 10_000
+"""Coordinates of the power law where neither a dimension nor a file is given."""
+
 HYPER_PARAMETERS = tuple(field.name for field in fields(SGD))
 """Names of the fields of SGD, each of which is an option."""
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules by name, or from files that end with .py, which define classes of one's own.
+
+    Modules in the working folder, and beside such a file, are found too, after all others.
+    """
+    for name in names:
+        is_file = name.endswith(".py")
+        folder = str(Path(name).parent.absolute() if is_file else Path.cwd())
+        if folder not in sys.path:
+            sys.path.append(folder)
+        try:
+            importlib.import_module(Path(name).stem if is_file else name)
+        except Exception as error:  # Whatever a module raises, the user shall see which it was.
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"--import {name} is impossible: {type(error).__name__}: {reason}"
+            ) from error
 
 
 def add_problem(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +45,18 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dim",
         type=whole_number,
-        default=10_000,
         help="coordinates of a power law (default: 10000)",
     )
-    parser.add_argument(
-        "--exponent", type=float, default=1.0, help="its h_i = i^-exponent (default: 1)"
-    )
+    parser.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
     parser.add_argument("--problem", type=Path, metavar="FILE", help="instead, a saved problem")
     parser.add_argument(
         "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
     )
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the backend of the exact model."""
+    parser.add_argument("--backend", default="auto", help="numba, cython or numpy (default: auto)")
 
 
 def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
@@ -57,9 +84,16 @@ def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
     """Load or make the problem that the options describe."""
-    if chosen.problem is not None:
-        return Problem.load(chosen.problem)
-    return Problem.power_law(chosen.dim, chosen.exponent)
+    law = {name: getattr(chosen, name) for name in ("dim", "exponent")}
+    given = {name: value for name, value in law.items() if value is not None}
+    if chosen.problem is None:
+        return Problem.power_law(**{"dim": DEFAULT_DIM} | given)
+    if given:
+        raise InputError(
+            f"--problem {chosen.problem} is a problem by itself, so that "
+            f"{' and '.join(f'--{name}' for name in given)} cannot be given too: choose"
+        )
+    return Problem.load(chosen.problem)
 
 
 def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..simulation.api import Terminated
 from ..simulation.result import Run
 from ..simulation.signals import Stopped
+from ..validation import InputError
 from .tables import print_table
+
+DIVERGED = 3
+"""The exit status of a run that is complete, in which a setting has diverged."""
+
+
+def status_of(run: Run) -> int:
+    """The exit status for a run that has ended."""
+    return DIVERGED if run.status == "diverged" else 0
 
 
 def carry_out(action: Callable[[], Run], out: Path) -> int:
-    """Carry out a run, print how it ended, and draw it; returns the exit status."""
+    """Carry out a run, print how it ended, and draw it; returns the exit status.
+
+    Once the run is complete, nothing that fails changes the status.
+    """
     from ..store.files import resume_command
 
     run: Run | None = None
@@ -29,25 +44,63 @@ def carry_out(action: Callable[[], Run], out: Path) -> int:
         number = stopped.number
     if run is None or run.status == "interrupted":
         hint = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
-        print(f"interrupted{hint}", file=sys.stderr)
+        say(f"interrupted{hint}")
         return 128 + number
     if run.message:
-        print(run.message, file=sys.stderr)
-    picture = None
-    if find_spec("matplotlib") is not None and (run.steps > 0).any():
-        try:
-            picture = draw_run(run, default_picture(out))
-        except KeyboardInterrupt:
-            message = f"{out} is complete, its figure was interrupted: nqm-fast plot {out}"
-            print(message, file=sys.stderr)
-            return 128 + signal.SIGINT
-    _print_summary(run)
-    print(f"\n{out}  {run.steps.size} records")
-    if picture is not None:
-        print(f"{picture}  Monte Carlo and exact expectation")
-    elif find_spec("matplotlib") is None:
-        print("no figure, as that needs Matplotlib: pip install 'nqm-fast[figures]'")
-    return 0
+        say(run.message)
+    try:
+        picture = _draw_complete(run, out)
+        _print_complete(run, out, picture)
+    except KeyboardInterrupt:
+        say(f"{out} is complete, its figure was interrupted: nqm-fast plot {quote(str(out))}")
+        return 128 + signal.SIGINT
+    return status_of(run)
+
+
+def _draw_complete(run: Run, out: Path) -> Path | None:
+    """Draw a run that is complete, if that is possible, and return the path of the picture."""
+    if find_spec("matplotlib") is None or not (run.steps > 0).any():
+        return None
+    try:
+        return draw_run(run, default_picture(out))
+    except Exception as error:  # Whatever Matplotlib or the disk does, the run is there.
+        say_complete(out, "its figure could not be drawn", error)
+        return None
+
+
+def _print_complete(run: Run, out: Path, picture: Path | None) -> None:
+    """Print the summary of a run that is complete, if that is possible."""
+    try:
+        _print_summary(run)
+        print(f"\n{out}  {run.steps.size} records")
+        if picture is not None:
+            print(f"{picture}  Monte Carlo and exact expectation")
+        elif find_spec("matplotlib") is None:
+            print("no figure, as that needs Matplotlib: pip install 'nqm-fast[figures]'")
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except Exception as error:  # such as that of a full disk, or of a reader that has ended
+        discard_output()
+        say_complete(out, "its summary could not be printed", error)
+
+
+def say_complete(out: Path, failure: str, error: Exception) -> None:
+    """Say in one line that a run is complete, and what could not be done after it."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    kind = "" if isinstance(error, OSError | InputError) else f"{type(error).__name__}: "
+    say(f"{out} is complete; {failure}: {kind}{reason}")
+
+
+def say(text: str) -> None:
+    """Write a line to the error stream; if that is impossible, the exit status says enough."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def discard_output() -> None:
+    """Let what is still to be printed go nowhere, after the standard output has failed."""
+    with suppress(OSError, AttributeError):  # where it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def default_picture(file: Path) -> Path:

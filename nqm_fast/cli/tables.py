@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import math
 import sys
+from decimal import Decimal, InvalidOperation
 from typing import Any
+
+MOST_DIGITS = 1000
+"""Digits of a whole number that is read; what uses it says how large it may be."""
 
 
 def whole_number(text: str) -> int:
     """Convert text to a whole number, which may be written as 1e6."""
-    value = float(text)
-    if not value.is_integer():
-        raise ValueError
-    return int(value)
+    try:
+        value = Decimal(text)
+        if value.is_finite() and value.adjusted() < MOST_DIGITS and value == value.to_integral():
+            return int(value)
+    except InvalidOperation:
+        pass
+    raise ValueError
 
 
 whole_number.__name__ = "whole number"  # The name is a part of the error message of argparse.

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence
+from ..backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..validation import integer, number
+from ..validation import InputError, integer, number, shown
 from .quadrature import BIN_WIDTHS, compressed_spectrum
 from .risk import expected_risk
 from .timeline import weighted_segments
@@ -38,6 +39,7 @@ QUADRATURE_ERROR = 0.1 * MARGINS[0]
 """Relative error of the risk that a quadrature may have, small against the margin."""
 
 
+@takes_backend
 def steps_to_target(
     problem: Problem,
     algorithm: Algorithm,
@@ -45,6 +47,7 @@ def steps_to_target(
     target: float,
     *,
     max_steps: int = 10**9,
+    backend: str = "auto",
 ) -> int | float:
     """First step at which the expected excess risk is at most `target`.
 
@@ -57,11 +60,14 @@ def steps_to_target(
     ----------
     problem : Problem
     algorithm : Algorithm
-    batch_size : number, array_like of shape (steps,), or schedule
+    batch_size : number, ndarray of shape (steps,), or schedule
+        Not a list, which might mean several batch sizes.
     target : float
         Excess risk, > 0.
     max_steps : int
         Give up after this many steps; schedules given as arrays end earlier.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
 
     Returns
     -------
@@ -81,6 +87,11 @@ def steps_to_target(
     """
     as_problem(problem)
     algorithm = as_algorithm("algorithm", algorithm)
+    if isinstance(batch_size, list | tuple):
+        raise InputError(
+            f"batch_size must be one number or schedule, not {shown(batch_size)}: for several "
+            "batch sizes call once for each, for one per step give schedules.PerStep([...])"
+        )
     batch = as_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
@@ -173,8 +184,8 @@ def _searched_passage(
     tiles = -(-problem.dim // kernel.TILE)
     # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates. The
     # kernel keeps apart the moments of the start and the noise that is injected later.
-    moments = np.zeros((tiles, (n + n * (n + 1) // 2) * kernel.TILE))
-    moments[:, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
+    moments = np.zeros((2, tiles, (n + n * (n + 1) // 2) * kernel.TILE))
+    moments[0, :, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
     injected_noise = np.zeros_like(moments)
     done = 0
     read, _, values, entries, factors = recurrence

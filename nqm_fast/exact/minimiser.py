@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..validation import Array
-from .search_space import SearchSpace
+from .search_space import Point, SearchSpace
 
 # Minimisation from a start.
 EXCESS_LIMIT = 1e3
@@ -76,16 +76,6 @@ SCAN_SAME_POINT = 1e-3
 SCAN_REACH = 0.03
 """Size of the minimisation that follows, in spacings: half the radius of the last clouds."""
 
-# The test for ripples: a smooth curve is fitted to the excess on a line through the best point.
-LINE_HALF_LENGTH = 0.06
-"""Half the length of the line, in log learning rate, over which a single minimum is smooth."""
-LINE_POINTS = 48
-"""Points on the line, several for each ripple."""
-LINE_DEGREE = 5
-"""A polynomial of this degree fits a single minimum, but no ripples."""
-LINE_ERROR = 1e-6
-"""Largest distance from the curve without ripples."""
-
 # Trying every step, where the phases of a few coordinates may line up at one step only.
 EXHAUSTIVE_WORK = 10**8
 """Points times coordinates times steps that may be computed, which bounds the time."""
@@ -108,8 +98,6 @@ EXHAUSTIVE_REACH = 0.02
 COMPARED_POINTS = 200
 """Lowest points that are compared in pairs, which bounds the memory."""
 
-Point = tuple[float, ...]
-
 
 class Minimiser:
     """The lowest excess that any point of a search space has, by number of steps."""
@@ -128,6 +116,15 @@ class Minimiser:
         """Compute the log of risk / target at points of shape (G, searched), shape (G,)."""
         logs = self.space.log_risks(np.atleast_2d(points), np.array([steps]))
         return np.clip(logs[:, 0] - self.log_target, -EXCESS_LIMIT, EXCESS_LIMIT)
+
+    def add(self, steps: int, point: Point) -> None:
+        """Add a point to those known at a number of steps, without minimisation."""
+        found = (float(self.excess(point, steps)[0]), point)
+        self.best[steps] = min(found, self.best.get(steps, found))
+
+    def forget_tolerances_below(self, steps: int) -> None:
+        """Have fewer steps minimised again, as there is a better point to start from."""
+        self.tolerances = {t: x for t, x in self.tolerances.items() if t >= steps}
 
     def minimise_from(
         self,
@@ -209,13 +206,16 @@ class Minimiser:
                 if columns[-1].min() <= self.log_target:
                     break
             logs = np.stack(columns, axis=1)
-        reached = (logs.min(axis=0) <= self.log_target).nonzero()[0]
+        is_known = [
+            self.best.get(t, (math.inf,))[0] <= 0.0 for t in ladder.tolist()[: logs.shape[1]]
+        ]
+        reached = ((logs.min(axis=0) <= self.log_target) | is_known).nonzero()[0]
         rung = int(reached[0]) if reached.size else ladder.size - 1
         # The grid is coarse, so that fewer steps may be enough than it says.
         while True:
             starts = _local_minima(points, logs[:, rung], LADDER_SEPARATION)[:LADDER_STARTS]
-            if rung + 1 < ladder.size and int(ladder[rung + 1]) in self.best:
-                starts.append(self.best[int(ladder[rung + 1])][1])
+            known = [self.best.get(int(t)) for t in ladder[rung : rung + 2]]
+            starts += [found[1] for found in known if found]
             _, start = self._refine(int(ladder[rung]), np.array(starts), LADDER_RADIUS)
             excess = self.minimise_from(int(ladder[rung]), [start], LADDER_REACH, LADDER_TOLERANCE)
             if excess > 0.0:
@@ -241,7 +241,7 @@ class Minimiser:
         high = np.minimum(centre + box, self.bounds[:, 1])
         is_smooth = steps > FEW_STEPS and not self.has_few_coordinates
         count = SCAN_POINTS if is_smooth else FINE_SCAN_POINTS
-        points = low + (high - low) * _evenly_filling_points(count, len(centre))
+        points = low + (high - low) * evenly_filling_points(count, len(centre))
         excess = self.excess(points, steps)
         spacing = spread * count ** (-1.0 / len(centre))
         minima = _local_minima(points, excess, spacing)[:SCAN_STARTS]
@@ -251,8 +251,7 @@ class Minimiser:
         if np.abs(centre - start).max() < SCAN_SAME_POINT * spacing:
             return False
         if self.minimise_from(steps, [start], SCAN_REACH * spacing, ROOT_TOLERANCE) <= 0.0:
-            # Fewer steps have to be minimised again, from the new point.
-            self.tolerances = {t: x for t, x in self.tolerances.items() if t >= steps}
+            self.forget_tolerances_below(steps)
             return True
         return False
 
@@ -263,7 +262,7 @@ class Minimiser:
         that having more steps does not help. All steps are tried where that is cheap.
         """
         low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
-        unit_points = _evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
+        unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
         points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
         share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
         if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
@@ -283,21 +282,13 @@ class Minimiser:
                 return t
         return steps
 
-    def has_ripples(self, steps: int) -> bool:
-        """Whether the excess near the best point has ripples, and so other local minima."""
-        line = np.linspace(-LINE_HALF_LENGTH, LINE_HALF_LENGTH, LINE_POINTS)
-        centre = np.array(self.best[steps][1])
-        excess = self.excess(centre + line[:, None] * (np.arange(len(centre)) == 0), steps)
-        smooth = np.polynomial.Polynomial.fit(line, excess, LINE_DEGREE)(line)
-        return bool(np.abs(excess - smooth).max() > LINE_ERROR)
-
     def _refine(self, steps: int, starts: Array, radius: float) -> tuple[float, Point]:
         """Move starts of shape (starts, searched) to the lowest points of shrinking clouds.
 
         Returns the lowest excess and its point.
         """
         searched = starts.shape[1]
-        around = 2.0 * _evenly_filling_points(CLOUD_POINTS, searched) - 1.0
+        around = 2.0 * evenly_filling_points(CLOUD_POINTS, searched) - 1.0
         cloud = np.vstack([np.zeros(searched), around])
         for _ in range(CLOUD_ROUNDS):
             points = np.clip(starts[:, None] + radius * cloud, self.bounds[:, 0], self.bounds[:, 1])
@@ -309,7 +300,7 @@ class Minimiser:
         return float(excess[winner].min()), tuple(starts[winner].tolist())
 
 
-def _evenly_filling_points(count: int, dimensions: int) -> Array:
+def evenly_filling_points(count: int, dimensions: int) -> Array:
     """Fill the unit cube evenly with points, shape (count, dimensions).
 
     They are multiples of a badly approximable vector, modulo 1: a Kronecker sequence.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
+from ..backends import takes_backend
 from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_problem
 from ..schedules import Piecewise
@@ -18,10 +19,16 @@ from .risk import expected_risk
 from .tuning import AGREEMENT, Tuned, refining_spectra, tune
 
 # Minimisation over the log learning rates of all pieces.
+LIMIT_MARGIN = 1e-9
+"""Part by which learning rates stay below the limit of stability, where noise grows without end."""
+START_DECADES = 0.5, 2.0
+"""Decades by which learning rates fall, from the limit on, in starts other than a constant one."""
 LOG_LR_RANGE = 40.0
 """How far a log learning rate may go below the stable limit, where a piece does nothing."""
 MOST_ITERATIONS = 500
 """A limit that bounds the time where rounding errors prevent convergence."""
+MOST_PIECES = 1 << 16
+"""A limit that bounds the memory; there are as many learning rates to search."""
 KEPT_GRADIENTS = 20
 """Gradients from which L-BFGS-B estimates curvature; its usual 10 need more iterations."""
 RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-9
@@ -51,7 +58,7 @@ class PiecewiseSearch:
             0.5 * block.multiplicity * block.h * block.second_moment, self.curvature.shape
         )
         self.noise = 0.5 * block.multiplicity * block.c * block.h**-power / batch_size
-        self.largest_lr = 2.0 / (self.curvature.max() + self.curvature.min())
+        self.largest_lr = 2.0 / float(self.curvature.max()) * (1.0 - LIMIT_MARGIN)
         self.pieces = pieces
         self.log_target = math.log(target)
         self.best: dict[int, tuple[float, Array]] = {}
@@ -122,13 +129,15 @@ class PiecewiseSearch:
             self.minimise_from(steps, self.best[nearest][1])
         return self.best[steps][0]
 
-    def schedule(self, steps: int) -> Piecewise:
-        """Return the best schedule found for a number of steps."""
-        lengths = self.lengths(steps)
+    def schedule(self, steps: int, end: int | None = None) -> Piecewise:
+        """Return the best schedule found for a number of steps, cut off at an earlier end."""
+        ends = np.minimum(np.cumsum(self.lengths(steps)), end or steps)
+        lengths = np.diff(ends, prepend=0)
         used = lengths > 0
         return Piecewise(np.exp(self.best[steps][1])[used].tolist(), lengths[used].tolist())
 
 
+@takes_backend
 def optimal_schedule(
     problem: Problem,
     batch_size: float,
@@ -137,11 +146,13 @@ def optimal_schedule(
     power: float = 0.0,
     *,
     max_steps: int = 10**9,
+    backend: str = "auto",
 ) -> Tuned:
     """The piecewise-constant learning rate with which plain SGD needs the fewest steps.
 
     The steps are cut into `pieces` equal pieces (figure 4 of Zhang et al. 2019 has 50), and
-    every learning rate is chosen freely up to the stable ``2 / (max + min of h^(1-power))``.
+    every learning rate is chosen freely up to the limit of stability,
+    ``2 / max(h^(1 - power))``.
 
     Parameters
     ----------
@@ -156,6 +167,8 @@ def optimal_schedule(
         Exponent of the preconditioner.
     max_steps : int
         Give up beyond this many steps.
+    backend : {"auto", "numba", "cython", "numpy"}
+        As in `expected_risk`.
 
     Returns
     -------
@@ -179,32 +192,37 @@ def optimal_schedule(
     as_problem(problem)
     batch_size = number("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
-    pieces = integer("pieces", pieces, least=1)
+    pieces = integer("pieces", pieces, least=1, most=MOST_PIECES)
     power = number("power", power)
     max_steps = integer("max_steps", max_steps, least=1)
-    constant = tune(problem, batch_size, target, power=power, max_steps=max_steps)
+    constant: Tuned = tune(problem, batch_size, target, power=power, max_steps=max_steps)
     if constant.steps in (0, math.inf):
         return constant
     enough = int(constant.steps)
-    start = np.full(pieces, math.log(constant.algorithm.lr.least))
+    starts = [np.full(pieces, math.log(constant.algorithm.lr.least))]
     # No algorithm needs fewer samples than the best estimate.
     too_few = math.floor(bayes_samples(problem, target) / batch_size * (1.0 - BOUND_ERROR))
     best = constant
     for spectrum in refining_spectra(problem):
         search = PiecewiseSearch(spectrum, batch_size, power, pieces, target)
-        start = np.minimum(start, math.log(search.largest_lr))
-        if search.minimise_from(enough, start) > 0.0:
+        log_limit = math.log(search.largest_lr)
+        if best is constant:
+            fall = np.arange(pieces) * (math.log(10.0) / max(pieces - 1, 1))
+            starts += [log_limit - decades * fall for decades in START_DECADES]
+        if min(search.minimise_from(enough, np.minimum(x, log_limit)) for x in starts) > 0.0:
             return best
         guess = estimate_fewest_steps(search.lowest_excess, too_few, enough)
-        steps = fewest_steps(search.lowest_excess, guess, too_few, enough)
-        excess, start = search.best[steps]
+        steps = fewest_steps(search.lowest_excess, guess, enough)
+        excess, log_lr = search.best[steps]
+        starts = [log_lr]
         algorithm = SGD(search.schedule(steps), power=power)
         risk = expected_risk(problem, algorithm, batch_size, steps)
         first = steps_to_target(problem, algorithm, batch_size, target, max_steps=steps + 1)
         if first <= best.steps:
-            best = Tuned(
-                first, algorithm, expected_risk(problem, algorithm, batch_size, int(first))
-            )
+            # Pieces of other lengths, up to rounding, can reach the target earlier.
+            reached = int(first)
+            algorithm = SGD(search.schedule(steps, reached), power=power)
+            best = Tuned(reached, algorithm, expected_risk(problem, algorithm, batch_size, reached))
         if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREEMENT:
             break
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,14 @@ LOG_LR_RANGE = 100.0
 """How far the log of the learning rate may go below the largest: far beyond the grid."""
 NEGLIGIBLE = 1e-15
 """Stands for momentum 0 or EMA 0, so that all points have recurrences of the same components."""
+LOG_POSITIVE_RANGE = math.log(1e6)
+"""How far the log of another positive hyper-parameter may go from its default, or from 1."""
+LOG_SMALLEST_USEFUL_GAP = math.log(0.03)
+"""Log of the least gap times steps that differs from no gap at all."""
+LOG_SMALLEST_USEFUL_LR = math.log(1e-3)
+"""Log of the least learning rate, times steps over the largest one, that differs from 0."""
+LARGEST = 1e300
+"""Stands for a largest learning rate beyond the range of a double."""
 
 # The coarse grid from which the search starts.
 GRID_DECADES = 9
@@ -37,17 +46,19 @@ GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5
 """Distance of learning rates in log; wider where three hyper-parameters are searched."""
 
 # How the risk at many points is computed.
-STACKED_COORDINATES = 1 << 16
+STACKED_COORDINATES = 1 << 13
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
+
+Point = tuple[float, ...]
 
 
 class SearchSpace:
     """Hyper-parameters of one kind of algorithm, as points of a box, on a (small) spectrum.
 
     A point holds, for each hyper-parameter that is searched, the log of the effective
-    learning rate ``lr * gain``, or the log of 1 minus the value of another hyper-parameter
-    (its gap). With constant settings many points are computed at once, each on its own copy
-    of the spectrum.
+    learning rate ``lr * gain``, the log of another positive hyper-parameter, or the log of 1
+    minus one in [0, 1) (its gap). With constant settings many points are computed at once, each
+    on its own copy of the spectrum.
     """
 
     def __init__(
@@ -59,10 +70,12 @@ class SearchSpace:
         spectrum: Problem,
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
-        self.template = kind(**{"lr": 1.0} | {n: 0.5 for n in over if n != "lr"} | fixed)
-        self.is_lr = np.array([kind.tunable[name] == "positive" for name in over])
+        self.template = kind(**example_values(over) | fixed)
+        self.is_lr = np.array([name == "lr" for name in over])
+        self.is_gap = np.array([kind.tunable[name] == "unit" for name in over])
+        self.middle = np.array([_middle(kind, name, fixed) for name in over])
         block = spectrum.block(0, spectrum.dim)
-        self.largest_lr = self.template.largest_lr(block.h)
+        self.largest_lr = min(self.template.largest_lr(block.h), LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
         self.terms = len(recurrence.terms)
         backend = kernels.fastest_backend()
@@ -77,9 +90,9 @@ class SearchSpace:
         """Convert points of shape (G, searched) to values by name, arrays of shape (G,)."""
         columns = dict(zip(self.over, points.T, strict=True))
         values: dict[str, Any] = {
-            name: -np.expm1(np.minimum(x, -NEGLIGIBLE))
-            for name, x in columns.items()
-            if self.kind.tunable[name] == "unit"
+            name: -np.expm1(np.minimum(x, -NEGLIGIBLE)) if is_gap else np.exp(x)
+            for (name, x), is_gap in zip(columns.items(), self.is_gap, strict=True)
+            if name != "lr"
         }
         if "lr" in columns:
             values["lr"] = np.exp(columns["lr"]) / self.kind.gain(self.fixed | values)
@@ -88,8 +101,25 @@ class SearchSpace:
     def algorithm(self, point: Sequence[float]) -> LinearAlgorithm:
         """Return the algorithm with the hyper-parameters at one point."""
         values = self.hyper_parameters(np.array([point]))
-        chosen = {name: 0.0 if x[0] <= NEGLIGIBLE else float(x[0]) for name, x in values.items()}
+        chosen = {name: float(x[0]) for name, x in values.items()}
+        for name, is_gap in zip(self.over, self.is_gap, strict=True):
+            if is_gap and chosen[name] <= NEGLIGIBLE:
+                chosen[name] = 0.0
         return self.kind(**chosen, **self.fixed)
+
+    def point(self, algorithm: LinearAlgorithm) -> Point:
+        """Return the point at which the hyper-parameters of an algorithm are, or the nearest."""
+        values = {name: getattr(algorithm, name) for name in self.over if name != "lr"}
+        logs = []
+        for name, is_gap in zip(self.over, self.is_gap, strict=True):
+            if name == "lr":
+                lr = max(algorithm.lr.least, sys.float_info.min)
+                logs.append(math.log(lr) + math.log(self.kind.gain(self.fixed | values)))
+            else:
+                least = sys.float_info.min  # A default may be 0, which has no log.
+                value = values[name]
+                logs.append(math.log1p(-value) if is_gap else math.log(max(value, least)))
+        return tuple(np.clip(logs, *self.bounds().T).tolist())
 
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
         """Compute the log of the risk at points (G, searched) and ascending steps: (G, steps)."""
@@ -144,7 +174,47 @@ class SearchSpace:
         log_largest = math.log(self.largest_lr)
         # The effective learning rate may exceed the largest one by the largest gain.
         lr_limits = log_largest - LOG_LR_RANGE, log_largest - LOG_LEAST_GAP
-        return np.array([lr_limits if is_lr else (LOG_LEAST_GAP, 0.0) for is_lr in self.is_lr])
+        return np.array(
+            [
+                lr_limits
+                if is_lr
+                else (LOG_LEAST_GAP, 0.0)
+                if is_gap
+                else (middle - LOG_POSITIVE_RANGE, middle + LOG_POSITIVE_RANGE)
+                for is_lr, is_gap, middle in zip(self.is_lr, self.is_gap, self.middle, strict=True)
+            ]
+        )
+
+    def useful_box(self, points: Array, steps: int) -> tuple[Array, Array]:
+        """Limits of what can be best after `steps`, two arrays of the shape of points, (G, n).
+
+        A gap far below ``1 / steps`` does not differ from none, nor does an effective learning
+        rate far below ``largest_lr / steps`` from 0. The largest effective learning rate depends
+        on the gain of the other hyper-parameters.
+        """
+        low, high = (np.tile(limit, (len(points), 1)) for limit in self.bounds().T)
+        low[:, self.is_gap] = np.maximum(low, LOG_SMALLEST_USEFUL_GAP - math.log(steps))[
+            :, self.is_gap
+        ]
+        if self.is_lr.any():
+            column = int(self.is_lr.argmax())
+            log_largest = math.log(self.largest_lr)
+            gain = np.exp(points[:, column]) / self.hyper_parameters(points)["lr"]
+            low[:, column] = log_largest + LOG_SMALLEST_USEFUL_LR - math.log(steps)
+            high[:, column] = log_largest + np.log(gain)
+        return low, high
+
+    def from_cube(self, cube: Array, steps: int) -> Array:
+        """Map points of the unit cube, shape (G, searched), onto what can be best at `steps`."""
+        low, high = self.useful_box(np.zeros(cube.shape), steps)
+        points = low + cube * (high - low)
+        low, high = self.useful_box(points, steps)  # The gain is known now.
+        return np.asarray(low + cube * (high - low))
+
+    def to_cube(self, points: Array, steps: int) -> Array:
+        """Map points, shape (G, searched), back to the unit cube, or to the nearest point of it."""
+        low, high = self.useful_box(points, steps)
+        return np.clip((points - low) / (high - low), 0.0, 1.0)
 
     def grid(self) -> Array:
         """Lay a coarse grid over all of the box that can be of use, shape (points, searched)."""
@@ -154,11 +224,31 @@ class SearchSpace:
         lowest = log_largest - GRID_DECADES * math.log(10.0)
         spacing = GRID_LOG_LR_SPACING[is_coarser]
         log_lrs = np.arange(lowest, log_largest - LOG_LEAST_GAP, spacing)
-        axes = [log_lrs if is_lr else gaps for is_lr in self.is_lr]
+        axes = [
+            log_lrs if is_lr else gaps if is_gap else np.linspace(low, high, gaps.size)
+            for is_lr, is_gap, (low, high) in zip(
+                self.is_lr, self.is_gap, self.bounds(), strict=True
+            )
+        ]
         points = np.array(list(itertools.product(*axes)))
         if "lr" in self.over:
             points = points[self.hyper_parameters(points)["lr"] < self.largest_lr]
         return points
+
+
+def example_values(over: Sequence[str]) -> dict[str, float]:
+    """Return values at which an algorithm has all components that the search needs, by name."""
+    return {"lr": 1.0} | {name: 0.5 for name in over if name != "lr"}
+
+
+def _middle(kind: type[LinearAlgorithm], name: str, fixed: dict[str, Any]) -> float:
+    """Return the log of a positive hyper-parameter's default, or of 1 if it has none."""
+    try:
+        default = getattr(kind(**{"lr": 1.0} | fixed), name)
+    except TypeError:  # The algorithm has hyper-parameters without a default.
+        default = None
+    is_positive = name != "lr" and isinstance(default, int | float) and default > 0.0
+    return math.log(default) if is_positive else 0.0
 
 
 def _padded(block: Block, tile: int) -> Block:

@@ -172,7 +172,13 @@ def draw(
     check_matplotlib()
     study = _study(problem, target, batch_sizes)
     needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
-    return _draw(study, needed, _directory(out), progress or (lambda *_: None), workers)
+    folder = _directory(out)
+    # Another thread may change the working directory meanwhile.
+    drawn = _draw(study, needed, folder.absolute(), progress or (lambda *_: None), workers)
+    return [
+        figure._replace(picture=folder / figure.picture.name, data=folder / figure.data.name)
+        for figure in drawn
+    ]
 
 
 def _study(problem: Problem | None, target: float | None, batch_sizes: ArrayLike | None) -> Study:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from ..saving import written_beside
+from ..validation import InputError
 from ._style import DPI, SETTINGS
 from ._ticks import label_ticks
 
@@ -17,10 +22,16 @@ if TYPE_CHECKING:
 
     from ._model import Table
 
+USERS_OWN = ("backend", "backend_fallback", "interactive", "date.epoch")
+"""Settings of Matplotlib that no picture depends on, and that others watch."""
+
 
 def write_csv(path: Path, table: Table) -> None:
     """Write column names and rows; floats have all their digits, and NaN is an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_beside("out", path) as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table)
         rows = zip(*(column.tolist() for column in table.values()), strict=True)
@@ -32,30 +43,74 @@ def _cell(value: Any) -> Any:
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -> None:
-    """Draw a table without pyplot, so that the caller's Matplotlib keeps its state."""
-    import matplotlib
+def load_matplotlib() -> Any:
+    """Import Matplotlib, whatever backend the environment names for windows and notebooks.
 
-    figure = new_figure(plot, table)
-    with matplotlib.rc_context(cast(Any, SETTINGS)):
-        figure.savefig(path)
+    Raises
+    ------
+    InputError
+        If that is impossible.
+    """
+    is_new = "matplotlib" not in sys.modules
+    backend = os.environ.pop("MPLBACKEND", None) if is_new else None
+    try:
+        import matplotlib
+    except Exception as error:  # such as that of a matplotlibrc which is no text
+        raise InputError(f"Matplotlib cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # Matplotlib does not know it.
+            matplotlib.rcParams["backend"] = backend  # as the import would have done
+    return matplotlib
+
+
+def picture_kinds() -> list[str]:
+    """The endings of the names of pictures that can be written."""
+    load_matplotlib()
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return list(FigureCanvasBase.get_supported_filetypes())
+
+
+@contextmanager
+def own_settings() -> Generator[None]:
+    """Have Matplotlib draw with the settings of this package, and none of the user's."""
+    matplotlib = load_matplotlib()
+    with matplotlib.rc_context():
+        defaults = matplotlib.rcParamsDefault
+        matplotlib.rcParams.update({k: defaults[k] for k in defaults if k not in USERS_OWN})
+        matplotlib.rcParams.update(SETTINGS)
+        yield
+
+
+def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -> None:
+    """Draw a table on a canvas of its own, so that the caller's Matplotlib keeps its state.
+
+    The kind of the picture is the ending of its name.
+    """
+    with own_settings(), written_beside("out", path) as part:
+        new_figure(plot, table).savefig(part, format=path.suffix[1:])
 
 
 def new_figure(plot: Callable[[Figure, Table], None], table: Table) -> Figure:
-    """Draw a table into a new figure, without pyplot; notebooks show it."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    """Draw a table into a new figure on a canvas of its own; notebooks show it."""
+    with own_settings():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    class Shown(Figure):
-        """A figure that notebooks show without pyplot."""
+        class Shown(Figure):
+            """A figure that notebooks show without pyplot."""
 
-        def _repr_png_(self) -> bytes:
-            content = io.BytesIO()
-            self.savefig(content, format="png")
-            return content.getvalue()
+            def _repr_png_(self) -> bytes:
+                content = io.BytesIO()
+                with own_settings():
+                    self.savefig(content, format="png")
+                return content.getvalue()
 
-    with matplotlib.rc_context(cast(Any, SETTINGS)):
         figure = Shown(figsize=(7, 5), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
         plot(figure, table)
         label_ticks(figure)
     return figure

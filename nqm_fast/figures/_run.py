@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..exact.risk import expected_risk
 from ..labels import common_text, setting_labels
 from ..problem import Problem
+from ..unknown import is_known
 from ..validation import Array, InputError
 from ._looks import Look, look_of, shades
 from ._model import problem_text
@@ -51,7 +52,12 @@ def setting_label(experiment: Any, g: int) -> str:
 def exact_risk(
     experiment: Any, g: int, steps: NDArray[np.int64], problem: Problem | None = None
 ) -> Array:
-    """Compute the expected risk of a setting at some steps, in the whole problem or a part."""
+    """Compute the expected risk of a setting at some steps, in the whole problem or a part.
+
+    It is NaN where the setting's classes are missing.
+    """
+    if not is_known(experiment.settings[g]):
+        return np.full(steps.shape, np.nan)
     algorithm, batch_size = experiment.settings[g]
     risk: Array = expected_risk(problem or experiment.problem, algorithm, batch_size, steps)
     return risk
@@ -66,13 +72,11 @@ def draw(run: Any, path: Path, bands: bool = False) -> Path:
         If it has no record after step 0 yet, or no bands, or Matplotlib is not installed.
     """
     from . import check_matplotlib
-    from ._output import write_png
+    from ._output import picture_kinds, write_png
 
     check_matplotlib()
     check_drawable(run, bands)
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    kinds = FigureCanvasBase.get_supported_filetypes()
+    kinds = picture_kinds()
     if path.suffix[1:] not in kinds:
         raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
     write_png(path, lambda figure, _: plot(figure, run, bands), {})

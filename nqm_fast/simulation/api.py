@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
+from ..backends import usual_arithmetic
 from ..problem import Problem
 from ..progress import shown
 from ..schedules import Schedule
 from ..store import access
-from ..validation import InputError, number
+from ..store.files import Files
+from ..validation import InputError, flag, number
 from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import Experiment, as_experiment, with_replicas
 from .extension import STREAMED, checked_plan, longer_run
@@ -42,6 +44,7 @@ class Terminated(SystemExit):
         self.number, self.run = number, run
 
 
+@usual_arithmetic()
 def simulate(
     problem: Problem,
     algorithm: Algorithm | Sequence[Algorithm],
@@ -80,7 +83,8 @@ def simulate(
         Such as ``nqm.SGD(0.1, momentum=0.9)``. The settings of a list see one noise stream
         (common random numbers), which takes most of the variance out of comparisons.
     batch_size : number, array_like of shape (steps,), or schedule; or list of G of them
-        Samples per step, >= 1; whole numbers for ``sampling="per-sample"``.
+        Samples per step, >= 1; whole numbers for ``sampling="per-sample"``. Beside a list of
+        algorithms, a list has one for each; for values per step give `schedules.PerStep`.
     steps : int
         Steps to simulate, >= 0.
     replicas : int or sequence of int
@@ -100,8 +104,10 @@ def simulate(
     df : float, optional
         Degrees of freedom of "student-t", > 2; 5 by default.
     backend : {"auto", "numba", "cython", "numpy", "cuda"}
-        "auto" is the first of these that is installed, but never "cuda", an NVIDIA GPU; all
-        give the same bits.
+        "auto" is what the environment variable NQM_BACKEND names, or the one that is done
+        soonest: "numba" if its kernels are compiled, now or by an earlier process, or if the run
+        is so long that compiling pays; else "cython"; but never "cuda", an NVIDIA GPU. All give
+        the same bits.
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
     devices : int or sequence of int, optional
@@ -118,7 +124,8 @@ def simulate(
         worked through in blocks of coordinates.
     out : path, optional
         An HDF5 file that records are written to while they are computed; read it, also
-        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on.
+        meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on. A
+        relative path counts from the working directory at the call.
     overwrite : bool
         Replace the run that is in `out`.
     checkpoint_every : float
@@ -135,7 +142,8 @@ def simulate(
         the run so far, with the status "interrupted"; where nothing is done yet, it is a
         KeyboardInterrupt.
         With `out`, SIGTERM and SIGHUP save the run and then end the process, with status 143
-        or 129.
+        or 129. Signals that the process ignores, as a background job of a shell ignores Ctrl-C,
+        stay ignored, and so do those for which it has a handler of its own.
 
     Raises
     ------
@@ -145,7 +153,7 @@ def simulate(
     MemoryError
         If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
-        If `out` cannot be written. What was saved remains.
+        If `out` cannot be written, or its file system has no locks. What was saved remains.
 
     Examples
     --------
@@ -155,6 +163,7 @@ def simulate(
     >>> bool(abs(run.risk.mean() / nqm.expected_risk(problem, nqm.SGD(0.1), 8, 50) - 1) < 0.1)
     True
     """
+    files = None if out is None else Files(out, "out")  # absolute from the start
     experiment = as_experiment(
         problem,
         algorithm,
@@ -171,7 +180,7 @@ def simulate(
         observe=observe,
     )
     resources = as_resources(backend, threads, devices)
-    if out is None:
+    if files is None:
         with shown(progress), caught([signal.SIGINT]) as signals:
             plan = plan_execution(experiment, resources, IN_MEMORY)
             return execute(plan, signals, Recorder())
@@ -179,12 +188,13 @@ def simulate(
     # The plan is made, and its errors are raised, before anything is overwritten.
     plan = plan_execution(experiment, resources, STREAMED)
     opening = access.recorder_of_new_run(
-        out, experiment, fingerprint(plan.task), bool(overwrite), interval
+        files, experiment, fingerprint(plan.task), flag("overwrite", overwrite), interval
     )
     with shown(progress), _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
 
 
+@usual_arithmetic()
 def resume(
     path: str | os.PathLike[str],
     *,
@@ -194,7 +204,7 @@ def resume(
     backend: str = "auto",
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
-    checkpoint_every: float = 60.0,
+    checkpoint_every: float | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed, or that shall have more steps or replicas.
@@ -217,8 +227,10 @@ def resume(
         Which of the new steps to record, as in `simulate`. By default records go on as they began:
         log-spaced if that was the default, every so many steps if there was a stride. Where steps
         were listed, only the new last one is recorded. Old records stay.
-    backend, threads, devices, checkpoint_every, progress
+    backend, threads, devices, progress
         As in `simulate`; they need not be those of before.
+    checkpoint_every : float, optional
+        Seconds between checkpoints, >= 0; what `simulate` was given, if left out.
 
     Returns
     -------
@@ -235,28 +247,31 @@ def resume(
     OSError
         If it cannot be written. What was saved remains.
     """
+    files = Files(path)
     resources = as_resources(backend, threads, devices)
-    interval = number("checkpoint_every", checkpoint_every, least=0.0)
+    interval = checkpoint_every
+    if interval is not None:
+        interval = number("checkpoint_every", interval, least=0.0)
     if record is not None and steps is None:
         raise InputError("record says which new steps to record, and needs steps=...")
     if replicas is not None:  # A mistake is found before steps are added.
-        with_replicas(cast(Experiment, access.open_run(path).experiment), replicas)
+        with_replicas(cast(Experiment, access.stored_run(files).experiment), replicas)
 
     def extend(stored: Stored) -> Extension | None:
         """Say which longer run this one shall become, if it shall."""
-        return longer_run(path, stored, steps, record, resources)
+        return longer_run(files.given, stored, steps, record, resources)
 
     with shown(progress):
-        run = _resume(path, resources, interval, extend if steps is not None else None)
+        run = _resume(files, resources, interval, extend if steps is not None else None)
         if replicas is None or run.status == "interrupted":
             return run
-        return _add_replicas(path, replicas, resources, interval)
+        return _add_replicas(files, replicas, resources, interval)
 
 
 def _resume(
-    path: str | os.PathLike[str],
+    files: Files,
     resources: Resources,
-    interval: float,
+    interval: float | None,
     extend: Callable[[Stored], Extension | None] | None = None,
 ) -> Run:
     """Go on with a run, after it was extended; give what is in the file if it has ended."""
@@ -264,39 +279,41 @@ def _resume(
 
     def check(stored: Stored) -> None:
         """Plan the rest of the run, and make sure that it gives the same bits here."""
-        plans.append(checked_plan(path, stored, resources))
+        plans.append(checked_plan(files.given, stored, resources))
 
-    opening = access.recorder_of_resumed_run(path, interval, check, extend)
+    opening = access.recorder_of_resumed_run(files, interval, check, extend)
     with _recording(opening) as (signals, recorder):
         if recorder is None:
-            return access.open_run(path)
+            return access.stored_run(files)
         return _execute_in_file(plans[0], signals, recorder)
 
 
-def _add_replicas(
-    path: str | os.PathLike[str], replicas: Any, resources: Resources, interval: float
-) -> Run:
+def _add_replicas(files: Files, replicas: Any, resources: Resources, interval: float | None) -> Run:
     """Compute the replicas that a finished run has not yet, and put them into its file."""
     from ..store.extension import AddedReplicas
 
-    addition = AddedReplicas(path, replicas)
+    addition = AddedReplicas(files, replicas)
 
     def so_far(run: Run) -> Run:
         """The run as it is in its file, with the message of that of its new replicas."""
         message = addition.message(run.message)
-        return replace(access.open_run(path), status="interrupted", message=message)
+        return replace(access.stored_run(files), status="interrupted", message=message)
 
     if not addition.missing.replicas.size:
-        return access.open_run(path)
-    checked_plan(path, addition.stored, resources)
+        return access.stored_run(files)
+    checked_plan(files.given, addition.stored, resources)
     try:
         if addition.path.exists():
             addition.check()
-            run = _resume(addition.path, resources, interval)
+            run = _resume(Files(addition.path), resources, interval)
         else:
             plan = plan_execution(addition.missing, resources, STREAMED)
             opening = access.recorder_of_new_run(
-                addition.path, addition.missing, fingerprint(plan.task), False, interval
+                addition.path,
+                addition.missing,
+                fingerprint(plan.task),
+                False,
+                addition.checkpoint_interval if interval is None else interval,
             )
             with _recording(opening) as (signals, recorder):
                 run = _execute_in_file(plan, signals, recorder)
@@ -306,7 +323,7 @@ def _add_replicas(
     if run.status == "interrupted":
         return so_far(run)
     addition.merge()
-    return access.open_run(path)
+    return access.stored_run(files)
 
 
 Recording = TypeVar("Recording")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..algorithms.stability import largest_stable_lr
 from ..kernels import noise
-from ..kernels.contract import NO_STEP, Noise
+from ..kernels.contract import NO_STEP, Load, Noise, padded
 from ..progress import rated
 from .chunking import ChunkSizer
 from .controller import Controller
@@ -19,7 +19,7 @@ from .loops import Outcome, by_blocks, by_steps
 from .lowering import group_by_components
 from .memory import LoopOrder, check_memory, choose_order, saved_order
 from .recorder import Recorder
-from .resources import Resources
+from .resources import Resources, Wanted
 from .result import Run, with_public_axes
 from .signals import Signals
 from .task import Task
@@ -35,7 +35,13 @@ class ExecutionPlan:
     order: LoopOrder
 
 
-def plan_execution(experiment: Experiment, resources: Resources, most_bytes: int) -> ExecutionPlan:
+SECONDS_PER_STEP = 5e-10
+"""Time of a coordinate-step on one core, in which a backend is chosen; also of a drawn sample."""
+SECONDS_PER_LEAP = 1e-7
+"""Time of a coordinate's leap, roughly."""
+
+
+def plan_execution(experiment: Experiment, wanted: Wanted, most_bytes: int) -> ExecutionPlan:
     """Plan to work in blocks if the state takes more than `most_bytes`, and check the memory.
 
     Raises
@@ -43,6 +49,7 @@ def plan_execution(experiment: Experiment, resources: Resources, most_bytes: int
     InputError
         If there is too little memory, or the backend cannot do it.
     """
+    resources = wanted.resources(_load(experiment, wanted.threads))
     task = _as_task(experiment, resources)
     order = choose_order(task, experiment.keep_state, most_bytes)
     check_memory(task, order, experiment.keep_state)
@@ -79,6 +86,22 @@ def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
     return run if experiment.listed else run.only_setting()
 
 
+def _load(experiment: Experiment, threads: int) -> Load:
+    """Estimate how large a run is."""
+    groups = group_by_components(experiment.settings)
+    each = experiment.problem.dim * experiment.replicas.size / threads
+    if experiment.sampling == "leap":
+        steps = len(experiment.settings) * experiment.records.size * SECONDS_PER_LEAP
+    else:
+        samples = [s.batch_size.least if experiment.sampling == "per-sample" else 1.0
+                   for s in experiment.settings]  # fmt: skip
+        steps = sum(samples) * experiment.steps * SECONDS_PER_STEP
+    components = tuple(sorted({group.components for group in groups}))
+    size = padded(experiment.problem.dim)
+    leaps = experiment.sampling == "leap"
+    return Load(components, size, experiment.replicas.size, threads, leaps, each * steps)
+
+
 def _as_task(experiment: Experiment, resources: Resources) -> Task:
     """Bring the experiment to the form that the loops take."""
     seed = experiment.seed
@@ -90,8 +113,8 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
         experiment.problem,
         group_by_components(experiment.settings),
         experiment.steps,
-        experiment.records,
-        Noise(key, experiment.replicas, 0, law.code, per_sample, parameter),
+        experiment.records.copy(),  # Kernels take arrays that may be written to.
+        Noise(key, experiment.replicas.copy(), 0, law.code, per_sample, parameter),
         law.scale(experiment.df) if per_sample else None,
         experiment.sampling == "leap",
         experiment.layout,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..immutable import Immutable, frozen
 from ..kernels import noise
 from ..problem import Problem, as_problem
 from ..timeline import check_length
@@ -17,6 +18,7 @@ from ..validation import (
     InputError,
     any_array,
     choice,
+    flag,
     in_range,
     integer,
     number,
@@ -30,10 +32,13 @@ from .settings import Setting, as_settings, check_piecewise_constant, check_whol
 SAMPLING = ("minibatch", "per-sample", "leap")
 DEFAULT_DF = 5.0
 DEFAULT_RECORDS = 200
+MOST_RECORDS = 1 << 28
+"""Records that a stride may stand for; their steps alone take 2 GB."""
+MOST_BANDS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Immutable):
     """A simulation, whatever machine carries it out: the same experiment gives the same bits.
 
     The configuration in the file of a run has the names of these fields.
@@ -53,10 +58,15 @@ class Experiment:
     keep_state: bool
     observe: tuple[str, ...] = (RISK,)
 
+    def __post_init__(self) -> None:
+        for name in ("replicas", "records", "bands"):
+            array = getattr(self, name)
+            self._settle(**{name: None if array is None else frozen(np.array(array))})
+
     @property
     def layout(self) -> RecordLayout:
         """The rows of a record."""
-        return RecordLayout(self.observe, self.bands)
+        return RecordLayout(self.observe, None if self.bands is None else self.bands.copy())
 
 
 def as_experiment(
@@ -82,7 +92,7 @@ def as_experiment(
     choice("sampling", sampling, SAMPLING)
     choice("data", data, tuple(noise.LAWS))
     replica_numbers = _replica_numbers(replicas)
-    seed = integer("seed", seed, least=0)
+    seed = integer("seed", seed, least=0, most=None)
     edges = _band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
@@ -98,7 +108,7 @@ def as_experiment(
         data,
         df,
         edges,
-        bool(keep_state),
+        flag("keep_state", keep_state),
         observed_names(observe, edges),
     )
 
@@ -137,7 +147,7 @@ def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment
     if record is not None:
         later = _recorded_steps(record, steps)
         early = np.setdiff1d(later[later <= done], old)
-        if any_array(record).ndim and early.size:
+        if any_array("record", record).ndim and early.size:
             raise InputError(
                 f"record must be steps after the {done} that are done, but contains {early[0]}"
             )
@@ -170,20 +180,21 @@ def with_replicas(experiment: Experiment, replicas: Any) -> Experiment:
 
 def _replica_numbers(replicas: Any) -> NDArray[np.int64]:
     """The numbers of the replicas, from how many there are or from the numbers themselves."""
-    if any_array(replicas).ndim:
+    if any_array("replicas", replicas).ndim:
         numbers = step_array("replicas", replicas)
         if numbers.ndim != 1 or not numbers.size:
             raise InputError(
                 f"replicas must be a count or a sequence of numbers, not {shown(replicas)}"
             )
+        highest = int(numbers.max())
     else:
-        numbers = np.arange(integer("replicas", replicas, least=1))
-    if numbers.max() >= noise.REPLICAS:
+        highest = integer("replicas", replicas, least=1, most=None) - 1
+    if highest >= noise.REPLICAS:
         raise InputError(
             f"replicas must be below {noise.REPLICAS}, where their numbers would overflow "
-            f"the noise counter, not {numbers.max()}"
+            f"the noise counter, not {shown(highest)}"
         )
-    return numbers
+    return numbers if any_array("replicas", replicas).ndim else np.arange(highest + 1)
 
 
 def _degrees_of_freedom(df: Any, data: str) -> float:
@@ -211,7 +222,7 @@ def _check_limits(
             "so that one cannot stand for several (list each, or use expected_risk)"
         )
     if seed >= 1 << 64:
-        raise InputError(f"seed must be below 2^64, not {seed}")
+        raise InputError(f"seed must be below 2^64, not {shown(seed)}")
     if problem.dim > noise.COORDINATES:
         raise InputError(
             f"problem has {problem.dim} coordinates, but the noise counter numbers only "
@@ -239,8 +250,13 @@ def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:
     if record is None:
         spaced = np.geomspace(1.0, max(steps, 1), DEFAULT_RECORDS).round().astype(np.int64)
         return np.unique([0, steps, *spaced[spaced <= steps]])
-    if not any_array(record).ndim:
+    if not any_array("record", record).ndim:
         stride = integer("record", record, least=1)
+        if steps // stride >= MOST_RECORDS:
+            raise InputError(
+                f"record = {stride} would be {steps // stride + 1} records, but allowed are "
+                f"{MOST_RECORDS}: record fewer steps"
+            )
         return np.append(np.arange(0, steps, stride), steps)
     recorded = np.unique(step_array("record", record))
     if recorded.size and recorded[-1] > steps:
@@ -254,13 +270,13 @@ def _band_edges(bands: Any, problem: Problem) -> Array | None:
     """The edges of the bands, from how many there are or from the edges themselves."""
     if bands is None:
         return None
-    if any_array(bands).ndim:
+    if any_array("bands", bands).ndim:
         edges = real_array("bands", bands)
         in_range("bands", edges, least=0.0)
         if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
             raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
         return edges
-    count = integer("bands", bands, least=1)
+    count = integer("bands", bands, least=1, most=MOST_BANDS)
     low, high = problem.curvature_range
     if low == high and count > 1:
         raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")

@@ -68,7 +68,7 @@ def observed_names(observe: Any, bands: Array | None) -> tuple[str, ...]:
     asked = list(observe) if several else [observe]
     allowed = [name for name, observable in OBSERVABLES.items() if not observable.by_band]
     for name in asked:
-        if name in OBSERVABLES and name not in allowed:
+        if isinstance(name, str) and name in OBSERVABLES and name not in allowed:
             raise InputError(f"observe = {shown(observe)}: {name} is recorded with bands=...")
         choice("observe", name, allowed)
     chosen = {RISK, *asked} | (set() if bands is None else {BAND_RISK})

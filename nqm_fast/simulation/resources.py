@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..kernels.contract import Backend
+from ..backends import backend_name
+from ..kernels.contract import Backend, Load
 from ..parallel import cores
-from ..validation import InputError, any_array, choice, integer, shown
+from ..validation import InputError, any_array, integer, shown
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,45 @@ class Resources:
         return stats | ({"devices": list(self.devices)} if self.devices else {})
 
 
-def as_resources(backend: Any, threads: Any, devices: Any) -> Resources:
-    """Check the arguments of `simulate` that choose resources, and load the backend.
+@dataclass(frozen=True)
+class Wanted:
+    """The resources that a user wants; the name of the backend may still be "auto"."""
+
+    name: str
+    threads: int
+    devices: Any
+
+    def resources(self, load: Load) -> Resources:
+        """Choose the backend by the size of the run, if the user has not, and get it ready.
+
+        Raises
+        ------
+        InputError
+            If it does not work here.
+        """
+        try:
+            if self.name == "auto":
+                name, backend = kernels.soonest_backend(load)
+            else:
+                name, backend = self.name, kernels.prepared_backend(self.name, self.threads)
+        except kernels.BackendError as error:
+            raise InputError(str(error)) from None
+        return Resources(name, backend, self.threads, _device_numbers(name, backend, self.devices))
+
+
+def as_resources(backend: Any, threads: Any, devices: Any) -> Wanted:
+    """Check the arguments of `simulate` that choose resources.
 
     Raises
     ------
     InputError
         If they are not allowed, or what they name is not there.
     """
-    name = _backend_name(backend)
     count = cores() if threads is None else integer("threads", threads, least=1)
-    try:
-        loaded = kernels.load_backend(name)
-    except kernels.BackendError as error:
-        raise InputError(str(error)) from None
-    return Resources(name, loaded, count, _device_numbers(name, loaded, devices))
-
-
-def _backend_name(name: Any) -> str:
-    """Check that the backend is installed; "auto" is the first that is."""
-    choice("backend", name, ("auto", *kernels.REGISTRY))
-    present = kernels.present_backends()
-    if name != "auto" and not kernels.is_installed(name):
-        raise InputError(
-            f"backend={name!r} is not installed: {kernels.REGISTRY[name].cure}; or use one of "
-            f"{', '.join(present)}"
-        )
-    return present[0] if name == "auto" else str(name)
+    wanted = Wanted(backend_name(backend), count, devices)
+    if wanted.name != "auto":  # it is used whatever the run
+        wanted.resources(Load((), 0, 1, count, False, 0.0))
+    return wanted
 
 
 def _device_numbers(name: str, backend: Backend, devices: Any) -> tuple[int, ...]:
@@ -73,7 +86,7 @@ def _device_numbers(name: str, backend: Backend, devices: Any) -> tuple[int, ...
             f"devices must be left out with backend={name!r}, but are {shown(devices)}; "
             "they are for backend='cuda'"
         )
-    numbers = any_array(devices)
+    numbers = any_array("devices", devices)
     whole_numbers = numbers.dtype.kind in "iu" and numbers.ndim < 2 and numbers.size
     if not whole_numbers or not np.isin(numbers, present).all():
         raise InputError(

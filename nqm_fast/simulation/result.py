@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..html import facts_table, rows_table
-from ..validation import Array
+from ..validation import Array, counted
 from .experiment import Experiment
 from .observables import BAND_RISK, OBSERVABLES, RISK
 from .tables import dataset, frame
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)  # Runs are compared by identity, not by arrays.
 class Run:
     """What `simulate` returns.
 
@@ -181,9 +181,10 @@ class Run:
 
     def __repr__(self) -> str:
         *settings, replicas, records = self.risk.shape
-        count = f"{settings[0]} settings, " if settings else ""
+        sizes = [counted(settings[0], "setting")] if settings else []
+        sizes += [counted(replicas, "replica"), counted(records, "record")]
         message = f": {self.message}" if self.message else ""
-        return f"<Run {self.status}, {count}{replicas} replicas, {records} records{message}>"
+        return f"<Run {self.status}, {', '.join(sizes)}{message}>"
 
 
 def with_public_axes(

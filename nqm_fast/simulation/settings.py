@@ -10,7 +10,7 @@ import numpy as np
 from ..algorithms.base import LinearAlgorithm, as_algorithm
 from ..schedules import Constant, PerStep, Schedule, as_schedule
 from ..timeline import check_length, pieces, segments
-from ..validation import InputError
+from ..validation import InputError, any_array, counted
 
 
 class Setting(NamedTuple):
@@ -29,18 +29,17 @@ class Setting(NamedTuple):
 def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, ...]:
     """Check and combine the arguments of `simulate` that describe the settings.
 
-    There is a setting for each algorithm of a list. If there are as many batch sizes, each setting
-    has its own.
+    There is a setting for each algorithm of a list, at the batch size that they share or at its
+    own in a list of batch sizes.
     """
     listed = isinstance(algorithm, list | tuple)
     algorithms = list(algorithm) if listed else [algorithm]
     if not algorithms:
         raise InputError("algorithm must be an algorithm or a list of them, not an empty list")
-    several = listed and isinstance(batch_size, list | tuple | np.ndarray)
-    if several and len(batch_size) == len(algorithms):
-        batch_sizes = list(batch_size)
-    else:
-        batch_sizes = [batch_size] * len(algorithms)
+    for given in algorithms:
+        as_algorithm("algorithm", given)
+    count = len(algorithms)
+    batch_sizes = _batch_sizes(batch_size, count, steps) if listed else [batch_size]
     settings = []
     for given_algorithm, given_size in zip(algorithms, batch_sizes, strict=True):
         checked = as_algorithm("algorithm", given_algorithm)
@@ -49,6 +48,32 @@ def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, .
         check_length("batch_size", schedule, steps)
         settings.append(Setting(checked, schedule))
     return tuple(settings)
+
+
+def _batch_sizes(batch_size: Any, count: int, steps: int) -> list[Any]:
+    """Give each of `count` listed settings its batch size.
+
+    A list has one for each setting. An array has one for each setting or for each step, whichever
+    their numbers say.
+    """
+    if isinstance(batch_size, Schedule):
+        return [batch_size] * count
+    is_list = isinstance(batch_size, list | tuple)
+    given: Any = list(batch_size) if is_list else any_array("batch_size", batch_size)
+    if not is_list and not given.ndim:
+        return [batch_size] * count
+    size = len(given)
+    per_setting = size == count
+    per_step = not is_list and given.ndim == 1 and size == steps
+    if per_setting == per_step:
+        both = "which may mean either, " if per_setting else ""
+        raise InputError(
+            f"batch_size has {counted(size, 'value')}, {both}beside "
+            f"{counted(count, 'listed setting')} and {counted(steps, 'step')}: give a list of "
+            f"{counted(count, 'value')}, one for each setting, or schedules.PerStep([...]) of one "
+            "for each step"
+        )
+    return list(given) if per_setting else [given] * count
 
 
 def check_whole_batches(settings: Sequence[Setting], steps: int, most: int) -> None:

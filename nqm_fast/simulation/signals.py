@@ -61,7 +61,7 @@ def caught(numbers: Sequence[int]) -> Generator[Signals]:
     """Handle signals within the context that would raise KeyboardInterrupt or end the process.
 
     This is done in the main thread only, which gets the signals. A signal for which somebody has
-    set a handler keeps it.
+    set a handler keeps it, and one that is ignored, as in a background job, stays ignored.
     """
     signals = Signals()
     previous = {

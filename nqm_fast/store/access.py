@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..simulation.result import Run
 from ..validation import InputError
+from .files import Files
 
 if TYPE_CHECKING:
     from ..simulation.experiment import Experiment
     from .extension import Extension
     from .file_recorder import FileRecorder
-    from .files import Files
     from .reading import Stored
 
 # Modules that import h5py, filelock and psutil, which are slow to load, are imported in functions.
@@ -42,10 +43,13 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     FileNotFoundError
         If there is no such file.
     """
-    from .files import Files
+    return stored_run(Files(path))
+
+
+def stored_run(files: Files) -> Run:
+    """Read the run in these files, as `open_run` does."""
     from .reading import read
 
-    files = Files(path)
     return as_run(files, read(files))
 
 
@@ -62,7 +66,7 @@ def as_run(files: Files, stored: Stored) -> Run:
         message = ""
         if stored.status == "killed":
             count = f"{stored.records} of {experiment.records.size} records are there"
-            message = f"{count}; go on with: {resume_command(files.base)}"
+            message = f"{count}; go on with: {resume_command(files.given)}"
     run = Run(
         values["step"],
         {name: values[name] for name in experiment.observe},
@@ -79,7 +83,7 @@ def as_run(files: Files, stored: Stored) -> Run:
 
 @contextmanager
 def recorder_of_new_run(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Files,
     experiment: Experiment,
     fingerprint: str,
     overwrite: bool,
@@ -93,10 +97,10 @@ def recorder_of_new_run(
         If there is a run that is not to be overwritten, or another process is writing it.
     """
     from .file_recorder import FileRecorder
-    from .files import Files, locked
+    from .files import locked
     from .reading import read
 
-    files = Files(path, "out")
+    files = path if isinstance(path, Files) else Files(path, "out")
     _check_folder(files)
     with locked(files):
         old_files: list[Path] = []
@@ -104,14 +108,11 @@ def recorder_of_new_run(
             try:
                 stored = read(files)
             except InputError as error:
-                raise InputError(f"out = {str(path)!r} exists and is kept: {error}") from None
-            if not overwrite:
-                # No process is writing it, or it would have the lock.
-                status = "killed" if stored.status == "running" else stored.status
                 raise InputError(
-                    f"out = {str(path)!r} exists, a run that is {status}: choose another "
-                    "file, or overwrite it (overwrite=True, --overwrite)"
-                )
+                    f"out = {str(files.given)!r} exists and is kept: {error}"
+                ) from None
+            if not overwrite:
+                raise InputError(_refusal(files, stored.status))
             old_files = [*stored.continuations, *files.leftovers()]
         recorder = FileRecorder(files, experiment, checkpoint_interval, fingerprint)
         with recorder.closed_at_exit():
@@ -122,22 +123,24 @@ def recorder_of_new_run(
 
 @contextmanager
 def recorder_of_resumed_run(
-    path: str | os.PathLike[str],
-    checkpoint_interval: float,
+    path: str | os.PathLike[str] | Files,
+    checkpoint_interval: float | None,
     check: Callable[[Stored], None],
     extend: Callable[[Stored], Extension | None] | None = None,
 ) -> Generator[FileRecorder | None]:
     """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
 
     `extend` says what the run shall become before it is resumed, if it shall change. It raises, and
-    so does `check`, if that cannot be; nothing was changed then.
+    so does `check`, if that cannot be; nothing was changed then. Without an interval between
+    checkpoints, the run keeps its own.
     """
+    from . import header
     from .extension import lengthen
     from .file_recorder import FileRecorder
-    from .files import Files, locked
+    from .files import locked
     from .reading import ENDED_STATUSES, read
 
-    files = Files(path)
+    files = path if isinstance(path, Files) else Files(path)
     stored = read(files)
     is_tidy = not (stored.continuations or files.leftovers() or files.lock.exists())
     if stored.status in ENDED_STATUSES and is_tidy and extend is None:
@@ -157,6 +160,8 @@ def recorder_of_resumed_run(
             yield None
             return
         check(stored)
+        if checkpoint_interval is None:
+            checkpoint_interval = header.checkpoint_interval(stored.header)
         recorder = FileRecorder(
             files, stored.experiment, checkpoint_interval, stored.header["fingerprint"], stored
         )
@@ -164,12 +169,35 @@ def recorder_of_resumed_run(
             yield recorder
 
 
+def _refusal(files: Files, status: str) -> str:
+    """Why a new run does not begin, under the lock, where there is one of this status."""
+    from .files import resume_command
+    from .reading import ENDED_STATUSES
+
+    # No process is writing it, or it would have the lock.
+    status = "killed" if status == "running" else status
+    advice = "choose another file, or overwrite it (overwrite=True, --overwrite)"
+    if status not in ENDED_STATUSES:
+        advice = f"go on with: {resume_command(files.given)}, or {advice}"
+    return f"out = {str(files.given)!r} exists, a run that is {status}: {advice}"
+
+
 def _check_folder(files: Files) -> None:
     """Make sure that there is a folder to write to."""
-    folder = files.base.absolute().parent
+    folder, name = files.base.parent, str(files.given)
     if not folder.is_dir():
-        raise InputError(f"out = {str(files.base)!r} is in a folder that does not exist")
+        raise InputError(f"out = {name!r} is in a folder that does not exist")
     if files.base.is_dir():
-        raise InputError(f"out = {str(files.base)!r} is a folder: give the name of a file")
+        raise InputError(f"out = {name!r} is a folder: give the name of a file")
+    try:
+        os.lstat(files.previous)  # the longest of the names beside it
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            most = os.pathconf(folder, "PC_NAME_MAX") - len(os.fsencode(files.previous.name))
+            most += len(os.fsencode(files.base.name))
+            raise InputError(
+                f"out = {name!r} is too long a name: at most {most} bytes leave room for those of "
+                "the files beside it"
+            ) from None
     if not os.access(folder, os.W_OK):
-        raise InputError(f"out = {str(files.base)!r} is in a folder that cannot be written to")
+        raise InputError(f"out = {name!r} is in a folder that cannot be written to")

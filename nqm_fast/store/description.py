@@ -8,26 +8,56 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
+from ..backends import VARIABLE, backend_name
+from ..parallel import cores
 from .access import as_run
 from .checkpoints import usable
 from .files import Files
 from .header import host, versions
-from .reading import ENDED_STATUSES, read
+from .reading import ENDED_STATUSES, Stored, read
 
 
 def describe_machine() -> dict[str, str]:
     """Describe the versions, backends, threads and devices that there are, by title."""
     machine = host()
-    backends = [f"{x}{'' if kernels.is_installed(x) else ' (missing)'}" for x in kernels.REGISTRY]
     memory = f"{machine['memory_bytes'] / 1e9:.1f} GB"
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "backends": f"{', '.join(backends)}; auto is {kernels.present_backends()[0]}",
+        "backends": ", ".join(map(_usability, kernels.REGISTRY)),
+        "backend": _choice(),
         "threads": f"{machine['cores']} (NQM_NUM_THREADS changes it)",
         "devices": f"CPU, {machine['processor']}, {machine['cores']} cores, {memory} of memory",
         "GPUs": _gpus(),
         "system": machine["system"],
     }
+
+
+def _usability(name: str) -> str:
+    """The name of a backend, and why it cannot be used if so."""
+    if not kernels.is_installed(name):
+        return f"{name} (missing)"
+    if kernels.REGISTRY[name].on_request:
+        return name
+    try:
+        kernels.prepared_backend(name, cores())
+    except kernels.BackendError as error:
+        return f"{name} ({error})"
+    return name
+
+
+def _choice() -> str:
+    """What backend="auto" stands for."""
+    chosen = backend_name("auto")
+    if chosen != "auto":
+        return f"auto is {chosen}, as {VARIABLE} says"
+    names = [name for name in kernels.present_backends() if _usability(name) == name]
+    first, *others = names
+    if kernels.REGISTRY[first].compiled_code and others and "cython" in others:
+        return (
+            f"auto is {first} where its kernels are compiled or a run is long, else cython "
+            f"({VARIABLE} changes it)"
+        )
+    return f"auto is {first} ({VARIABLE} changes it)"
 
 
 def _gpus() -> str:
@@ -39,6 +69,16 @@ def _gpus() -> str:
     except kernels.BackendError as error:
         return str(error)
     return "; ".join(f"{number}: {name}" for number, name in enumerate(names))
+
+
+def _times(stored: Stored) -> dict[str, str]:
+    """When the run began, when it was gone on with last, and when that ended, by title."""
+    latest = stored.latest
+    times = {"started": stored.header["started"]}
+    if latest.get("resumed"):  # which files of earlier versions lack
+        times["resumed"] = latest["resumed"]
+    killed = "unknown, as its process was killed" if stored.status == "killed" else "not yet"
+    return times | {"ended": latest["ended"] or killed}
 
 
 def describe_file(path: Path) -> dict[str, str]:
@@ -74,13 +114,13 @@ def describe_file(path: Path) -> dict[str, str]:
             total = experiment.problem.dim * experiment.steps * len(experiment.settings)
             percent = 100 * metadata["coordinate_steps"] / max(total * experiment.replicas.size, 1)
             described["checkpoint"] = f"at {percent:.1f} %, after {metadata['seconds']:.1f} s"
-    described |= {"started": header["started"], "ended": header["ended"] or "not yet"}
+    described |= _times(stored)
     stats = json.loads(header["stats"])
     if stats:
         described["seconds"] = ", ".join(
             f"{name} {stats[name]:.2f}" for name in ("compile", "compute", "write")
         )
-    writer_versions = json.loads(header["versions"])
+    writer_versions = json.loads(stored.latest["versions"])
     described["written by"] = ", ".join(f"{name} {x}" for name, x in writer_versions.items())
     sizes = [os.path.getsize(part) for part in (files.base, *stored.continuations)]
     described["size"] = f"{sum(sizes) / 1e6:.2f} MB in {len(sizes)} file{'s' * (len(sizes) > 1)}"

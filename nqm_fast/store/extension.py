@@ -14,10 +14,10 @@ from ..simulation.recorder import SavedArrays
 from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, locked, resume_command
-from .header import PERMANENT_ATTRIBUTES, status_attributes
-from .layout import RECORD, record_variables
+from .header import checkpoint_interval, permanent_attributes, status_attributes
+from .layout import RECORD, Whole, record_variables
 from .reading import ENDED_STATUSES, Stored, read
-from .writing import Whole, write_whole
+from .writing import write_whole
 
 
 class Extension(NamedTuple):
@@ -44,13 +44,18 @@ def lengthen(files: Files, stored: Stored, extension: Extension) -> None:
     else:
         _forget_blocks(files, stored)
     count = f"{stored.records} of {experiment.records.size} records are there"
-    message = f"{count}; go on with: {resume_command(files.base)}"
+    message = f"{count}; go on with: {resume_command(files.given)}"
     stats = json.loads(stored.header["stats"])
     header, arrays = _new_header(stored, experiment, extension.fingerprint)
-    header |= status_attributes("interrupted", message, stats, 1)
+    header |= status_attributes("interrupted", message, stats, 1, _resumed(stored))
     write_whole(files, experiment, Whole(header, arrays, stored.values, stored.diverged_at, None))
     for path in stored.continuations:
         path.unlink(missing_ok=True)
+
+
+def _resumed(stored: Stored) -> str:
+    """When a run was resumed last, or empty; files of earlier versions do not say it."""
+    return str(stored.latest.get("resumed", ""))
 
 
 def _metadata(stored: Stored) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def _new_header(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The permanent attributes of a run with another experiment, and the arrays that they name."""
     configuration, arrays = serialization.encode(experiment)
-    header = {name: stored.header[name] for name in PERMANENT_ATTRIBUTES}
+    header = permanent_attributes(stored.header)
     text = json.dumps(configuration, allow_nan=False)
     return header | {"configuration": text, "fingerprint": fingerprint}, arrays
 
@@ -95,6 +100,8 @@ class AddedReplicas:
         With all replicas that the run shall have, and with those that it has not.
     path : Path
         The file of those that are missing.
+    checkpoint_interval : float
+        Seconds between checkpoints that the run was begun with.
 
     Raises
     ------
@@ -102,14 +109,15 @@ class AddedReplicas:
         If the run has replicas that are not wanted.
     """
 
-    def __init__(self, path: Any, replicas: Any) -> None:
-        self.files = Files(path)
+    def __init__(self, files: Files, replicas: Any) -> None:
+        self.files = files
         self.stored = read(self.files)
+        self.checkpoint_interval = checkpoint_interval(self.stored.header)
         experiment = self.stored.experiment
         self.wanted = with_replicas(experiment, replicas)
         numbers = self.wanted.replicas
         self.missing = replace(experiment, replicas=numbers[~np.isin(numbers, experiment.replicas)])
-        base = self.files.base
+        base = files.base
         self.path = base.with_name(f"{base.stem}.replicas{base.suffix}")
 
     def check(self) -> None:
@@ -125,8 +133,8 @@ class AddedReplicas:
         same = found == wanted and arrays.keys() == wanted_arrays.keys()
         if not (same and all(np.array_equal(arrays[name], wanted_arrays[name]) for name in arrays)):
             raise InputError(
-                f"replicas are computed in {str(self.path)!r}, where there is another run: ask for "
-                "those that it was begun for, or remove it"
+                f"replicas are computed in {self.files.shown(self.path)!r}, where there is another "
+                "run: ask for those that it was begun for, or remove it"
             )
 
     def message(self, what_happened: str) -> str:
@@ -134,7 +142,7 @@ class AddedReplicas:
         numbers = self.wanted.replicas
         is_count = np.array_equal(numbers, np.arange(numbers.size))
         shown = [numbers.size] if is_count else numbers.tolist()
-        command = f"{resume_command(self.files.base)} --replicas {' '.join(map(str, shown))}"
+        command = f"{resume_command(self.files.given)} --replicas {' '.join(map(str, shown))}"
         what_happened = what_happened.partition("; go on with:")[0]
         return f"while replicas were added, {what_happened}; go on with: {command}"
 
@@ -152,7 +160,7 @@ class AddedReplicas:
             numbers = np.concatenate([stored.experiment.replicas, more.experiment.replicas])
             ended = stored.status in ENDED_STATUSES and more.status in ENDED_STATUSES
             if not ended or stored.header["run_id"] != self.stored.header["run_id"]:
-                raise InputError(f"path {str(files.base)!r} has changed while replicas were added")
+                raise InputError(f"path {str(files.given)!r} has changed while replicas were added")
             order = np.argsort(numbers)[np.searchsorted(np.sort(numbers), wanted.replicas)]
             write_whole(files, wanted, _joined(stored, more, wanted, order))
             self.path.unlink(missing_ok=True)
@@ -185,4 +193,4 @@ def _joint_status(stored: Stored, more: Stored) -> dict[str, Any]:
     stats = second | {name: first[name] + second[name] for name in added}
     status = "diverged" if "diverged" in (stored.status, more.status) else "finished"
     message = stored.header["message"] or more.header["message"]
-    return status_attributes(status, message, stats, 1)
+    return status_attributes(status, message, stats, 1, max(_resumed(stored), _resumed(more)))

@@ -20,12 +20,13 @@ from ..simulation.result import Run, with_public_axes
 from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, resume_command
-from .header import PERMANENT_ATTRIBUTES, new_header, status_attributes
-from .layout import RECORD
-from .reading import ENDED_STATUSES, Stored
-from .writing import LiveFile, Whole, write_whole
+from .header import new_header, permanent_attributes, status_attributes, timestamp
+from .layout import RECORD, Whole
+from .reading import ENDED_STATUSES, Stored, same_run
+from .writing import LiveFile, write_whole
 
 MOST = 0.01  # the part of the time that commits may take, and that checkpoints may take
+OTHER_FILE = "another file is in its place"
 GAPS = (1.0, 60.0)  # bounds, in seconds, of pauses between commits: MOST of the time so far
 
 
@@ -52,17 +53,19 @@ class FileRecorder(Recorder):
         self.wall_time = np.full(experiment.records.size, np.nan)
         self.earlier_seconds = 0.0  # that the run took before it was resumed
         if stored is None:
-            self.header = new_header(experiment, configuration, fingerprint)
+            self.header = new_header(experiment, configuration, fingerprint, checkpoint_interval)
             number, path, arrays = 1, files.base, self.arrays
         else:
-            self.header = {name: stored.header[name] for name in PERMANENT_ATTRIBUTES}
+            self.header = permanent_attributes(stored.header)
             self._restore(stored)
             number = files.free_number()
             path, arrays = files.continuation(number), None
-        header = self.header | status_attributes("running", "", {}, number)
+        self.resumed = "" if stored is None else timestamp()
+        self.live_header = self.header | status_attributes("running", "", {}, number, self.resumed)
         with self._explained_errors("out must be a file that can be written"):
-            self.live = LiveFile(path, files.part, experiment, header, arrays)
-        self.base_identity = self._identify_base()
+            self.live = LiveFile(path, files.part, experiment, self.live_header, arrays)
+        self.base = files.base.stat()
+        self.base_header = self.live_header if stored is None else stored.header
         self.begin = time.perf_counter()
         self.write_seconds += self.begin - begin
         self.next_commit = self.begin
@@ -142,7 +145,7 @@ class FileRecorder(Recorder):
             old = self._stored_values(self.stored, repeated.stop)[:, :, low:]
             if not np.array_equal(new, old):
                 raise InputError(
-                    f"path {str(self.files.base)!r} cannot be gone on with: steps {steps[0]} to "
+                    f"path {str(self.files.given)!r} cannot be gone on with: steps {steps[0]} to "
                     f"{steps[-1]} give other numbers here than those it holds"
                 )
         self.wall_time[max(low, self.committed) : self.noted] = self.elapsed(now)
@@ -204,21 +207,22 @@ class FileRecorder(Recorder):
         begin = time.perf_counter()
         self.wall_time[self.noted : run.steps.size] = self.elapsed(begin)
         if run.status not in ENDED_STATUSES:
-            message = f"{run.message}; go on with: {resume_command(self.files.base)}"
+            message = f"{run.message}; go on with: {resume_command(self.files.given)}"
             run = replace(run, message=message)
         if self.stored is not None and run.steps.size < self.committed:
             # A resumed run was stopped before it had computed all committed records once more.
             run = self._with_committed(run, self.stored)
         wall_time = self.wall_time[: run.steps.size]
         values = {RECORD: run.steps, **run.observed, "wall_time": wall_time}
-        header = self.header | status_attributes(run.status, run.message, run.stats, 1)
+        status = status_attributes(run.status, run.message, run.stats, 1, self.resumed)
+        header = self.header | status
         whole = Whole(header, self.arrays, values, run.diverged_at, run.state)
         with self._explained_errors():
             self.check()
-            write_whole(self.files, self.experiment, whole)
-            self.live.close()
-            leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
-            for path in (*self._continuations(), *leftovers):
+            write_whole(self.files, self.experiment, whole, self._let_go)
+        leftovers = self.files.leftovers() if run.status in ENDED_STATUSES else []
+        for path in (*self._continuations(), *leftovers):
+            with suppress(OSError):  # The run is whole, and the next resumption removes them.
                 path.unlink(missing_ok=True)
         self.write_seconds += time.perf_counter() - begin
         stats = run.stats | {"write": self.write_seconds}
@@ -235,6 +239,11 @@ class FileRecorder(Recorder):
             state=None,
         )
 
+    def _let_go(self) -> None:
+        """Close the live file, before its name is given to another file, or removed."""
+        self.check()
+        self.live.close()
+
     def check(self) -> None:
         """Make sure that the run's files are still there, and no others are in their place.
 
@@ -244,18 +253,20 @@ class FileRecorder(Recorder):
             If one was removed, moved or replaced.
         """
         self.live.check()
-        if self._identify_base() != self.base_identity:
-            raise FileNotFoundError(ENOENT, "another file is in its place", str(self.files.base))
+        if not same_run(self.live.path, self.live_header):
+            raise FileNotFoundError(ENOENT, OTHER_FILE, str(self.live.path))
+        if not self._base_is_there():
+            raise FileNotFoundError(ENOENT, OTHER_FILE, str(self.files.base))
 
-    def _identify_base(self) -> tuple[int, ...]:
-        """Numbers that tell the first file of the run from others.
+    def _base_is_there(self) -> bool:
+        """Whether the first file of the run is there, by its device, number and content.
 
-        Its size and time of change are among them, unless it is the live file.
+        Its dates do not matter, nor what others have added to it.
         """
-        found = self.files.base.stat()
         if self.live.path == self.files.base:
-            return found.st_dev, found.st_ino
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+            return True
+        found = self.files.base.stat()
+        return os.path.samestat(found, self.base) and same_run(self.files.base, self.base_header)
 
     def _continuations(self) -> list[Path]:
         """The continuations of this run, including the live file if it is one."""
@@ -278,11 +289,16 @@ class FileRecorder(Recorder):
             with suppress(OSError):
                 self.files.part.unlink(missing_ok=True)
             message = f"{reason}: {advice or self._advice()}"
-            raise OSError(number, message, str(self.files.base)) from None
+            raise OSError(number, message, str(self.files.given)) from None
 
     def _advice(self) -> str:
         """What the user can do after an error of the file system."""
-        base = self.files.base
-        if not base.exists() or self._identify_base() != self.base_identity:
+        try:
+            there = same_run(self.files.base, self.base_header)
+            there = there and os.path.samestat(self.files.base.stat(), self.base)
+        except OSError:
+            there = False
+        if not there:
             return "the run has no file to go on with"
-        return f"the run was stopped; mend that, then go on with: {resume_command(base)}"
+        command = resume_command(self.files.given)
+        return f"the run was stopped; mend that, then go on with: {command}"

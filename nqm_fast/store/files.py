@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
 import shlex
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import ENOENT, ENOTDIR
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import filelock
+from ..saving import file_path, refuse_special
+from ..validation import InputError
 
-from ..validation import InputError, shown
+if TYPE_CHECKING:
+    import filelock
 
 SIGNATURE = b"nqm_fast sha256 "  # stands before the digest at the end of a file
 
 
 class Files:
     """The names of all files that belong to the run in the file `base`.
+
+    They are absolute, so that a later change of the working directory does not matter. `given` is
+    the name that the user gave, for messages.
 
     Raises
     ------
@@ -29,17 +35,23 @@ class Files:
     """
 
     def __init__(self, base: Any, argument: str = "path") -> None:
-        is_path = isinstance(base, str | os.PathLike) and "\0" not in os.fspath(base)
-        if not is_path or not Path(base).name:
-            raise InputError(f"{argument} must be the name of a file, not {shown(base)}")
-        self.base = Path(base)
-        if self.base.is_symlink():  # The other files stand beside its target.
-            self.base = self.base.resolve()
+        self.given = file_path(argument, base)
+        refuse_special(argument, self.given)
+        self.base = self.given.absolute()
+        if os.path.islink(self.base):  # The other files stand beside its target.
+            self.base = Path(os.path.realpath(self.base))
         name = self.base.name
         self.part = self.base.with_name(f"{name}.part")  # a new file until it is complete
         self.checkpoint = self.base.with_name(f"{name}.checkpoint")
         self.previous = self.base.with_name(f"{name}.checkpoint.previous")
         self.lock = self.base.with_name(f"{name}.lock")
+
+    def shown(self, path: Path) -> str:
+        """The name of one of these files for messages, as the user would write it."""
+        if path == self.base:
+            return str(self.given)
+        beside = self.given.with_name(path.name)
+        return str(beside if beside.absolute() == path else path)
 
     def leftovers(self) -> list[Path]:
         """The existing files beside the run that can be removed when it has ended.
@@ -72,6 +84,8 @@ def sign(path: Path) -> None:
 
     HDF5 ignores what follows its data, and has itself checksums of a part of them only.
     """
+    import hashlib  # It takes long to load.
+
     with path.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256")
         file.seek(0, io.SEEK_END)
@@ -80,6 +94,8 @@ def sign(path: Path) -> None:
 
 def is_signed(path: Path) -> bool:
     """Whether the file ends with the right digest."""
+    import hashlib
+
     with path.open("rb") as file:
         size = file.seek(0, io.SEEK_END) - len(SIGNATURE) - hashlib.sha256().digest_size
         file.seek(max(size, 0))
@@ -92,42 +108,94 @@ def is_signed(path: Path) -> bool:
     return end == SIGNATURE + digest.digest()
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def replace(new: Path, path: Path) -> None:
-    """Rename a complete new file to `path`, so that there always is a complete file there."""
-    sync(new)
-    os.replace(new, path)
-    if os.name == "posix":
-        sync(path.parent)
+_held_here: dict[Path, int] = {}  # locks, and the process that holds them
 
 
 @contextmanager
 def locked(files: Files) -> Generator[None]:
-    """Make sure that no other process writes this run within the context."""
-    lock = filelock.FileLock(files.lock, timeout=0.5)
+    """Make sure that no other process writes this run within the context.
+
+    Raises
+    ------
+    InputError
+        If another process, or another thread of this one, is writing it.
+    OSError
+        If there can be no lock, as on a file system that has none.
+    """
+    import filelock
+
+    existed = files.lock.exists()
+    # Without locks of the system a lock would not end with its process, so there is no other kind.
+    lock = filelock.FileLock(files.lock, timeout=0.5, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout:
+        here = _held_here.get(files.lock) == os.getpid()
         raise InputError(
-            f"out = {str(files.base)!r} is being written by another process: wait for its end, or "
+            f"out = {str(files.given)!r} is being written by "
+            f"{'another thread of this' if here else 'another'} process: wait for its end, or "
             "choose another file"
         ) from None
+    except OSError as error:
+        if not existed:
+            with suppress(OSError):
+                files.lock.unlink(missing_ok=True)
+        reason = f"cannot be locked against other processes: {error.strerror or error}"
+        raise OSError(error.errno, reason, str(files.given)) from None
+    _held_here[files.lock] = os.getpid()
     try:
         yield
     finally:
-        # The file is removed while the lock is held; later it might be that of another process.
-        files.lock.unlink(missing_ok=True)
-        lock.release()
+        _held_here.pop(files.lock, None)
+        _release(lock, files.lock)
+
+
+def _release(lock: filelock.BaseFileLock, path: Path) -> None:
+    """Remove and release a lock; errors leave a file behind that locks nothing.
+
+    It is removed while the lock is held, as later it might be that of another process. Where a file
+    that is open cannot be removed, one that another process has opened cannot be either.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        with suppress(OSError):
+            lock.release()
+            path.unlink(missing_ok=True)
+    else:
+        with suppress(OSError):
+            lock.release()
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock, also if that cannot be found out; it is not changed."""
+    try:
+        handle = os.open(lock, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        return error.errno not in (ENOENT, ENOTDIR)
+    try:
+        if sys.platform == "win32":
+            import filelock
+
+            return not filelock.lock_descriptor(handle, blocking=False)
+        import fcntl
+
+        # Those who look share it: they must not take each other for a writer.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def resume_command(path: str | os.PathLike[str]) -> str:
-    """The command that resumes a run."""
-    return f"nqm-fast resume {shlex.quote(str(path))}"
+    """The command that resumes a run, in characters that any terminal and file can hold."""
+    text = os.fspath(path)
+    if text.isprintable():  # Bytes that are not UTF-8 are not.
+        return f"nqm-fast resume {shlex.quote(text)}"
+    inner = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "\\'" else f"\\x{byte:02x}"
+        for byte in os.fsencode(text)
+    )
+    return f"nqm-fast resume $'{inner}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import socket
 import uuid
@@ -27,8 +28,11 @@ PERMANENT_ATTRIBUTES = (
     "noise_stream",
     "fingerprint",
     "started",
+    "checkpoint_every",
 )
 """Names of the attributes that stay the same from the start of a run to its end."""
+DEFAULT_CHECKPOINT_EVERY = 60.0
+"""Seconds between checkpoints of a run whose file does not say them."""
 
 
 def timestamp() -> str:
@@ -37,7 +41,10 @@ def timestamp() -> str:
 
 
 def new_header(
-    experiment: Experiment, configuration: dict[str, Any], fingerprint: str
+    experiment: Experiment,
+    configuration: dict[str, Any],
+    fingerprint: str,
+    checkpoint_interval: float,
 ) -> dict[str, Any]:
     """Make the permanent attributes of a new run."""
     return {
@@ -49,21 +56,34 @@ def new_header(
         "noise_stream": STREAM,
         "fingerprint": fingerprint,
         "started": timestamp(),
+        "checkpoint_every": checkpoint_interval,
     }
 
 
+def permanent_attributes(header: dict[str, Any]) -> dict[str, Any]:
+    """The permanent attributes in a header; files of earlier versions lack some."""
+    return {name: header[name] for name in PERMANENT_ATTRIBUTES if name in header}
+
+
+def checkpoint_interval(header: dict[str, Any]) -> float:
+    """The seconds between checkpoints that a run was begun with, as far as its file says them."""
+    return float(header.get("checkpoint_every", DEFAULT_CHECKPOINT_EVERY))
+
+
 def status_attributes(
-    status: str, message: str, stats: dict[str, Any], file_number: int
+    status: str, message: str, stats: dict[str, Any], file_number: int, resumed: str = ""
 ) -> dict[str, Any]:
     """Make the attributes that change during a run.
 
-    The first file of a run is number 1, its continuations are numbered from 2.
+    The first file of a run is number 1, its continuations are numbered from 2. `resumed` is the
+    time at which the run was gone on with, for the last time, or empty.
     """
     return {
         "segment": file_number,  # Files keep this old key, although it is no segment of steps.
         "status": status,
         "message": message,
         "stats": json.dumps(stats),
+        "resumed": resumed,
         "ended": "" if status == "running" else timestamp(),
         "versions": json.dumps(versions()),
         "host": json.dumps(host()),
@@ -93,20 +113,5 @@ def host() -> dict[str, Any]:
 
 
 def writer() -> dict[str, Any]:
-    """Identify this process, so that others can see whether it still runs."""
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "since": process.create_time()}
-
-
-def is_alive(process: dict[str, Any]) -> bool:
-    """Whether the writer of a file still runs; on another machine it is taken to do so."""
-    if process["host"] != socket.gethostname():
-        return True
-    try:
-        other = psutil.Process(process["pid"])
-        # Another process may have got the same number. The times that a system gives for one
-        # process may differ, as clocks are set, and drift.
-        same = bool(abs(other.create_time() - process["since"]) < 5.0)
-        return same and other.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    """Identify this process for people; whether it still runs is what the run's lock says."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..simulation.experiment import Experiment
 from ..simulation.observables import OBSERVABLES
+from ..validation import Array
 
 NAME = "nqm_fast run"
 VERSION = 2  # Version 1, which is read as well, had only the risk and the risk by band.
@@ -263,6 +264,39 @@ def record_checksums(
     odd = 2 * np.arange(words.shape[1], dtype=np.uint64) + np.uint64(1)
     sums: NDArray[np.uint64] = (words * (odd * _CHECKSUM_FACTOR)).sum(axis=1, dtype=np.uint64)
     return sums
+
+
+class Whole(NamedTuple):
+    """The content, but for the experiment, of the file of a run that has ended or was stopped."""
+
+    header: dict[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+    values: Mapping[str, Any]
+    diverged_at: NDArray[np.int64]
+    states: Sequence[Array] | None
+
+    def named_arrays(self, experiment: Experiment) -> dict[str, NDArray[Any]]:
+        """All arrays by the names that they have in the file."""
+        states = self.states or ()
+        return {
+            **{f"configuration/{name}": array for name, array in self.arrays.items()},
+            **{
+                name: np.asarray(self.values[name], variable.dtype)
+                for name, variable in record_variables(experiment).items()
+            },
+            "diverged_at": self.diverged_at,
+            **dict(zip(state_names(experiment), states, strict=False)),
+        }
+
+
+def contents_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The digest of all arrays that a whole file holds for a run, whatever else is in the file."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name} {little.dtype.str} {array.shape}\n".encode())
+        digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 # -- attributes --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOENT
@@ -18,22 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.noise import STREAM
+from ..saving import special_kind
 from ..simulation.experiment import Experiment
 from ..validation import Array, InputError
 from . import serialization
-from .files import Files, is_signed
-from .header import is_alive
+from .files import Files, is_held, is_signed
 from .layout import (
     NAME,
     RECORD,
     VERSION,
+    Whole,
+    contents_digest,
     live_variables,
     record_checksums,
     record_variables,
     state_names,
     unseal,
 )
-from .snapshot import SIGNATURE, Snapshot
+from .snapshot import SIGNATURE, Snapshot, ends_with_hdf5
 
 ENDED_STATUSES = ("finished", "diverged")
 TRIES = 6  # A try fails if a file is replaced, or a record half written, while it is read.
@@ -45,7 +47,8 @@ class Stored:
     """The content of the files of a run."""
 
     experiment: Experiment
-    header: dict[str, Any]
+    header: dict[str, Any]  # of the first file
+    latest: dict[str, Any]  # the header of the last file
     values: dict[str, NDArray[Any]]  # of `layout.record_variables`, by name
     diverged_at: NDArray[np.int64]  # (settings, replicas)
     states: list[Array] | None  # of each setting, (replicas, components, d), if they were kept
@@ -75,9 +78,9 @@ def read(files: Files) -> Stored:
     for attempt in range(TRIES):
         try:
             return _try_to_read(files)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if not files.base.exists() or attempt == TRIES - 1:
-                raise
+                raise FileNotFoundError(error.errno, error.strerror, str(files.given)) from None
         except ForeignError:
             raise
         except InputError:
@@ -90,8 +93,8 @@ def read(files: Files) -> Stored:
 def _try_to_read(files: Files) -> Stored:
     """Read all that is committed, or raise FileNotFoundError if the file is replaced meanwhile."""
     base_at_start = files.base.stat()
-    with opened_for_reading(files.base) as file:
-        header = checked_header(files.base, file)
+    with opened_for_reading(files.base, files.shown(files.base)) as file:
+        header = checked_header(files.shown(files.base), file)
         experiment = stored_experiment(file, header)
         status = header["status"]
         states = None
@@ -99,43 +102,75 @@ def _try_to_read(files: Files) -> Stored:
             parts = [live_values(file, experiment)]
             diverged_at = pop_last_diverged_at(parts[0])
         else:
-            if not is_signed(files.base):
-                raise ValueError("its bytes do not match their digest")
             parts = [whole_values(file, experiment)]
             diverged_at = file["diverged_at"][()]
             states = final_states(file, experiment)
+            whole = Whole(header, configuration_arrays(file), parts[0], diverged_at, states)
+            check_whole(files.base, experiment, whole)
+    latest = header
     continuations = []
     for number, path in files.continuations().items():
-        with suppress(ForeignError), opened_for_reading(path) as file:
-            later = checked_header(path, file)
+        with suppress(ForeignError), opened_for_reading(path, files.shown(path)) as file:
+            later = checked_header(files.shown(path), file)
             if (later["run_id"], later["segment"]) != (header["run_id"], number):
                 continue
             continuations.append(path)
             if status not in ENDED_STATUSES:
                 parts.append(live_values(file, experiment))
                 diverged_at = np.maximum(diverged_at, pop_last_diverged_at(parts[-1]))
-                status, states, header["writer"] = later["status"], None, later["writer"]
-    if status == "running" and not (files.lock.exists() and is_alive(json.loads(header["writer"]))):
+                status, states, latest = later["status"], None, later
+    if status == "running" and not is_held(files.lock):
         status = "killed"
     if not os.path.samestat(base_at_start, files.base.stat()):
         raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
-    values = join_parts(files.base, experiment, parts)
-    return Stored(experiment, header, values, diverged_at, states, status, continuations)
+    values = join_parts(files.shown(files.base), experiment, parts)
+    return Stored(experiment, header, latest, values, diverged_at, states, status, continuations)
+
+
+def check_whole(path: Path, experiment: Experiment, whole: Whole) -> None:
+    """Make sure that the file of a run that has ended or was stopped is as it was written.
+
+    HDF5 cuts off the digest of all bytes when it writes to the file. What others have added then,
+    such as an attribute, is no damage as long as the run's own arrays are the same.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if is_signed(path):
+        return
+    contents = whole.header.get("contents")
+    if not ends_with_hdf5(path) or contents is None:
+        raise ValueError("its bytes do not match their digest")
+    if contents_digest(whole.named_arrays(experiment)) != contents:
+        raise ValueError("its arrays do not match their digest")
+
+
+def same_run(path: Path, header: Mapping[str, Any]) -> bool:
+    """Whether a file holds the part of a run that has this header."""
+    try:
+        with opened_for_reading(path, str(path)) as file:
+            found = unseal(file) or {}
+    except (OSError, InputError):
+        return False
+    return all(found.get(name) == header[name] for name in ("run_id", "segment"))
 
 
 @contextmanager
-def opened_for_reading(path: Path) -> Generator[h5py.File]:
+def opened_for_reading(path: Path, name: str) -> Generator[h5py.File]:
     """Open a file for reading, and say in one sentence what is wrong if it is damaged.
 
-    Within the context, HDF5 raises many kinds of errors for damaged files.
+    Within the context, HDF5 raises many kinds of errors for damaged files. Errors call it `name`.
     """
-    if path.is_dir():
-        raise ForeignError(f"path {str(path)!r} is a folder, not a run")
+    kind = "a folder" if path.is_dir() else special_kind(path)
+    if kind is not None:
+        raise ForeignError(f"path {name!r} is {kind}, not a run")
     with path.open("rb") as file:
         start = file.read(len(SIGNATURE))
     if start != SIGNATURE:
         reason = "not an HDF5 file" if start else "empty"
-        raise ForeignError(f"path {str(path)!r} is {reason}, and so not a run of nqm_fast")
+        raise ForeignError(f"path {name!r} is {reason}, and so not a run of nqm_fast")
     try:
         with Snapshot(path) as raw, h5py.File(raw, "r") as file:
             yield file
@@ -146,22 +181,22 @@ def opened_for_reading(path: Path) -> Generator[h5py.File]:
         # The traceback holds objects of h5py. If they were collected later, within a call of h5py,
         # that call might wait for its own lock for ever.
         traceback.clear_frames(error.__traceback__)
-        raise InputError(f"path {str(path)!r} is damaged: {reason}") from None
+        raise InputError(f"path {name!r} is damaged: {reason}") from None
 
 
-def checked_header(path: Path, file: h5py.File) -> dict[str, Any]:
+def checked_header(path: str, file: h5py.File) -> dict[str, Any]:
     """Read the root attributes, and make sure that this version of nqm_fast can read the file."""
     header = unseal(file)
     if header is None or header.get("schema") != NAME:
-        raise ForeignError(f"path {str(path)!r} is an HDF5 file, but was not written by nqm_fast")
+        raise ForeignError(f"path {path!r} is an HDF5 file, but was not written by nqm_fast")
     if header["schema_version"] > VERSION:
         raise ForeignError(
-            f"path {str(path)!r} has schema version {header['schema_version']}, and this version "
+            f"path {path!r} has schema version {header['schema_version']}, and this version "
             f"of nqm_fast reads up to {VERSION}: update nqm_fast"
         )
     if header["noise_stream"] != STREAM:
         raise ForeignError(
-            f"path {str(path)!r} was made with version {header['noise_stream']} of the noise, and "
+            f"path {path!r} was made with version {header['noise_stream']} of the noise, and "
             f"this version of nqm_fast has version {STREAM}: use the one that made it"
         )
     return header
@@ -169,8 +204,12 @@ def checked_header(path: Path, file: h5py.File) -> dict[str, Any]:
 
 def stored_experiment(file: h5py.File, header: dict[str, Any]) -> Experiment:
     """Read the experiment, which is in the header and in arrays beside it."""
-    arrays = {name: dataset[()] for name, dataset in file["configuration"].items()}
-    return serialization.decode(json.loads(header["configuration"]), arrays)
+    return serialization.decode(json.loads(header["configuration"]), configuration_arrays(file))
+
+
+def configuration_arrays(file: h5py.File) -> dict[str, NDArray[Any]]:
+    """Read the arrays that the configuration refers to by name."""
+    return {name: dataset[()] for name, dataset in file["configuration"].items()}
 
 
 def whole_values(file: h5py.File, experiment: Experiment) -> dict[str, NDArray[Any]]:
@@ -213,7 +252,7 @@ def final_states(file: h5py.File, experiment: Experiment) -> list[Array] | None:
 
 
 def join_parts(
-    base: Path, experiment: Experiment, parts: list[dict[str, NDArray[Any]]]
+    base: str, experiment: Experiment, parts: list[dict[str, NDArray[Any]]]
 ) -> dict[str, NDArray[Any]]:
     """Join the records of all files of a run.
 
@@ -222,7 +261,7 @@ def join_parts(
     steps = np.concatenate([part[RECORD] for part in parts])
     steps, first = np.unique(steps, return_index=True)
     if not np.array_equal(steps, experiment.records[: steps.size]):
-        raise InputError(f"path {str(base)!r} is damaged: records are missing")
+        raise InputError(f"path {base!r} is damaged: records are missing")
     return {
         name: np.concatenate([part[name] for part in parts], axis=axis).take(first, axis=axis)
         for name, variable in record_variables(experiment).items()

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.base import Algorithm
+from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.experiment import Experiment
 from ..simulation.observables import RISK, observed_names
 from ..simulation.settings import Setting
+from ..unknown import UnknownAlgorithm, UnknownSchedule
 from ..validation import InputError, shown
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -59,12 +60,9 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     """
     known = kinds(base)
     kind = description.get("kind")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         ours = ", ".join(name for name in known if ":" not in name)
-        hint = ""
-        if isinstance(kind, str) and ":" in kind:
-            hint = f" (import {kind.partition(':')[0]} first, which defines it)"
-        raise InputError(f"kind must be one of {ours}, not {shown(kind)}{hint}")
+        raise InputError(f"kind must be one of {ours}, not {shown(kind)}{_where_defined(kind)}")
     field_names = parameters(known[kind])
     given = {name: value for name, value in description.items() if name != "kind"}
     for name in given:
@@ -82,6 +80,40 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     if missing:
         raise InputError(f"kind = {kind!r} needs {', '.join(missing)}")
     return known[kind](**values)
+
+
+def _where_defined(kind: Any) -> str:
+    """A hint where the class of a kind is defined, if it is one of others."""
+    module, colon, _ = kind.partition(":") if isinstance(kind, str) else ("", "", "")
+    if not colon:
+        return ""
+    if module == "__main__":
+        return " (defined in the script that made it: go on in that script)"
+    return f" (import {module} first, which defines it; on the command line, --import {module})"
+
+
+def _reason(description: Mapping[str, Any], error: Exception) -> str:
+    """Why what a description describes is not known."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{description.get('kind')} cannot be made: {type(error).__name__}: {error}"
+
+
+def _decoded_setting(description: Mapping[str, Any]) -> Setting:
+    """The setting that a table describes, as far as its classes are defined in this process."""
+    algorithm, batch_size = description["algorithm"], description["batch_size"]
+    try:
+        built: LinearAlgorithm = build(Algorithm, algorithm)
+    except Exception as error:  # A class of others may have changed, and raise what it likes.
+        built = UnknownAlgorithm(algorithm, _reason(algorithm, error))
+    try:
+        given = build(Schedule, batch_size) if isinstance(batch_size, Mapping) else batch_size
+        schedule = as_schedule("batch_size", given, least=1.0)
+    except Exception as error:
+        if not isinstance(batch_size, Mapping):
+            raise
+        schedule = UnknownSchedule(batch_size, _reason(batch_size, error))
+    return Setting(built, schedule)
 
 
 def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -137,10 +169,7 @@ def encode(experiment: Experiment) -> tuple[dict[str, Any], dict[str, NDArray[An
 def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
     """Decode an experiment from its configuration and arrays.
 
-    Raises
-    ------
-    InputError
-        If it holds an algorithm or schedule that is not defined in this process.
+    Algorithms and schedules that are not defined in this process can be shown only.
     """
 
     def with_arrays(value: Any) -> Any:
@@ -152,12 +181,7 @@ def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
         return [with_arrays(x) for x in value] if isinstance(value, list) else value
 
     complete = with_arrays(configuration)
-    settings = []
-    for setting in complete["settings"]:
-        size = setting["batch_size"]
-        batch_size = build(Schedule, size) if isinstance(size, Mapping) else size
-        algorithm = build(Algorithm, setting["algorithm"])
-        settings.append(Setting(algorithm, as_schedule("batch_size", batch_size, least=1.0)))
+    settings = [_decoded_setting(setting) for setting in complete["settings"]]
     problem = Problem.from_fields(complete["problem"])
     # Files of schema version 1 do not say what they observe, which was the risk.
     observe = tuple(complete.get("observe") or observed_names(RISK, complete["bands"]))

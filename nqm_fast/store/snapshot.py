@@ -67,6 +67,14 @@ class Snapshot(io.FileIO):
         return len(content)
 
 
+def ends_with_hdf5(path: Path) -> bool:
+    """Whether a file ends where HDF5's own data end, so that nothing was appended to them."""
+    with path.open("rb") as file:
+        superblock = file.read(SUPERBLOCK.size)
+        size = file.seek(0, io.SEEK_END)
+    return bool(size == SUPERBLOCK.unpack(superblock)[END_OF_FILE])
+
+
 def lookup3(data: bytes) -> int:
     """The hash lookup3 by Bob Jenkins, the checksum of HDF5's metadata; `data` is not empty."""
     a = b = c = (0xDEADBEEF + len(data)) & LOW_WORD

@@ -5,30 +5,32 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOENT
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import coordinates
+from ..saving import replace
 from ..simulation.experiment import Experiment
-from ..validation import Array
-from .files import Files, replace, sign
+from .files import Files, sign
 from .layout import (
     BAND_EDGE,
     DIMENSION_SCALES,
     DIVERGED_AT,
     FORMAT_BOUNDS,
     RECORD,
+    Whole,
     add_configuration_arrays,
     add_live_variable,
     add_setting_coordinates,
     add_variable,
+    contents_digest,
     live_variables,
     record_checksums,
     record_variables,
@@ -88,6 +90,7 @@ def new_file(part: Path, experiment: Experiment, arrays: Values | None) -> Gener
 
     The caller adds the others, and renames the file from `part` when it is complete.
     """
+    part.unlink(missing_ok=True)  # It may be that of a killed process, or no file of ours.
     with Output(part, "w+") as output:
         try:
             with h5py.File(output, "w", libver=FORMAT_BOUNDS) as file:
@@ -193,19 +196,19 @@ class LiveFile:
                 self.file.close()
 
 
-class Whole(NamedTuple):
-    """The content, but for the experiment, of the file of a run that has ended or was stopped."""
+def write_whole(
+    files: Files,
+    experiment: Experiment,
+    whole: Whole,
+    before_replacing: Callable[[], None] = lambda: None,
+) -> None:
+    """Replace the first file of a run by one with all its records.
 
-    header: Mapping[str, Any]
-    arrays: Values
-    values: Mapping[str, Any]
-    diverged_at: NDArray[np.int64]
-    states: Sequence[Array] | None
-
-
-def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
-    """Replace the first file of a run by one with all its records."""
+    `before_replacing` is called when the new file is complete, and closes the old one if it is
+    open: what is open cannot be replaced everywhere.
+    """
     size = dimension_sizes(experiment)
+    contents = {"contents": contents_digest(whole.named_arrays(experiment))}
     with new_file(files.part, experiment, whole.arrays) as file:
         for name, variable in scales_first(record_variables(experiment)):
             # Each band is in HDF5 chunks of its own.
@@ -217,6 +220,7 @@ def write_whole(files: Files, experiment: Experiment, whole: Whole) -> None:
         if whole.states is not None:
             for name, state in zip(state_names(experiment), whole.states, strict=True):
                 add_variable(file, name, state_variable(name), state.shape, 1, state)
-        seal(file, whole.header)
+        seal(file, whole.header | contents)
     sign(files.part)
+    before_replacing()
     replace(files.part, files.base)

@@ -9,7 +9,6 @@ from helpers import MACHINES
 from oracles import stepped_by_matrices
 
 import nqm_fast as nqm
-from nqm_fast import kernels
 from nqm_fast.algorithms.base import Recurrence
 from nqm_fast.schedules import as_schedule
 
@@ -167,13 +166,10 @@ def test_a_state_of_any_size(machine, sampling):
 
 
 @on_machines
-def test_the_exact_model_of_a_state_of_any_size(machine, monkeypatch):
+def test_the_exact_model_of_a_state_of_any_size(machine):
     """Without noise, the risk is that of the mean, which a power of the matrix gives."""
-    monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
-    kernels.fastest_backend.cache_clear()
     problem = nqm.Problem([1.0], sigma=[0.0])
-    risk = nqm.expected_risk(problem, Averages(0.5), 1, [0, 1, 2, 500])
-    kernels.fastest_backend.cache_clear()
+    risk = nqm.expected_risk(problem, Averages(0.5), 1, [0, 1, 2, 500], backend=machine)
     matrix = np.diag([0.5] * 5) + np.diag([0.5] * 4, -1)
     states = [np.linalg.matrix_power(matrix, t) @ np.ones(5) for t in (0, 1, 2, 500)]
     assert risk == pytest.approx([0.5 * state[-1] ** 2 for state in states], rel=1e-12, abs=0.0)

@@ -4,9 +4,13 @@ import os
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import assert_same_problem
 
+import nqm_fast as nqm
 from nqm_fast.cli import config
+from nqm_fast.simulation.settings import as_settings
 
 
 def test_the_default_experiment_is_the_example(nqm_fast, here):
@@ -29,7 +33,7 @@ def test_keys_that_are_left_out_have_the_values_of_the_example():
     assert {k: fields[k].default for k in usual.keys() - {"problem", "setting"}} == {
         k: v for k, v in usual.items() if k not in ("problem", "setting")
     }
-    assert config.ProblemTable().model_dump(exclude={"file"}) == usual["problem"]
+    assert config.ProblemTable().model_dump(exclude={"file", *config.ARRAYS}) == usual["problem"]
 
 
 # -- what is wrong -----------------------------------------------------------------------
@@ -45,6 +49,13 @@ WRONG = {
     "problem.dims = 1": "line 1: problem.dims is not a key (did you mean dim?): allowed are dim",
     "problem.exponent = 900": "line 1: exponent 900 makes the last of 1000000 curvatures vanish",
     "problem.file = 'no.npz'": "line 1: file = 'no.npz' does not exist",
+    "problem.file = 'p.npz'\nproblem.dim = 3": "line 1: file = 'p.npz' is a problem by itself, so "
+    "that dim cannot be given too: remove one",
+    "problem.exponent = 1.0\nproblem.file = 'p.npz'": "line 2: file = 'p.npz' is a problem by its",
+    "batch_size = [64, 128, 3]": "line 1: batch_size has 3 values beside 1 table [[setting]]: give "
+    'one for each, or { kind = "PerStep"',
+    "steps = 1e30": "line 1: steps must be a whole number from 0 to 2^62, not 1000",
+    "keep_state = 'no'": "line 1: keep_state must be a valid boolean",
     "batch_size = 0": "line 1: batch_size must be >= 1, not 0",
     "replicas = 0": "line 1: replicas must be a whole number >= 1, not 0",
     "record = 'all'": "line 1: record must be a whole number >= 1, not 'all'",
@@ -54,11 +65,19 @@ WRONG = {
     "steps = 10\nsteps = 10": "not valid TOML: Cannot overwrite a value (at line 2",
     "steps = ": "not valid TOML: Invalid value (at line 1",
 }
+WRONG |= {
+    "problem.c = [1.0]": "line 1: c needs h, the list of curvatures",
+    "problem.h = [1.0, 0.0]": "line 1: h must be > 0, but element 1 is 0",
+    "[problem]\ndim = 5\nh = [1.0]": "line 2: dim = 5 contradicts h: a problem is either",
+    "[problem]\nh = [1.0]\nfile = 'a.npz'": "line 3: file = 'a.npz' contradicts h",
+    "note = '\u2028'\nsteps = 1.5": "line 2: steps must be a valid integer, not 1.5",
+}
 WRONG_SETTING = {
     "lr = -1": "line 2: lr must be >= 0, not -1",
     "\nlr = 1\nmomentum = 1.5": "line 4: momentum must be >= 0 and < 1, not 1.5",
     "lr = 1\nspeed = 3": "line 3: speed is not a parameter of SGD, which has lr, momentum, ema, p",
     "momentum = 0.5": "line 1: kind = 'SGD' needs lr",
+    "kind = [1]": "line 2: kind must be one of SGD, not [1]",
     "kind = 'Adam'": "line 2: kind must be one of SGD",
     "lr = { kind = 'Cosinus', peak = 1 }": "line 2: kind must be one of Constant, PerStep, Linear",
     "lr = { kind = 'Cosine', peak = 1 }": "line 2: kind = 'Cosine' needs steps",
@@ -75,8 +94,57 @@ def test_what_is_wrong_is_named_with_its_line(nqm_fast, here, text):
     assert (status, out) == (2, "")
     assert err.startswith("nqm-fast run: my.toml")
     assert (WRONG | WRONG_SETTING)[text] in err
-    assert err.count("\n") == 1
+    assert err.count("\n") == 1 + ("note" in text)
     assert os.listdir(here) == ["my.toml"]
+
+
+def test_a_byte_order_mark_is_accepted(here):
+    (here / "my.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\r\n[[setting]]\r\nlr = 1\r\n")
+    assert config.load(here / "my.toml").arguments["steps"] == 7
+
+
+def test_a_problem_of_arrays(here):
+    (here / "my.toml").write_text(
+        "[problem]\nh = [1.0, 0.5]\nc = [0.2, 3]\nmean0 = [1, 0]\nvar0 = 0.0\n[[setting]]\nlr = 1\n"
+    )
+    expected = nqm.Problem([1.0, 0.5], [0.2, 3.0], mean0=[1, 0], var0=0.0)
+    assert_same_problem(config.load(here / "my.toml").arguments["problem"], expected)
+
+
+def test_another_problem_takes_the_place_of_the_default_one(here):
+    expected = nqm.Problem([1.0, 0.5])
+    expected.save(here / "mine.npz")
+    for change in (f"problem.file={here / 'mine.npz'}", "problem.h=[1, .5]"):
+        assert_same_problem(config.load(None, [change]).arguments["problem"], expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("+.5", 0.5),
+        ("1.e-2", 0.01),
+        (".5E-1", 0.05),
+        ("1_0.", 10.0),
+        ("[.5, 1.]", [0.5, 1.0]),
+        ('{a = .5, b = ".5"}', {"a": 0.5, "b": ".5"}),
+        ("1.2.3", "1.2.3"),
+        ("run.h5", "run.h5"),
+        (".h5", ".h5"),
+        (".", "."),
+    ],
+)
+def test_values_of_set(text, value):
+    parsed = config._parsed(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_numbers_without_zeros_are_numbers(here):
+    for text in (".5", "1."):
+        algorithm = config.load(None, [f"setting.0.lr={text}"]).arguments["algorithm"][0]
+        assert algorithm.lr.value == float(text)
 
 
 def test_all_that_is_wrong_is_named_at_once(nqm_fast, here):
@@ -95,11 +163,15 @@ def test_all_that_is_wrong_is_named_at_once(nqm_fast, here):
         ("setting.0.lr=-1", "--set setting.0.lr=-1: lr must be >= 0, not -1"),
         ("setting.0.batch_size=0", "--set setting.0.batch_size=0: batch_size must be >= 1, not 0"),
         ("steps.x=1", "--set steps.x=1: steps has no x"),
+        (["problem.file=p.npz", "problem.dim=4"], "so that dim cannot be given too: remove one"),
+        ("steps=" + "9" * 5000, "steps must be a valid integer"),
+        ("record=" + "[" * 9999, "record must be a whole number"),
         ("setting=[]", "--set setting=[]: setting must be one or more tables [[setting]]"),
     ],
 )
 def test_what_is_wrong_with_set_is_named(nqm_fast, change, said):
-    status, _, err = nqm_fast("run", "--set", change)
+    changes = [change] if isinstance(change, str) else change
+    status, _, err = nqm_fast("run", *(x for change in changes for x in ("--set", change)))
     assert status == 2
     assert said in err
 
@@ -122,3 +194,33 @@ def test_files_that_cannot_be_used(nqm_fast, here, arguments, said):
     assert (status, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def batch_sizes(text):
+    Path("my.toml").write_text(f"{text}\n[[setting]]\nlr = 1\n[[setting]]\nlr = 2\n")
+    arguments = config.load(Path("my.toml")).arguments
+    return as_settings(arguments["algorithm"], arguments["batch_size"], 3)
+
+
+def test_batch_sizes_of_settings_in_toml(here):
+    steps = np.arange(3)
+    for text, each in {
+        "batch_size = 8": [[8] * 3, [8] * 3],
+        "batch_size = [8, 16]": [[8] * 3, [16] * 3],
+        "batch_size = { kind = 'PerStep', array = [1, 2, 3] }": [[1, 2, 3]] * 2,
+        "batch_size = [{ kind = 'PerStep', array = [1, 2, 3] }, 4]": [[1, 2, 3], [4] * 3],
+    }.items():
+        assert [s.batch_size.values(steps).tolist() for s in batch_sizes(text)] == each
+
+
+def test_a_file_takes_the_place_of_the_default_power_law(here):
+    nqm.Problem([1.0, 0.5]).save("problem.npz")
+    wanted = config.load(None, ["problem.file=problem.npz"])
+    assert wanted.arguments["problem"] == nqm.Problem([1.0, 0.5])
+
+
+def test_text_that_no_parser_reads(here):
+    for text in ("steps = " + "9" * 5000, "record = " + "[" * 9999):
+        Path("my.toml").write_text(text)
+        with pytest.raises(nqm.InputError, match="not valid TOML"):
+            config.load(Path("my.toml"))

@@ -132,6 +132,17 @@ def test_an_overflowing_risk_is_null_in_json(nqm_fast):
     assert json.loads(out)["results"][0]["risk"] is None
 
 
+def test_whole_numbers_stay_what_they_are(nqm_fast):
+    """A double has no digit for the last 3, and rounding errors add up to 1 step in 10^16."""
+    steps = ["9007199254740993", "4611686018427387904", "2e3", "0"]
+    _, out, _ = nqm_fast("risk", *SMALL, "--lr", "1e-16", "--steps", *steps, "--json")
+    rows = json.loads(out)["results"]
+    assert [row["steps"] for row in rows] == [2**53 + 1, 2**62, 2000, 0]
+    asked = [2**53 + 1, 2**62, 2000, 0]
+    risk = nqm.expected_risk(nqm.Problem.power_law(100), nqm.SGD(1e-16), 16, asked)
+    assert [row["risk"] for row in rows] == risk.tolist()
+
+
 def test_a_saved_problem(nqm_fast, here):
     problem = nqm.Problem([1.0, 0.3], [0.2, 0.1])
     problem.save(here / "problem.npz")
@@ -153,7 +164,14 @@ def test_a_saved_problem(nqm_fast, here):
         (["risk", *SMALL, "--lr", "1", "--steps", "-1"], "steps must be whole numbers >= 0"),
         (["risk", "--problem", "no-such.npz", "--batch-size", "4", "--lr", "1", "--steps", "1"],
          "no-such.npz"),
-        (["figures", "--problem", "x.npz", "--dim", "3"], "--problem and --dim contradict"),
+        (["figures", "--problem", "x.npz", "--dim", "3"], "so that --dim cannot be given too"),
+        (["risk", *SMALL, "--problem", "p.npz", "--lr", "1", "--steps", "1"],
+         "--problem p.npz is a problem by itself, so that --dim cannot be given too"),
+        (["tune", "--problem", "p.npz", "--exponent", "1", "--batch-size", "1", "--target", "1"],
+         "so that --exponent cannot be given too"),
+        (["risk", *SMALL, "--lr", "1", "--steps", "1e30"], "steps must be whole numbers from 0 to"),
+        (["risk", "--dim", "9" * 30, "--batch-size", "1", "--lr", "1", "--steps", "1"],
+         "dim must be a whole number from 1 to 2^53"),
         (["figures", "no-such-figure"], "figure must be one of training_curves"),
     ],
 )  # fmt: skip
@@ -165,7 +183,14 @@ def test_mistakes_get_one_sentence_and_status_2(nqm_fast, arguments, said):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["tune"], ["risk", *SMALL, "--steps", "1.5"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["tune"], ["risk", *SMALL, "--steps", "1.5"], ["risk", *SMALL, "--steps", "nan"],
+        ["risk", *SMALL, "--steps", "1e99999999"], ["risk", *SMALL, "--steps", "9" * 5000],
+    ],
+    ids=len,
+)  # fmt: skip
 def test_unusable_arguments_end_with_status_2(capsys, arguments):
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)

@@ -69,9 +69,11 @@ def test_resuming_a_finished_run_says_so(nqm_fast):
 
 def test_a_diverging_run_says_so_and_is_drawn(nqm_fast, here):
     status, _, err = nqm_fast("run", *SMALL_RUN, "--set", "setting.0.lr=1e9")
-    assert status == 0
+    assert status == 3  # as the README says
     assert "setting 0, SGD(1000000000.0) diverged at step" in err
     assert (here / "run.png").exists()
+    status, out, _ = nqm_fast("resume", "run.h5")
+    assert (status, out) == (3, "run.h5 is diverged: there is nothing to go on with\n")
 
 
 def test_info_of_the_machine(nqm_fast):
@@ -81,10 +83,13 @@ def test_info_of_the_machine(nqm_fast):
         assert word in out
 
 
-def test_auto_is_the_first_backend_that_is_there():
-    """A process of its own says so, as tests prefer another one."""
-    first = next(name for name in kernels.REGISTRY if kernels.is_installed(name))
-    assert f"; auto is {first}\n" in python(*command("info")[1:]).stdout
+def test_info_says_what_auto_is():
+    first = kernels.present_backends()[0]
+    said = python(*command("info")[1:], NQM_BACKEND="").stdout
+    assert f"  auto is {first} " in said
+    assert "(NQM_BACKEND changes it)\n" in said
+    said = python(*command("info")[1:], NQM_BACKEND="numpy").stdout
+    assert "  auto is numpy, as NQM_BACKEND says\n" in said
 
 
 def test_info_and_plot_of_a_file(nqm_fast, here):

@@ -108,7 +108,8 @@ def test_sigterm_before_the_first_event(here, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(here / "cache"))
     code = (
         "import nqm_fast as nqm\n"
-        "nqm.simulate(nqm.Problem.power_law(5000), nqm.SGD(0.1), 8, 10**8, out='run.h5')"
+        "nqm.simulate(nqm.Problem.power_law(5000), nqm.SGD(0.1), 8, 10**8, out='run.h5',\n"
+        "             backend='numba')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert "compiling" in process.stderr.readline()

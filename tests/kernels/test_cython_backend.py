@@ -35,6 +35,17 @@ def test_an_extension_of_other_sources_is_refused(extension, tmp_path):
     assert "the compiled extension of nqm_fast was built from other sources" in done.stderr
 
 
+def test_the_extension_leaves_small_numbers_alone(extension, tmp_path):
+    """Loading it does not make the processor flush them to zero, whatever flags a user had set."""
+    code = (
+        "import numpy as np\n"
+        "from nqm_fast.kernels import load_backend\n"
+        "load_backend('cython')\n"
+        "print(np.array([1e-310]) * np.array([0.5]) > 0.0)"
+    )
+    assert python("-c", code, cwd=tmp_path).stdout == "[ True]\n"
+
+
 def test_everything_works_without_numba(extension, tmp_path):
     """Neither Numba nor anything else is loaded that takes long."""
     code = (

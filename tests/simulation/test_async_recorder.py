@@ -121,6 +121,7 @@ def four_steps(problem, **arguments):
     return nqm.simulate(problem, ALGORITHM, 8, 4, **arguments)
 
 
+@pytest.mark.usefixtures("default_ctrl_c")
 def test_ctrl_c_in_blocks_while_a_block_is_written(monkeypatch, tmp_path):
     """The signal comes when a block has nothing left to compute; what was computed is saved."""
     problem = nqm.Problem.power_law(3 * contract.TILE)

@@ -1,5 +1,6 @@
 """Ctrl-C returns the run so far."""
 
+import os
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from helpers import simulate
 
 import nqm_fast as nqm
 from nqm_fast.simulation import signals as run_signals
+from nqm_fast.simulation.controller import Controller
 
 PROBLEM = nqm.Problem.power_law(5000)
 
@@ -39,13 +41,29 @@ def test_ctrl_c_returns_the_run_so_far():
 
 
 @pytest.mark.usefixtures("default_ctrl_c")
-def test_ctrl_c_in_blocks_has_no_complete_record():
-    simulate(problem=PROBLEM)  # compiled
-    interrupt_after(0.5)
+def test_ctrl_c_in_blocks_has_no_complete_record(monkeypatch):
+    usual = Controller._collect
+
+    def interrupted(*arguments):
+        usual(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Controller, "_collect", interrupted)
     run = simulate(steps=1000, problem=nqm.Problem.power_law(10**8), record=[0, 1000])
     assert run.status == "interrupted"
     assert run.risk.shape == (1, 0)
     assert "of 100000000 coordinates, so that no record is complete" in run.message
+
+
+def test_an_ignored_signal_stays_ignored():
+    """A shell has its background jobs ignore Ctrl-C, which is meant for what is in front."""
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupt_after(0.0).join()
+        assert simulate().status == "finished"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def test_somebody_elses_handler_is_left_alone():

@@ -95,4 +95,5 @@ def test_a_backend_that_is_not_installed(monkeypatch):
         simulate(backend="numba")
     with pytest.raises(nqm.InputError, match=r"its extension was not built.*install GCC or Clang"):
         simulate(backend="cython")
+    monkeypatch.delenv("NQM_BACKEND")
     assert simulate().stats["backend"] == "numpy"

@@ -41,3 +41,9 @@ def broken_off(monkeypatch, path, every_step):
 def undisturbed():
     """The same run, from its beginning to its end."""
     return simulate(TWO_SETTINGS, steps=60, record=1)
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """Reading is tried once."""
+    monkeypatch.setattr("nqm_fast.store.reading.TRIES", 1)

@@ -7,12 +7,11 @@ import h5py
 import numpy as np
 import pytest
 import xarray
-from helpers import TWO_SETTINGS, assert_same, simulate, simulate_to
+from helpers import TWO_SETTINGS, assert_same, simulate, simulate_to, stopped_at_the_first_chunk
 
 import nqm_fast as nqm
 from nqm_fast import schedules
 from nqm_fast.algorithms.base import Algorithm
-from nqm_fast.store.files import sign
 from nqm_fast.store.layout import seal
 
 
@@ -180,12 +179,52 @@ def test_a_run_that_cannot_be_leaves_the_old_one(path):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_an_algorithm_that_is_not_defined_here(path):
-    simulate_to(path)
+def renamed(path, old, new):
+    """Rename a class in the configuration of a run's file."""
     with h5py.File(path, "r+") as file:
         header = json.loads(bytes(file.attrs["sealed"])[64:])
-        header["configuration"] = header["configuration"].replace("SGD", "my.lab:Fancy")
+        header["configuration"] = header["configuration"].replace(old, new)
         seal(file, header)
-    sign(path)
+
+
+def test_an_algorithm_that_is_not_defined_here_is_shown(path):
+    """All but what needs its class is there."""
+    run = simulate_to(path, [nqm.SGD(0.3, ema=0.5), nqm.SGD(schedules.Cosine(0.2, 60))])
+    renamed(path, '"SGD"', '"my.lab:Fancy"')
+    stored = nqm.open_run(path)
+    assert_same(stored, run)
+    names = [repr(setting.algorithm) for setting in stored.experiment.settings]
+    assert names[0] == "my.lab:Fancy(lr=0.3, momentum=0, ema=0.5, power=0)"
+    assert names[1].startswith("my.lab:Fancy(lr=Cosine(peak=0.2, steps=60, end=0), momentum=0")
     with pytest.raises(nqm.InputError, match=r"'my.lab:Fancy' \(import my.lab first"):
-        nqm.open_run(path)
+        nqm.expected_risk(stored.experiment.problem, stored.experiment.settings[0].algorithm, 8, 5)
+
+
+@pytest.mark.parametrize("what", ["Piecewise", "Cosine"])
+def test_a_schedule_that_is_not_defined_here_is_shown(path, monkeypatch, every_step, what):
+    batch_size = schedules.Piecewise([1, 8], [5, 5])
+    with monkeypatch.context() as context:
+        stopped_at_the_first_chunk(context)
+        run = simulate_to(path, nqm.SGD(schedules.Cosine(0.2, 60)), batch_size)
+    renamed(path, what, "__main__:Mine")
+    before = path.read_bytes()
+    stored = nqm.open_run(path)
+    assert_same(stored, run)
+    assert "__main__:Mine(" in repr(stored.experiment.settings)
+    with pytest.raises(nqm.InputError, match="go on in that script"):
+        nqm.resume(path)
+    assert path.read_bytes() == before
+
+
+def test_a_class_that_has_changed_is_shown(path, monkeypatch):
+    run = simulate_to(path, Heavy(0.3))
+
+    def changed(self):
+        raise TypeError("it takes no learning rate any more")
+
+    monkeypatch.setattr(Heavy, "__post_init__", changed)
+    stored = nqm.open_run(path)
+    assert_same(stored, run)
+    assert "Heavy(lr=0.3, momentum=0" in repr(stored.experiment.settings[0].algorithm)
+    with pytest.raises(nqm.InputError, match="Heavy cannot be made: TypeError: it takes no"):
+        nqm.expected_risk(stored.experiment.problem, stored.experiment.settings[0].algorithm, 8, 5)

@@ -29,12 +29,6 @@ def refused(path):
     return said
 
 
-@pytest.fixture
-def quickly(monkeypatch):
-    """Reading is tried once."""
-    monkeypatch.setattr("nqm_fast.store.reading.TRIES", 1)
-
-
 @pytest.mark.usefixtures("quickly")
 def test_foreign_files_are_refused(path):
     path.touch()

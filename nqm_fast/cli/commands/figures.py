@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ... import InputError, Problem
+from ... import Problem
 from ...progress import counted
+from ..options import chosen_problem
 from ..tables import print_table, whole_number
 
 ORDER = 6
@@ -69,10 +70,5 @@ def _figures(chosen: argparse.Namespace) -> None:
 
 def _chosen_problem(chosen: argparse.Namespace) -> Problem | None:
     """Return the problem that the options describe, if one does."""
-    formula = {"dim": chosen.dim, "exponent": chosen.exponent}
-    given = {name: value for name, value in formula.items() if value is not None}
-    if chosen.problem is not None:
-        if given:
-            raise InputError(f"--problem and --{next(iter(given))} contradict each other: give one")
-        return Problem.load(chosen.problem)
-    return Problem.power_law(**({"dim": 10_000} | given)) if given else None
+    options = (chosen.problem, chosen.dim, chosen.exponent)
+    return None if all(value is None for value in options) else chosen_problem(chosen)

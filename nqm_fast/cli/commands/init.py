@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from ... import InputError
+from ...saving import written_beside
 from ..config import default_text
 
 ORDER = 5
@@ -27,10 +29,9 @@ def add(commands: Any) -> None:
 
 
 def _init(chosen: argparse.Namespace) -> int:
-    try:
-        with chosen.file.open("x", encoding="utf-8") as file:
-            file.write(default_text())
-    except FileExistsError:
-        raise InputError(f"{chosen.file} exists: give another name") from None
+    if os.path.lexists(chosen.file):
+        raise InputError(f"{chosen.file} exists: give another name")
+    with written_beside("FILE", chosen.file) as part:
+        part.write_text(default_text(), encoding="utf-8")
     print(f"{chosen.file} written: edit it, then nqm-fast run {chosen.file}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from ...simulation.api import resume
 from ...simulation.result import Run
 from ..options import add_resources, chosen_resources
-from ..outcome import carry_out
+from ..outcome import carry_out, status_of
 from ..tables import whole_number
 
 ORDER = 2
@@ -43,7 +43,9 @@ def add(commands: Any) -> None:
         help="record every so many of the new steps, or two or more steps (default: as before)",
     )
     add_resources(again)
-    again.add_argument("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    again.add_argument(
+        "--checkpoint-every", type=float, metavar="SECONDS", help="the run's own, if left out"
+    )
 
 
 def _resume(chosen: argparse.Namespace) -> int:
@@ -54,10 +56,11 @@ def _resume(chosen: argparse.Namespace) -> int:
     if "checkpoint" in facts:
         print(f"checkpoint {facts['checkpoint']}", file=sys.stderr)
     elif not extended:
-        resume(chosen.file)  # This finishes a file whose process was killed at its very end.
-        print(f"{chosen.file} is finished: there is nothing to go on with")
-        print("give it more steps or replicas with --steps N, --replicas R")
-        return 0
+        run = resume(chosen.file)  # This tidies up after a process that was killed at its very end.
+        print(f"{chosen.file} is {run.status}: there is nothing to go on with")
+        if run.status == "finished":
+            print("give it more steps or replicas with --steps N, --replicas R")
+        return status_of(run)
     elif chosen.steps is not None and facts["state"] == "not kept":
         print(
             f"steps 1 to {facts['steps']} are computed once more, as their last state was not kept "

@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import SGD, InputError, expected_risk, steps_to_target
 from ..options import (
+    add_backend,
     add_hyper_parameters,
     add_problem,
     algorithm_facts,
@@ -29,6 +30,7 @@ def add(commands: Any) -> None:
     risk.add_argument("--steps", type=whole_number, nargs="+", required=True, metavar="STEP")
     risk.add_argument("--target", type=float, help="also say when this risk is first reached")
     add_hyper_parameters(risk, "the")
+    add_backend(risk)
     risk.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -39,13 +41,15 @@ def _risk(chosen: argparse.Namespace) -> None:
     algorithm = SGD(**chosen_hyper_parameters(chosen))
     rows, first = [], []
     for batch_size in chosen.batch_size:
-        risks = expected_risk(problem, algorithm, batch_size, chosen.steps)
+        risks = expected_risk(problem, algorithm, batch_size, chosen.steps, backend=chosen.backend)
         rows += [
             {"batch_size": plain_number(batch_size), "steps": step, "risk": finite(risk)}
             for step, risk in zip(chosen.steps, risks.tolist(), strict=True)
         ]
         if chosen.target is not None:
-            steps = steps_to_target(problem, algorithm, batch_size, chosen.target)
+            steps = steps_to_target(
+                problem, algorithm, batch_size, chosen.target, backend=chosen.backend
+            )
             first.append({"batch_size": plain_number(batch_size), "steps": finite(steps)})
     if chosen.json:
         facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}

@@ -8,6 +8,7 @@ from typing import Any
 from ... import SGD, tune
 from ..options import (
     HYPER_PARAMETERS,
+    add_backend,
     add_hyper_parameters,
     add_problem,
     algorithm_facts,
@@ -36,6 +37,7 @@ def add(commands: Any) -> None:
         help=f"what to search: {', '.join(SGD.tunable)}, several of them, or all (default: lr)",
     )
     add_hyper_parameters(best, "fixed")
+    add_backend(best)
     best.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -44,7 +46,14 @@ def _tune(chosen: argparse.Namespace) -> None:
     over = _searched(chosen.over)
     rows = []
     for batch_size in chosen.batch_size:
-        best = tune(problem, batch_size, chosen.target, over, **chosen_hyper_parameters(chosen))
+        best = tune(
+            problem,
+            batch_size,
+            chosen.target,
+            over,
+            backend=chosen.backend,
+            **chosen_hyper_parameters(chosen),
+        )
         rows.append(
             {"batch_size": plain_number(batch_size), "steps": finite(best.steps)}
             | algorithm_facts(best.algorithm)

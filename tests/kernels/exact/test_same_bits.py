@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import kernels, schedules
+from nqm_fast import schedules
 
 PROBLEM = nqm.Problem.power_law(3000)
 STEPS = np.unique(np.geomspace(1, 10**6, 50).astype(int))
@@ -18,10 +18,11 @@ ALGORITHMS = [
 ]
 
 
-def answers(algorithm):
+def answers(algorithm, **chosen):
     """Risks, and the steps to two targets."""
-    risk = nqm.expected_risk(PROBLEM, algorithm, 64, STEPS)
-    first = [nqm.steps_to_target(PROBLEM, algorithm, 64, x, max_steps=10**5) for x in (1.0, 0.1)]
+    risk = nqm.expected_risk(PROBLEM, algorithm, 64, STEPS, **chosen)
+    limit = {"max_steps": 10**5} | chosen
+    first = [nqm.steps_to_target(PROBLEM, algorithm, 64, x, **limit) for x in (1.0, 0.1)]
     return risk, first
 
 
@@ -31,12 +32,9 @@ def expected():
 
 
 @pytest.mark.parametrize("which", range(len(ALGORITHMS)), ids=lambda k: repr(ALGORITHMS[k]))
-def test_the_exact_model_has_the_same_bits(expected, machine, which, monkeypatch):
+def test_the_exact_model_has_the_same_bits(expected, machine, which):
     """The extension does what Numba does; NumPy does it with larger tiles."""
-    kernels.fastest_backend.cache_clear()
-    monkeypatch.setattr(kernels, "present_backends", lambda: [machine])
-    risk, first = answers(ALGORITHMS[which])
-    kernels.fastest_backend.cache_clear()
+    risk, first = answers(ALGORITHMS[which], backend=machine)
     wanted, wanted_first = expected[which]
     assert first == wanted_first
     if machine == "numpy":

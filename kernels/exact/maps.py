@@ -1,0 +1,155 @@
+"""Maps that take the second moments of linear recurrences some steps on, tile by tile.
+
+One coordinate obeys ``s' = (I + D) s + b xi``. Its iterate is ``w0 z + noise`` with
+``z`` the response to the initial iterate and ``V`` the noise covariance per unit of
+gradient noise. Both obey the affine map (M, V) with M = I + D, and k steps of it
+compose into one map of the same kind; squaring maps reaches step t in log2(t) stages.
+
+Every stage is a loop over a tile of `TILE` coordinates that LLVM vectorises, in which
+the loops over the n state components are unrolled: n is the length of a tuple, hence
+known at compile time. A map occupies ``n*n`` rows for M, ``n`` for the diagonal of D
+and ``n(n+1)/2`` for V; a state occupies n rows for z and ``n(n+1)/2`` for V.
+
+The diagonal is kept twice. Near the identity D carries the digits (a step of 1e-12
+would lose four of them in 1 - 1e-12, and all of them after 1e9 squarings); once a
+component has decayed, M does.
+"""
+
+from __future__ import annotations
+
+from ..numba.jit import kernel
+
+TILE = 128
+
+
+@kernel
+def square(read, pair):
+    """Write the map of 2k steps just behind that of k steps, which is at the start of `pair`."""
+    n = len(read)
+    dev = n * n
+    cov = dev + n
+    rows = cov + n * (n + 1) // 2
+    for j in range(TILE):
+        for a in range(n):
+            for b in range(n):
+                if a != b:
+                    x = 0.0
+                    for k in range(n):
+                        x += pair[(a * n + k) * TILE + j] * pair[(k * n + b) * TILE + j]
+                    pair[(rows + a * n + b) * TILE + j] = x
+                else:
+                    off = 0.0
+                    for k in range(n):
+                        if k != a:
+                            off += pair[(a * n + k) * TILE + j] * pair[(k * n + a) * TILE + j]
+                    d = pair[(dev + a) * TILE + j]
+                    m = pair[(a * n + a) * TILE + j]
+                    d = d * (2.0 + d) + off
+                    m = 1.0 + d if abs(d) < 0.5 else m * m + off
+                    # The two may not drift apart: squaring multiplies their difference by 2 m.
+                    pair[(rows + dev + a) * TILE + j] = d if abs(d) < 0.5 else m - 1.0
+                    pair[(rows + a * n + a) * TILE + j] = m
+        for a in range(n):
+            for b in range(a + 1):
+                x = pair[(cov + a * (a + 1) // 2 + b) * TILE + j]
+                for k in range(n):
+                    mv = 0.0
+                    for i in range(n):
+                        hi, lo = (k, i) if k > i else (i, k)
+                        v = pair[(cov + hi * (hi + 1) // 2 + lo) * TILE + j]
+                        mv += pair[(a * n + i) * TILE + j] * v
+                    x += mv * pair[(b * n + k) * TILE + j]
+                pair[(rows + cov + a * (a + 1) // 2 + b) * TILE + j] = x
+
+
+@kernel
+def apply(read, step, source, target, fresh_noise):
+    """Apply the map `step` to the state `source`, into `target`.
+
+    `fresh_noise` is 1 to add the map's noise, or 0 not to. The caller makes the slices: if they
+    were made here, LLVM would assume that the two states overlap.
+    """
+    n = len(read)
+    cov = n * n + n
+    for j in range(TILE):
+        for a in range(n):
+            x = 0.0
+            for k in range(n):
+                x += step[(a * n + k) * TILE + j] * source[k * TILE + j]
+            target[a * TILE + j] = x
+            for b in range(a + 1):
+                x = fresh_noise * step[(cov + a * (a + 1) // 2 + b) * TILE + j]
+                for k in range(n):
+                    mv = 0.0
+                    for i in range(n):
+                        hi, lo = (k, i) if k > i else (i, k)
+                        v = source[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
+                        mv += step[(a * n + i) * TILE + j] * v
+                    x += mv * step[(b * n + k) * TILE + j]
+                target[(n + a * (a + 1) // 2 + b) * TILE + j] = x
+
+
+@kernel
+def one_step_map(read, values, entries, factors, weight, inverse_batch, first, last, step):
+    """Write the map of one step for coordinates first..last-1 into `step`.
+
+    Entry e of the recurrence adds ``weight[term] * factors[e]``, times ``values[source]``
+    unless source is negative, to row `row`, column `column` of D; column n is the kick b.
+    """
+    n = len(read)
+    dev = n * n
+    cov = dev + n
+    for j in range((cov + n) * TILE):
+        step[j] = 0.0
+    for e in range(entries.shape[0]):
+        row, column, source = entries[e, 1], entries[e, 2], entries[e, 3]
+        # b is built in the first n rows of the covariance, where its square ends up
+        at = (cov + row) * TILE if column == n else (row * n + column) * TILE
+        entry = step[at : at + TILE]
+        f = weight[entries[e, 0]] * factors[e]
+        if source < 0:
+            for j in range(TILE):
+                entry[j] += f
+        elif last - first == TILE:
+            for j in range(TILE):
+                entry[j] += f * values[source, first + j]
+        else:
+            for j in range(last - first):
+                entry[j] += f * values[source, first + j]
+    for j in range(TILE):
+        for a in range(n):
+            d = step[(a * n + a) * TILE + j]
+            step[(dev + a) * TILE + j] = d
+            step[(a * n + a) * TILE + j] = 1.0 + d
+        for a in range(n - 1, -1, -1):
+            for b in range(a, -1, -1):
+                # from the last pair down: no b is overwritten before its last use
+                x = step[(cov + a) * TILE + j] * step[(cov + b) * TILE + j]
+                step[(cov + a * (a + 1) // 2 + b) * TILE + j] = inverse_batch * x
+
+
+@kernel
+def responses(read, states, at, signal, noise):
+    """Write the squared response to w0 = 1 and the noise variance of the evaluated iterate."""
+    n = len(read)
+    state = states[at:]
+    for j in range(TILE):
+        y = 0.0
+        v = 0.0
+        for a in range(n):
+            y += read[a] * state[a * TILE + j]
+            for b in range(n):
+                hi, lo = (a, b) if a > b else (b, a)
+                v += read[a] * read[b] * state[(n + hi * (hi + 1) // 2 + lo) * TILE + j]
+        signal[j] = y * y
+        noise[j] = 0.0 if v < 0.0 else v  # A variance below zero is a rounding error.
+
+
+@kernel
+def bit_length(number):
+    """Return how many bits a whole number has, up to the highest that is set."""
+    count = 0
+    while number > 0:
+        number >>= 1
+        count += 1
+    return count
