@@ -80,8 +80,8 @@ def plain_risk(
             noise_factor = np.where(
                 margin == 0.0, t * gap, -np.expm1(decay) / np.where(margin, margin, 1.0)
             )
-            noise_risk = noise * lr / (2.0 * batch_size) * noise_factor
-            return _initial_risk(block) * np.exp(decay) + noise_risk
+            noise_risk = _product(noise * lr / (2.0 * batch_size), noise_factor)
+            return _product(_initial_risk(block), np.exp(decay)) + noise_risk
 
     return _sum_at_steps(problem, steps, risk)
 
@@ -134,7 +134,10 @@ def theorem1(
         larger = (1.0 - beta + gap + np.where(trace < 0.0, -difference, difference)) / 2.0
         # As (1 - r1) (1 - r2) = lr h, the smaller factor follows from the larger one.
         one_minus_r1 = np.where(trace < 0.0, larger, gap / larger)
-        mean = _mean_factor(one_minus_r1, (trace - difference) / 2.0, difference, t)
+        r1 = 1.0 - one_minus_r1
+        # The smaller root follows from r1 r2 = beta; a difference would lose it beside the larger.
+        r2 = np.where(r1 == 0.0, 0.0, beta / np.where(r1 == 0.0, 1.0, r1))
+        mean = _mean_factor(one_minus_r1, r2, difference, t)
         margin = 2.0 * beta + 2.0 - gap
         numerator = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
         return _with_steady_state(block, mean, numerator, margin)
@@ -313,6 +316,15 @@ def _preconditioned(block: Block, power: float) -> tuple[Array, Array]:
     return curvature, noise
 
 
+def _product(share: Array, growth: Array) -> Array:
+    """Multiply what a coordinate has by its growth, which may be beyond the range of a double.
+
+    Nothing does not grow; what is NaN is the quotient of two overflows, and beyond the range too.
+    """
+    product = np.where(share == 0.0, 0.0, share * growth)
+    return np.where(np.isnan(product), np.inf, product)
+
+
 def _initial_risk(block: Block) -> Array:
     """Excess risk of each coordinate at step 0."""
     return 0.5 * block.h * block.second_moment
@@ -323,16 +335,20 @@ def _mean_factor(one_minus_r1: Complex, r2: Complex, difference: Complex, t: Arr
 
     It is the factor by which the mean of a coordinate has shrunk after t steps. It is computed
     as ``r1^t + r2 (1 - r1) (r1^t - r2^t)/(r1 - r2)`` with |r1| >= |r2|, which does not cancel.
-    The quotient is a ratio of expm1, which has a limit for ``difference = r1 - r2 -> 0``.
+    The quotient is r1^(t-1) times a ratio of expm1, which has a limit for ``difference = r1 - r2
+    -> 0``, or times ``(1 - (r2/r1)^t) / (1 - r2/r1)`` where the roots are far from each other.
     """
     r1 = 1.0 - one_minus_r1
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         log_r1 = np.where(r1 == 0.0, LOG_OF_ZERO, _log1p(-one_minus_r1))
-        # The quotient is r1^(t-1) where r2 is 0, and t r1^(t-1) where the roots coincide.
-        log_ratio = _log1p(-difference / np.where(r2 == 0.0, 2.0 * difference, r1))
+        far = (np.abs(r2) < 0.5 * np.abs(r1)) | (r2 == 0.0)
+        ratio = np.where(far & (r2 != 0.0), r2 / np.where(r1 == 0.0, 1.0, r1), 1.0)
+        vanished = np.where(far & (r2 != 0.0), np.exp(t * np.log(ratio)), 0.0)
+        between_far = (1.0 - vanished) / (1.0 - np.where(ratio == 1.0, 0.0, ratio))
+        log_ratio = _log1p(-difference / np.where(far, 2.0 * difference, r1))
         differ = log_ratio != 0.0
-        quotient = np.expm1(t * log_ratio) / np.where(differ, np.expm1(log_ratio), 1.0)
-        quotient = np.where(r2 == 0.0, 1.0, np.where(differ, quotient, t))
+        between = np.expm1(t * log_ratio) / np.where(differ, np.expm1(log_ratio), 1.0)
+        quotient = np.where(far, between_far, np.where(differ, between, t))
         power = np.where(t > 0, np.exp((t - 1.0) * log_r1), 0.0)
         factor = np.where(t > 0, power * (r1 + r2 * one_minus_r1 * quotient), 1.0)
     return factor.real

@@ -212,3 +212,26 @@ def test_bayes_knows_what_is_certain():
 def test_bayes_needs_fewer_samples_than_cramer_rao():
     for target in (1.0, 0.1, 0.01, 0.001):
         assert bounds.bayes_samples(PAPER, target) < bounds.cramer_rao_samples(PAPER, target)
+
+
+@pytest.mark.parametrize("momentum", [5e-324, 1e-300, 1e-17, 1e-16, 2e-16, 1e-12])
+@pytest.mark.parametrize("lr", [0.1, 0.5, 1.0, 1.0000001, 1.5, 1.99])
+def test_theorem1_at_hardly_any_momentum(lr, momentum):
+    """The smaller root is beta over the larger; a difference of both lost it."""
+    problem, steps = nqm.Problem([1.0, 0.5]), [0, 1, 5, 30]
+    bound = nqm.bounds.theorem1(problem, lr, momentum, 4, steps)
+    assert bound == pytest.approx(nqm.bounds.theorem1(problem, lr, 0.0, 4, steps), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "risk"),
+    [({"c": 0.0, "var0": 0.0}, [0.0, 0.0]), ({"c": 0.0}, [512.0, np.inf]),
+     ({"var0": 0.0}, [511.5 * 3.0, np.inf])],
+)  # fmt: skip
+def test_an_unstable_plain_risk_without_noise_or_start(fields, risk):
+    """At lr h = 3 a is -2, so that the risk is 4^t / 2 and 3 (4^t - 1) / 2 after t steps."""
+    assert nqm.bounds.plain_risk(nqm.Problem([1.0], **fields), 3.0, 1, [5, 5000]).tolist() == risk
+
+
+def test_a_plain_risk_is_a_number_or_inf():
+    assert nqm.bounds.plain_risk(nqm.Problem([1e-300, 1e300]), 4.6e16, 4, 5) == np.inf

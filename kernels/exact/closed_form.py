@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..numba.jit import fma, kernel
-from .sums import tree_sum, write_risk_weights
+from .sums import tree_sum, write_noise, write_risk_weights
 
 TILE = 512
 
@@ -110,6 +110,7 @@ def constant_risk(
     noise = np.empty(TILE)
     change = np.empty(TILE)
     kick = np.empty(TILE)
+    level = np.empty(TILE)
     log = np.empty(TILE)
     risk = np.empty(TILE)
     d = h.shape[0]
@@ -117,12 +118,14 @@ def constant_risk(
         first = tile * TILE
         last = min(first + TILE, d)
         write_risk_weights(h, c, second_moment, count, first, last, signal, noise, risk)
+        write_noise(c, inverse_batch, first, last, level)
         _add_column(0, values, entries, factors, weights, first, last, change)
         _add_column(1, values, entries, factors, weights, first, last, kick)
         for j in range(TILE):
             x = change[j]
             signal[j] *= read * read * start * start
-            added = noise[j] * (read * read * inverse_batch) * kick[j] * kick[j]
+            # The kick's square may be beyond a double, where its product with the noise is not.
+            added = noise[j] * (read * read) * (kick[j] * level[j] * kick[j])
             lost = -x * (2.0 + x)
             # at a^2 = 1 noise adds up without end: kick is its rate, noise its limit
             kick[j] = added if lost == 0.0 else 0.0

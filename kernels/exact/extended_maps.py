@@ -76,7 +76,7 @@ def loses_digits(read, pair, flags):
 
 @kernel
 def one_step_map_extended(
-    read, values, entries, factors, weight, inverse_batch, first, last, step, step_low
+    read, values, entries, factors, weight, noise, first, last, step, step_low
 ):
     """Write the map of one step, see `maps.one_step_map`."""
     n = len(read)
@@ -120,10 +120,17 @@ def one_step_map_extended(
                     0.0,
                     step[(cov + a) * TILE + j],
                     step_low[(cov + a) * TILE + j],
+                    noise[j],
+                    0.0,
+                )
+                x, x_low = _plus_product(
+                    0.0,
+                    0.0,
+                    x,
+                    x_low,
                     step[(cov + b) * TILE + j],
                     step_low[(cov + b) * TILE + j],
                 )
-                x, x_low = _plus_product(0.0, 0.0, inverse_batch, 0.0, x, x_low)
                 at = cov + a * (a + 1) // 2 + b
                 step[at * TILE + j] = x
                 step_low[at * TILE + j] = x_low

@@ -24,7 +24,7 @@ from .extended_maps import (
 )
 from .maps import TILE, apply, bit_length, one_step_map, responses, square
 from .risk_bounds import bound_risk, double_reach
-from .sums import weighted_sum, write_risk_weights
+from .sums import weighted_sum, write_noise, write_risk_weights
 
 FOUND, NOT_YET, UNREACHABLE = 0, 1, 2  # the status of a search
 RETRY = 8  # intervals that are skipped before the double length, which failed, is tried again
@@ -198,6 +198,7 @@ def _search_extended_segment(
     factors,
     weight,
     inverse_batch,
+    c,
     d,
     is_extended,
     table,
@@ -217,15 +218,18 @@ def _search_extended_segment(
     table_low = np.empty(table.shape)
     for tile in range(table.shape[0]):
         if is_extended[tile]:
+            first = tile * TILE
+            last = min(first + TILE, d)
+            write_noise(c, inverse_batch, first, last, buffers[0])
             one_step_map_extended(
                 read,
                 values,
                 entries,
                 factors,
                 weight,
-                inverse_batch,
-                tile * TILE,
-                min(tile * TILE + TILE, d),
+                buffers[0],
+                first,
+                last,
                 table[tile, : per_map * TILE],
                 table_low[tile, : per_map * TILE],
             )
@@ -341,15 +345,17 @@ def first_passage(
         extended = 0
         for tile in range(tiles):
             first = tile * TILE
+            last = min(first + TILE, d)
+            write_noise(c, inverse_batch[segment], first, last, buffers[0])
             one_step_map(
                 read,
                 values,
                 entries,
                 factors,
                 weights[segment],
-                inverse_batch[segment],
+                buffers[0],
                 first,
-                min(first + TILE, d),
+                last,
                 table[tile],
             )
             # The square that this leaves behind the map is replaced by its reach, and later levels.
@@ -359,7 +365,7 @@ def first_passage(
                 at = (per_level - n + a) * TILE
                 table[tile, at : at + TILE] = abs(read[a])
         _merge_noise(n, is_extended, carried, injected)
-        last = segment == lengths.shape[0] - 1
+        is_last = segment == lengths.shape[0] - 1
         if extended:
             status, t = _search_extended_segment(
                 read,
@@ -368,6 +374,7 @@ def first_passage(
                 factors,
                 weights[segment],
                 inverse_batch[segment],
+                c,
                 d,
                 is_extended,
                 table,
@@ -375,7 +382,7 @@ def first_passage(
                 injected,
                 resumed or covered > 0,
                 lengths[segment],
-                last and endless,
+                is_last and endless,
                 target,
                 skip - covered,
                 risk_weights,
@@ -391,7 +398,7 @@ def first_passage(
                 injected,
                 resumed or covered > 0,
                 lengths[segment],
-                last and endless,
+                is_last and endless,
                 target,
                 skip - covered,
                 risk_weights,

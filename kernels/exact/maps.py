@@ -1,9 +1,9 @@
 """Maps that take the second moments of linear recurrences some steps on, tile by tile.
 
-One coordinate obeys ``s' = (I + D) s + b xi``. Its iterate is ``w0 z + noise`` with
-``z`` the response to the initial iterate and ``V`` the noise covariance per unit of
-gradient noise. Both obey the affine map (M, V) with M = I + D, and k steps of it
-compose into one map of the same kind; squaring maps reaches step t in log2(t) stages.
+One coordinate obeys ``s' = (I + D) s + b xi``. Its iterate is ``w0 z + noise`` with ``z`` the
+response to the initial iterate, and ``V`` the covariance of the noise. Both obey the affine map
+(M, V) with M = I + D, and k steps of it compose into one map of the same kind; squaring maps
+reaches step t in log2(t) stages.
 
 Every stage is a loop over a tile of `TILE` coordinates that LLVM vectorises, in which
 the loops over the n state components are unrolled: n is the length of a tuple, hence
@@ -90,8 +90,11 @@ def apply(read, step, source, target, fresh_noise):
 
 
 @kernel
-def one_step_map(read, values, entries, factors, weight, inverse_batch, first, last, step):
+def one_step_map(read, values, entries, factors, weight, noise, first, last, step):
     """Write the map of one step for coordinates first..last-1 into `step`.
+
+    `noise` has the variance of the gradient. It is multiplied with the kick's entries in turn, as
+    their square may be beyond the range of a double where its product with the variance is not.
 
     Entry e of the recurrence adds ``weight[term] * factors[e]``, times ``values[source]``
     unless source is negative, to row `row`, column `column` of D; column n is the kick b.
@@ -124,8 +127,9 @@ def one_step_map(read, values, entries, factors, weight, inverse_batch, first, l
         for a in range(n - 1, -1, -1):
             for b in range(a, -1, -1):
                 # from the last pair down: no b is overwritten before its last use
-                x = step[(cov + a) * TILE + j] * step[(cov + b) * TILE + j]
-                step[(cov + a * (a + 1) // 2 + b) * TILE + j] = inverse_batch * x
+                x = step[(cov + a) * TILE + j] * noise[j]
+                x = x * step[(cov + b) * TILE + j]
+                step[(cov + a * (a + 1) // 2 + b) * TILE + j] = x
 
 
 @kernel

@@ -17,7 +17,7 @@ from .extended_maps import (
     square_extended,
 )
 from .maps import TILE, apply, bit_length, one_step_map, responses, square
-from .sums import weighted_sum, write_risk_weights
+from .sums import weighted_sum, write_noise, write_risk_weights
 
 SHORT = 8  # segments up to this length go step by step, longer ones by powers of the map
 
@@ -210,13 +210,14 @@ def propagate(
         for segment in range(segments):
             if is_last and record == record_segment.shape[0]:
                 break
+            write_noise(c, inverse_batch[segment], first, last, noise)
             one_step_map(
                 read,
                 values,
                 entries,
                 factors,
                 weights[segment],
-                inverse_batch[segment],
+                noise,
                 first,
                 last,
                 maps,
@@ -229,7 +230,7 @@ def propagate(
                     entries,
                     factors,
                     weights[segment],
-                    inverse_batch[segment],
+                    noise,
                     first,
                     last,
                     maps,

@@ -9,7 +9,7 @@ from .maps import TILE
 
 
 @kernel
-def _multiply_field(base, field, first, last, product):
+def multiply_field(base, field, first, last, product):
     """Multiply `base` by one tile of a field, which has length 1 if it is the same everywhere."""
     if field.shape[0] == 1:
         for j in range(last - first):
@@ -21,15 +21,32 @@ def _multiply_field(base, field, first, last, product):
 
 @kernel
 def write_risk_weights(h, c, second_moment, count, first, last, signal_weight, noise_weight, spare):
-    """Write the risk per squared response to w0 = 1, and per noise variance, on one tile."""
+    """Write the risk per squared response to w0 = 1, and per variance, on one tile.
+
+    The second is 0 where there is no gradient noise, whose response may be beyond a double.
+    """
     for j in range(last - first):
-        noise_weight[j] = 0.5 * h[first + j]
-    _multiply_field(noise_weight, count, first, last, spare)
-    _multiply_field(spare, second_moment, first, last, signal_weight)
-    _multiply_field(spare, c, first, last, noise_weight)
+        spare[j] = 0.5 * h[first + j]
+    multiply_field(spare, count, first, last, noise_weight)
+    multiply_field(noise_weight, second_moment, first, last, signal_weight)
+    for j in range(last - first):
+        spare[j] = 1.0
+    multiply_field(spare, c, first, last, spare)
+    for j in range(last - first):
+        noise_weight[j] = 0.0 if spare[j] == 0.0 else noise_weight[j]
     for j in range(last - first, signal_weight.shape[0]):
         signal_weight[j] = 0.0
         noise_weight[j] = 0.0
+
+
+@kernel
+def write_noise(c, inverse_batch, first, last, noise):
+    """Write the variance of the gradient on one tile, 0 for coordinates beyond the last."""
+    for j in range(noise.shape[0]):
+        noise[j] = inverse_batch
+    multiply_field(noise, c, first, last, noise)
+    for j in range(last - first, noise.shape[0]):
+        noise[j] = 0.0
 
 
 @kernel

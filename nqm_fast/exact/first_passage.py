@@ -27,8 +27,10 @@ make it miss the step. A wide margin may stop it too early, therefore a narrow o
 """
 CONFIRMED_STEPS = 64
 """Steps from the answer of the search on at which `expected_risk` is compared with the target."""
+SCANNED_WORK = 1 << 27
+"""Steps times coordinates that are looked at one by one after them, where the search has failed."""
 PROBED_STEPS = 100
-"""Steps, evenly spread in their logarithm, that bracket the answer where the search has failed."""
+"""Steps, evenly spread in their logarithm, that bracket the answer after those."""
 
 # Which spectrum is searched.
 DIRECT = 1 << 17
@@ -123,7 +125,32 @@ def _confirmed_passage(
         if (risk <= target).any():
             return int(candidates[np.argmax(risk <= target)])
         skip = int(candidates[-1])
-    return _bisected_passage(problem, algorithm, batch, target, skip, limit)
+    return _scanned_passage(problem, algorithm, batch, target, skip, limit)
+
+
+def _scanned_passage(
+    problem: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    target: float,
+    low: int,
+    limit: int,
+) -> int | float:
+    """Look at the steps after `low` one by one, where the target is within rounding of a plateau.
+
+    The risk hardly changes any more, and rounding errors of `expected_risk` itself decide. Where
+    that goes on for too long to look at every step, the answer is one step of several.
+    """
+    last = min(low + max(SCANNED_WORK // problem.dim, CONFIRMED_STEPS), limit)
+    size = CONFIRMED_STEPS
+    while low < last:
+        steps = np.arange(low + 1, min(low + size, last) + 1)
+        reached = expected_risk(problem, algorithm, batch, steps) <= target
+        if reached.any():
+            return int(steps[np.argmax(reached)])
+        low = int(steps[-1])
+        size = min(2 * size, 1 << 14)
+    return _bisected_passage(problem, algorithm, batch, target, low, limit)
 
 
 def _bisected_passage(
@@ -134,11 +161,9 @@ def _bisected_passage(
     low: int,
     limit: int,
 ) -> int | float:
-    """Bisect for the first passage after step `low`, where the target is not reached.
-
-    It is the last resort where the risk hardly changes any more: within the margins of the search
-    it is at the target, and rounding errors of `expected_risk` itself decide.
-    """
+    """Bisect for a passage after step `low`, where the target is not reached: the last resort."""
+    if low >= limit:
+        return math.inf
     later = np.unique(np.geomspace(low + 1, max(limit, low + 1), PROBED_STEPS).astype(np.int64))
     reached = expected_risk(problem, algorithm, batch, later) <= target
     if not reached.any():

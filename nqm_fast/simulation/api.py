@@ -102,7 +102,8 @@ def simulate(
     data : {"normal", "uniform", "rademacher", "laplace", "student-t"}
         Law of the data; all but "normal" need ``sampling="per-sample"``.
     df : float, optional
-        Degrees of freedom of "student-t", > 2; 5 by default.
+        Degrees of freedom of "student-t", from 2.75 to 1e12; 5 by default. Below, tails that have
+        much of the variance are beyond the resolution of what is drawn.
     backend : {"auto", "numba", "cython", "numpy", "cuda"}
         "auto" is what the environment variable NQM_BACKEND names, or the one that is done
         soonest: "numba" if its kernels are compiled, now or by an earlier process, or if the run

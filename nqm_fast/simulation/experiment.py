@@ -201,10 +201,18 @@ def _degrees_of_freedom(df: Any, data: str) -> float:
     """Check the degrees of freedom, which only some laws of the data have."""
     if df is None:
         return DEFAULT_DF
-    if not noise.LAWS[data].takes_df:
-        with_df = " or ".join(repr(name) for name, law in noise.LAWS.items() if law.takes_df)
+    allowed = noise.LAWS[data].df_range
+    if allowed is None:
+        with_df = " or ".join(repr(name) for name, law in noise.LAWS.items() if law.df_range)
         raise InputError(f"df = {shown(df)} is for data={with_df}, not {data!r}")
-    return number("df", df, above=2.0)
+    least, most = allowed
+    value = number("df", df)
+    if not least <= value <= most:
+        raise InputError(
+            f"df must be from {least:g} to {most:g}, where what is drawn follows the law to 0.1 %, "
+            f"not {value:g}"
+        )
+    return value
 
 
 def _check_limits(

@@ -79,7 +79,9 @@ def test_first_passage_near_the_limit(seed):
     problem = nqm.Problem(h, h * 10.0 ** rng.uniform(-6.0, 1.0), mean0=rng.normal(size=h.size))
     risk = nqm.expected_risk(problem, algorithm, 64, np.arange(20_001))
     low, high = np.log([risk.min(), risk[0]])
-    target = max(float(np.exp(rng.uniform(low, high))), 1.001 * risk.min())
+    target = max(float(np.exp(rng.uniform(low, high))), risk.min())
+    if seed % 3 == 0:
+        target = float(risk.min())  # The plateau itself, to the last bit.
     first = np.flatnonzero(risk <= target)[0]
     assert nqm.steps_to_target(problem, algorithm, 64, target, max_steps=20_000) == first
 
@@ -102,3 +104,23 @@ def test_schedules_near_the_limit(seed):
     for other in (stepped, each):
         risk = nqm.expected_risk(problem, other, 16, steps)
         assert (np.abs(risk / np.array([float(x) for x in exact]) - 1.0) <= allowed).all()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-165, 1e165, 1e200])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_scale_does_not_matter(scale, momentum):
+    """The kick's square is beyond a double, or its product with the noise below."""
+    problem, usual = (nqm.Problem([x, x / 2.0], var0=0.0) for x in (scale, 1.0))
+    steps = [1, 2, 10, 1000]
+    risk = nqm.expected_risk(problem, nqm.SGD(1.0 / scale, momentum=momentum), 4, steps)
+    wanted = nqm.expected_risk(usual, nqm.SGD(1.0, momentum=momentum), 4, steps)
+    assert risk == pytest.approx(wanted, rel=1e-12)
+    first = nqm.steps_to_target(problem, nqm.SGD(1.0 / scale, momentum=momentum), 4, 1e-9)
+    assert first == 0
+
+
+def test_nothing_is_the_risk_of_nothing():
+    """Without noise and start the risk is 0, also where the response is beyond a double."""
+    problem = nqm.Problem([1.0], 0.0, var0=0.0)
+    for algorithm in (nqm.SGD(3.0), nqm.SGD(5.0, momentum=0.5)):
+        assert nqm.expected_risk(problem, algorithm, 1, [1, 5000]).tolist() == [0.0, 0.0]

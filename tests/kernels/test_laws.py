@@ -37,7 +37,7 @@ def test_an_unknown_law_is_answered_with_the_table():
         nqm.simulate(PROBLEM, nqm.SGD(0.1), 8, 10, sampling="per-sample", data="cauchy")
 
 
-@pytest.mark.parametrize("name", [name for name, law in LAWS.items() if not law.takes_df])
+@pytest.mark.parametrize("name", [name for name, law in LAWS.items() if not law.df_range])
 def test_degrees_of_freedom_are_for_laws_that_take_them(name):
     with pytest.raises(nqm.InputError, match=r"df = 4\.0 is for data='student-t'"):
         nqm.simulate(PROBLEM, nqm.SGD(0.1), 8, 10, sampling="per-sample", data=name, df=4.0)
@@ -103,3 +103,18 @@ def test_the_registry_is_the_only_list_of_backends():
             backend.normals(np.arange(8, dtype=np.uint32).reshape(2, 4)),
             kernels.load_backend("numpy").normals(np.arange(8, dtype=np.uint32).reshape(2, 4)),
         )
+
+
+def test_degrees_of_freedom_are_those_that_samples_have():
+    """Within the limits the scale of samples is that of the law, sqrt(df - 2), to 0.1 %."""
+    law = LAWS["student-t"]
+    least, most = law.df_range
+    for df in np.geomspace(least, most, 50):
+        assert law.scale(df) == pytest.approx(np.sqrt(df - 2.0), rel=1e-3)
+    assert law.scale(2.7) > 1.001 * np.sqrt(0.7)
+
+
+@pytest.mark.parametrize("df", [2.0, 2.1, 2.7, 1e16, 1e17, 1e164])
+def test_other_degrees_of_freedom_are_refused(df):
+    with pytest.raises(nqm.InputError, match=r"df must be from 2\.75 to 1e\+12"):
+        nqm.simulate(PROBLEM, nqm.SGD(0.1), 8, 10, sampling="per-sample", data="student-t", df=df)
