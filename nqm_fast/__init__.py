@@ -9,7 +9,7 @@ if find_spec(f"{__name__}.kernels") is None:
     __path__.append(str(Path(__file__).parents[1]))
 del find_spec, Path
 
-from . import bounds, schedules
+from . import bounds, figures, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
 from .exact.first_passage import steps_to_target
@@ -35,6 +35,7 @@ __all__ = [
     "Tuned",
     "bounds",
     "expected_risk",
+    "figures",
     "open_run",
     "optimal_schedule",
     "resume",
@@ -43,3 +44,8 @@ __all__ = [
     "steps_to_target",
     "tune",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, so that completion offers these and no modules of the inside."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

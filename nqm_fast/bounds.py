@@ -18,12 +18,26 @@ from .parallel import in_threads
 from .problem import Block, Problem, as_problem
 from .validation import Array, InputError, number, step_array
 
+__all__ = [
+    "bayes_risk",
+    "bayes_samples",
+    "cramer_rao_samples",
+    "plain_risk",
+    "theorem1",
+    "theorem2",
+]
+
 Complex = NDArray[np.complex128]
 
 SMALLEST_RISK = 1e-320
 """Stands for a risk of 0 where a logarithm of the risk is taken."""
 LOG_OF_ZERO = -1e4
 """Stands for log(0): its exp is 0 too, and times 0 it is 0 where -inf would give NaN."""
+
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
 def plain_risk(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .html import facts_table
 from .immutable import Unchangeable, frozen
 from .saving import written_beside
 from .validation import (
@@ -331,6 +332,17 @@ class Problem(Unchangeable):
         kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count")
         return {name: self.__dict__[name] for name in kept}
 
+    def _repr_html_(self) -> str:
+        low, high = self.curvature_range
+        facts: dict[str, Any] = {"coordinates": self.dim, "curvatures h": f"{low:g} to {high:g}"}
+        if isinstance(self._h, PowerLaw):
+            facts["curvatures h"] += f", i^-{self._h.exponent:g}"
+        facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
+        facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
+        if self.has_counts:
+            facts["count"] = _span(self._count)
+        return facts_table("Problem", facts)
+
     # -- losses and gradients ------------------------------------------------------------
 
     def _checked_point(self, name: str, value: ArrayLike) -> Array:
@@ -382,7 +394,7 @@ class Problem(Unchangeable):
         float or ndarray, shape (...)
         """
         point = self._checked_point("w", w)
-        return self._excess_risk(point) + self._lowest_loss()
+        return _plain(self._excess_risk(point) + self._lowest_loss())
 
     def sample_loss(self, w: ArrayLike, x: ArrayLike) -> Any:
         """``l(w; x) = 1/2 sum count h (x - w)^2`` of the data point x.
@@ -395,7 +407,7 @@ class Problem(Unchangeable):
         -------
         float or ndarray, shape (...)
         """
-        return self._excess_risk(self._difference(x, w))
+        return _plain(self._excess_risk(self._difference(x, w)))
 
     def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
         """Gradient of a single coordinate's sample loss, ``g = h (w - x)``.
@@ -495,6 +507,17 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, or a float where there is but one number."""
+    return value if np.ndim(value) else float(value)
+
+
+def _span(value: Array | float) -> str:
+    """Write a number, or the lowest and the highest of several."""
+    low, high = float(np.min(value)), float(np.max(value))
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _field(name: str, value: ArrayLike, dim: int, **limits: float) -> Array | float:

@@ -1,17 +1,20 @@
-"""Progress of long work: engines report it, and the command line shows it on the terminal.
+"""Progress of long work: engines report it, and it is shown where somebody watches.
 
-Nothing is shown outside `shown_on_terminal`, so a library call prints nothing.
+The command line shows it within `shown_on_terminal`, the library within `shown`: on a terminal and
+in a notebook, but not in a pipe or in a process that others have started.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .kernels.threads import startable
 
@@ -22,6 +25,8 @@ Item = TypeVar("Item")
 
 PATIENCE = 1.0
 """Seconds of work before a bar appears, so that short work does not make one flash."""
+REFRESH = 0.2
+"""Seconds between changes of a bar in a notebook, as more could not be seen."""
 INTERVAL = 10.0
 """Seconds between lines of text where there is no terminal, to keep logs short."""
 
@@ -39,13 +44,45 @@ def shown_on_terminal() -> Generator[None]:
         _bars.reset(token)
 
 
+@contextmanager
+def shown(wanted: bool | None) -> Generator[None]:
+    """Show progress of work inside this context, or not; None where somebody seems to watch.
+
+    Within `shown_on_terminal` None changes nothing.
+    """
+    if wanted is None and _bars.get() is not None:
+        yield
+        return
+    token = _bars.set([] if wanted or (wanted is None and _is_watched()) else None)
+    try:
+        yield
+    finally:
+        _bars.reset(token)
+
+
+def _is_watched() -> bool:
+    """Whether this is the main thread of a process with a terminal, or of a notebook."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if multiprocessing.parent_process() is not None:
+        return False
+    return _in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _in_notebook() -> bool:
+    """Whether a notebook's kernel runs this process."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
 def track(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
     """Yield the items, and show on a bar how many of `total` have been yielded.
 
     Work inside other tracked work has no bar of its own.
     """
     open_bars = _bars.get()
-    if open_bars is None or open_bars:
+    if open_bars is None or open_bars or _in_notebook():
         yield from items
         return
     begin = time.monotonic()
@@ -83,8 +120,15 @@ def counted(label: str) -> Generator[Callable[[int, int, str], None]]:
 @contextmanager
 def rated(label: str, total: int, unit: str) -> Generator[Callable[[int], None]]:
     """Give a function ``update(done)`` that shows the share done, the rate and the time left."""
-    if _bars.get() is None or sys.stderr is None:
+    if _bars.get() is None or (sys.stderr is None and not _in_notebook()):
         yield lambda _: None
+        return
+    if _in_notebook():
+        notebook_bar = _NotebookBar(label, total, unit)
+        try:
+            yield notebook_bar.update
+        finally:
+            notebook_bar.stop()
         return
     if not sys.stderr.isatty():
         yield _ProgressLog(label, total, unit).update
@@ -115,6 +159,44 @@ class _ProgressBar:
         """Remove the bar from the terminal."""
         if self.bar is not None:
             self.bar.stop()
+
+
+class _NotebookBar:
+    """A bar in the output of a notebook's cell, which needs no widgets."""
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.begin = self.last_time = time.monotonic()
+        self.first_done: int | None = None
+        self.handle: Any = None
+
+    def update(self, done: int) -> None:
+        """Show that `done` units are done, not more often than one can see."""
+        from IPython.display import HTML, display
+
+        now = time.monotonic()
+        if self.first_done is None:
+            self.first_done = done
+        pause = PATIENCE if self.handle is None else REFRESH
+        if now - self.last_time < pause:
+            return
+        self.last_time = now
+        speed = (done - self.first_done) / max(now - self.begin, 1e-9)
+        left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
+        part = f"{100 * done / max(self.total, 1):.0f} %"
+        text = f"{self.label} {part}, {_with_prefix(speed)}{self.unit}/s, {left} left"
+        bar = f'<progress value="{done}" max="{max(self.total, 1)}"></progress> {text}'
+        if self.handle is None:
+            self.handle = display(HTML(bar), display_id=True)
+        else:
+            self.handle.update(HTML(bar))
+
+    def stop(self) -> None:
+        """Remove the bar from the cell."""
+        if self.handle is not None:
+            from IPython.display import HTML
+
+            self.handle.update(HTML(""))
 
 
 class _ProgressLog:

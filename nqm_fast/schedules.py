@@ -28,6 +28,24 @@ from .validation import (
     shown,
 )
 
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Linear",
+    "PerStep",
+    "Piecewise",
+    "Schedule",
+    "Step",
+    "Warmup",
+    "WarmupStableDecay",
+    "as_schedule",
+]
+
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
 
 class Schedule(Immutable, ABC):
     """A value for each step.

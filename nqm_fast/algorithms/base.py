@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..html import facts_table
 from ..immutable import Immutable, comparable, frozen
-from ..schedules import Schedule
+from ..schedules import Constant, Schedule
 from ..validation import Array, InputError, shown
 
 Entry = Array | float | tuple[float, Array]
@@ -133,6 +135,13 @@ class Algorithm(Immutable, ABC):
     def gain(hyper: Mapping[str, Any]) -> Any:
         """Factor from `lr` to the effective learning rate, such as 1 / (1 - momentum)."""
         return 1.0
+
+    def _repr_html_(self) -> str:
+        this: Any = self
+        own = fields(this) if is_dataclass(this) else ()
+        shown = {f.name.rstrip("_"): getattr(this, f.name) for f in own if f.init}
+        facts = {name: x.value if isinstance(x, Constant) else x for name, x in shown.items()}
+        return facts_table(type(self).__name__, facts)
 
     def with_values(self, **hyper: Any) -> Self:
         """The same algorithm with other hyper-parameters, which may be arrays.

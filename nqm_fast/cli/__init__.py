@@ -22,7 +22,7 @@ from .outcome import discard_output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, 2 for a mistake in the arguments."""
     _print_any_name()
-    chosen = _parser().parse_args(arguments)
+    chosen = command_parser().parse_args(arguments)
     try:
         import_modules([*chosen.imported, *chosen.also_imported])
         with shown_on_terminal():
@@ -52,7 +52,7 @@ def _print_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     """Make the parser, with all modules of `commands` in their order."""
     parser = argparse.ArgumentParser(
         prog="nqm-fast",

@@ -1,4 +1,4 @@
-"""Options of commands: modules, the problem, batch sizes, and hyper-parameters."""
+"""Options that commands share: modules, problem, batch sizes, hyper-parameters, and backend."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import SGD, InputError, Problem
+from ..kernels import REGISTRY
 from .tables import whole_number
 
 DEFAULT_DIM = 10_000
@@ -64,6 +65,23 @@ def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
         parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
 
 
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what computes; none of them changes a bit of the results."""
+    parser.add_argument(
+        "--backend", choices=("auto", *REGISTRY), help="what computes (default: auto)"
+    )
+    parser.add_argument("--threads", type=whole_number, metavar="N", help="default: all cores")
+    parser.add_argument(
+        "--devices", type=whole_number, nargs="+", metavar="GPU", help="with --backend cuda"
+    )
+
+
+def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the resources that are given, as arguments of `simulate` and `resume`."""
+    names = ("backend", "threads", "devices")
+    return {name: value for name in names if (value := getattr(chosen, name)) is not None}
+
+
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
     """Load or make the problem that the options describe."""
     law = {name: getattr(chosen, name) for name in ("dim", "exponent")}
@@ -85,3 +103,21 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
         for name in HYPER_PARAMETERS
         if getattr(chosen, name) is not None
     }
+
+
+def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any]:
+    """Describe the chosen problem for JSON: the same keys for every problem."""
+    low, high = problem.curvature_range
+    return {
+        "file": None if chosen.problem is None else str(chosen.problem),
+        "dim": problem.dim,
+        "exponent": problem.fields.get("exponent"),
+        "least_curvature": low,
+        "largest_curvature": high,
+    }
+
+
+def algorithm_facts(algorithm: Any) -> dict[str, float]:
+    """Return all hyper-parameters of SGD by name, for JSON."""
+    values = {name: getattr(algorithm, name) for name in HYPER_PARAMETERS}
+    return values | {"lr": algorithm.lr.value}

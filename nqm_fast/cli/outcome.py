@@ -141,8 +141,8 @@ def _describe_workers(stats: Mapping[str, Any]) -> str:
     return f"GPU{'s' * (len(devices) > 1)} {', '.join(map(str, devices))}"
 
 
-def draw_run(run: Run, path: Path) -> Path:
-    """Draw the figure of a run, and return its path."""
+def draw_run(run: Run, path: Path, bands: bool = False) -> Path:
+    """Draw the figure of a run, or of its bands, and return its path."""
     from ..figures._run import draw
 
-    return draw(run, path)
+    return draw(run, path, bands)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import sys
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -26,16 +26,29 @@ def whole_number(text: str) -> int:
 whole_number.__name__ = "whole number"  # The name is a part of the error message of argparse.
 
 
-def print_results(
-    chosen: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]]
-) -> None:
-    """Print facts and rows as a table or as JSON.
+def finite(value: float) -> float | None:
+    """Return a number, or None, which is null in JSON, for one that is infinite."""
+    return value if value < math.inf else None
 
-    None, which is null in JSON, stands for a target that is never reached, or an infinite risk.
+
+def plain_number(value: float) -> float:
+    """Return a whole number as an int, as its text then has no point."""
+    return int(value) if float(value).is_integer() else value
+
+
+def print_json(
+    command: str, facts: dict[str, Any], rows: list[dict[str, Any]], **more: Any
+) -> None:
+    """Print results as JSON, whose keys `docs/json.md` describes."""
+    content = {"format": f"nqm-fast {command} 1"} | facts | {"results": rows} | more
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+def print_results(facts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print facts and rows as text.
+
+    None stands for a target that is never reached, or an infinite risk.
     """
-    if chosen.json:
-        print(json.dumps(facts | {"results": rows}, indent=2, allow_nan=False))
-        return
     for name, value in facts.items():
         print(f"{name}: {'never' if value is None else value}")
     print_table(rows)
@@ -48,8 +61,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     grid = Table(*(name.replace("_", " ") for name in rows[0]), box=SIMPLE)
-    for column in grid.columns:
-        column.justify = "right"
+    for column, name in zip(grid.columns, rows[0], strict=True):
+        is_text = all(isinstance(row[name], str) for row in rows)
+        column.justify = "left" if is_text else "right"
         column.overflow = "fold"
     for row in rows:
         grid.add_row(*(_cell(name, value) for name, value in row.items()))

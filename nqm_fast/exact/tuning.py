@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
 from ..backends import takes_backend
+from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
@@ -90,6 +91,10 @@ class Tuned(NamedTuple):
     steps: int | float
     algorithm: Algorithm
     risk: float
+
+    def _repr_html_(self) -> str:
+        facts = {"steps": self.steps, "algorithm": repr(self.algorithm), "risk": self.risk}
+        return facts_table("Tuned", facts)
 
 
 def refining_spectra(problem: Problem) -> Iterator[Problem]:

@@ -2,11 +2,13 @@
 
 A figure is a module of this package without a leading underscore. It has
 
-- ``ORDER``, its place among the others, and ``TITLE``;
-- ``jobs()``, the computations that it needs (`_jobs.Job`); a job that several figures need is
-  solved once;
-- ``compute(solved)``, which makes its table, columns by name, from the solved jobs;
-- ``plot(figure, table)``, which draws the table into a Matplotlib figure.
+- ``ORDER``, its place among the others, ``TITLE``, and ``PAPER``, what it corresponds to in the
+  paper (Zhang et al. 2019);
+- ``jobs(study)``, the computations that it needs (`_jobs.Job`) for a problem, a target and batch
+  sizes (`_model.Study`); a job that several figures need is solved once;
+- ``compute(study, solved)``, which makes its table, columns by name, from the solved jobs;
+- ``plot(figure, table, study)``, which draws the table into a Matplotlib figure;
+- ``OWN_PROBLEM = True``, if its problem cannot be chosen.
 
 A table with the columns optimiser, power, target, batch_size and steps takes part in the
 summary.
@@ -24,16 +26,28 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from ..validation import InputError, choice
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
+from ..problem import Problem, as_problem
+from ..validation import InputError, choice, in_range, number, real_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ._jobs import Job, Solved
-    from ._model import Table
+    from ._model import Study, Table
     from ._summary import CriticalBatch
 
-__all__ = ["Drawn", "critical_batch_sizes", "draw", "names", "titles"]
+__all__ = ["Drawn", "counterparts", "critical_batch_sizes", "draw", "names", "titles"]
+
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
 
 Progress = Callable[[int, int, str], None]
 """A function that is called with work done, work in all, and the name of a figure or ""."""
@@ -64,10 +78,11 @@ class _FigureModule(Protocol):
     __name__: str
     ORDER: int
     TITLE: str
+    PAPER: str
 
-    def jobs(self) -> list[Job]: ...
-    def compute(self, solved: Solved) -> Table: ...
-    def plot(self, figure: Figure, table: Table) -> None: ...
+    def jobs(self, study: Study) -> list[Job]: ...
+    def compute(self, study: Study, solved: Solved) -> Table: ...
+    def plot(self, figure: Figure, table: Table, study: Study) -> None: ...
 
 
 @cache
@@ -92,19 +107,32 @@ def titles() -> dict[str, str]:
     return {name: module.TITLE for name, module in _modules().items()}
 
 
+def counterparts() -> dict[str, str]:
+    """Return what each figure corresponds to in Zhang et al. 2019, by name."""
+    return {name: module.PAPER for name, module in _modules().items()}
+
+
+def _has_own_problem(name: str) -> bool:
+    """Whether the problem of a figure cannot be chosen."""
+    return getattr(_modules()[name], "OWN_PROBLEM", False)
+
+
 def draw(
-    names: Sequence[str] = (),
+    names: str | Sequence[str] = (),
     out: Path | str = ".",
     progress: Progress | None = None,
     *,
     workers: int | None = None,
+    problem: Problem | None = None,
+    target: float | None = None,
+    batch_sizes: ArrayLike | None = None,
 ) -> list[Drawn]:
     """Compute and draw figures: ``out/NAME.png`` and ``out/NAME.csv`` of each.
 
     Parameters
     ----------
-    names : sequence of str
-        Which figures; all if empty.
+    names : str or sequence of str
+        Which figures; if empty all, or with a problem, target or batch sizes all that take them.
     out : path
         Directory, made if it does not exist.
     progress : callable, optional
@@ -112,6 +140,12 @@ def draw(
         the name of the figure that is ready ("" if none is).
     workers : int, optional
         Number of processes; one per core by default.
+    problem : Problem, optional
+        Instead of the paper's, ``Problem.power_law(10_000)``.
+    target : float, optional
+        Excess risk to reach: 0.01, or 1/500 of the initial risk of a problem of your own.
+    batch_sizes : array_like, optional
+        Ascending, instead of those of the paper, >= 1.
 
     Returns
     -------
@@ -121,19 +155,58 @@ def draw(
     Raises
     ------
     InputError
-        If a name is unknown, `out` cannot be written to, or Matplotlib (for the figure
-        digits, scikit-learn) is not installed.
+        If a name is unknown, or its figure has a problem of its own and another is given; if the
+        target is not below the initial risk; if `out` cannot be written to, or Matplotlib (for
+        the figure digits, scikit-learn) is not installed.
     """
-    wanted = {choice("figure", name, list(_modules())): None for name in names or _modules()}
+    given = {"problem": problem, "target": target, "batch_sizes": batch_sizes}
+    chosen = [name for name, value in given.items() if value is not None]
+    asked = [names] if isinstance(names, str) else list(names)
+    usual = [name for name in _modules() if not (chosen and _has_own_problem(name))]
+    wanted = {choice("figure", name, list(_modules())): None for name in asked or usual}
+    for name in wanted:
+        if chosen and _has_own_problem(name):
+            raise InputError(
+                f"{chosen[0]} must be left out for {name}, which has a problem of its own"
+            )
     check_matplotlib()
-    needed = {name: set(_modules()[name].jobs()) for name in wanted}
+    study = _study(problem, target, batch_sizes)
+    needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
     folder = _directory(out)
     # Another thread may change the working directory meanwhile.
-    drawn = _draw(needed, folder.absolute(), progress or (lambda *_: None), workers)
+    drawn = _draw(study, needed, folder.absolute(), progress or (lambda *_: None), workers)
     return [
         figure._replace(picture=folder / figure.picture.name, data=folder / figure.data.name)
         for figure in drawn
     ]
+
+
+def _study(problem: Problem | None, target: float | None, batch_sizes: ArrayLike | None) -> Study:
+    """Check the problem, target and batch sizes, of which None are those of the paper."""
+    import pickle
+
+    from ._model import TARGET, Study
+
+    study = Study()
+    if problem is not None:
+        study = study._replace(pickled=pickle.dumps(as_problem(problem)))
+    initial = float(expected_risk(study.problem, SGD(0.0), 1.0, 0))
+    goal = TARGET
+    if target is not None:
+        goal = number("target", target, above=0.0)
+    elif problem is not None:
+        goal = float(f"{initial / 500:.2g}")
+    if goal >= initial:
+        raise InputError(f"target must be below the initial risk, {initial:g}, not {goal:g}")
+    sizes = None
+    if batch_sizes is not None:
+        array = real_array("batch_sizes", batch_sizes).ravel()
+        in_range("batch_sizes", array, least=1.0)
+        if not array.size:
+            raise InputError("batch_sizes must be one or more numbers >= 1, not none")
+        ascending = np.unique(array).tolist()
+        sizes = tuple(int(size) if size.is_integer() else size for size in ascending)
+    return study._replace(target=goal, batch_sizes=sizes)
 
 
 def check_matplotlib() -> None:
@@ -167,12 +240,12 @@ def _directory(out: Path | str) -> Path:
 
 
 def _draw(
-    needed: dict[str, set[Job]], out: Path, progress: Progress, workers: int | None
+    study: Study, needed: dict[str, set[Job]], out: Path, progress: Progress, workers: int | None
 ) -> list[Drawn]:
     """Draw each figure as soon as its jobs are solved."""
     from ._jobs import solve
 
-    jobs = [job for name in needed for job in _modules()[name].jobs()]
+    jobs = [job for name in needed for job in _modules()[name].jobs(study)]
     total = len(set(jobs)) + len(needed)
     solved: dict[Job, Any] = {}
     drawn: dict[str, Drawn] = {}
@@ -185,18 +258,18 @@ def _draw(
                 missing.discard(job)
             for name in [name for name, missing in unsolved.items() if not missing]:
                 del unsolved[name]
-                drawn[name] = _write_figure(name, solved, out)
+                drawn[name] = _write_figure(study, name, solved, out)
                 progress(len(solved) + len(drawn), total, name)
     return [drawn[name] for name in needed]
 
 
-def _write_figure(name: str, solved: Solved, out: Path) -> Drawn:
+def _write_figure(study: Study, name: str, solved: Solved, out: Path) -> Drawn:
     """Write the picture and the table of a figure whose jobs are solved."""
     from ._output import write_csv, write_png
 
     module = _modules()[name]
-    table = module.compute(solved)
+    table = module.compute(study, solved)
     result = Drawn(name, module.TITLE, out / f"{name}.png", out / f"{name}.csv", table)
     write_csv(result.data, table)
-    write_png(result.picture, module.plot, table)
+    write_png(result.picture, lambda figure, table: module.plot(figure, table, study), table)
     return result

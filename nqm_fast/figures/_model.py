@@ -1,7 +1,11 @@
-"""The published experiment: its problem, its settings, and jobs that solve it."""
+"""What figures are about: a problem, a target and batch sizes, those published or one's own.
+
+Jobs that solve them are here as well.
+"""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import product
@@ -10,7 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Problem, bounds, optimal_schedule, tune
+from .. import bounds
+from ..exact.piecewise_schedule import optimal_schedule
+from ..exact.tuning import tune
+from ..problem import Problem
 from ._jobs import Job, Solved
 
 DIM = 10_000
@@ -31,6 +38,69 @@ Table = dict[str, NDArray[Any]]
 """Columns of one length, by name."""
 
 
+class Study(NamedTuple):
+    """A problem, a target and batch sizes, by default those of Zhang et al. 2019, section 3.
+
+    Attributes
+    ----------
+    pickled : bytes or None
+        A problem of one's own. As bytes it is hashable, and quick to send to worker processes.
+    target : float
+        Excess risk.
+    batch_sizes : tuple of float, or None
+        Those of the figure, if none are given.
+    """
+
+    pickled: bytes | None = None
+    target: float = TARGET
+    batch_sizes: tuple[float, ...] | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """The problem, one object for all its quadratures."""
+        return _problem(self.pickled)
+
+    def sizes(self, usual: Sequence[float]) -> tuple[float, ...]:
+        """The batch sizes, those of the figure if there are no others."""
+        return tuple(usual) if self.batch_sizes is None else self.batch_sizes
+
+    @property
+    def largest_lr(self) -> float:
+        """The largest stable learning rate of plain SGD."""
+        return 2.0 / self.problem.curvature_range[1]
+
+    def title(self, finding: str, subject: str) -> str:
+        """Title a figure by what it shows of the paper's problem; by its subject for another."""
+        return finding if self == Study() else subject
+
+    @property
+    def caption(self) -> str:
+        """Describe the problem in a sentence."""
+        text = problem_text(self.problem)
+        return f"{text[0].upper()}{text[1:]}."
+
+
+@cache
+def _problem(pickled: bytes | None) -> Problem:
+    """Make a problem of its bytes, or that of the paper."""
+    if pickled is None:
+        return Problem.power_law(DIM)
+    problem: Problem = pickle.loads(pickled)
+    return problem
+
+
+def problem_text(problem: Problem) -> str:
+    """Describe a problem in words, within a sentence."""
+    count = f"{problem.dim} coordinate{'s' * (problem.dim != 1)}"
+    fields = problem.fields
+    if "exponent" in fields:
+        exponent = fields["exponent"]
+        law = "1/i" if exponent == 1 else f"i^{{-{exponent:g}}}" if exponent else "1"
+        return f"the power law of {count}, $h_i=c_i={law}$"
+    low, high = problem.curvature_range
+    return f"a problem of {count} with curvatures from {low:.3g} to {high:.3g}"
+
+
 class Best(NamedTuple):
     """The fewest steps of a kind of optimiser, and the constant setting that takes them."""
 
@@ -46,57 +116,61 @@ class Setting(NamedTuple):
     optimiser: str
     power: float
     target: float
-    batch_size: int
+    batch_size: float
 
 
-@cache
-def problem() -> Problem:
-    """Return the problem of Zhang et al. 2019, section 3, one object for all its quadratures."""
-    return Problem.power_law(DIM)
-
-
-def tuned(setting: Setting) -> Best:
+def tuned(study: Study, setting: Setting) -> Best:
     """Tune one kind of optimiser (a job)."""
     optimiser, power, target, batch_size = setting
+    problem = study.problem
     if optimiser == SCHEDULE:
-        return Best(optimal_schedule(problem(), batch_size, target, PIECES, power).steps)
-    found = tune(problem(), batch_size, target, HYPER_PARAMETERS[optimiser], power=power)
+        return Best(optimal_schedule(problem, batch_size, target, PIECES, power).steps)
+    found = tune(problem, batch_size, target, HYPER_PARAMETERS[optimiser], power=power)
     chosen: Any = found.algorithm
     return Best(found.steps, chosen.lr.value, chosen.momentum, chosen.ema)
 
 
 class Sweep(NamedTuple):
-    """Kinds of optimisers, tuned for every batch size."""
+    """Kinds of optimisers, tuned for every batch size, and for multiples of the target."""
 
     optimisers: tuple[str, ...]
     powers: tuple[float, ...] = POWERS
-    targets: tuple[float, ...] = (TARGET,)
+    targets: tuple[float, ...] = (1.0,)
     batch_sizes: tuple[int, ...] = BATCH_SIZES
 
-    def settings(self) -> list[Setting]:
+    def settings(self, study: Study) -> list[Setting]:
         """List all settings of the sweep."""
-        return [Setting(*values) for values in product(*self)]
+        targets = [float(f"{study.target * factor:.12g}") for factor in self.targets]
+        sizes = study.sizes(self.batch_sizes)
+        return [Setting(*x) for x in product(self.optimisers, self.powers, targets, sizes)]
 
-    def jobs(self) -> list[Job]:
+    def jobs(self, study: Study) -> list[Job]:
         """List the jobs: tuning of every setting, and the samples that each target needs."""
-        tuning = [Job(tuned, (setting,)) for setting in self.settings()]
-        return [Job(needed_samples, (target,)) for target in self.targets] + tuning
+        settings = self.settings(study)
+        tuning = [Job(tuned, (_of_problem(study), setting)) for setting in settings]
+        targets = dict.fromkeys(setting.target for setting in settings)
+        return [Job(needed_samples, (_of_problem(study), target)) for target in targets] + tuning
 
-    def table(self, solved: Solved) -> Table:
+    def table(self, study: Study, solved: Solved) -> Table:
         """Tabulate settings, their best hyper-parameters and steps, and lower bounds on steps."""
-        settings = self.settings()
-        best = [solved[Job(tuned, (setting,))] for setting in settings]
-        samples = [solved[Job(needed_samples, (setting.target,))] for setting in settings]
+        settings, alone = self.settings(study), _of_problem(study)
+        best = [solved[Job(tuned, (alone, setting))] for setting in settings]
+        samples = [solved[Job(needed_samples, (alone, setting.target))] for setting in settings]
         table = table_of_rows(Setting._fields, settings) | table_of_rows(Best._fields, best)
         for name, n in table_of_rows(("cramer_rao_steps", "bayes_steps"), samples).items():
             table[name] = np.maximum(n / table["batch_size"], 1.0)
         return table
 
 
-def needed_samples(target: float) -> tuple[float, float]:
+def _of_problem(study: Study) -> Study:
+    """The study with its problem alone, so that equal jobs of several figures are equal."""
+    return Study(study.pickled)
+
+
+def needed_samples(study: Study, target: float) -> tuple[float, float]:
     """Compute the samples that any unbiased estimate, and any estimate, needs (a job)."""
-    cramer_rao = bounds.cramer_rao_samples(problem(), target)
-    return cramer_rao, bounds.bayes_samples(problem(), target)
+    cramer_rao = bounds.cramer_rao_samples(study.problem, target)
+    return cramer_rao, bounds.bayes_samples(study.problem, target)
 
 
 def table_of_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..saving import written_beside
 from ..validation import InputError
 from ._style import DPI, SETTINGS
+from ._ticks import label_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,13 +91,26 @@ def write_png(path: Path, plot: Callable[[Figure, Table], None], table: Table) -
     The kind of the picture is the ending of its name.
     """
     with own_settings(), written_beside("out", path) as part:
+        new_figure(plot, table).savefig(part, format=path.suffix[1:])
+
+
+def new_figure(plot: Callable[[Figure, Table], None], table: Table) -> Figure:
+    """Draw a table into a new figure on a canvas of its own; notebooks show it."""
+    with own_settings():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7, 5), dpi=DPI, layout="constrained")
+        class Shown(Figure):
+            """A figure that notebooks show without pyplot."""
+
+            def _repr_png_(self) -> bytes:
+                content = io.BytesIO()
+                with own_settings():
+                    self.savefig(content, format="png")
+                return content.getvalue()
+
+        figure = Shown(figsize=(7, 5), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         plot(figure, table)
-        for axes in figure.axes:
-            # They take a third of the time, and help little over seven decades.
-            axes.minorticks_off()
-        figure.savefig(part, format=path.suffix[1:])
+        label_ticks(figure)
+    return figure

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._model import BATCH_SIZES, TARGET, Table, distinct_values, rows_where
+import numpy as np
+
+from ._model import Study, Table, distinct_values, rows_where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +26,8 @@ SERIES: tuple[dict[str, Any], ...] = (
     {"color": "#CC79A7", "marker": "D"},
     {"color": "#E69F00", "marker": "v"},
     {"color": "#56B4E9", "marker": "P"},
+    {"color": "#882255", "marker": "X"},
+    {"color": "#555555", "marker": "*"},
 )
 GREY = "#777777"
 
@@ -40,8 +46,6 @@ SETTINGS: dict[str, Any] = {
     "legend.edgecolor": "#cccccc",
 }
 
-PROBLEM = r"power-law problem: $10^4$ coordinates, curvature = noise: $h_i = c_i = 1/i$"
-STEPS_LABEL = f"steps to reach excess risk {TARGET:g}"
 DASHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "markerfacecolor": "white"}
 SOLID: dict[str, Any] = {"linestyle": "-"}
 
@@ -51,30 +55,84 @@ def add_caption(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=8.5, color=GREY)
 
 
-def batch_size_axes(figure: Figure, title: str, label: str) -> Axes:
-    """Make logarithmic axes with batch size, in powers of two, from left to right."""
+def steps_label(study: Study) -> str:
+    """Name an axis of steps to the target."""
+    return f"steps to reach excess risk {study.target:g}"
+
+
+def batch_size_axes(
+    figure: Figure, title: str, label: str, study: Study, table: Table, note: str = ""
+) -> Axes:
+    """Make logarithmic axes with batch size, in powers of two, from left to right.
+
+    `note` is a sentence for the caption, after that on the problem.
+    """
     axes = figure.subplots()
     axes.set_xscale("log", base=2)
-    axes.set_xticks(BATCH_SIZES[::2], [f"$2^{{{b.bit_length() - 1}}}$" for b in BATCH_SIZES[::2]])
+    sizes = distinct_values(table, "batch_size")
+    low, high = math.floor(math.log2(min(sizes))), math.ceil(math.log2(max(sizes)))
+    every = max((high - low) // 9, 1)
+    ticks = range(low, high + 1, every)
+    axes.set_xticks([2.0**k for k in ticks], [f"$2^{{{k}}}$" for k in ticks])
     axes.set_xlabel("batch size $B$ (samples per step)")
     axes.set_title(title)
     axes.set_yscale("log")
     axes.set_ylabel(label)
-    add_caption(figure, PROBLEM)
+    never = "" if np.isfinite(table.get("steps", np.zeros(1))).all() else NEVER
+    sentences = " ".join(filter(None, [study.caption, note, never]))
+    add_caption(figure, "\n".join(textwrap.wrap(sentences, CAPTION_WIDTH)))
     return axes
+
+
+NEVER = "Where a curve has a gap, the target is never reached."
+CAPTION_WIDTH = 105
+"""Letters in a line of a caption."""
+SAME_BOUND = 1.03
+"""Factor up to which two bounds are drawn as one, as a picture shows no difference."""
+
+
+def drawn_bounds(rows: Table) -> list[tuple[str, str, dict[str, Any]]]:
+    """Labels, columns and styles of the lower bounds to draw: one line where they coincide."""
+    ratio = rows["bayes_steps"] / rows["cramer_rao_steps"]
+    if (ratio < SAME_BOUND).all() and (ratio > 1 / SAME_BOUND).all():
+        line = {"color": "black", "linewidth": 1.5, "zorder": 1}
+        return [("lower bounds (Cramér-Rao, Bayes)", "bayes_steps", line)]
+    grey = {"color": "#999999", "linewidth": 2.5, "zorder": 1}
+    black = {"color": "black", "linewidth": 1, "zorder": 1.5}
+    return [
+        ("Cramér-Rao bound (unbiased)", "cramer_rao_steps", grey),
+        ("lower bound (Bayes)", "bayes_steps", black),
+    ]
 
 
 def draw_lower_bounds(axes: Axes, rows: Table) -> None:
     """Draw the lower bounds on steps, the samples that a target needs over the batch size."""
-    line: dict[str, Any] = {"linestyle": "-", "linewidth": 4.5, "color": "#cccccc", "zorder": 1}
-    axes.plot(rows["batch_size"], rows["cramer_rao_steps"], **line)
-    axes.plot(rows["batch_size"], rows["bayes_steps"], color="black", linewidth=1, zorder=1.5)
+    for _, column, line in drawn_bounds(rows):
+        axes.plot(rows["batch_size"], rows[column], **line)
 
 
-BOUND_STYLES: list[tuple[str, dict[str, Any]]] = [
-    ("lower bound, Cramér-Rao", {"color": "#cccccc", "linewidth": 4.5}),
-    ("lower bound, Bayes", {"color": "black", "linewidth": 1}),
-]
+def _size_text(size: float) -> str:
+    """Write a batch size, as a power of two if it is one and large."""
+    exponent = math.log2(size)
+    return f"2^{{{exponent:.0f}}}" if exponent.is_integer() and size >= 1000 else f"{size:g}"
+
+
+def saving_note(table: Table, optimiser: str, name: str) -> str:
+    """Say how many steps an optimiser saves at the smallest and the largest batch size.
+
+    It is a sentence for the caption, on all preconditioners.
+    """
+    plain, other = (rows_where(table, optimiser=x) for x in ("plain", optimiser))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        saved = 100.0 * (1.0 - other["steps"] / plain["steps"])
+    parts = []
+    for size in (table["batch_size"].min(), table["batch_size"].max()):
+        here = saved[(plain["batch_size"] == size) & np.isfinite(saved)]
+        if here.size:
+            low, high = np.round(here.min()), np.round(here.max())
+            span = f"{low:.0f} %" if low == high else f"{low:.0f} to {high:.0f} %"
+            parts.append(f"{span} of the steps at $B={_size_text(float(size))}$")
+    return f"{name} saves {', and '.join(dict.fromkeys(parts))}." if parts else ""
 
 
 def draw_by_power(
@@ -97,14 +155,16 @@ def draw_by_power(
     for (optimiser, _), line in zip(labels, (DASHED, SOLID), strict=True):
         for power, series in zip(powers, SERIES, strict=False):
             rows = rows_where(table, optimiser=optimiser, power=power)
-            axes.plot(rows["batch_size"], rows[column], **{**series, **line})
+            shown = np.where(np.isfinite(rows[column]), rows[column], np.nan)
+            axes.plot(rows["batch_size"], shown, **{**series, **line})
     colours = [(f"$p = {power:g}$", series) for power, series in zip(powers, SERIES, strict=False)]
     add_legend(axes, colours, where[0], title="preconditioner $H^p$")
     styles = [
         (label, {"color": "black", "marker": "o", **line})
         for (_, label), line in zip(labels, (DASHED, SOLID), strict=True)
     ]
-    add_legend(axes, [*styles, *(BOUND_STYLES if column == "steps" else [])], where[1])
+    bounds = [(label, line) for label, _, line in drawn_bounds(table)]
+    add_legend(axes, [*styles, *(bounds if column == "steps" else [])], where[1])
 
 
 def add_legend(

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import SGD, InputError, Problem, expected_risk
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
+from ..problem import Problem
+from ..validation import InputError
 from ._jobs import Job, Solved
-from ._model import Table, distinct_values, rows_where, table_of_rows
+from ._model import Study, Table, distinct_values, rows_where, table_of_rows
 from ._style import SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 ORDER = 10
 TITLE = "Real data: SGD on the digits images, and what the model predicts of it"
+PAPER = "none: real data, which the paper has of neural networks"
+OWN_PROBLEM = True
 
 BATCHES = (4, 16, 64)
 LR = 0.03
@@ -72,20 +77,20 @@ def descend(x: Array, y: Array, batch: int, steps: NDArray[np.int64]) -> Array:
     return np.array(excess)
 
 
-def jobs() -> list[Job]:
+def jobs(_: Study) -> list[Job]:
     """List the only job, or raise an InputError where the data is not installed."""
     if importlib.util.find_spec("sklearn") is None:
         raise InputError("the figure digits needs scikit-learn: pip install 'nqm-fast[figures]'")
     return [Job(experiment, long=True)]
 
 
-def compute(solved: Solved) -> Table:
+def compute(study: Study, solved: Solved) -> Table:
     """Tabulate measured and predicted excess loss."""
     names = ("batch_size", "step", "mean_excess_loss", "standard_error", "expected_risk")
-    return table_of_rows(names, solved[jobs()[0]])
+    return table_of_rows(names, solved[jobs(study)[0]])
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, _: Study) -> None:
     """Draw predictions as lines and measurements as markers, and below them their ratio."""
     figure.set_size_inches(7, 6)
     figure.suptitle(TITLE)

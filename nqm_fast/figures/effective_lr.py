@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._jobs import Solved
-from ._model import Table
+from ._model import Study, Table
 from ._style import batch_size_axes, draw_by_power
 from .momentum import LABELS, SWEEP
 
@@ -14,17 +14,25 @@ if TYPE_CHECKING:
 
 ORDER = 6
 TITLE = "Momentum lifts the limit on the effective learning rate"
+SUBJECT = "Effective learning rate: plain SGD and momentum"
+PAPER = "section 3.2: the effective learning rate of momentum"
 
 jobs = SWEEP.jobs
 
 
-def compute(solved: Solved) -> Table:
+def compute(study: Study, solved: Solved) -> Table:
     """Tabulate the sweep with the effective learning rate as another column."""
-    table = SWEEP.table(solved)
+    table = SWEEP.table(study, solved)
     return table | {"effective_lr": table["lr"] / (1.0 - table["momentum"])}
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw preconditioners as colours and optimisers as line styles."""
-    axes = batch_size_axes(figure, TITLE, r"effective learning rate $\eta / (1 - \beta)$")
+    axes = batch_size_axes(
+        figure,
+        study.title(TITLE, SUBJECT),
+        r"effective learning rate $\eta / (1 - \beta)$",
+        study,
+        table,
+    )
     draw_by_power(axes, table, "effective_lr", LABELS, ("upper left", "lower right"))

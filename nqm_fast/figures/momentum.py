@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Sweep, Table, rows_where
-from ._style import STEPS_LABEL, batch_size_axes, draw_by_power, draw_lower_bounds
+from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Study, Sweep, Table, rows_where
+from ._style import batch_size_axes, draw_by_power, draw_lower_bounds, saving_note, steps_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 5
-TITLE = "Momentum saves steps at large batch sizes, preconditioning at all"
+TITLE = "Momentum saves most at large batch sizes, preconditioning at all"
+SUBJECT = "Steps to target: plain SGD and momentum"
+PAPER = "figure 5: momentum and preconditioning, with the lower bound"
 
 LABELS = [("plain", "plain SGD"), ("momentum", "with momentum")]
 
@@ -20,8 +22,11 @@ jobs = SWEEP.jobs
 compute = SWEEP.table
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw preconditioners as colours and optimisers as line styles."""
-    axes = batch_size_axes(figure, TITLE, STEPS_LABEL)
+    note = saving_note(table, "momentum", "Momentum")
+    axes = batch_size_axes(
+        figure, study.title(TITLE, SUBJECT), steps_label(study), study, table, note
+    )
     draw_lower_bounds(axes, rows_where(table, optimiser="plain", power=POWERS[0]))
     draw_by_power(axes, table, "steps", LABELS)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import SGD, Problem, expected_risk
+from ..algorithms.sgd import SGD
+from ..exact.risk import expected_risk
+from ..problem import Problem
 from ._jobs import Job, Solved
-from ._model import Table
+from ._model import Study, Table
 from ._style import GREY, SERIES
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 ORDER = 9
 TITLE = "One coordinate at ηh = 0.0005: what momentum gains and costs"
+PAPER = "figure 2: convergence rate and steady-state risk against momentum"
+OWN_PROBLEM = True
 
 LR_H = 0.0005
 """Learning rate times curvature."""
@@ -37,18 +41,18 @@ def steady_state() -> list[float]:
     return [expected_risk(one, SGD(LR_H, momentum=beta), 1, LATE_STEP) for beta in momenta]
 
 
-def jobs() -> list[Job]:
+def jobs(_: Study) -> list[Job]:
     """List the only job, which checks the closed form."""
     return [Job(steady_state)]
 
 
-def compute(solved: Solved) -> Table:
+def compute(study: Study, solved: Solved) -> Table:
     """Tabulate closed forms for all momenta, and the exact solver's risk for some."""
     beta = 1.0 - MOMENTUM_GAPS
     trace = 1.0 - LR_H + beta
     root = (trace + np.sqrt(trace**2 - 4.0 * beta + 0j)) / 2.0
     solver = np.full(MOMENTUM_GAPS.size, np.nan)
-    solver[::SOLVER_EVERY] = solved[jobs()[0]]
+    solver[::SOLVER_EVERY] = solved[jobs(study)[0]]
     return {
         "momentum": beta,
         "rate": -np.log(np.abs(root)),
@@ -59,7 +63,7 @@ def compute(solved: Solved) -> Table:
     }
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, _: Study) -> None:
     """Draw convergence rate and steady-state risk one above the other, against momentum."""
     figure.set_size_inches(7, 6)
     figure.suptitle(TITLE)

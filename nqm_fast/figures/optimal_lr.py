@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import Table, distinct_values, rows_where
+from ._model import Study, Table, distinct_values, rows_where
 from ._style import GREY, SERIES, batch_size_axes
 from .targets import SWEEP
 
@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 
 ORDER = 3
 TITLE = "Plain SGD: optimal learning rate grows with batch size, then levels off"
+SUBJECT = "Optimal learning rate of plain SGD for five targets"
+PAPER = "section 3.1: the learning rate grows with the batch size"
 
 jobs = SWEEP.jobs
 compute = SWEEP.table
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw a line for each target."""
-    axes = batch_size_axes(figure, TITLE, r"optimal learning rate $\eta$")
+    axes = batch_size_axes(
+        figure, study.title(TITLE, SUBJECT), r"optimal learning rate $\eta$", study, table
+    )
     for target, series in zip(distinct_values(table, "target"), SERIES, strict=False):
         rows = rows_where(table, target=target)
         axes.plot(rows["batch_size"], rows["lr"], label=f"$C = {target:g}$", **series)
-    axes.axhline(2.0, color=GREY, linestyle="--", linewidth=1)
-    axes.text(4, 2.15, "stable below $2/h_1$", color=GREY, va="bottom")
-    axes.set_ylim(top=5)
+    limit = study.largest_lr
+    axes.axhline(limit, color=GREY, linestyle="--", linewidth=1)
+    smallest = table["batch_size"].min()
+    axes.text(smallest, 1.075 * limit, "stable below $2/h_1$", color=GREY, va="bottom")
+    axes.set_ylim(top=2.5 * limit)
     axes.legend(title="target excess risk", loc="lower right")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._model import Sweep, Table, distinct_values, rows_where
+from ._model import Study, Sweep, Table, distinct_values, rows_where
 from ._style import GREY, SERIES, add_legend, batch_size_axes
 
 if TYPE_CHECKING:
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 ORDER = 2
 TITLE = "Plain SGD: harder targets have larger critical batch sizes"
+SUBJECT = "Steps to five targets, plain SGD"
+PAPER = "section 3.1: plain SGD"
 
-TARGETS = (0.1, 0.03, 0.01, 0.003, 0.001)
+TARGETS = (10.0, 3.0, 1.0, 0.3, 0.1)
+"""Multiples of the target."""
 BOUND_STYLE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.2}
 
 SWEEP = Sweep(("plain",), powers=(0.0,), targets=TARGETS)
@@ -21,9 +24,11 @@ jobs = SWEEP.jobs
 compute = SWEEP.table
 
 
-def plot(figure: Figure, table: Table) -> None:
+def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw a line for each target, and below it the bound that no algorithm beats."""
-    axes = batch_size_axes(figure, TITLE, "steps to reach excess risk $C$")
+    axes = batch_size_axes(
+        figure, study.title(TITLE, SUBJECT), "steps to reach excess risk $C$", study, table
+    )
     lines = list(zip(distinct_values(table, "target"), SERIES, strict=False))
     for target, series in lines:
         rows = rows_where(table, target=target)

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
 from ..backends import usual_arithmetic
 from ..problem import Problem
+from ..progress import shown
 from ..schedules import Schedule
 from ..store import access
 from ..store.files import Files
 from ..validation import InputError, flag, number
 from .execution import ExecutionPlan, execute, plan_execution
-from .experiment import as_experiment
+from .experiment import Experiment, as_experiment, with_replicas
+from .extension import STREAMED, checked_plan, longer_run
 from .fingerprint import fingerprint
 from .observables import RISK
 from .recorder import Recorder
-from .resources import as_resources
+from .resources import Resources, as_resources
 from .result import Run
 from .signals import Signals, Stopped, caught, ending_signals
 
 if TYPE_CHECKING:
+    from ..store.extension import Extension
     from ..store.reading import Stored
 
 IN_MEMORY = 1 << 28  # bytes of state above which a run without a file works in blocks
-# For a run with a file there are more, because in blocks no record is complete before the end.
-STREAMED = 1 << 32
 
 
 class Terminated(SystemExit):
@@ -64,6 +66,7 @@ def simulate(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     checkpoint_every: float = 60.0,
+    progress: bool | None = None,
 ) -> Run:
     """Simulate the model and record its excess risk ``1/2 sum h w_t^2``.
 
@@ -128,6 +131,9 @@ def simulate(
         Replace the run that is in `out`.
     checkpoint_every : float
         Seconds between checkpoints, >= 0; longer where they would take over 1 % of the time.
+    progress : bool, optional
+        Whether to show a bar if it takes over a second. By default there is one on a terminal
+        and in a notebook; with True also lines of text in a pipe.
 
     Returns
     -------
@@ -176,7 +182,7 @@ def simulate(
     )
     resources = as_resources(backend, threads, devices)
     if files is None:
-        with caught([signal.SIGINT]) as signals:
+        with shown(progress), caught([signal.SIGINT]) as signals:
             plan = plan_execution(experiment, resources, IN_MEMORY)
             return execute(plan, signals, Recorder())
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
@@ -185,7 +191,7 @@ def simulate(
     opening = access.recorder_of_new_run(
         files, experiment, fingerprint(plan.task), flag("overwrite", overwrite), interval
     )
-    with _recording(opening) as (signals, recorder):
+    with shown(progress), _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
 
 
@@ -193,18 +199,36 @@ def simulate(
 def resume(
     path: str | os.PathLike[str],
     *,
+    steps: int | None = None,
+    replicas: int | Sequence[int] | None = None,
+    record: ArrayLike | None = None,
     backend: str = "auto",
     threads: int | None = None,
     devices: int | Sequence[int] | None = None,
     checkpoint_every: float | None = None,
+    progress: bool | None = None,
 ) -> Run:
-    """Go on with a run that was interrupted or killed, to the same bits as without a break.
+    """Go on with a run that was interrupted or killed, or that shall have more steps or replicas.
+
+    The bits are those of a run without a break, and of one that had all its steps and replicas from
+    the start. New steps begin at the last one if its state was kept (``keep_state=True``), else at
+    step 0: then the old ones are computed once more, and their records compared. While steps are
+    added, the file is that of an interrupted run. New replicas are computed in a file of their own
+    beside it (``run.replicas.h5``), and are put into the run at their end.
 
     Parameters
     ----------
     path : path
         The file that was the argument `out` of `simulate`.
-    backend, threads, devices
+    steps : int, optional
+        Steps that the run shall have, counted from its start: not fewer than it has.
+    replicas : int or sequence of int, optional
+        How many replicas the run shall have, or their numbers, with those that it has among them.
+    record : int or array_like of int, optional
+        Which of the new steps to record, as in `simulate`. By default records go on as they began:
+        log-spaced if that was the default, every so many steps if there was a stride. Where steps
+        were listed, only the new last one is recorded. Old records stay.
+    backend, threads, devices, progress
         As in `simulate`; they need not be those of before.
     checkpoint_every : float, optional
         Seconds between checkpoints, >= 0; what `simulate` was given, if left out.
@@ -218,7 +242,7 @@ def resume(
     ------
     InputError
         If the file is damaged, foreign or from a newer version, or if another process is
-        writing it.
+        writing it; if the run cannot have so many steps, or not these replicas.
     FileNotFoundError
         If there is no such file.
     OSError
@@ -229,22 +253,78 @@ def resume(
     interval = checkpoint_every
     if interval is not None:
         interval = number("checkpoint_every", interval, least=0.0)
+    if record is not None and steps is None:
+        raise InputError("record says which new steps to record, and needs steps=...")
+    if replicas is not None:  # A mistake is found before steps are added.
+        with_replicas(cast(Experiment, access.stored_run(files).experiment), replicas)
+
+    def extend(stored: Stored) -> Extension | None:
+        """Say which longer run this one shall become, if it shall."""
+        return longer_run(files.given, stored, steps, record, resources)
+
+    with shown(progress):
+        run = _resume(files, resources, interval, extend if steps is not None else None)
+        if replicas is None or run.status == "interrupted":
+            return run
+        return _add_replicas(files, replicas, resources, interval)
+
+
+def _resume(
+    files: Files,
+    resources: Resources,
+    interval: float | None,
+    extend: Callable[[Stored], Extension | None] | None = None,
+) -> Run:
+    """Go on with a run, after it was extended; give what is in the file if it has ended."""
     plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
         """Plan the rest of the run, and make sure that it gives the same bits here."""
-        plans.append(plan_execution(stored.experiment, resources, STREAMED))
-        if fingerprint(plans[0].task) != stored.header["fingerprint"]:
-            raise InputError(
-                f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
-                "with other last bits than where it was begun, as of another library of mathematics"
-            )
+        plans.append(checked_plan(files.given, stored, resources))
 
-    opening = access.recorder_of_resumed_run(files, interval, check)
+    opening = access.recorder_of_resumed_run(files, interval, check, extend)
     with _recording(opening) as (signals, recorder):
         if recorder is None:
-            return access.open_run(files.base)
+            return access.stored_run(files)
         return _execute_in_file(plans[0], signals, recorder)
+
+
+def _add_replicas(files: Files, replicas: Any, resources: Resources, interval: float | None) -> Run:
+    """Compute the replicas that a finished run has not yet, and put them into its file."""
+    from ..store.extension import AddedReplicas
+
+    addition = AddedReplicas(files, replicas)
+
+    def so_far(run: Run) -> Run:
+        """The run as it is in its file, with the message of that of its new replicas."""
+        message = addition.message(run.message)
+        return replace(access.stored_run(files), status="interrupted", message=message)
+
+    if not addition.missing.replicas.size:
+        return access.stored_run(files)
+    checked_plan(files.given, addition.stored, resources)
+    try:
+        if addition.path.exists():
+            addition.check()
+            run = _resume(Files(addition.path), resources, interval)
+        else:
+            plan = plan_execution(addition.missing, resources, STREAMED)
+            opening = access.recorder_of_new_run(
+                addition.path,
+                addition.missing,
+                fingerprint(plan.task),
+                False,
+                addition.checkpoint_interval if interval is None else interval,
+            )
+            with _recording(opening) as (signals, recorder):
+                run = _execute_in_file(plan, signals, recorder)
+    except Terminated as ended:
+        rest = None if ended.run is None else so_far(ended.run)
+        raise Terminated(ended.number, rest) from None
+    if run.status == "interrupted":
+        return so_far(run)
+    addition.merge()
+    return access.stored_run(files)
 
 
 Recording = TypeVar("Recording")

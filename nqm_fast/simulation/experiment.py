@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..immutable import Immutable, frozen
 from ..kernels import noise
 from ..problem import Problem, as_problem
+from ..timeline import check_length
 from ..validation import (
     Array,
     InputError,
@@ -110,6 +111,71 @@ def as_experiment(
         flag("keep_state", keep_state),
         observed_names(observe, edges),
     )
+
+
+def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment:
+    """The same experiment with more steps; its records begin with those of the given one.
+
+    Steps beyond the given last one are recorded as `record` says, in the way of `simulate`. Without
+    it they go on as they began: log-spaced if they were so by default, with the stride if there was
+    one, and otherwise only the new last step is recorded.
+
+    Raises
+    ------
+    InputError
+        If there are fewer steps than before, or a schedule or the noise has fewer.
+    """
+    done = experiment.steps
+    steps = integer("steps", steps, least=0)
+    if steps < done:
+        raise InputError(
+            f"steps must be at least {done}, which the run has already (they count from its "
+            f"start), not {steps}"
+        )
+    for setting in experiment.settings:
+        check_length("lr", setting.algorithm.lr, steps)
+        check_length("batch_size", setting.batch_size, steps)
+    _check_limits(
+        experiment.problem,
+        experiment.settings,
+        steps,
+        experiment.seed,
+        experiment.sampling,
+        experiment.data,
+    )
+    old = experiment.records
+    if record is not None:
+        later = _recorded_steps(record, steps)
+        early = np.setdiff1d(later[later <= done], old)
+        if any_array("record", record).ndim and early.size:
+            raise InputError(
+                f"record must be steps after the {done} that are done, but contains {early[0]}"
+            )
+    elif np.array_equal(old, _recorded_steps(None, done)):
+        later = _recorded_steps(None, steps)
+    else:
+        stride = int(old[1] - old[0]) if old.size > 1 else done + 1
+        regular = np.array_equal(old, _recorded_steps(stride, done))
+        later = _recorded_steps(stride, steps) if regular else np.array([steps])
+    return replace(experiment, steps=steps, records=np.append(old, later[later > done]))
+
+
+def with_replicas(experiment: Experiment, replicas: Any) -> Experiment:
+    """The same experiment with more replicas, by how many there are or by their numbers.
+
+    Raises
+    ------
+    InputError
+        If one of the given experiment's replicas is not among them.
+    """
+    numbers = _replica_numbers(replicas)
+    missing = np.setdiff1d(experiment.replicas, numbers)
+    if missing.size:
+        raise InputError(
+            f"replicas must contain all that the run has, {experiment.replicas.tolist()}, but "
+            f"{missing[0]} is not in {shown(replicas)}"
+        )
+    return replace(experiment, replicas=numbers)
 
 
 def _replica_numbers(replicas: Any) -> NDArray[np.int64]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.contract import BackendState
+from ..kernels.contract import BackendState, padded
 from ..validation import Array
 from .lowering import Group, initial_factors, model_or_formula, pad_to_leaves, timeline
 from .recorder import SavedArrays
@@ -133,3 +134,18 @@ class Propagation:
                 final[self.diverged_at[number] >= 0] = np.inf
                 by_number[number] = final
         return [by_number[number] for number in sorted(by_number)]
+
+
+def state_of_finished(task: Task, states: Sequence[Array]) -> SavedArrays:
+    """The arrays that `Propagation.restore` needs after the last step, from the final states.
+
+    The records are not among them, nor is where settings diverged. `states` has an array
+    (replicas, components, d) for each setting.
+    """
+    saved = {}
+    for k, group in enumerate(task.groups):
+        state = np.stack([states[number] for number in group.numbers])
+        whole = np.zeros((*state.shape[:-1], padded(state.shape[-1])))
+        whole[..., : state.shape[-1]] = state
+        saved[f"state_{k}"] = whole
+    return saved | {"done": np.array(task.steps)}

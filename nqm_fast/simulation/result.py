@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..html import facts_table, rows_table
 from ..validation import Array, counted
 from .experiment import Experiment
 from .observables import BAND_RISK, OBSERVABLES, RISK
+from .tables import dataset, frame
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False, eq=False)  # Runs are compared by identity, not by arrays.
@@ -96,6 +105,79 @@ class Run:
             diverged_at=self.diverged_at[0],
             state=None if self.state is None else self.state[0],
         )
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The records as a dataset: dimensions setting (of a list), replica, step and band.
+
+        Coordinates of the dimension setting are "label" and the parameters of settings, such as
+        "lr", "momentum" and "batch_size"; NaN for a schedule that varies.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+        """
+        return dataset(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The records as a table with a row for each setting, replica and step.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return frame(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, bands: bool = False) -> Figure:
+        """Draw the run over its exact expectation.
+
+        Parameters
+        ----------
+        path : path, optional
+            A picture to write as well, such as ``run.png`` or ``run.pdf``.
+        bands : bool
+            Draw the risk of each band, and each setting in a panel of its own.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        InputError
+            If there is no record after step 0, there are no bands, `path` is no picture, or
+            Matplotlib is not installed.
+        """
+        from ..figures import _run
+
+        if path is not None:
+            _run.draw(self, Path(path), bands)
+        return _run.figure_of(self, bands)
+
+    def _repr_html_(self) -> str:
+        experiment = self.experiment
+        facts: dict[str, Any] = {"status": self.status}
+        if self.message:
+            facts["message"] = self.message
+        if experiment is None:
+            return facts_table("Run", facts | {"records": self.steps.size})
+        facts |= {
+            "problem": repr(experiment.problem),
+            "steps": experiment.steps,
+            "replicas": experiment.replicas.size,
+            "records": f"{self.steps.size} of {experiment.records.size}",
+            "sampling": experiment.sampling,
+            "seed": experiment.seed,
+        }
+        rows = []
+        risks = self.risk if self.risk.ndim == 3 else self.risk[None]
+        for setting, risk in zip(experiment.settings, risks, strict=True):
+            row = {"algorithm": repr(setting.algorithm), "batch size": setting.batch_size_text}
+            if self.steps.size:
+                row[f"mean risk at step {self.steps[-1]}"] = f"{risk[:, -1].mean():.8g}"
+            rows.append(row)
+        return rows_table("Run", facts, rows)
 
     def __repr__(self) -> str:
         *settings, replicas, records = self.risk.shape

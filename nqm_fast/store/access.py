@@ -15,12 +15,11 @@ from .files import Files
 
 if TYPE_CHECKING:
     from ..simulation.experiment import Experiment
+    from .extension import Extension
     from .file_recorder import FileRecorder
     from .reading import Stored
 
 # Modules that import h5py, filelock and psutil, which are slow to load, are imported in functions.
-
-DEFAULT_CHECKPOINT_EVERY = 60.0  # seconds, of a run whose file does not say them
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -44,9 +43,13 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     FileNotFoundError
         If there is no such file.
     """
+    return stored_run(Files(path))
+
+
+def stored_run(files: Files) -> Run:
+    """Read the run in these files, as `open_run` does."""
     from .reading import read
 
-    files = Files(path)
     return as_run(files, read(files))
 
 
@@ -123,21 +126,24 @@ def recorder_of_resumed_run(
     path: str | os.PathLike[str] | Files,
     checkpoint_interval: float | None,
     check: Callable[[Stored], None],
+    extend: Callable[[Stored], Extension | None] | None = None,
 ) -> Generator[FileRecorder | None]:
     """Open a recorder that goes on with a run, and close it in the end; None if the run has ended.
 
-    `check` raises if the run cannot be resumed; nothing was changed then. Without an interval
-    between checkpoints, the run keeps its own.
+    `extend` says what the run shall become before it is resumed, if it shall change. It raises, and
+    so does `check`, if that cannot be; nothing was changed then. Without an interval between
+    checkpoints, the run keeps its own.
     """
+    from . import header
+    from .extension import lengthen
     from .file_recorder import FileRecorder
     from .files import locked
     from .reading import ENDED_STATUSES, read
 
     files = path if isinstance(path, Files) else Files(path)
     stored = read(files)
-    if stored.status in ENDED_STATUSES and not (
-        stored.continuations or files.leftovers() or files.lock.exists()
-    ):
+    is_tidy = not (stored.continuations or files.leftovers() or files.lock.exists())
+    if stored.status in ENDED_STATUSES and is_tidy and extend is None:
         yield None
         return
     with locked(files):
@@ -146,11 +152,16 @@ def recorder_of_resumed_run(
             # Its process was killed before it had removed these files.
             for old_file in (*stored.continuations, *files.leftovers()):
                 old_file.unlink(missing_ok=True)
+        extension = extend(stored) if extend is not None else None
+        if extension is not None:
+            lengthen(files, stored, extension)
+            stored = read(files)
+        if stored.status in ENDED_STATUSES:
             yield None
             return
         check(stored)
         if checkpoint_interval is None:
-            checkpoint_interval = stored.header.get("checkpoint_every", DEFAULT_CHECKPOINT_EVERY)
+            checkpoint_interval = header.checkpoint_interval(stored.header)
         recorder = FileRecorder(
             files, stored.experiment, checkpoint_interval, stored.header["fingerprint"], stored
         )

@@ -103,7 +103,9 @@ def describe_file(path: Path) -> dict[str, str]:
     if stored.records:
         seconds = stored.values["wall_time"][-1]
         described["last record"] = f"step {run.steps[-1]}, after {seconds:.1f} s"
-    if stored.status not in ENDED_STATUSES:
+    if stored.status in ENDED_STATUSES:
+        described["state"] = "not kept" if stored.states is None else "kept"
+    else:
         described["checkpoint"] = "none: a resumption begins at step 0"
         run_id = header["run_id"]
         newest = next(usable(files, run_id, stored.records, metadata_only=True), None)

@@ -31,6 +31,8 @@ PERMANENT_ATTRIBUTES = (
     "checkpoint_every",
 )
 """Names of the attributes that stay the same from the start of a run to its end."""
+DEFAULT_CHECKPOINT_EVERY = 60.0
+"""Seconds between checkpoints of a run whose file does not say them."""
 
 
 def timestamp() -> str:
@@ -61,6 +63,11 @@ def new_header(
 def permanent_attributes(header: dict[str, Any]) -> dict[str, Any]:
     """The permanent attributes in a header; files of earlier versions lack some."""
     return {name: header[name] for name in PERMANENT_ATTRIBUTES if name in header}
+
+
+def checkpoint_interval(header: dict[str, Any]) -> float:
+    """The seconds between checkpoints that a run was begun with, as far as its file says them."""
+    return float(header.get("checkpoint_every", DEFAULT_CHECKPOINT_EVERY))
 
 
 def status_attributes(

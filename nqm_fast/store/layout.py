@@ -185,6 +185,25 @@ def add_live_variable(
     describe_and_attach(file, name, variable, dataset)
 
 
+def add_setting_coordinates(file: h5py.File, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Add what tells settings apart, and name it as coordinates, which xarray makes them.
+
+    Nothing of it is read here: experiments are read from the configuration.
+    """
+    taken = {*DIMENSION_SCALES, *OBSERVABLES, *_LIVE_ONLY, "wall_time", "band_edge"}
+    columns = {name: values for name, values in columns.items() if name not in taken}
+    for name, values in columns.items():
+        is_text = values.dtype == object
+        text = "what differs between settings" if is_text else f"{name} of the setting"
+        if not is_text:
+            text += "; NaN where a schedule varies"
+        # HDF5 has no checksums for texts of variable length.
+        options = {"dtype": h5py.string_dtype()} if is_text else FILTERS | {"chunks": values.shape}
+        dataset = file.create_dataset(name, data=values, **options)
+        describe_and_attach(file, name, Variable(("setting",), "1", text), dataset)
+    file.attrs["coordinates"] = " ".join(columns)
+
+
 def describe_and_attach(
     file: h5py.File, name: str, variable: Variable, dataset: h5py.Dataset
 ) -> None:

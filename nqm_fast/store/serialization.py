@@ -20,6 +20,7 @@ from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.experiment import Experiment
 from ..simulation.observables import RISK, observed_names
 from ..simulation.settings import Setting
+from ..unknown import UnknownAlgorithm, UnknownSchedule
 from ..validation import InputError, shown
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -89,72 +90,6 @@ def _where_defined(kind: Any) -> str:
     if module == "__main__":
         return " (defined in the script that made it: go on in that script)"
     return f" (import {module} first, which defines it; on the command line, --import {module})"
-
-
-class UnknownAlgorithm(LinearAlgorithm):
-    """An algorithm in a file, whose class is not defined in this process.
-
-    It can be shown; whatever needs its class raises the InputError `reason`.
-    """
-
-    def __init__(self, description: Mapping[str, Any], reason: str) -> None:
-        self.description, self.reason = description, reason
-
-    def __repr__(self) -> str:
-        return _as_call(self.description)
-
-    @property
-    def lr(self) -> Any:  # type: ignore[override]
-        """The learning rate, which is not known."""
-        raise InputError(self.reason)
-
-    def recurrence(self, h: Any) -> Any:
-        """The recurrence, which is not known."""
-        raise InputError(self.reason)
-
-    def largest_lr(self, h: Any) -> float:
-        """The largest learning rate, which is not known."""
-        raise InputError(self.reason)
-
-
-class UnknownSchedule(Schedule):
-    """A schedule in a file, whose class is not defined in this process.
-
-    It can be shown; whatever needs its class raises the InputError `reason`.
-    """
-
-    def __init__(self, description: Mapping[str, Any], reason: str) -> None:
-        self.description, self.reason = description, reason
-
-    def __repr__(self) -> str:
-        return _as_call(self.description)
-
-    def values(self, steps: Any) -> Any:
-        """The values, which are not known."""
-        raise InputError(self.reason)
-
-    def piece(self, step: int) -> Any:
-        """The piece at a step, which is not known."""
-        raise InputError(self.reason)
-
-    @property
-    def least(self) -> float:
-        """The lowest value, which is not known."""
-        raise InputError(self.reason)
-
-
-def _as_call(value: Any) -> str:
-    """Write a description as the call that makes what it describes, if its class were there."""
-    if not isinstance(value, Mapping):
-        return f"{value:g}" if isinstance(value, float) else shown(value)
-    inner = (f"{name}={_as_call(x)}" for name, x in value.items() if name != "kind")
-    return f"{value.get('kind')}({', '.join(inner)})"
-
-
-def is_known(setting: Setting) -> bool:
-    """Whether the classes of a setting's algorithm and schedule are defined in this process."""
-    unknown = (UnknownAlgorithm, UnknownSchedule)
-    return not any(isinstance(part, unknown) for part in setting)
 
 
 def _reason(description: Mapping[str, Any], error: Exception) -> str:

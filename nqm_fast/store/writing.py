@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import coordinates
 from ..saving import replace
 from ..simulation.experiment import Experiment
 from .files import Files, sign
@@ -27,6 +28,7 @@ from .layout import (
     Whole,
     add_configuration_arrays,
     add_live_variable,
+    add_setting_coordinates,
     add_variable,
     contents_digest,
     live_variables,
@@ -113,6 +115,7 @@ def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) ->
     if experiment.bands is not None:
         edges = experiment.bands
         add_variable(file, "band_edge", BAND_EDGE, edges.shape, 1, edges)
+    add_setting_coordinates(file, coordinates(experiment.settings))
     if arrays is not None:
         add_configuration_arrays(file, arrays)
 

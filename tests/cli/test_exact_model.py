@@ -44,7 +44,79 @@ def test_risk_with_fixed_settings(nqm_fast):
 def test_risk_says_when_the_target_is_reached(nqm_fast):
     _, out, _ = nqm_fast("risk", *SMALL, "--lr", "0.5", "--steps", "0", "--target", "0.1", "--json")
     first = nqm.steps_to_target(nqm.Problem.power_law(100), nqm.SGD(0.5), 16, 0.1)
-    assert json.loads(out)["steps to 0.1 at batch size 16"] == first
+    assert json.loads(out)["steps_to_target"] == [{"batch_size": 16, "steps": first}]
+
+
+HYPER_PARAMETERS = ["lr", "momentum", "ema", "power"]
+
+
+def test_keys_of_json_are_always_the_same(nqm_fast):
+    """They are those that docs/json.md lists, in its order."""
+    for target in ([], ["--target", "0.1"]):
+        _, out, _ = nqm_fast("risk", *SMALL, "--lr", "9", "--steps", "0", *target, "--json")
+        content = json.loads(out)
+        keys = ["format", "problem", "algorithm", "target", "results", "steps_to_target"]
+        assert list(content) == keys
+        assert content["format"] == "nqm-fast risk 1"
+        assert list(content["algorithm"]) == HYPER_PARAMETERS
+        assert list(content["results"][0]) == ["batch_size", "steps", "risk"]
+        assert content["problem"] == {
+            "file": None,
+            "dim": 100,
+            "exponent": 1.0,
+            "least_curvature": 0.01,
+            "largest_curvature": 1.0,
+        }
+    for over in ("lr", "lr,momentum"):
+        _, out, _ = nqm_fast("tune", *SMALL, "--target", "0.5", "--over", over, "--json")
+        content = json.loads(out)
+        assert list(content) == ["format", "problem", "target", "over", "results"]
+        assert content["over"] == over.split(",")
+        assert list(content["results"][0]) == ["batch_size", "steps", *HYPER_PARAMETERS, "risk"]
+
+
+@pytest.mark.parametrize(
+    ("given", "searched"),
+    [
+        (["lr,momentum"], ["lr", "momentum"]),
+        (["lr,", "ema"], ["lr", "ema"]),
+        (["all"], ["lr", "momentum", "ema"]),
+    ],
+)
+def test_what_to_search_is_written_in_many_ways(nqm_fast, given, searched):
+    asked = ["tune", "--dim", "3", "--batch-size", "64", "--target", "0.5", "--json"]
+    status, out, err = nqm_fast(*asked, "--over", *given)
+    assert (status, err) == (0, "")
+    assert json.loads(out)["over"] == searched
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_shells_complete_commands_and_options(nqm_fast, shell):
+    pytest.importorskip("shtab")
+    status, out, _ = nqm_fast("completion", shell)
+    assert status == 0
+    for word in ("resume", "figures", "batch-size", "over"):
+        assert word in out
+
+
+def test_figures_are_listed(nqm_fast, here):
+    from nqm_fast import figures
+
+    status, out, _ = nqm_fast("figures", "--list")
+    assert status == 0
+    for name, paper in figures.counterparts().items():
+        assert name in out
+        assert paper in out
+    assert list(here.iterdir()) == []
+
+
+def test_a_figure_of_a_saved_problem(nqm_fast, here):
+    nqm.Problem([1.0, 0.3], [0.2, 0.1]).save(here / "mine.npz")
+    asked = ["figures", "training_curves", "--problem", "mine.npz", "--target", "0.1"]
+    status, out, _ = nqm_fast(*asked, "--batch-size", "2", "8")
+    assert status == 0
+    assert "training_curves.png  Plain SGD" in out
+    assert (here / "figures" / "training_curves.csv").read_text().count("\n") > 100
 
 
 def test_what_is_never_reached_is_null_in_json_and_never_in_the_table(nqm_fast):
@@ -92,6 +164,7 @@ def test_a_saved_problem(nqm_fast, here):
         (["risk", *SMALL, "--lr", "1", "--steps", "-1"], "steps must be whole numbers >= 0"),
         (["risk", "--problem", "no-such.npz", "--batch-size", "4", "--lr", "1", "--steps", "1"],
          "no-such.npz"),
+        (["figures", "--problem", "x.npz", "--dim", "3"], "so that --dim cannot be given too"),
         (["risk", *SMALL, "--problem", "p.npz", "--lr", "1", "--steps", "1"],
          "--problem p.npz is a problem by itself, so that --dim cannot be given too"),
         (["tune", "--problem", "p.npz", "--exponent", "1", "--batch-size", "1", "--target", "1"],

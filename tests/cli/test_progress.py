@@ -1,12 +1,17 @@
 """What is said of a run while it goes on, in a pipe and on a terminal."""
 
+import io
 import os
 import pty
 import re
 import select
 import subprocess
+import sys
+import threading
 import time
+import types
 
+import pytest
 from helpers import LONG_RUN, command
 
 import nqm_fast as nqm
@@ -28,6 +33,66 @@ def test_in_a_pipe_progress_is_plain_lines(capsys, monkeypatch):
 def test_nobody_is_told_without_a_terminal(capsys):
     nqm.simulate(nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 10)
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    """An error stream that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("wanted", "seen"), [(None, True), (True, True), (False, False)])
+def test_the_library_shows_a_bar_on_a_terminal(monkeypatch, wanted, seen):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    nqm.simulate(nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 100_000, progress=wanted)
+    assert ("simulation" in sys.stderr.getvalue()) == seen
+
+
+def test_the_library_shows_none_in_a_thread_of_others(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    arguments = nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 100_000
+    thread = threading.Thread(target=nqm.simulate, args=arguments)
+    thread.start()
+    thread.join()
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_library_writes_lines_in_a_pipe_if_asked(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    arguments = nqm.Problem.power_law(2000), nqm.SGD(0.1), 8, 200_000
+    nqm.simulate(*arguments, progress=True)
+    assert "simulation: 100 %" in capsys.readouterr().err
+
+
+def test_the_library_shows_a_bar_in_a_notebook(monkeypatch, capsys):
+    """A kernel that is made up collects what would be in the cell."""
+    cell = []
+
+    class Handle:
+        def update(self, html):
+            cell.append(html)
+
+    def display(html, display_id):
+        cell.append(html)
+        return Handle()
+
+    notebook = types.ModuleType("IPython")
+    notebook.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    notebook.display = types.ModuleType("IPython.display")
+    notebook.display.HTML, notebook.display.display = str, display
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook.display)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    nqm.simulate(nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 100_000)
+    assert cell[0].startswith("<progress value=")
+    assert "coordinate-steps/s" in cell[0]
+    assert cell[-1] == ""
+    cell.clear()
+    nqm.simulate(nqm.Problem.power_law(100), nqm.SGD(0.1), 8, 100_000, progress=False)
+    assert (cell, capsys.readouterr()) == ([], ("", ""))
 
 
 def screen(content):

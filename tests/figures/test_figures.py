@@ -59,10 +59,10 @@ def test_sgd_on_real_data_agrees_with_the_model(drawn):
 
 def test_a_sweep_finds_what_tune_finds(tmp_path):
     from nqm_fast.figures._jobs import solve
-    from nqm_fast.figures._model import Sweep
+    from nqm_fast.figures._model import Study, Sweep
 
-    sweep = Sweep(("plain", "momentum"), (0.5,), (0.05,), (2**6, 2**18))
-    table = sweep.table(dict(solve(sweep.jobs(), 1)))
+    sweep, study = Sweep(("plain", "momentum"), (0.5,), (5.0,), (2**6, 2**18)), Study()
+    table = sweep.table(study, dict(solve(sweep.jobs(study), 1)))
     for k in range(table["steps"].size):
         over = ("lr",) if table["optimiser"][k] == "plain" else ("lr", "momentum")
         batch_size = int(table["batch_size"][k])
@@ -95,3 +95,73 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(nqm.InputError, match="out"):
         figures.draw(["training_curves"], tmp_path / "file")
+
+
+OWN = nqm.Problem(np.geomspace(1.0, 0.01, 12), 0.3, mean0=1.0)
+
+
+def test_a_problem_of_ones_own(tmp_path):
+    """Its numbers are those of `tune` for it, with the target and batch sizes that were given."""
+    arguments = {"problem": OWN, "target": 0.1, "batch_sizes": [4096, 8.5]}
+    (drawn,) = figures.draw("momentum", tmp_path, workers=1, **arguments)
+    table = drawn.table
+    assert sorted(set(table["batch_size"].tolist())) == [8.5, 4096]
+    assert set(table["target"].tolist()) == {0.1}
+    for k in range(0, table["steps"].size, 3):
+        over = ("lr",) if table["optimiser"][k] == "plain" else ("lr", "momentum")
+        fixed = {"power": float(table["power"][k])}
+        best = nqm.tune(OWN, float(table["batch_size"][k]), 0.1, over, **fixed)
+        assert table["steps"][k] == best.steps
+    bayes = nqm.bounds.bayes_samples(OWN, 0.1) / table["batch_size"]
+    assert table["bayes_steps"] == pytest.approx(np.maximum(bayes, 1.0))
+
+
+@pytest.mark.slow
+def test_all_figures_of_a_problem_of_ones_own(tmp_path):
+    """Those that have a problem of their own are left out; what is never reached leaves a gap."""
+    drawn = figures.draw(out=tmp_path, workers=1, problem=nqm.Problem([1.0, 0.5]), batch_sizes=[4])
+    assert [figure.name for figure in drawn] == [
+        name for name in figures.names() if name not in ("one_coordinate", "digits")
+    ]
+    assert len(list(tmp_path.iterdir())) == 16
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "said"),
+    [
+        ("digits", {"target": 0.1}, "target must be left out for digits"),
+        ("momentum", {"target": 50.0}, "target must be below the initial risk"),
+        ("momentum", {"batch_sizes": [0.5]}, "batch_sizes must be >= 1"),
+        ("momentum", {"batch_sizes": []}, "batch_sizes must be one or more"),
+        ("momentum", {"problem": 3}, "problem must be a Problem"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(tmp_path, names, changes, said):
+    with pytest.raises(nqm.InputError, match=said):
+        figures.draw(names, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_figure_says_what_it_is_in_the_paper():
+    assert list(figures.counterparts()) == figures.names()
+    assert figures.counterparts()["one_coordinate"].startswith("figure 2")
+
+
+def test_bounds_that_coincide_are_drawn_once():
+    from nqm_fast.figures._style import drawn_bounds
+
+    rows = {"cramer_rao_steps": np.array([100.0, 1.0]), "bayes_steps": np.array([99.0, 1.0])}
+    assert len(drawn_bounds(rows)) == 1
+    assert len(drawn_bounds(rows | {"bayes_steps": np.array([50.0, 1.0])})) == 2
+
+
+def test_what_is_saved_is_said_in_the_caption():
+    from nqm_fast.figures._style import saving_note
+
+    table = {
+        "optimiser": np.array(["plain", "plain", "momentum", "momentum"]),
+        "batch_size": np.array([4, 1024, 4, 1024]),
+        "steps": np.array([100, 10, 97, 5]),
+    }
+    said = "Momentum saves 3 % of the steps at $B=4$, and 50 % of the steps at $B=2^{10}$."
+    assert saving_note(table, "momentum", "Momentum") == said

@@ -49,6 +49,12 @@ def test_xarray_opens_it(path):
         assert np.array_equal(data.state_1, run.state[1])
         assert data.risk.mean("replica").sel(step=60, setting=1) == run.risk[1, :, -1].mean()
         assert data.wall_time.dtype == np.float64
+        for name in ("label", "lr", "momentum", "ema", "power", "batch_size"):
+            assert data.coords[name].dims == ("setting",)
+        assert data.lr.values.tolist() == [0.3, 0.1]
+        assert data.momentum.values.tolist() == [0.0, 0.9]
+        assert data.risk.sel(setting=data.momentum > 0).shape[0] == 1
+        assert data.label.values.tolist() == ["lr = 0.3, momentum = 0", "lr = 0.1, momentum = 0.9"]
         for variable in data.variables.values():
             assert variable.attrs["units"]
             assert variable.attrs["description"]
@@ -69,6 +75,7 @@ def test_chunks_filters_and_scales(path):
     with h5py.File(path) as file:
         file.visititems(look)
         assert {"risk", "band_risk", "wall_time", "configuration/problem.h"} <= set(arrays)
+        assert arrays.pop("label").shape == (1,)  # A text cannot have a checksum.
         for name, array in arrays.items():
             assert array.shuffle
             assert (array.compression, array.compression_opts) == ("gzip", 1)

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ... import Problem
 from ...progress import counted
-from ..tables import print_table
+from ..options import chosen_problem
+from ..tables import print_table, whole_number
 
 ORDER = 6
 
@@ -15,23 +17,58 @@ ORDER = 6
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     figures = commands.add_parser(
-        "figures", allow_abbrev=False, help="draw the figures of the paper, with their data"
+        "figures",
+        allow_abbrev=False,
+        help="draw the figures of the paper, with their data, also for a problem of your own",
     )
     figures.set_defaults(run=_figures)
     figures.add_argument(
-        "names", nargs="*", metavar="NAME", help="figures to draw (all; an unknown name lists them)"
+        "names", nargs="*", metavar="NAME", help="figures to draw (all; see --list)"
     )
     figures.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR")
+    figures.add_argument(
+        "--list", action="store_true", help="list the figures, and what each is in the paper"
+    )
+    figures.add_argument("--problem", type=Path, metavar="FILE", help="a saved problem")
+    figures.add_argument(
+        "--dim", type=whole_number, help="instead, coordinates of a power law (default: 10000)"
+    )
+    figures.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
+    figures.add_argument(
+        "--target",
+        type=float,
+        help="excess risk to reach (default: 0.01, or 1/500 of the initial risk of your problem)",
+    )
+    figures.add_argument(
+        "--batch-size", type=float, nargs="+", metavar="B", help="batch sizes (default: 4 to 2^21)"
+    )
 
 
 def _figures(chosen: argparse.Namespace) -> None:
     from ... import figures
 
+    if chosen.list:
+        titles, papers = figures.titles(), figures.counterparts()
+        print_table([{"name": x, "shows": titles[x], "in the paper": papers[x]} for x in titles])
+        return
     with counted("figures") as report:
-        drawn = figures.draw(chosen.names, chosen.out, report)
+        drawn = figures.draw(
+            chosen.names,
+            chosen.out,
+            report,
+            problem=_chosen_problem(chosen),
+            target=chosen.target,
+            batch_sizes=chosen.batch_size,
+        )
     for figure in drawn:
         print(f"{figure.picture}  {figure.title}")
     summary = figures.critical_batch_sizes(drawn)
     if summary:
         print("\ncritical batch size: samples at the smallest batch / steps at the largest")
         print_table([row._asdict() | {"batch_size": round(row.batch_size)} for row in summary])
+
+
+def _chosen_problem(chosen: argparse.Namespace) -> Problem | None:
+    """Return the problem that the options describe, if one does."""
+    options = (chosen.problem, chosen.dim, chosen.exponent)
+    return None if all(value is None for value in options) else chosen_problem(chosen)

@@ -20,6 +20,9 @@ def add(commands: Any) -> None:
     plot.set_defaults(run=_plot)
     plot.add_argument("file", type=Path, metavar="FILE")
     plot.add_argument(
+        "--bands", action="store_true", help="the risk by band of curvature, if it was recorded"
+    )
+    plot.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
@@ -32,5 +35,5 @@ def _plot(chosen: argparse.Namespace) -> int:
     picture = chosen.out or default_picture(chosen.file)
     if picture.exists() and picture.samefile(chosen.file):
         raise InputError(f"--out {picture} is the run itself: choose another file")
-    print(draw_run(run, picture))
+    print(draw_run(run, picture, chosen.bands))
     return 0

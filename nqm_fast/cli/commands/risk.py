@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from ... import SGD, InputError, expected_risk, steps_to_target
@@ -11,10 +10,12 @@ from ..options import (
     add_backend,
     add_hyper_parameters,
     add_problem,
+    algorithm_facts,
     chosen_hyper_parameters,
     chosen_problem,
+    problem_facts,
 )
-from ..tables import print_results, whole_number
+from ..tables import finite, plain_number, print_json, print_results, whole_number
 
 ORDER = 8
 
@@ -38,18 +39,25 @@ def _risk(chosen: argparse.Namespace) -> None:
         raise InputError("--lr is required: the learning rate, >= 0")
     problem = chosen_problem(chosen)
     algorithm = SGD(**chosen_hyper_parameters(chosen))
-    rows = []
-    facts: dict[str, Any] = {"problem": repr(problem), "algorithm": repr(algorithm)}
+    rows, first = [], []
     for batch_size in chosen.batch_size:
         risks = expected_risk(problem, algorithm, batch_size, chosen.steps, backend=chosen.backend)
         rows += [
-            {"batch_size": batch_size, "steps": step, "risk": risk if risk < math.inf else None}
+            {"batch_size": plain_number(batch_size), "steps": step, "risk": finite(risk)}
             for step, risk in zip(chosen.steps, risks.tolist(), strict=True)
         ]
         if chosen.target is not None:
-            first = steps_to_target(
+            steps = steps_to_target(
                 problem, algorithm, batch_size, chosen.target, backend=chosen.backend
             )
-            key = f"steps to {chosen.target:g} at batch size {batch_size:g}"
-            facts[key] = first if first < math.inf else None
-    print_results(chosen, facts, rows)
+            first.append({"batch_size": plain_number(batch_size), "steps": finite(steps)})
+    if chosen.json:
+        facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}
+        facts |= {"algorithm": algorithm_facts(algorithm), "target": chosen.target}
+        print_json("risk", facts, rows, steps_to_target=first)
+        return
+    said = {"problem": repr(problem), "algorithm": repr(algorithm)} | {
+        f"steps to {chosen.target:g} at batch size {row['batch_size']:g}": row["steps"]
+        for row in first
+    }
+    print_results(said, rows)

@@ -10,6 +10,7 @@ from ... import InputError
 from ...simulation.api import simulate
 from ...simulation.result import Run
 from .. import config
+from ..options import add_resources, chosen_resources
 from ..outcome import carry_out
 
 ORDER = 1
@@ -33,15 +34,17 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--out", type=Path, metavar="FILE", help="HDF5 file to write")
     run.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    add_resources(run)
 
 
 def _run(chosen: argparse.Namespace) -> int:
     wanted = config.load(chosen.config, chosen.set)
     out = chosen.out or Path(wanted.out)
+    arguments = wanted.arguments | chosen_resources(chosen)
 
     def start() -> Run:
         try:
-            return simulate(**wanted.arguments, out=out, overwrite=chosen.overwrite)
+            return simulate(**arguments, out=out, overwrite=chosen.overwrite)
         except InputError as error:
             is_about_option = chosen.out is not None and str(error).startswith("out ")
             raise error if is_about_option else wanted.located(error) from None

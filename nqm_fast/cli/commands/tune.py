@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from ... import SGD, tune
@@ -12,10 +11,12 @@ from ..options import (
     add_backend,
     add_hyper_parameters,
     add_problem,
+    algorithm_facts,
     chosen_hyper_parameters,
     chosen_problem,
+    problem_facts,
 )
-from ..tables import print_results
+from ..tables import finite, plain_number, print_json, print_results
 
 ORDER = 7
 
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
         nargs="+",
         default=["lr"],
         metavar="NAME",
-        help=f"what to search: {', '.join(SGD.tunable)} (default: lr)",
+        help=f"what to search: {', '.join(SGD.tunable)}, several of them, or all (default: lr)",
     )
     add_hyper_parameters(best, "fixed")
     add_backend(best)
@@ -42,25 +43,37 @@ def add(commands: Any) -> None:
 
 def _tune(chosen: argparse.Namespace) -> None:
     problem = chosen_problem(chosen)
+    over = _searched(chosen.over)
     rows = []
     for batch_size in chosen.batch_size:
         best = tune(
             problem,
             batch_size,
             chosen.target,
-            chosen.over,
+            over,
             backend=chosen.backend,
             **chosen_hyper_parameters(chosen),
         )
-        reached = best.steps < math.inf
-        setting = {
-            name: value.value if name == "lr" else value
-            for name in HYPER_PARAMETERS
-            if (value := getattr(best.algorithm, name)) or name in chosen.over
-        }
         rows.append(
-            {"batch_size": batch_size, "steps": best.steps if reached else None}
-            | setting
-            | {"risk": best.risk if best.risk < math.inf else None}
+            {"batch_size": plain_number(batch_size), "steps": finite(best.steps)}
+            | algorithm_facts(best.algorithm)
+            | {"risk": finite(best.risk)}
         )
-    print_results(chosen, {"problem": repr(problem), "target": chosen.target}, rows)
+    facts = {"problem": problem_facts(chosen, problem), "target": chosen.target, "over": over}
+    if chosen.json:
+        print_json("tune", facts, rows)
+        return
+    shown = [
+        name for name in HYPER_PARAMETERS if name in over or any(row[name] != 0 for row in rows)
+    ]
+    keys = ["batch_size", "steps", *shown, "risk"]
+    print_results(
+        {"problem": repr(problem), "target": chosen.target},
+        [{key: row[key] for key in keys} for row in rows],
+    )
+
+
+def _searched(words: list[str]) -> list[str]:
+    """Return the names of what to search, which may be given with commas, or as "all"."""
+    names = [name for word in words for name in word.split(",") if name]
+    return list(SGD.tunable) if names == ["all"] else names
