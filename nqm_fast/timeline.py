@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,13 +10,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .schedules import Schedule
-from .validation import Array, InputError, counted
+from .validation import Array, InputError, any_array, counted, shown
+
+
+def piece_at(schedule: Schedule, step: int) -> tuple[float, bool]:
+    """Return the end of the piece that contains `step`, and whether it is constant.
+
+    Schedules may be a user's own: one whose piece does not go on would be asked for ever.
+
+    Raises
+    ------
+    InputError
+        If `piece` does not return a later step, and whether the piece is constant.
+    """
+    piece = schedule.piece(step)
+    try:
+        end, is_constant = piece
+        goes_on = end > step and (math.isinf(end) or end == int(end))
+    except (TypeError, ValueError):
+        goes_on = False
+    if not goes_on:
+        raise InputError(
+            f"{type(schedule).__name__}.piece({step}) must be a pair of a step after {step}, or "
+            f"math.inf, and whether values are the same until there, not {shown(piece)}"
+        )
+    return end, bool(is_constant)
+
+
+def values_at(schedule: Schedule, steps: NDArray[np.int64]) -> Array:
+    """Return the values at the given steps, an array of their shape.
+
+    Raises
+    ------
+    InputError
+        If `values` does not return one number for each step.
+    """
+    values = schedule.values(steps)
+    array = any_array("values", values)
+    if array.shape != steps.shape or array.dtype.kind not in "iuf" or np.isnan(array).any():
+        raise InputError(
+            f"{type(schedule).__name__}.values must return a number for each step, an array of "
+            f"shape {steps.shape}, not {shown(values)}"
+        )
+    return np.asarray(array, dtype=np.float64)
 
 
 def pieces(schedule: Schedule, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """Yield (first step, end, whether constant) of each piece of the steps begin .. end - 1."""
     while begin < end:
-        piece_end, is_constant = schedule.piece(begin)
+        piece_end, is_constant = piece_at(schedule, begin)
         piece_end = int(min(piece_end, end))
         yield begin, piece_end, is_constant
         begin = piece_end
@@ -46,8 +89,8 @@ def segments(
     waiting: list[Segments] = []
     begin = 0
     while begin < stop:
-        lr_end, lr_is_constant = lr.piece(begin)
-        batch_end, batch_is_constant = batch_size.piece(begin)
+        lr_end, lr_is_constant = piece_at(lr, begin)
+        batch_end, batch_is_constant = piece_at(batch_size, begin)
         # A segment keeps its whole length even beyond `stop`: the order of the kernels' operations
         # depends on it, and an answer must not depend on how many steps are asked for.
         end = int(min(lr_end, batch_end, max(stop, begin + WINDOW)))
@@ -56,7 +99,7 @@ def segments(
         else:
             end = min(end, begin + WINDOW)
             starts = np.arange(begin, end)
-        rates, batches = lr.values(starts), batch_size.values(starts)
+        rates, batches = values_at(lr, starts), values_at(batch_size, starts)
         if merge:
             differs = np.ones(starts.size, dtype=bool)
             differs[1:] = (rates[1:] != rates[:-1]) | (batches[1:] != batches[:-1])

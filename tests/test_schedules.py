@@ -194,3 +194,42 @@ def test_an_array_gives_what_the_schedule_gives():
             by_array = nqm.expected_risk(problem, nqm.SGD(schedule.values(steps)), 4, 30)
             got = nqm.expected_risk(problem, nqm.SGD(schedule), 4, 30)
             assert got == pytest.approx(by_array, rel=1e-13)
+
+
+class Own(nqm.schedules.Schedule):
+    """A schedule that a user wrote, with a piece and values of any kind."""
+
+    least = 0.1
+
+    def __init__(self, piece, values):
+        self.of_piece, self.of_values = piece, values
+
+    def piece(self, step):
+        return self.of_piece(step)
+
+    def values(self, steps):
+        return self.of_values(steps)
+
+
+@pytest.mark.parametrize(
+    ("piece", "values", "message"),
+    [
+        (lambda t: (t, True), lambda t: 0.1 + 0.0 * t, r"Own\.piece\(0\) must be a pair"),
+        (lambda t: (0, True), lambda t: 0.1 + 0.0 * t, r"Own\.piece\(0\) must be a pair"),
+        (lambda t: (t + 1.5, True), lambda t: 0.1 + 0.0 * t, r"Own\.piece\(0\) must be a pair"),
+        (lambda t: None, lambda t: 0.1 + 0.0 * t, r"Own\.piece\(0\) must be a pair .* not None"),
+        (lambda t: (t + 5, True), lambda t: 0.1, r"Own\.values must return a number for each step"),
+        (lambda t: (t + 5, False), lambda t: [0.1, 0.2], r"Own\.values must return a number"),
+        (lambda t: (t + 5, False), lambda t: np.nan * t, r"Own\.values must return a number"),
+        (lambda t: (math.inf, True), lambda t: "abc", r"Own\.values must return a number"),
+    ],
+)
+def test_a_schedule_of_ones_own_is_checked(piece, values, message):
+    problem, algorithm = nqm.Problem([1.0]), nqm.SGD(Own(piece, values))
+    for ask in (
+        lambda: nqm.expected_risk(problem, algorithm, 4, 7),
+        lambda: nqm.steps_to_target(problem, algorithm, 4, 1e-9, max_steps=7),
+        lambda: nqm.simulate(problem, algorithm, 4, 7, backend="numpy"),
+    ):
+        with pytest.raises(nqm.InputError, match=message):
+            ask()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import checked_recurrence, term_weights
 from ..schedules import Schedule
-from ..timeline import WINDOW, segments
+from ..timeline import WINDOW, piece_at, segments, values_at
 from ..validation import Array
 
 
@@ -39,12 +39,12 @@ def weighted_segments(
     one_constant_piece = (math.inf, True)
     if (
         not algorithm.depends_on_step
-        and algorithm.lr.piece(0) == one_constant_piece
-        and batch_size.piece(0) == one_constant_piece
+        and piece_at(algorithm.lr, 0) == one_constant_piece
+        and piece_at(batch_size, 0) == one_constant_piece
     ):
         zero = np.zeros(1, dtype=np.int64)
-        weights = term_weights(algorithm, terms, algorithm.lr.values(zero), zero)
-        inverse_batch = 1.0 / batch_size.values(zero)
+        weights = term_weights(algorithm, terms, values_at(algorithm.lr, zero), zero)
+        inverse_batch = 1.0 / values_at(batch_size, zero)
         yield WeightedSegments(zero, np.array([max(stop, WINDOW)]), weights, inverse_batch, True)
         return
     for part in segments(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..kernels.contract import LEAF, padded
+from ..timeline import values_at
 from ..validation import Array
 from .task import Task
 
@@ -36,7 +37,7 @@ class ChunkSizer:
         if not self.batch_sizes:
             return np.ones(end - begin)
         steps = np.arange(begin, end)
-        largest: Array = np.max([b.values(steps) for b in self.batch_sizes], axis=0)
+        largest: Array = np.max([values_at(b, steps) for b in self.batch_sizes], axis=0)
         return largest
 
     def _steps_per_chunk(self, done: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
 from ..kernels.contract import Backend, Formula, Model, Timeline, padded
 from ..problem import Problem
-from ..timeline import pieces
+from ..timeline import pieces, values_at
 from ..validation import Array
 from .observables import RecordLayout
 from .settings import Setting
@@ -78,10 +78,10 @@ def timeline(
     segment_end = np.unique(np.concatenate(ends))
     segment_start = np.concatenate([[begin], segment_end[:-1]])
     weights = [
-        term_weights(s.algorithm, terms, s.algorithm.lr.values(segment_start), segment_start)
+        term_weights(s.algorithm, terms, values_at(s.algorithm.lr, segment_start), segment_start)
         for s, terms in zip(group.settings, group.terms, strict=True)
     ]
-    batches = np.stack([s.batch_size.values(segment_start) for s in group.settings], axis=1)
+    batches = np.stack([values_at(s.batch_size, segment_start) for s in group.settings], axis=1)
     # Settings with fewer terms than others have weights of zero in their place.
     stacked = np.zeros((segment_start.size, len(weights), max(x.shape[1] for x in weights)))
     for g, x in enumerate(weights):
