@@ -120,7 +120,8 @@ def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> Dens
                 f"ridge = {ridge:g} leaves directions of X without curvature "
                 "(constant or dependent columns): choose ridge > 0 or drop columns"
             )
-        optimum: Array = np.linalg.solve(hessian, _finite("X^T y / n", rows.T @ target / n))
+        right = _finite("X^T y / n", rows.T @ target / n)
+        optimum = np.asarray(np.linalg.solve(hessian, right), dtype=np.float64)
         gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
         noise = _finite("the covariance of gradients of X and y", gradient.T @ gradient / n)
         start: Array = np.outer(optimum, optimum)
