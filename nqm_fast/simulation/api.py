@@ -25,7 +25,7 @@ from .extension import STREAMED, checked_plan, longer_run
 from .fingerprint import fingerprint
 from .observables import RISK
 from .recorder import Recorder
-from .resources import Resources, as_resources
+from .resources import Wanted, as_resources
 from .result import Run
 from .signals import Signals, Stopped, caught, ending_signals
 
@@ -271,7 +271,7 @@ def resume(
 
 def _resume(
     files: Files,
-    resources: Resources,
+    resources: Wanted,
     interval: float | None,
     extend: Callable[[Stored], Extension | None] | None = None,
 ) -> Run:
@@ -289,7 +289,7 @@ def _resume(
         return _execute_in_file(plans[0], signals, recorder)
 
 
-def _add_replicas(files: Files, replicas: Any, resources: Resources, interval: float | None) -> Run:
+def _add_replicas(files: Files, replicas: Any, resources: Wanted, interval: float | None) -> Run:
     """Compute the replicas that a finished run has not yet, and put them into its file."""
     from ..store.extension import AddedReplicas
 

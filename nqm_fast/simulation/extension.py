@@ -12,7 +12,7 @@ from .experiment import Experiment, longer
 from .fingerprint import fingerprint
 from .propagation import state_of_finished
 from .recorder import SavedArrays
-from .resources import Resources
+from .resources import Wanted
 
 if TYPE_CHECKING:
     from ..store.extension import Extension
@@ -23,7 +23,7 @@ STREAMED = 1 << 32
 the end."""
 
 
-def checked_plan(path: Any, stored: Stored, resources: Resources) -> ExecutionPlan:
+def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
     """Plan a stored run, and make sure that it gives the same bits here.
 
     Raises
@@ -41,7 +41,7 @@ def checked_plan(path: Any, stored: Stored, resources: Resources) -> ExecutionPl
 
 
 def longer_run(
-    path: Any, stored: Stored, steps: Any, record: Any, resources: Resources
+    path: Any, stored: Stored, steps: Any, record: Any, resources: Wanted
 ) -> Extension | None:
     """Say which longer run a stored one shall become; None if it has all the steps.
 
