@@ -91,7 +91,8 @@ def test_settings_of_unknown_classes_have_the_parameters_of_their_description():
     cosine = {"kind": "Cosine", "peak": 0.5, "steps": 9}
     mine = [UnknownAlgorithm({"kind": "lab:Mine", "lr": lr}, "import lab") for lr in (0.25, cosine)]
     warm = UnknownSchedule({"kind": "lab:Warm"}, "import lab")
-    found = settings((mine[0], 8), (mine[1], 8), (nqm.SGD(0.1), warm))
+    found = settings((mine[0], 8), (mine[1], 8))
+    found.append(SimpleNamespace(algorithm=nqm.SGD(0.1), batch_size=warm))
     columns = coordinates(found)
     assert setting_labels(found)[0] == "lab:Mine(lr=0.25), B = 8"
     np.testing.assert_array_equal(columns["lr"], [0.25, np.nan, 0.1])
