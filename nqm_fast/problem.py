@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import problem_files
 from .html import facts_table
 from .immutable import Unchangeable, frozen
-from .saving import written_beside
+from .losses import SampleLosses
 from .validation import (
     Array,
     InputError,
@@ -25,8 +24,6 @@ from .validation import (
     real_array,
     shown,
 )
-
-FORMAT = "nqm_fast problem 1"
 
 MOST_COORDINATES = 1 << 53
 """Coordinates of a power law, whose numbers i are doubles: above, some would be alike."""
@@ -64,7 +61,7 @@ class Block(NamedTuple):
     """Variance of the initial iterate."""
 
 
-class Problem(Unchangeable):
+class Problem(SampleLosses, Unchangeable):
     """Independent coordinates with curvature h, gradient noise c and a random start.
 
     The excess risk of an iterate w is ``1/2 sum_i count_i h_i w_i^2`` (minimum 0 at w = 0);
@@ -343,94 +340,6 @@ class Problem(Unchangeable):
             facts["count"] = _span(self._count)
         return facts_table("Problem", facts)
 
-    # -- losses and gradients ------------------------------------------------------------
-
-    def _checked_point(self, name: str, value: ArrayLike) -> Array:
-        """Check that an array has shape (..., d)."""
-        array = real_array(name, value)
-        if array.shape[-1:] != (self.dim,):
-            raise InputError(
-                f"{name} must have {self.dim} as its last dimension, but has shape {array.shape}"
-            )
-        return array
-
-    def _difference(self, x: ArrayLike, w: ArrayLike) -> Array:
-        """Return x - w, shape (..., d), if their shapes fit."""
-        data, point = self._checked_point("x", x), self._checked_point("w", w)
-        try:
-            with np.errstate(over="ignore"):
-                return data - point
-        except ValueError:
-            raise InputError(
-                f"x must have the shape of w or broadcast to it, {point.shape}, not {data.shape}"
-            ) from None
-
-    def _excess_risk(self, gap: Array) -> Any:
-        """Half the sum of ``count h gap^2``, inf where it is beyond the range of a double."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            risk = 0.5 * (gap**2 @ (self.count * self.h))
-            if not np.isfinite(risk).all():  # A product 0 * inf may be a NaN.
-                scaled = gap * np.sqrt(self.count) * np.sqrt(self.h)
-                risk = 0.5 * (scaled**2).sum(axis=-1)
-        return risk
-
-    def _lowest_loss(self) -> float:
-        """Half the sum of ``count h sigma^2``."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss = 0.5 * float((self.count * self.h) @ self.sigma**2)
-            if not np.isfinite(loss):
-                loss = 0.5 * float((self.count * (self.c / self.h)).sum())
-        return loss
-
-    def population_loss(self, w: ArrayLike) -> Any:
-        """``L(w) = 1/2 sum count h w^2 + 1/2 sum count h sigma^2``, excess risk plus its minimum.
-
-        Parameters
-        ----------
-        w : array_like, shape (..., d)
-
-        Returns
-        -------
-        float or ndarray, shape (...)
-        """
-        point = self._checked_point("w", w)
-        return _plain(self._excess_risk(point) + self._lowest_loss())
-
-    def sample_loss(self, w: ArrayLike, x: ArrayLike) -> Any:
-        """``l(w; x) = 1/2 sum count h (x - w)^2`` of the data point x.
-
-        Parameters
-        ----------
-        w, x : array_like, shapes (..., d), broadcast against each other
-
-        Returns
-        -------
-        float or ndarray, shape (...)
-        """
-        return _plain(self._excess_risk(self._difference(x, w)))
-
-    def sample_gradient(self, w: ArrayLike, x: ArrayLike) -> Array:
-        """Gradient of a single coordinate's sample loss, ``g = h (w - x)``.
-
-        Parameters
-        ----------
-        w, x : array_like, shapes (..., d), broadcast against each other
-
-        Returns
-        -------
-        ndarray, shape (..., d)
-        """
-        with np.errstate(over="ignore"):
-            gradient: Array = -self.h * self._difference(x, w)
-        return gradient
-
-    def gradient_covariance(self) -> Array:
-        """Diagonal of the per-sample gradient's covariance, ``c = h^2 sigma^2``, shape (d,).
-
-        The other entries are zero, because coordinates are independent.
-        """
-        return self.c
-
     # -- files ---------------------------------------------------------------------------
 
     @property
@@ -466,8 +375,7 @@ class Problem(Unchangeable):
         OSError
             If it cannot be written.
         """
-        with written_beside("path", path) as part, part.open("wb") as file:
-            np.savez(file, format=np.array(FORMAT), **self.fields)
+        problem_files.write(path, self.fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Problem:
@@ -480,20 +388,7 @@ class Problem(Unchangeable):
         FileNotFoundError
             If there is no such file.
         """
-        try:
-            content = io.BytesIO(Path(path).read_bytes())
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise InputError(f"path {str(path)!r} cannot be read: {error.strerror}") from None
-        try:
-            with np.load(content, allow_pickle=False) as file:
-                fields = {name: file[name][()] for name in file.files}
-        except Exception as error:  # Readers of zip and npy raise all kinds at foreign bytes.
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"path {str(path)!r} is not a readable .npz file: {reason}") from None
-        if str(fields.pop("format", "")) != FORMAT:
-            raise InputError(f"path {str(path)!r} was not written by Problem.save")
+        fields = problem_files.read(path)
         try:
             return cls.from_fields(fields)
         except (KeyError, TypeError, InputError) as error:
@@ -507,11 +402,6 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
-
-
-def _plain(value: Any) -> Any:
-    """Return an array, or a float where there is but one number."""
-    return value if np.ndim(value) else float(value)
 
 
 def _span(value: Array | float) -> str:

@@ -16,7 +16,7 @@ from .chunking import ChunkSizer
 from .controller import Controller
 from .experiment import Experiment
 from .loops import Outcome, by_blocks, by_steps
-from .lowering import group_by_components
+from .lowering import group_settings
 from .memory import LoopOrder, check_memory, choose_order, saved_order
 from .recorder import Recorder
 from .resources import Resources, Wanted
@@ -88,9 +88,10 @@ def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
 
 def _load(experiment: Experiment, threads: int) -> Load:
     """Estimate how large a run is."""
-    groups = group_by_components(experiment.settings)
+    leaps = experiment.sampling == "leap"
+    groups = group_settings(experiment.settings, experiment.steps, leaps)
     each = experiment.problem.dim * experiment.replicas.size / threads
-    if experiment.sampling == "leap":
+    if leaps:
         steps = len(experiment.settings) * experiment.records.size * SECONDS_PER_LEAP
     else:
         samples = [s.batch_size.least if experiment.sampling == "per-sample" else 1.0
@@ -98,7 +99,6 @@ def _load(experiment: Experiment, threads: int) -> Load:
         steps = sum(samples) * experiment.steps * SECONDS_PER_STEP
     components = tuple(sorted({group.components for group in groups}))
     size = padded(experiment.problem.dim)
-    leaps = experiment.sampling == "leap"
     return Load(components, size, experiment.replicas.size, threads, leaps, each * steps)
 
 
@@ -111,7 +111,7 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
     parameter = np.float32(2.0 / experiment.df)
     return Task(
         experiment.problem,
-        group_by_components(experiment.settings),
+        group_settings(experiment.settings, experiment.steps, experiment.sampling == "leap"),
         experiment.steps,
         experiment.records.copy(),  # Kernels take arrays that may be written to.
         Noise(key, experiment.replicas.copy(), 0, law.code, per_sample, parameter),

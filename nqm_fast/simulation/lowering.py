@@ -20,7 +20,11 @@ from .settings import Setting
 
 @dataclass(frozen=True)
 class Group:
-    """Settings whose recurrences have the same number of components; they share kernel calls."""
+    """Settings that share kernel calls, as their recurrences have the same number of components.
+
+    Where they are computed by leaps, their schedules change at the same steps as well: a leap ends
+    at each change, and what it draws must not depend on the other settings of a run.
+    """
 
     numbers: tuple[int, ...]  # of the group's settings, among those of the run
     settings: tuple[Setting, ...]
@@ -28,16 +32,34 @@ class Group:
     terms: tuple[int, ...]  # how many the recurrence of each setting has
 
 
-def group_by_components(settings: Sequence[Setting]) -> list[Group]:
-    """Group the settings by the number of components of their recurrences."""
+def group_settings(settings: Sequence[Setting], steps: int, leaps: bool) -> list[Group]:
+    """Group the settings that can share kernel calls in a run of so many steps."""
     recurrences = [checked_recurrence(setting.algorithm, np.ones(1)) for setting in settings]
-    sizes = [len(recurrence.read) for recurrence in recurrences]
-    groups = []
-    for n in sorted(set(sizes)):
-        numbers = tuple(i for i, size in enumerate(sizes) if size == n)
-        terms = tuple(len(recurrences[i].terms) for i in numbers)
-        groups.append(Group(numbers, tuple(settings[i] for i in numbers), n, terms))
-    return groups
+    members: dict[tuple[int, bytes], list[int]] = {}
+    for i, (setting, recurrence) in enumerate(zip(settings, recurrences, strict=True)):
+        cuts = np.unique(np.concatenate(_segment_ends(setting, 0, steps))) if leaps else _NO_CUTS
+        members.setdefault((len(recurrence.read), cuts.tobytes()), []).append(i)
+    return [
+        Group(
+            tuple(numbers),
+            tuple(settings[i] for i in numbers),
+            components,
+            tuple(len(recurrences[i].terms) for i in numbers),
+        )
+        for (components, _), numbers in sorted(members.items(), key=lambda item: item[0][0])
+    ]
+
+
+_NO_CUTS = np.zeros(0, dtype=np.int64)
+
+
+def _segment_ends(setting: Setting, begin: int, end: int) -> list[NDArray[np.int64]]:
+    """Return the ends of the segments of a setting's schedules within steps begin .. end - 1."""
+    ends = [_NO_CUTS]
+    for schedule in (setting.algorithm.lr, setting.batch_size):
+        for step, until, same in pieces(schedule, begin, end):
+            ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
+    return ends
 
 
 def timeline(
@@ -51,9 +73,8 @@ def timeline(
     if any(setting.algorithm.depends_on_step for setting in group.settings):
         ends.append(np.arange(begin + 1, end + 1))
     else:
-        for schedule in (x for s in group.settings for x in (s.algorithm.lr, s.batch_size)):
-            for step, until, same in pieces(schedule, begin, end):
-                ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
+        for setting in group.settings:
+            ends += _segment_ends(setting, begin, end)
     segment_end = np.unique(np.concatenate(ends))
     segment_start = np.concatenate([[begin], segment_end[:-1]])
     weights = [

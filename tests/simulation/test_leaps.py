@@ -97,3 +97,16 @@ def test_a_leap_with_independent_components_is_seen(name, monkeypatch):
 def test_a_leap_that_is_short_of_a_step_is_seen(name):
     walked = states(name, "constant", (3,), "minibatch", 1)
     assert p_values_of_two(states(name, "constant", (2,), "leap", 0), walked).min() < P_LIMIT
+
+
+def test_leaps_of_a_setting_do_not_depend_on_the_others():
+    """A leap ends where the setting's own schedules change, not where those of others do."""
+    changing = nqm.schedules.Piecewise([0.2, 0.1, 0.05], [13, 20, 7])
+    settings = [nqm.SGD(0.1), nqm.SGD(changing), nqm.SGD(0.3, momentum=0.5), nqm.SGD(0.2)]
+    sizes = [8, 16, nqm.schedules.Piecewise([4, 8], [31, 1]), 32]
+    problem = nqm.Problem.power_law(130)
+    arguments = {"steps": 60, "sampling": "leap", "record": [10, 40, 60], "replicas": 2}
+    together = nqm.simulate(problem, settings, sizes, **arguments)
+    for g, (setting, size) in enumerate(zip(settings, sizes, strict=True)):
+        alone = nqm.simulate(problem, setting, size, **arguments)
+        assert np.array_equal(together.risk[g], alone.risk)
