@@ -6,7 +6,6 @@ in a notebook, but not in a pipe or in a process that others have started.
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 import threading
 import time
@@ -62,6 +61,8 @@ def shown(wanted: bool | None) -> Generator[None]:
 
 def _is_watched() -> bool:
     """Whether this is the main thread of a process with a terminal, or of a notebook."""
+    import multiprocessing  # It takes long to load.
+
     if threading.current_thread() is not threading.main_thread():
         return False
     if multiprocessing.parent_process() is not None:

@@ -9,6 +9,7 @@ import pytest
 import nqm_fast as nqm
 from nqm_fast import schedules
 from nqm_fast.labels import common_text, coordinates, setting_labels, short_name
+from nqm_fast.unknown import UnknownAlgorithm, UnknownSchedule
 
 COSINE = schedules.Cosine(1.0, 2000)
 
@@ -83,3 +84,16 @@ def test_coordinates_are_numbers():
     assert columns["momentum"].tolist() == [0.0, 0.9]
     assert columns["batch_size"][0] == 4.0
     assert columns["label"][1].startswith("SGD(Cosine(1, 2000), momentum=0.9)")
+
+
+def test_settings_of_unknown_classes_have_the_parameters_of_their_description():
+    """They are in files whose algorithms are not defined here; a schedule is a table there."""
+    cosine = {"kind": "Cosine", "peak": 0.5, "steps": 9}
+    mine = [UnknownAlgorithm({"kind": "lab:Mine", "lr": lr}, "import lab") for lr in (0.25, cosine)]
+    warm = UnknownSchedule({"kind": "lab:Warm"}, "import lab")
+    found = settings((mine[0], 8), (mine[1], 8))
+    found.append(SimpleNamespace(algorithm=nqm.SGD(0.1), batch_size=warm))
+    columns = coordinates(found)
+    assert setting_labels(found)[0] == "lab:Mine(lr=0.25), B = 8"
+    np.testing.assert_array_equal(columns["lr"], [0.25, np.nan, 0.1])
+    np.testing.assert_array_equal(columns["batch_size"], [8.0, 8.0, np.nan])

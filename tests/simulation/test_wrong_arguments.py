@@ -35,7 +35,7 @@ WRONG = {
         "data": "uniform",
         "sampling": "leap",
     },
-    "df must be > 2, not 2": {"data": "student-t", "sampling": "per-sample", "df": 2},
+    "df must be from 2.75 to 1e+12": {"data": "student-t", "sampling": "per-sample", "df": 2},
     "df = 3 is for data='student-t'": {"df": 3},
     "batch_size must be whole numbers for sampling='per-sample', but is 1.5": {
         "batch_size": 1.5,
