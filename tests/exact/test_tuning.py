@@ -12,7 +12,7 @@ from helpers import PAPER, SEARCHES, assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast import bounds
-from nqm_fast.schedules import Cosine, Linear, as_schedule
+from nqm_fast.schedules import Cosine, Linear, PerStep, as_schedule
 
 searches = pytest.mark.parametrize(
     ("problem", "batch_size", "target"), SEARCHES.values(), ids=SEARCHES
@@ -334,7 +334,7 @@ def test_fixed_values_are_kept():
     assert_consistent(nqm.Problem.power_law(60), 64, 0.05, best)
 
 
-@pytest.mark.parametrize("batch_size", [Linear(1, 256, 100), np.full(500, 64.0)], ids=str)
+@pytest.mark.parametrize("batch_size", [Linear(1, 256, 100), PerStep(np.full(500, 64.0))], ids=str)
 def test_the_batch_size_may_be_a_schedule(batch_size):
     problem = nqm.Problem.power_law(60)
     best = nqm.tune(problem, batch_size, 0.05)
