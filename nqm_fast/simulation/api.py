@@ -300,6 +300,7 @@ def _add_replicas(files: Files, replicas: Any, resources: Wanted, interval: floa
         message = addition.message(run.message)
         return replace(access.stored_run(files), status="interrupted", message=message)
 
+    addition.forget_merged()
     if not addition.missing.replicas.size:
         return access.stored_run(files)
     checked_plan(files.given, addition.stored, resources)

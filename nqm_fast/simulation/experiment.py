@@ -151,13 +151,29 @@ def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment
             raise InputError(
                 f"record must be steps after the {done} that are done, but contains {early[0]}"
             )
-    elif np.array_equal(old, _recorded_steps(None, done)):
-        later = _recorded_steps(None, steps)
     else:
-        stride = int(old[1] - old[0]) if old.size > 1 else done + 1
-        regular = np.array_equal(old, _recorded_steps(stride, done))
-        later = _recorded_steps(stride, steps) if regular else np.array([steps])
+        later = _records_in_the_same_spirit(old, done, steps)
     return replace(experiment, steps=steps, records=np.append(old, later[later > done]))
+
+
+def _records_in_the_same_spirit(old: NDArray[np.int64], done: int, steps: int) -> NDArray[np.int64]:
+    """The steps to record of a longer run, as far as the records of the given one show a rule.
+
+    A run that became longer before has last steps of that time among its records, off the rule.
+    """
+    default = _recorded_steps(None, done)
+    if np.array_equal(old, default):
+        return _recorded_steps(None, steps)
+    stride = int(old[1] - old[0]) if old.size > 2 else 0
+    if stride and np.isin(_recorded_steps(stride, done), old).all():
+        return _recorded_steps(stride, steps)
+    if default.size > LATEST and np.isin(default[-LATEST:], old).all():
+        return _recorded_steps(None, steps)
+    return np.array([steps])
+
+
+LATEST = 5
+"""Latest records of the default that show that they are the default's, in a run made longer."""
 
 
 def with_replicas(experiment: Experiment, replicas: Any) -> Experiment:

@@ -111,15 +111,20 @@ class Propagation:
     def state_to_save(self) -> SavedArrays:
         """The arrays that `restore` needs, but for the records so far.
 
-        Checkpoints contain them under these names.
+        Checkpoints contain them under these names, in which states have the numbers of settings: a
+        run that has become longer may have other groups.
         """
-        states = {f"state_{k}": state.read() for k, state in enumerate(self.states)}
+        states = {
+            f"state_{number}": of_setting
+            for group, state in zip(self.task.groups, self.states, strict=True)
+            for number, of_setting in zip(group.numbers, state.read(), strict=True)
+        }
         return states | {"done": np.array(self.done), "diverged_at": self.diverged_at.copy()}
 
     def restore(self, saved: SavedArrays) -> None:
         """Return to the step at which the arrays of the same coordinates were saved."""
-        for k, state in enumerate(self.states):
-            state.write(saved[f"state_{k}"])
+        for group, state in zip(self.task.groups, self.states, strict=True):
+            state.write(np.stack([saved[f"state_{number}"] for number in group.numbers]))
         self.values[: len(saved["values"])] = saved["values"]
         self.diverged_at[:] = saved["diverged_at"]
         self.done = int(saved["done"])
@@ -143,9 +148,8 @@ def state_of_finished(task: Task, states: Sequence[Array]) -> SavedArrays:
     (replicas, components, d) for each setting.
     """
     saved = {}
-    for k, group in enumerate(task.groups):
-        state = np.stack([states[number] for number in group.numbers])
+    for number, state in enumerate(states):
         whole = np.zeros((*state.shape[:-1], padded(state.shape[-1])))
         whole[..., : state.shape[-1]] = state
-        saved[f"state_{k}"] = whole
+        saved[f"state_{number}"] = whole
     return saved | {"done": np.array(task.steps)}

@@ -15,7 +15,7 @@ from ..saving import replace
 from ..simulation.recorder import SavedArrays
 from .files import Files
 
-VERSION = 3  # of the arrays that the loops of a simulation save
+VERSION = 4  # of the arrays that the loops of a simulation save
 METADATA = "facts"  # the name of the array that holds the metadata, as JSON in bytes
 
 

@@ -128,14 +128,25 @@ class AddedReplicas:
         InputError
             If it is another run's.
         """
-        found, arrays = serialization.encode(read(Files(self.path)).experiment)
-        wanted, wanted_arrays = serialization.encode(self.missing)
-        same = found == wanted and arrays.keys() == wanted_arrays.keys()
-        if not (same and all(np.array_equal(arrays[name], wanted_arrays[name]) for name in arrays)):
+        if not _are_same(read(Files(self.path)).experiment, self.missing):
             raise InputError(
                 f"replicas are computed in {self.files.shown(self.path)!r}, where there is another "
                 "run: ask for those that it was begun for, or remove it"
             )
+
+    def forget_merged(self) -> None:
+        """Remove the file of replicas that the run has already, which a kill may have left."""
+        if not self.path.exists():
+            return
+        more = read(Files(self.path))
+        numbers, merged = more.experiment.replicas, self.stored.experiment.replicas
+        of_this_run = replace(self.stored.experiment, replicas=numbers)
+        if (
+            more.status in ENDED_STATUSES
+            and np.isin(numbers, merged).all()
+            and _are_same(more.experiment, of_this_run)
+        ):
+            self.path.unlink(missing_ok=True)
 
     def message(self, what_happened: str) -> str:
         """Say how to go on where the run of the missing replicas was interrupted."""
@@ -159,11 +170,26 @@ class AddedReplicas:
             stored, more = read(files), read(Files(self.path))
             numbers = np.concatenate([stored.experiment.replicas, more.experiment.replicas])
             ended = stored.status in ENDED_STATUSES and more.status in ENDED_STATUSES
-            if not ended or stored.header["run_id"] != self.stored.header["run_id"]:
+            is_ours = (
+                stored.header["run_id"] == self.stored.header["run_id"]
+                and _are_same(stored.experiment, self.stored.experiment)
+                and _are_same(more.experiment, self.missing)
+            )
+            if not (ended and is_ours):
                 raise InputError(f"path {str(files.given)!r} has changed while replicas were added")
             order = np.argsort(numbers)[np.searchsorted(np.sort(numbers), wanted.replicas)]
             write_whole(files, wanted, _joined(stored, more, wanted, order))
             self.path.unlink(missing_ok=True)
+
+
+def _are_same(one: Experiment, other: Experiment) -> bool:
+    """Whether two experiments are the same, by what files would contain of them."""
+    (text, arrays), (other_text, other_arrays) = map(serialization.encode, (one, other))
+    return (
+        text == other_text
+        and arrays.keys() == other_arrays.keys()
+        and all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+    )
 
 
 def _joined(stored: Stored, more: Stored, wanted: Experiment, order: NDArray[np.int64]) -> Whole:

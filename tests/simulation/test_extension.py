@@ -18,6 +18,7 @@ from nqm_fast.kernels.contract import TILE
 
 import nqm_fast as nqm
 from nqm_fast import schedules
+from nqm_fast.simulation.experiment import longer
 from nqm_fast.simulation.propagation import Propagation
 
 
@@ -222,3 +223,34 @@ def test_a_leap_does_not_begin_where_none_ended(path):
     simulate_to(path, steps=40, record=[10, 20], sampling="leap", keep_state=True)
     whole = simulate(TWO_SETTINGS, steps=60, record=[10, 20, 60], **more)
     assert_same(nqm.resume(path, steps=60), whole)
+
+
+def test_leaps_go_on_where_schedules_change_later(path):
+    """The settings share kernel calls in the short run, and not in the long one."""
+    problem = nqm.Problem.power_law(70)
+    settings = [nqm.SGD(0.1), nqm.SGD(nqm.schedules.Piecewise([0.1, 0.05], [500, 1]))]
+    how = {"sampling": "leap", "keep_state": True, "progress": False}
+    nqm.simulate(problem, settings, 8, 300, record=[100, 300], out=path, **how)
+    longer = nqm.resume(path, steps=1000, record=[700, 1000], progress=False)
+    whole = nqm.simulate(problem, settings, 8, 1000, record=[100, 300, 700, 1000], **how)
+    assert np.array_equal(longer.risk, whole.risk)
+
+
+def recorded(steps, record):
+    """The experiment of a run of one coordinate with these records."""
+    return nqm.simulate(nqm.Problem([1.0]), nqm.SGD(0.1), 8, steps, record=record).experiment
+
+
+@pytest.mark.parametrize(
+    ("record", "first", "second"), [(None, 2002, 4008), (4, 22, 48), (7, 1000, 3000)]
+)
+def test_records_go_on_as_they_began_again_and_again(record, first, second):
+    given = recorded(10 if record == 4 else 900, record)
+    twice = longer(longer(given, first), second)
+    wanted = recorded(second, record).records
+    assert np.isin(wanted[wanted > first], twice.records).all()
+
+
+def test_two_records_are_no_stride():
+    records = longer(recorded(10, [0, 10]), 22).records
+    assert records.tolist() == [0, 10, 22]
