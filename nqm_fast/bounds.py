@@ -135,8 +135,10 @@ def theorem1(
         # As (1 - r1) (1 - r2) = lr h, the smaller factor follows from the larger one.
         one_minus_r1 = np.where(trace < 0.0, larger, gap / larger)
         r1 = 1.0 - one_minus_r1
-        # The smaller root follows from r1 r2 = beta; a difference would lose it beside the larger.
+        # A smaller root follows from r1 r2 = beta; a difference would lose it beside the larger.
+        # Complex roots are as large as each other, and the difference is the conjugate.
         r2 = np.where(r1 == 0.0, 0.0, beta / np.where(r1 == 0.0, 1.0, r1))
+        r2 = np.where(difference.imag == 0.0, r2, (trace - difference) / 2.0)
         mean = _mean_factor(one_minus_r1, r2, difference, t)
         margin = 2.0 * beta + 2.0 - gap
         numerator = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
