@@ -131,7 +131,8 @@ def test_theorem_1_holds_at_every_step(problem, lr, momentum, power, batch_size)
     algorithm = nqm.SGD(lr, momentum=momentum, power=power)
     steps = np.arange(200)
     bound = bounds.theorem1(problem, lr, momentum, batch_size, steps, power=power)
-    assert (risk(problem, algorithm, batch_size, steps) <= bound * (1 + 1e-10) + 1e-300).all()
+    # Where an oscillating mean crosses zero, the last digit of lr moves the risk by 1e-9 of it.
+    assert (risk(problem, algorithm, batch_size, steps) <= bound * (1 + 1e-8) + 1e-300).all()
 
 
 @given(problems, lrs, units, powers, batch_sizes)
