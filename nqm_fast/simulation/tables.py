@@ -32,7 +32,7 @@ def dataset(run: Any) -> xarray.Dataset:
     coords: dict[str, Any] = {"replica": experiment.replicas, "step": run.steps}
     if listed:
         coords["setting"] = np.arange(len(experiment.settings))
-    for name, values in coordinates(experiment.settings).items():
+    for name, values in _setting_columns(experiment).items():
         coords[name] = ("setting", values) if listed else values[0]
     if experiment.bands is not None:
         edges = experiment.bands
@@ -69,6 +69,18 @@ def dataset(run: Any) -> xarray.Dataset:
     return xarray.Dataset(variables, coords, facts)
 
 
+TAKEN = {"setting", "replica", "step", "band", "band_low", "band_high", "diverged_at", "wall_time"}
+"""Names of tables' own columns, which parameters of a user's algorithms may have too."""
+
+
+def _setting_columns(experiment: Any) -> dict[str, Any]:
+    """What tells settings apart, by names that no other column has."""
+    return {
+        f"{name}_of_setting" if name in TAKEN or name in OBSERVABLES else name: values
+        for name, values in coordinates(experiment.settings).items()
+    }
+
+
 def _attributes(units: str, description: str) -> dict[str, str]:
     """The attributes that variables have in a run's file as well."""
     return {"units": units, "description": description}
@@ -83,7 +95,7 @@ def frame(run: Any) -> pandas.DataFrame:
     settings = len(experiment.settings)
     shape = settings, experiment.replicas.size, run.steps.size
     columns: dict[str, Any] = {"setting": np.arange(settings)[:, None, None]}
-    for name, values in coordinates(experiment.settings).items():
+    for name, values in _setting_columns(experiment).items():
         columns[name] = values[:, None, None]
     columns["replica"] = experiment.replicas[:, None]
     columns["step"] = run.steps

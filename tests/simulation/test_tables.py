@@ -1,5 +1,7 @@
 """Runs as datasets of xarray and tables of pandas, and objects as notebooks show them."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 import xarray
@@ -89,3 +91,18 @@ def test_single_numbers_are_those_of_python():
         nqm.SGD(np.float32(0.5)).lr.value,
     ]
     assert {type(value) for value in found} == {float}
+
+
+@dataclass(frozen=True)
+class Stepping(nqm.SGD):
+    """SGD with a parameter that has the name of a column."""
+
+    step: float = field(default=2.0, kw_only=True)
+
+
+def test_a_parameter_with_the_name_of_a_column():
+    run = simulate([Stepping(0.1), Stepping(0.2, step=3.0)], replicas=2)
+    assert run.to_xarray().step_of_setting.values.tolist() == [2.0, 3.0]
+    table = run.to_pandas()
+    assert set(table.step) == set(run.steps.tolist())
+    assert set(table.step_of_setting) == {2.0, 3.0}
