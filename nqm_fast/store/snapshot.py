@@ -34,6 +34,14 @@ class Snapshot(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r")
+        try:
+            self._read_superblock()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_superblock(self) -> None:
+        """Read the superblock, and take the marks of a writer off it."""
         self.pretended_end = 0  # the end that HDF5 is told, or 0 for the true one
         self.superblock = self.read(SUPERBLOCK.size)
         if len(self.superblock) < SUPERBLOCK.size:
