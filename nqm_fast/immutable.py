@@ -49,7 +49,7 @@ class Immutable:
         self.__dict__.update(values)
 
     def _values(self) -> object:
-        """What equality and hashing look at."""
+        """Return the values by which objects are equal, and hashed."""
         return self.__dict__
 
     def __eq__(self, other: object) -> bool:

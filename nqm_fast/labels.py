@@ -172,7 +172,7 @@ def common_text(settings: Sequence[Setting]) -> str:
 
 
 def coordinates(settings: Sequence[Setting]) -> dict[str, Any]:
-    """What tells settings apart, by name: arrays with an element for each.
+    """Return the parameters that tell settings apart, by name: arrays with an element for each.
 
     "label" is text, the others are numbers, such as "lr", "momentum" and "batch_size": NaN for a
     schedule that varies, and for what an algorithm does not have.

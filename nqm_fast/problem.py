@@ -319,7 +319,7 @@ class Problem(SampleLosses, Unchangeable):
         return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}>"
 
     def _values(self) -> object:
-        """What equality and hashing look at: the arrays, however they were given."""
+        """Return the arrays, by which problems are equal, however they were given."""
         if isinstance(self._h, PowerLaw):
             return self._h
         return [np.broadcast_to(x, (self.dim,)) for x in self.fields.values()]

@@ -33,11 +33,11 @@ SEED = 1907
 
 
 EFFORTS = ["full", "fast"]
-"""What the argument `effort` of `tune` may be."""
+"""The values that the argument `effort` of `tune` may have."""
 
 
 class Effort(NamedTuple):
-    """How much is evolved."""
+    """The amount of work of an evolution."""
 
     size: int
     """Points on each island."""

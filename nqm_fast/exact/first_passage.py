@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
@@ -121,11 +121,23 @@ def _confirmed_passage(
         if found is None:
             return math.inf
         candidates = np.arange(found, min(found + CONFIRMED_STEPS, limit + 1))
-        risk = expected_risk(problem, algorithm, batch, candidates)
-        if (risk <= target).any():
-            return int(candidates[np.argmax(risk <= target)])
+        first = _first_reached(problem, algorithm, batch, target, candidates)
+        if first is not None:
+            return first
         skip = int(candidates[-1])
     return _scanned_passage(problem, algorithm, batch, target, skip, limit)
+
+
+def _first_reached(
+    problem: Problem,
+    algorithm: LinearAlgorithm,
+    batch: Schedule,
+    target: float,
+    steps: NDArray[np.int64],
+) -> int | None:
+    """Return the first of the steps at which the expected risk is at most the target."""
+    reached = expected_risk(problem, algorithm, batch, steps) <= target
+    return int(steps[np.argmax(reached)]) if reached.any() else None
 
 
 def _scanned_passage(
@@ -145,9 +157,9 @@ def _scanned_passage(
     size = CONFIRMED_STEPS
     while low < last:
         steps = np.arange(low + 1, min(low + size, last) + 1)
-        reached = expected_risk(problem, algorithm, batch, steps) <= target
-        if reached.any():
-            return int(steps[np.argmax(reached)])
+        first = _first_reached(problem, algorithm, batch, target, steps)
+        if first is not None:
+            return first
         low = int(steps[-1])
         size = min(2 * size, 1 << 14)
     return _bisected_passage(problem, algorithm, batch, target, low, limit)
@@ -164,11 +176,10 @@ def _bisected_passage(
     """Bisect for a passage after step `low`, where the target is not reached: the last resort."""
     if low >= limit:
         return math.inf
-    later = np.unique(np.geomspace(low + 1, max(limit, low + 1), PROBED_STEPS).astype(np.int64))
-    reached = expected_risk(problem, algorithm, batch, later) <= target
-    if not reached.any():
+    later = np.unique(np.geomspace(low + 1, limit, PROBED_STEPS).astype(np.int64))
+    high = _first_reached(problem, algorithm, batch, target, later)
+    if high is None:
         return math.inf
-    high = int(later[np.argmax(reached)])
     while high - low > 1:
         middle = (low + high) // 2
         if expected_risk(problem, algorithm, batch, middle) <= target:

@@ -74,7 +74,7 @@ TAKEN = {"setting", "replica", "step", "band", "band_low", "band_high", "diverge
 
 
 def _setting_columns(experiment: Any) -> dict[str, Any]:
-    """What tells settings apart, by names that no other column has."""
+    """Return the parameters of settings, by names that no other column has."""
     return {
         f"{name}_of_setting" if name in TAKEN or name in OBSERVABLES else name: values
         for name, values in coordinates(experiment.settings).items()

@@ -21,7 +21,7 @@ from .writing import write_whole
 
 
 class Extension(NamedTuple):
-    """What a run shall become: a longer experiment, that begins with the one that it has.
+    """The plan of a run that shall be longer: an experiment that begins with the one that it has.
 
     `state` is that after the last step of a run that has ended, if it was kept; else the steps are
     computed once more, and their records compared with those that there are.

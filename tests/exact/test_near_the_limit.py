@@ -37,7 +37,7 @@ def changed(algorithm, lr, momentum):
 
 
 def conditioning(problem, algorithm, steps, exact):
-    """How far the risk moves when the last digit of a hyper-parameter does, relative to it."""
+    """The relative change of the risk when the last digit of a hyper-parameter changes."""
     moved = np.full(len(steps), 4.0 * EPS)
     for lr, momentum in ((1, 0), (-1, 0), (0, 1)):
         other = risk_to_60_digits(problem, changed(algorithm, lr, momentum), 16, steps)
