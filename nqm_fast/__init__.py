@@ -9,7 +9,7 @@ if find_spec(f"{__name__}.kernels") is None:
     __path__.append(str(Path(__file__).parents[1]))
 del find_spec, Path
 
-from . import bounds, figures, schedules
+from . import bounds, figures, networks, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
 from .exact.first_passage import steps_to_target
@@ -36,6 +36,7 @@ __all__ = [
     "bounds",
     "expected_risk",
     "figures",
+    "networks",
     "open_run",
     "optimal_schedule",
     "resume",

@@ -4,7 +4,7 @@ A figure is a module of this package without a leading underscore. It has
 
 - ``ORDER``, its place among the others, ``TITLE``, and ``PAPER``, what it corresponds to in the
   paper (Zhang et al. 2019);
-- ``jobs(study)``, the computations that it needs (`_jobs.Job`) for a problem, a target and batch
+- ``jobs(study)``, the computations that it needs (`jobs.Job`) for a problem, a target and batch
   sizes (`_model.Study`); a job that several figures need is solved once;
 - ``compute(study, solved)``, which makes its table, columns by name, from the solved jobs;
 - ``plot(figure, table, study)``, which draws the table into a Matplotlib figure;
@@ -37,8 +37,9 @@ from ..validation import InputError, choice, in_range, number, real_array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ._jobs import Job, Solved
-    from ._model import Study, Table
+    from ..columns import Table
+    from ..jobs import Job, Solved
+    from ._model import Study
     from ._summary import CriticalBatch
 
 __all__ = ["Drawn", "counterparts", "critical_batch_sizes", "draw", "names", "titles"]
@@ -243,7 +244,7 @@ def _draw(
     study: Study, needed: dict[str, set[Job]], out: Path, progress: Progress, workers: int | None
 ) -> list[Drawn]:
     """Draw each figure as soon as its jobs are solved."""
-    from ._jobs import solve
+    from ..jobs import solve
 
     jobs = [job for name in needed for job in _modules()[name].jobs(study)]
     total = len(set(jobs)) + len(needed)
@@ -265,7 +266,8 @@ def _draw(
 
 def _write_figure(study: Study, name: str, solved: Solved, out: Path) -> Drawn:
     """Write the picture and the table of a figure whose jobs are solved."""
-    from ._output import write_csv, write_png
+    from ..columns import write_csv
+    from ._output import write_png
 
     module = _modules()[name]
     table = module.compute(study, solved)

@@ -6,19 +6,19 @@ Jobs that solve them are here as well.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import bounds
+from ..columns import Table, table_of_rows
 from ..exact.piecewise_schedule import optimal_schedule
 from ..exact.tuning import tune
+from ..jobs import Job, Solved
 from ..problem import Problem
-from ._jobs import Job, Solved
 
 DIM = 10_000
 TARGET = 0.01
@@ -33,9 +33,6 @@ HYPER_PARAMETERS = {"plain": ("lr",), "momentum": ("lr", "momentum"), "ema": ("l
 """Hyper-parameters that are tuned, by kind of optimiser."""
 SCHEDULE = "schedule"
 """The kind of optimiser that is plain SGD with an optimal schedule."""
-
-Table = dict[str, NDArray[Any]]
-"""Columns of one length, by name."""
 
 
 class Study(NamedTuple):
@@ -171,20 +168,3 @@ def needed_samples(study: Study, target: float) -> tuple[float, float]:
     """Compute the samples that any unbiased estimate, and any estimate, needs (a job)."""
     cramer_rao = bounds.cramer_rao_samples(study.problem, target)
     return cramer_rao, bounds.bayes_samples(study.problem, target)
-
-
-def table_of_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Make a table from its rows."""
-    values = zip(*rows, strict=True)
-    return {name: np.array(column) for name, column in zip(names, values, strict=True)}
-
-
-def rows_where(table: Table, **wanted: Any) -> Table:
-    """Keep the rows whose columns have the values given."""
-    keep = np.logical_and.reduce([table[name] == value for name, value in wanted.items()])
-    return {name: column[keep] for name, column in table.items()}
-
-
-def distinct_values(table: Table, name: str) -> list[Any]:
-    """List the different values of a column, in the order of their first appearance."""
-    return list(dict.fromkeys(table[name].tolist()))

@@ -1,10 +1,8 @@
-"""The files of a figure, a PNG and a CSV."""
+"""Matplotlib, and the pictures that it draws."""
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import os
 import sys
 from collections.abc import Callable, Generator
@@ -20,27 +18,10 @@ from ._ticks import label_ticks
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ._model import Table
+    from ..columns import Table
 
 USERS_OWN = ("backend", "backend_fallback", "interactive", "date.epoch")
 """Settings of Matplotlib that no picture depends on, and that others watch."""
-
-
-def write_csv(path: Path, table: Table) -> None:
-    """Write column names and rows; floats have all their digits, and NaN is an empty cell."""
-    with (
-        written_beside("out", path) as part,
-        part.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
-        rows = zip(*(column.tolist() for column in table.values()), strict=True)
-        writer.writerows([_cell(value) for value in row] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    """Leave out a value that is NaN."""
-    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def load_matplotlib() -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._model import Study, Table, distinct_values, rows_where
+from ..columns import Table, distinct_values, rows_where
+from ._model import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

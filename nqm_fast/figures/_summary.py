@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._model import Table, rows_where
+from ..columns import Table, rows_where
 
 NEEDED_COLUMNS = {"optimiser", "power", "target", "batch_size", "steps"}
 

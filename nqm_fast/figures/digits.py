@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
+from ..columns import Table, distinct_values, rows_where, table_of_rows
 from ..exact.risk import expected_risk
+from ..jobs import Job, Solved
 from ..problem import Problem
 from ..validation import InputError
-from ._jobs import Job, Solved
-from ._model import Study, Table, distinct_values, rows_where, table_of_rows
+from ._model import Study
 from ._style import SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._jobs import Solved
-from ._model import Study, Table
+from ..columns import Table
+from ..jobs import Solved
+from ._model import Study
 from ._style import batch_size_axes, draw_by_power
 from .momentum import LABELS, SWEEP
 

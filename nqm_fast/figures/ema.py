@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Study, Sweep, Table, rows_where
+from ..columns import Table, rows_where
+from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Study, Sweep
 from ._style import batch_size_axes, draw_by_power, draw_lower_bounds, saving_note, steps_label
 
 if TYPE_CHECKING:

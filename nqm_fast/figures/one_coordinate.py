@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algorithms.sgd import SGD
+from ..columns import Table
 from ..exact.risk import expected_risk
+from ..jobs import Job, Solved
 from ..problem import Problem
-from ._jobs import Job, Solved
-from ._model import Study, Table
+from ._model import Study
 from ._style import GREY, SERIES
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._model import Study, Table, distinct_values, rows_where
+from ..columns import Table, distinct_values, rows_where
+from ._model import Study
 from ._style import GREY, SERIES, batch_size_axes
 from .targets import SWEEP
 

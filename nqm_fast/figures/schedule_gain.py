@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._jobs import Solved
-from ._model import (
-    EVERY_OTHER_BATCH_SIZE,
-    PIECES,
-    POWERS,
-    SCHEDULE,
-    Study,
-    Sweep,
-    Table,
-    rows_where,
-)
+from ..columns import Table, rows_where
+from ..jobs import Solved
+from ._model import EVERY_OTHER_BATCH_SIZE, PIECES, POWERS, SCHEDULE, Study, Sweep
 from ._style import batch_size_axes, draw_by_power, draw_lower_bounds, saving_note, steps_label
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..columns import Table, distinct_values, rows_where, table_of_rows
 from ..exact.piecewise_schedule import optimal_schedule
-from ._jobs import Job, Solved
-from ._model import Study, Table, distinct_values, rows_where, table_of_rows
+from ..jobs import Job, Solved
+from ._model import Study
 from ._style import add_caption
 
 if TYPE_CHECKING:

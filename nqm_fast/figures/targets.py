@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._model import Study, Sweep, Table, distinct_values, rows_where
+from ..columns import Table, distinct_values, rows_where
+from ._model import Study, Sweep
 from ._style import GREY, SERIES, add_legend, batch_size_axes
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algorithms.sgd import SGD
+from ..columns import Table, distinct_values, rows_where, table_of_rows
 from ..exact.risk import expected_risk
-from ._jobs import Job, Solved
-from ._model import Study, Table, distinct_values, rows_where, table_of_rows
+from ..jobs import Job, Solved
+from ._model import Study
 from ._style import GREY, SERIES, add_caption
 
 if TYPE_CHECKING:

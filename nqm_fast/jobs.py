@@ -1,4 +1,4 @@
-"""Jobs, the computations that figures need: each is solved once, on all cores."""
+"""Jobs, long computations: each is solved once, in worker processes on all cores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, suppress
 from typing import Any, NamedTuple
 
-from ..parallel import cores
+from .parallel import cores
 
 MOST_WORKERS = 16
 """A limit, because each worker takes time to start, and memory."""
-WORKER = "from nqm_fast.figures._jobs import serve; serve()"
+WORKER = "from nqm_fast.jobs import serve; serve()"
 """The program of a worker process."""
 # There are as many workers as cores, so that threads which libraries start would slow them down.
 ONE_THREAD = {
@@ -28,7 +28,7 @@ ONE_THREAD = {
 
 
 class Job(NamedTuple):
-    """A call that a figure needs the result of; equal jobs are solved once.
+    """A call whose result is needed; equal jobs are solved once.
 
     Attributes
     ----------
@@ -89,15 +89,15 @@ def _solve_in_worker(idle: queue.SimpleQueue[Worker], job: Job) -> Any:
 
 
 class Worker:
-    """A process that solves jobs, one at a time."""
+    """A process that solves jobs, one at a time; `environment` adds to its variables."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         # Each worker has a session of its own, so that Ctrl-C reaches only the process that waits.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | dict(environment or {}),
             start_new_session=True,
         )
         self.requests: Any = self.process.stdin

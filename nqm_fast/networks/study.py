@@ -1,0 +1,336 @@
+"""The study: steps to the target against batch size, for every optimiser, tuned at each size."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..columns import write_csv
+from ..jobs import Job, Worker
+from ..messages import InputError, shown
+from ..parallel import cores
+from ..progress import counted
+from ..progress import shown as progress_shown
+from ..validation import choice, integer, number
+from . import results_file
+from .environment import need, versions
+from .optimizers import OPTIMIZERS
+from .table import Results, table_of
+from .tasks import as_task, names
+from .tuning import Result, Unit, tune_unit
+
+LARGEST_BATCH = 4096
+QUICK_TASK, QUICK_EXPONENTS = "digits", 4
+"""A quick study is of one task, at every so many powers of two."""
+ONE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+"""Of JAX in worker processes, of which there is one for each core; numbers do not depend on it."""
+
+Report = Callable[[int, int, str], None]
+
+
+class Chain(NamedTuple):
+    """An optimiser of a task at all batch sizes, from the largest to the smallest.
+
+    Each begins its search at the best point of the one before.
+    """
+
+    task: Any
+    name: str
+    optimizer: str
+    batch_sizes: tuple[int, ...]
+    target: float | None
+    seeds: int
+
+
+def study(
+    task: Any = None,
+    optimizers: str | Sequence[str] | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    *,
+    target: float | None = None,
+    seeds: int = 3,
+    quick: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Results:
+    """Find the fewest steps to a task's target, tuned at every batch size.
+
+    At every batch size the hyper-parameters of each optimiser are tuned on a grid that is widened
+    while its best point is on its edge and refined around it (the protocol of Shallue et al. 2019),
+    and the best points are trained with several seeds. Moving averages of the weights are carried
+    along, so that every optimiser is tuned with and without one.
+
+    Parameters
+    ----------
+    task : str, Task, or a sequence of them, optional
+        "digits", "language", "mnist1d", or "module:Class", or an object of your own with `init`,
+        `loss`, `train`, `validation` and `target` (see `Task`); by default all that are shipped.
+    optimizers : str or sequence of str, optional
+        Of "sgd", "momentum", "adam" and "kfac"; by default all.
+    batch_sizes : sequence of int, optional
+        By default the powers of two up to the size of the training set, or 4096.
+    target : float, optional
+        The loss to reach, weight decay included, instead of the task's own.
+    seeds : int, default 3
+        Trainings of the best settings in the end.
+    quick : bool, default False
+        Only digits, and every fourth power of two, unless `task` or `batch_sizes` say otherwise.
+    out : path, optional
+        A folder for ``networks.h5``, which has all trainings, and ``networks.csv``, the table. What
+        is found there already is not computed again: a study that was stopped goes on.
+    workers : int, optional
+        Processes; one per core by default.
+    progress : bool, optional
+        Whether to show progress; by default where somebody seems to watch.
+
+    Returns
+    -------
+    Results
+        A dict of columns, with two rows, without and with averaging, for every task, optimiser and
+        batch size.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a library is missing, `out` has another study, or a target is below
+        all losses that a task reaches, which are named then.
+    """
+    need("networks", "jax", "optax")
+    chains = _chains(task, optimizers, batch_sizes, target, seeds, quick)
+    if any(chain.optimizer == "kfac" for chain in chains):
+        need("optimizers of kind kfac", "kfac_jax")
+    workers = cores() if workers is None else integer("workers", workers, least=1)
+    folder = None if out is None else Path(out).absolute()
+    with _recorded(folder, chains, seeds) as record, progress_shown(progress):
+        _solve(chains, record, workers)
+    return record.table()
+
+
+def _chains(
+    task: Any,
+    optimizers: str | Sequence[str] | None,
+    batch_sizes: Sequence[int] | None,
+    target: float | None,
+    seeds: int,
+    quick: bool,
+) -> list[Chain]:
+    """Check what is asked for, and list its chains."""
+    if task is None:
+        task = [QUICK_TASK] if quick else names()
+    tasks = list(task) if isinstance(task, list | tuple) else [task]
+    if optimizers is None:
+        optimizers = list(OPTIMIZERS)
+    chosen = [optimizers] if isinstance(optimizers, str) else list(optimizers)
+    for name in chosen:
+        choice("optimizer", name, OPTIMIZERS)
+    seeds = integer("seeds", seeds, least=1)
+    if target is not None:
+        target = number("target", target, above=0.0)
+    chains = []
+    for each in tasks:
+        found = as_task(each)
+        sizes = _batch_sizes(batch_sizes, found.size, quick)
+        sent = each if isinstance(each, str) else found
+        chains += [Chain(sent, found.name, name, sizes, target, seeds) for name in chosen]
+    if not chains:
+        raise InputError("task and optimizers must name at least one each")
+    return chains
+
+
+def _batch_sizes(given: Sequence[int] | None, size: int, quick: bool) -> tuple[int, ...]:
+    """Return the batch sizes from the largest to the smallest."""
+    if given is None:
+        exponents = range(int(math.log2(min(size, LARGEST_BATCH))) + 1)
+        chosen = [2**k for k in exponents[:: QUICK_EXPONENTS if quick else 1]]
+    else:
+        chosen = [integer("batch_sizes", x, least=1, most=size) for x in given]
+    if not chosen:
+        raise InputError(f"batch_sizes must be one or more whole numbers, not {shown(given)}")
+    return tuple(sorted(set(chosen), reverse=True))
+
+
+class _Record:
+    """What is done, in memory and in the files of a study."""
+
+    def __init__(self, folder: Path | None, facts: dict[str, Any], chains: list[Chain]) -> None:
+        self.folder, self.facts, self.chains = folder, facts, chains
+        self.before: results_file.Found = {}
+        if folder is not None:
+            facts_before, self.before = results_file.read(folder / results_file.NAME, facts)
+            self.facts = facts_before | facts
+        self.found: results_file.Found = {}
+
+    def done_before(self, unit: Unit, name: str) -> Result | None:
+        """Return the result of a unit that an earlier study has found."""
+        key = (name, unit.optimizer, unit.batch_size)
+        if key not in self.before:
+            return None
+        stored, result = self.before[key]
+        return result if stored[2:] == unit[2:] else None
+
+    def add(self, unit: Unit, name: str, result: Result) -> None:
+        """Note a result, and write the files anew if it is new."""
+        key = (name, unit.optimizer, unit.batch_size)
+        self.found[key] = unit, result
+        is_known = key in self.before and self.before[key][1] is result
+        if self.folder is not None and not is_known:
+            whole = self.before | self.found
+            results_file.write(self.folder / results_file.NAME, self.facts, whole)
+            write_csv(self.folder / results_file.CSV_NAME, self.table())
+
+    def table(self) -> Results:
+        """Tabulate what was asked for and is done: tasks and optimisers in order, sizes upwards."""
+        rows = []
+        for chain in self.chains:
+            own = as_task(chain.task).target
+            for size in reversed(chain.batch_sizes):
+                key = (chain.name, chain.optimizer, size)
+                if key in self.found:
+                    target = own if chain.target is None else chain.target
+                    rows.append((self.found[key][0], chain.name, target, self.found[key][1]))
+        return table_of(rows)
+
+
+@contextmanager
+def _recorded(folder: Path | None, chains: list[Chain], seeds: int) -> Generator[_Record]:
+    """Give the record of a study, whose folder no other process uses meanwhile."""
+    facts: dict[str, Any] = dict(versions())
+    for chain in chains:
+        values = as_task(chain.task).facts()
+        facts |= {f"{name} of {chain.name}": value for name, value in values.items()}
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"out cannot be made a directory ({error.strerror}): {folder}"
+                ) from None
+            stack.enter_context(_locked(folder))
+        yield _Record(folder, facts, chains)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Hold the lock of a folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / f"{results_file.NAME}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"out is in use by another study: {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _solve(chains: list[Chain], record: _Record, workers: int) -> None:
+    """Tune all units; chains are independent, and each goes from unit to unit."""
+    total = sum(len(chain.batch_sizes) for chain in chains)
+    first: dict[str, list[Result]] = {chain.name: [] for chain in chains}
+    expected = {name: sum(chain.name == name for chain in chains) for name in first}
+    with counted("networks") as report:
+        report(0, total, "")
+        for chain, unit, result in _results(chains, record, workers):
+            record.add(unit, chain.name, result)
+            report(len(record.found), total, "")
+            if unit.near is None:
+                first[chain.name].append(result)
+                if len(first[chain.name]) == expected[chain.name]:
+                    _check_reached(record, chain)
+
+
+def _check_reached(record: _Record, chain: Chain) -> None:
+    """Raise an InputError if no optimiser reaches a target at its first batch size."""
+    table = record.table().where(task=chain.name)
+    if not (table["steps"] < math.inf).any():
+        k = int(table["lowest_loss"].argmin())
+        raise InputError(
+            f"target must be above {table['lowest_loss'][k]:.4g}, the lowest loss of {chain.name} "
+            f"that was reached ({table['optimizer'][k]}, batch size {table['batch_size'][k]}), "
+            f"not {table['target'][k]:g}"
+        )
+
+
+def _results(
+    chains: list[Chain], record: _Record, workers: int
+) -> Iterator[tuple[Chain, Unit, Result]]:
+    """Yield units with their results, as they are done."""
+    can_be_sent = [chain for chain in chains if _is_importable(chain.task)]
+    alone = [chain for chain in chains if chain not in can_be_sent]
+    for chain in alone:
+        yield from _followed(chain, record, lambda unit: tune_unit(unit))
+    if can_be_sent:
+        yield from _in_processes(can_be_sent, record, min(workers, len(can_be_sent)))
+
+
+def _is_importable(task: Any) -> bool:
+    """Whether another process can have a task; one that is defined in a script it cannot."""
+    return isinstance(task, str) or type(task).__module__ != "__main__"
+
+
+def _followed(
+    chain: Chain, record: _Record, solve: Callable[[Unit], Result]
+) -> Iterator[tuple[Chain, Unit, Result]]:
+    """Go through a chain; what was done before is not done again."""
+    near = None
+    for size in chain.batch_sizes:
+        unit = Unit(chain.task, chain.optimizer, size, chain.target, chain.seeds, near)
+        result = record.done_before(unit, chain.name) or solve(unit)
+        near = result.point
+        yield chain, unit, result
+
+
+def _in_processes(
+    chains: list[Chain], record: _Record, workers: int
+) -> Iterator[tuple[Chain, Unit, Result]]:
+    """Go through chains in worker processes, each of which takes the next chain when it is idle."""
+    waiting: queue.SimpleQueue[Chain] = queue.SimpleQueue()
+    # Long chains first: those of K-FAC, and of the tasks that come later.
+    for chain in sorted(chains, key=lambda chain: chain.optimizer != "kfac"):
+        waiting.put(chain)
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work(worker: Worker) -> None:
+        try:
+            while True:
+                chain = waiting.get_nowait()
+                for item in _followed(chain, record, lambda unit: worker.solve(_job(unit))):
+                    done.put(item)
+        except queue.Empty:
+            done.put(None)
+        except BaseException as error:
+            done.put(error)
+
+    with ExitStack() as stack:
+        threads = []
+        for _ in range(workers):
+            worker = stack.enter_context(closing(Worker(ONE_THREAD)))
+            threads.append(threading.Thread(target=work, args=(worker,), daemon=True))
+            stack.callback(threads[-1].join)
+            stack.callback(worker.process.kill)
+        for thread in threads:
+            thread.start()
+        running = workers
+        while running:
+            item = done.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+
+
+def _job(unit: Unit) -> Job:
+    """The job of a unit."""
+    return Job(tune_unit, (unit,))

@@ -1,0 +1,156 @@
+"""The table that a study returns, and the one that is shipped."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..columns import read_csv, rows_where, table_of_rows
+from ..html import rows_table
+from .optimizers import OPTIMIZERS
+from .tuning import Result, Unit
+
+COLUMNS = (
+    "task",
+    "optimizer",
+    "ema",
+    "batch_size",
+    "steps",
+    "least_steps",
+    "most_steps",
+    "lr",
+    "momentum",
+    "beta1",
+    "damping",
+    "ema_decay",
+    "validation_loss",
+    "lowest_loss",
+    "target",
+    "seeds",
+    "trainings",
+    "diverged",
+)
+SHIPPED = Path(__file__).with_name("results.csv")
+CURVES = Path(__file__).with_name("curves.csv")
+ORIGIN = Path(__file__).with_name("results.json")
+
+
+class Results(dict[str, Any]):
+    """Columns of one length by name, with a row for each optimiser and batch size.
+
+    A dict of arrays, of which ``results["steps"]`` is one. The columns are
+
+    ``task``, ``optimizer``
+        Names.
+    ``ema``
+        Whether the loss is that of a moving average of the weights.
+    ``batch_size``
+        Samples in a step.
+    ``steps``, ``least_steps``, ``most_steps``
+        Mean over seeds of the first step at which the running mean of the loss is below the
+        target, and its least and largest value; inf if one seed never gets there.
+    ``lr``, ``momentum``, ``beta1``, ``damping``, ``ema_decay``
+        The best setting; NaN where an optimiser has no such hyper-parameter.
+    ``validation_loss``
+        Soon after that step; NaN where it is never reached.
+    ``lowest_loss``
+        The lowest running mean that was seen.
+    ``target``, ``seeds``
+        Of the study.
+    ``trainings``, ``diverged``
+        How many were made to tune, and how many of them diverged.
+    """
+
+    def where(self, **wanted: Any) -> Results:
+        """Return the rows whose columns have the values given."""
+        return Results(rows_where(self, **wanted))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows as dicts of Python's own values."""
+        columns = (column.tolist() for column in self.values())
+        return [dict(zip(self, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(dict(self))
+
+    def _repr_html_(self) -> str:
+        return rows_table("Steps to the target", {}, self.rows())
+
+
+def table_of(found: Iterable[tuple[Unit, str, float, Result]]) -> Results:
+    """Tabulate units, each with the name of its task, the target and the result."""
+    rows = [row for each in found for row in _rows(*each)]
+    if not rows:
+        return Results({name: np.array([]) for name in COLUMNS})
+    return Results(table_of_rows(COLUMNS, rows))
+
+
+def _rows(unit: Unit, task: str, target: float, result: Result) -> list[tuple[Any, ...]]:
+    """The rows of a unit: without and with an average of the weights."""
+    optimizer = OPTIMIZERS[unit.optimizer]
+    rows = []
+    for ema, best in zip((False, True), result.best, strict=True):
+        second = {optimizer.second: best.second}
+        rows.append(
+            (
+                task,
+                unit.optimizer,
+                ema,
+                unit.batch_size,
+                best.steps,
+                best.least_steps,
+                best.most_steps,
+                best.lr,
+                *(second.get(name, math.nan) for name in ("momentum", "beta1", "damping")),
+                best.ema_decay if ema else math.nan,
+                best.validation_loss,
+                best.lowest_loss,
+                target,
+                unit.seeds,
+                len(result.outcomes),
+                sum(outcome.diverged for outcome in result.outcomes),
+            )
+        )
+    return rows
+
+
+def shipped() -> Results:
+    """Return the results of a full run of the study, which are a part of this package.
+
+    Returns
+    -------
+    Results
+        Of all tasks, optimisers and batch sizes; `shipped_origin` says with what it was made.
+    """
+    return as_results(read_csv(SHIPPED))
+
+
+def as_results(columns: dict[str, Any]) -> Results:
+    """Make results of columns that come from a file, where truth values are words."""
+    columns["ema"] = columns["ema"] == "True"
+    return Results(columns)
+
+
+def shipped_curves() -> dict[str, Any]:
+    """Return the loss curves of the shipped study, of plain SGD at its two smallest batch sizes.
+
+    Returns
+    -------
+    dict of ndarray
+        Columns ``task``, ``batch_size``, ``lr``, ``step`` and ``loss``.
+    """
+    return read_csv(CURVES)
+
+
+def shipped_origin() -> dict[str, Any]:
+    """Return with which versions, when and on what machine the shipped results were made."""
+    origin: dict[str, Any] = json.loads(SHIPPED.with_name(ORIGIN.name).read_text(encoding="utf-8"))
+    return origin

@@ -1,0 +1,202 @@
+"""The hyper-parameters that reach a task's target in the fewest steps, at one batch size.
+
+The published protocol (Shallue et al. 2019): a grid, widened while its best point is on its edge,
+then refined around that point, and several seeds of the best points in the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .optimizers import OPTIMIZERS
+from .tasks import as_task
+from .training import DECAYS, Floats, Outcome, Trainer, Trial, best_of_both
+
+COARSE, FINE = 2, 1
+"""Distances of neighbours in a grid, in places: a factor of two of the learning rate, and one."""
+FIRST_LRS = range(-6, 7, COARSE)
+"""Places of the first grid's learning rates, where there is no other batch size to begin at."""
+NEXT_LRS = (-4, -2, 0, 2)
+"""Places beside the best at twice the batch size, where the next grid's learning rates lie."""
+MOST_WIDENINGS = 12
+LARGE = 32
+"""Batch size above which fewer trainings run side by side, as their work no longer hides."""
+WIDTHS = 16, 8
+FINALISTS = 2
+"""Points that are trained with all seeds, of the last iterate and of averages."""
+
+Point = tuple[int, int]
+"""Places of the learning rate and of the other hyper-parameter."""
+
+
+class Unit(NamedTuple):
+    """What is tuned at a time.
+
+    Attributes
+    ----------
+    task : str or Task
+    optimizer : str
+    batch_size : int
+    target : float or None
+        None for the task's own.
+    seeds : int
+    near : tuple of int, or None
+        The best point at twice the batch size.
+    """
+
+    task: Any
+    optimizer: str
+    batch_size: int
+    target: float | None = None
+    seeds: int = 3
+    near: Point | None = None
+
+
+@dataclass
+class Best:
+    """The best setting of a unit, of the last iterate or of an average of the weights."""
+
+    steps: float
+    least_steps: float
+    most_steps: float
+    lr: float
+    second: float
+    ema_decay: float
+    validation_loss: float
+    lowest_loss: float
+
+
+@dataclass
+class Result:
+    """What was found of a unit: the best last iterate, the best average, and all trials."""
+
+    best: tuple[Best, Best]
+    point: Point
+    curve: Floats
+    outcomes: list[Outcome]
+
+
+@dataclass
+class _Grid:
+    """Points that have been trained, with their outcomes by seed."""
+
+    trainer: Trainer
+    trained: dict[tuple[Point, int], Outcome] = field(default_factory=dict)
+
+    @property
+    def optimizer(self) -> Any:
+        return self.trainer.optimizer
+
+    def is_inside(self, point: Point) -> bool:
+        """Whether a point has a value of the second hyper-parameter."""
+        return 0 <= point[1] < len(self.optimizer.values)
+
+    def train(self, points: Iterable[Point], seeds: Iterable[int]) -> bool:
+        """Train the points that were not trained before; return whether there were any."""
+        wanted = [(p, seed) for seed in seeds for p in dict.fromkeys(points) if self.is_inside(p)]
+        new = [key for key in wanted if key not in self.trained]
+        trials = [self._trial(point, seed) for point, seed in new]
+        self.trained.update(zip(new, self.trainer.run(trials, self._known()), strict=True))
+        return bool(new)
+
+    def _trial(self, point: Point, seed: int) -> Trial:
+        second = self.optimizer.values[point[1]]
+        return Trial(self.optimizer.lr(point[0], second), second, seed)
+
+    def _known(self) -> Floats:
+        """The fewest steps found with any seed, of the last iterate and of averages."""
+        found = [best_of_both(outcome.steps) for outcome in self.trained.values()]
+        return np.min(found, axis=0) if found else np.full(2, math.inf)
+
+    def ranking(self, kind: int, seeds: int = 1) -> list[Point]:
+        """The points of which so many seeds were trained, the best first.
+
+        `kind` is 0 for the last iterate and 1 for averages. Points that need as many steps are
+        ordered by the lowest loss.
+        """
+        points = [p for (p, seed) in self.trained if seed == seeds - 1]
+
+        def key(point: Point) -> tuple[float, float]:
+            outcomes = [self.trained[point, seed] for seed in range(seeds)]
+            steps = np.mean([best_of_both(x.steps)[kind] for x in outcomes])
+            lowest = np.mean([best_of_both(x.lowest)[kind] for x in outcomes])
+            return float(steps), float(lowest)
+
+        return sorted(points, key=key)
+
+
+def _neighbours(point: Point, distance: int) -> list[Point]:
+    """The eight points at a distance from a point, along both hyper-parameters."""
+    i, j = point
+    steps = (-distance, 0, distance)
+    return [(i + a, j + b) for a in steps for b in steps if a or b]
+
+
+def tune_unit(unit: Unit) -> Result:
+    """Tune an optimiser at a batch size (a job)."""
+    task, optimizer = as_task(unit.task), OPTIMIZERS[unit.optimizer]
+    if unit.target is not None:
+        task = as_task(unit.task).with_target(unit.target)
+    width = WIDTHS[unit.batch_size > LARGE]
+    grid = _Grid(Trainer(task, optimizer, unit.batch_size, width))
+    places, second = (FIRST_LRS, optimizer.first) if unit.near is None else (
+        [unit.near[0] + x for x in NEXT_LRS], unit.near[1]
+    )  # fmt: skip
+    grid.train([(i, second + b) for i in places for b in (-COARSE, 0, COARSE)], [0])
+    for distance in (COARSE, FINE):
+        for _ in range(MOST_WIDENINGS):
+            around = [grid.ranking(kind)[0] for kind in (0, 1)]
+            if not grid.train([p for x in around for p in _cross(x, distance)], [0]):
+                break
+    finalists = [p for kind in (0, 1) for p in grid.ranking(kind)[:FINALISTS]]
+    grid.train(finalists, range(unit.seeds))
+    best = tuple(_best(grid, kind, unit.seeds) for kind in (0, 1))
+    point = grid.ranking(0, unit.seeds)[0]
+    return Result(
+        (best[0], best[1]), point, _mean_curve(grid, point, unit.seeds), list(grid.trained.values())
+    )
+
+
+def _cross(point: Point, distance: int) -> list[Point]:
+    """The four neighbours of a point along one hyper-parameter each."""
+    return [(i, j) for i, j in _neighbours(point, distance) if i == point[0] or j == point[1]]
+
+
+def _best(grid: _Grid, kind: int, seeds: int) -> Best:
+    """Summarise the best point of the last iterate (0) or of averages (1), over all seeds."""
+    point = grid.ranking(kind, seeds)[0]
+    outcomes = [grid.trained[point, seed] for seed in range(seeds)]
+    columns = [0] if kind == 0 else range(1, 1 + len(DECAYS))
+    # One decay for all seeds: that with the fewest steps, then with the lowest loss.
+    column = min(
+        columns,
+        key=lambda k: (
+            np.mean([x.steps[k] for x in outcomes]),
+            np.mean([x.lowest[k] for x in outcomes]),
+        ),
+    )
+    steps = np.array([x.steps[column] for x in outcomes])
+    reached = np.array([x.validation[column] for x in outcomes])
+    trial = outcomes[0].trial
+    return Best(
+        float(steps.mean()),
+        float(steps.min()),
+        float(steps.max()),
+        trial.lr,
+        trial.second,
+        DECAYS[column - 1] if kind else 0.0,
+        float(reached.mean()),
+        float(np.mean([x.lowest[column] for x in outcomes])),
+    )
+
+
+def _mean_curve(grid: _Grid, point: Point, seeds: int) -> Floats:
+    """The loss of the last iterate at a point, averaged over seeds while all were watched."""
+    curves = [grid.trained[point, seed].curve for seed in range(seeds)]
+    length = min(len(curve) for curve in curves)
+    return np.mean([curve[:length] for curve in curves], axis=0)
