@@ -14,7 +14,7 @@ from .environment import load_jax
 from .optimizers import Optimizer
 from .tasks.base import Task
 
-DECAYS = (0.8, 0.95, 0.99, 0.998, 0.9995)
+DECAYS = (0.8, 0.95, 0.99, 0.998)
 """Decays of the averages of the weights that every training carries along."""
 KINDS = 1 + len(DECAYS)
 """Iterates whose loss is measured: the last one, and each average."""

@@ -15,7 +15,7 @@ from .base import Task
 LENGTH, WIDTH, HEADS, HIDDEN = 16, 16, 2, 32
 COMMON = 63
 """Characters that have a number of their own; all others share one."""
-TRAINED, VALIDATED = 1024, 256
+TRAINED, VALIDATED = 512, 256
 
 
 @cache
@@ -33,10 +33,10 @@ class Language(Task):
     before. Without normalisation layers, which one block does not need.
     """
 
-    target = 2.3
+    target = 2.5
     weight_decay = 1e-4
     measured = 128
-    resolution = 0.04
+    resolution = 0.05
     most_epochs = 60.0
 
     def __init__(self) -> None:

@@ -23,6 +23,8 @@ class MNIST1D(Task):
     """
 
     target = 0.6
+    measured = 256
+    resolution = 0.04
 
     def __init__(self) -> None:
         need("the data of MNIST-1D", "mnist1d")
