@@ -83,9 +83,7 @@ class TiledBackend(Backend):
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
         turns = replicas * (d // (LEAF * tile_leaves(d)))
         timeline = watched(*chunk[:3], chunk.alive)
-        return self._measured(
-            chunk._replace(timeline=timeline), self.advance_tiles, burst, turns
-        )
+        return self._measured(chunk._replace(timeline=timeline), self.advance_tiles, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:
         """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""

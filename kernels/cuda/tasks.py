@@ -90,7 +90,11 @@ def steps(model: Model, timeline: Timeline, law: int) -> FlatTimeline:
     looks = np.repeat(timeline.looks, settings)
     columns = {
         "kind": (RECORD, LOOK, STEP),
-        "setting": (np.tile(g, timeline.records.size), np.tile(g, timeline.looks.size), own_setting),
+        "setting": (
+            np.tile(g, timeline.records.size),
+            np.tile(g, timeline.looks.size),
+            own_setting,
+        ),
         "record": (records, -1, -1),
         "first": (timeline.records[records], looks, first[interval]),
         "row": (0, 0, first[interval] % length),

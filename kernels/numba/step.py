@@ -11,7 +11,15 @@ import numpy as np
 from ..contract import LEAF
 from .jit import kernel, parallel_kernel, prange
 from .noise import normal_burst, summed_burst
-from .tile import GAP, build_coefficients, is_beyond, is_harmless, measure, step_burst, weighted_squares
+from .tile import (
+    GAP,
+    build_coefficients,
+    is_beyond,
+    is_harmless,
+    measure,
+    step_burst,
+    weighted_squares,
+)
 
 
 @kernel
