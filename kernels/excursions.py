@@ -31,7 +31,7 @@ LARGEST = 1e300  # beyond this, sums of a few numbers may overflow
 LARGEST_NORMAL = 8.0  # a normal from words of 32 bits is below
 LARGEST_SAMPLE = 2.0**33  # a sample of any law is below, before it is scaled
 MOST_SPANS = 256  # spans that a timeline is divided into
-SWEEPS = 30  # products with a matrix that find the weights
+SWEEPS = 8  # products with a matrix that find the weights
 
 
 def extremes(values: Floats, sigma: Floats, weight: Floats) -> Floats:
@@ -118,7 +118,7 @@ def _norm_weights(cells: Cells, settings: int, n: int) -> Floats:
     largest = np.zeros((settings, n, n + 1))
     largest[cells.setting, cells.row, cells.column] = cells.size.max(axis=0)
     q = np.ones((settings, n, 1))
-    for _ in range(SWEEPS):
+    for _ in range(SWEEPS if n > 1 else 0):  # one component has nothing to be weighed against
         q = largest[..., :n] @ q
         q = np.maximum(q / q.max(axis=1, keepdims=True), 1e-250)
     return q[..., 0]
