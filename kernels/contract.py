@@ -71,10 +71,17 @@ class Model(NamedTuple):
     rows: Annotated[Ints, 2]  # (rows, 2): for each row of a record, its weight and its group
     group: Annotated[Ints, 1]  # (d,): the group of each coordinate, from 1; or empty
     read: Annotated[Floats, 2]  # (settings, n): the evaluated iterate is read . state
+    extremes: Annotated[Floats, 2]  # (2, arrays + 2): least, largest of values, sigma, h / 2
+
+
+_NO_LOOKS, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
 
 
 class Timeline(NamedTuple):
-    """Steps `begin` .. `end` - 1, in segments of constant settings."""
+    """Steps `begin` .. `end` - 1, in segments of constant settings.
+
+    A backend that needs looks adds them by `excursions.watched`.
+    """
 
     begin: int
     end: int
@@ -83,6 +90,8 @@ class Timeline(NamedTuple):
     amplitude: Annotated[Floats, 2]  # (segments, settings): a factor of the drawn noise
     samples: Annotated[Ints, 2]  # (segments, settings): how many are summed in a step
     records: Annotated[Ints, 1]  # (records,): recorded steps, ascending, within begin .. end
+    looks: Annotated[Ints, 1] = _NO_LOOKS  # steps at which to compare states with harmless sizes
+    harmless: Annotated[Floats, 2] = _NO_SIZES  # (settings, n): of components; see `excursions`
 
 
 KERNEL_TUPLES = (Noise, Model, Timeline)
@@ -170,13 +179,18 @@ class Backend(ABC):
     def advance(self, chunk: Chunk) -> Measured:
         """Go through a chunk step by step.
 
-        Divergence is looked for at the end of the chunk. Only where a coordinate's risk exceeds
-        `LIMIT` there, its first step is searched for.
+        A setting and replica has diverged at the first step at which the risk of a coordinate is
+        beyond `LIMIT` or not a number, at the chunk's beginning, its end or between, whatever comes
+        later. Backends do not look at every step, but find it always (see `excursions`).
         """
 
     @abstractmethod
     def leap(self, chunk: Chunk) -> Measured:
-        """Go through a chunk by leaps: one Gaussian draw to each record and segment's end."""
+        """Go through a chunk by leaps: one Gaussian draw to each record and segment's end.
+
+        A setting and replica has diverged at the first of these stops at which the risk of a
+        coordinate is beyond `LIMIT` or not a number; there is nothing between stops.
+        """
 
     def new_state(
         self,

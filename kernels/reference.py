@@ -203,25 +203,25 @@ Move = Callable[[Floats, int, int, int, int], tuple[Floats, int]]
 
 
 def _run_timeline(chunk: Chunk, move: Move) -> Measured:
-    """Take every setting and replica to the timeline's end by `move`, and measure at records."""
+    """Take every setting and replica to the timeline's end by `move`, and measure at records.
+
+    Each has diverged where it first is beyond the limit, among the steps at which `move` arrives.
+    """
     model, timeline = chunk.model, chunk.timeline
     values, diverged_at = nothing_measured(chunk)
     for g, r in np.argwhere(chunk.alive):
         step = timeline.begin
         s = chunk.state[g, r]
-        beyond_since = -1
         with np.errstate(over="ignore", invalid="ignore"):
             while True:
                 for record in np.flatnonzero(timeline.records == step):
                     _measure(model, g, s, values[record, g, r])
-                if beyond_since < 0 and _has_diverged(model, g, s):
-                    beyond_since = step
+                if diverged_at[g, r] < 0 and _has_diverged(model, g, s):
+                    diverged_at[g, r] = step
                 if step == timeline.end:
                     break
                 segment = int(np.searchsorted(timeline.segment_end, step, side="right"))
                 s, step = move(s, int(g), int(r), step, segment)
-            if _has_diverged(model, g, s):
-                diverged_at[g, r] = beyond_since
         chunk.state[g, r] = s
     return Measured(values, diverged_at)
 

@@ -25,6 +25,7 @@ from .contract import (
     Timeline,
     nothing_measured,
 )
+from .excursions import watched
 
 QUADS = 4  # quads of steps in a burst of noise
 SHARED_QUADS = 8  # quads in a burst that several settings share
@@ -81,7 +82,8 @@ class TiledBackend(Backend):
         separate = chunk.noise.summed and bool(np.ptp(chunk.timeline.samples, axis=1).any())
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
         turns = replicas * (d // (LEAF * tile_leaves(d)))
-        return self._measured(chunk, self.advance_tiles, burst, turns)
+        timeline = watched(*chunk[:3], chunk.alive)
+        return self._measured(chunk._replace(timeline=timeline), self.advance_tiles, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:
         """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from nqm_fast.kernels import present_backends
 from nqm_fast.kernels.contract import LEAF, Model, Noise, Timeline
+from nqm_fast.kernels.excursions import extremes
 from nqm_fast.kernels.noise import LAWS
 
 import nqm_fast as nqm
@@ -180,6 +181,7 @@ def arbitrary_job(components, settings, leaves, law):
     model = Model(
         entries, offsets, factors, values, sigma, weight[None],
         np.array([[0, 0]]), np.zeros(0, dtype=np.int64), read,
+        extremes(values, sigma, weight[None]),
     )  # fmt: skip
     segments = np.array([6, 10])
     shape = 2, settings

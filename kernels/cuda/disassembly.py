@@ -37,12 +37,15 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
     stepping = noise, model, timeline, sizes, alive
     examples: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "advance": (step.advance_kernel(components, law), (*stepping, floats, floats, first)),
-        "search": (step.search_kernel(components, law), (*stepping, floats, floats, first)),
+        "search": (
+            step.search_kernel(components, law),
+            (noise, model, timeline, sizes, first, floats, first),
+        ),
         "map": (leap.map_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, floats)),
         "leap": (leap.leap_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
         "measure": (
             leap.measure_kernel(components),
-            (model, sizes, 1, 1, 1, 1, alive, floats, floats, first, first),
+            (model, sizes, 1, 1, 1, alive, floats, floats, first),
         ),
         "start": (start.start_rows, (noise, floats, floats, floats)),
         "harmonic": (start.harmonic, (1, 1, floats, floats, floats, floats, first)),
@@ -61,8 +64,10 @@ def _smallest(components: int, law: int) -> tuple[Any, Any, Any]:
     model = Model(
         np.array([[0, 0, components, -1]]), np.arange(2), one[:1], one[None], one, one[None],
         np.array([[0, 1]]), np.ones(LEAF, dtype=np.int64), np.ones((1, components)),
+        np.ones((2, 3)),
     )  # fmt: skip
     timeline = Timeline(0, 1, number[0], np.ones((1, 1, 1)), one[None, :1], number, number[0])
+    timeline = timeline._replace(looks=number[0], harmless=np.ones((1, components)))
     return noise, tasks.flat_model(model, LEAF), tasks.steps(model, timeline, law)
 
 

@@ -201,14 +201,11 @@ def leap_kernel(n: int) -> Any:
 def measure_kernel(n: int) -> Any:
     """Return the kernel that records at a stop, and looks for divergence there.
 
-    It notes for each leaf the first stop at which it is beyond the limit, and keeps that as the
-    step of divergence if it still is at the last stop.
+    The first stop at which a coordinate is beyond the limit is the step of divergence.
     """
 
     @kernel
-    def measure(
-        model, sizes, settings, record, t, last, alive, state, partial, beyond_since, diverged_at
-    ):
+    def measure(model, sizes, settings, record, t, alive, state, partial, diverged_at):
         sums = cuda.shared.array(LEAF, np.float64)
         s = cuda.local.array(n, np.float64)
         r = cuda.blockIdx.y + cuda.gridDim.y * cuda.blockIdx.z
@@ -223,13 +220,8 @@ def measure_kernel(n: int) -> Any:
                 if record >= 0:
                     at = record * settings * read_at(sizes, REPLICAS) + row
                     record_rows(model, x, at, sizes, sums, partial)
-                own = row * read_at(sizes, LEAVES) + cuda.blockIdx.x
-                beyond = cuda.syncthreads_or(1 if is_beyond(model, x) else 0)
-                if beyond and cuda.threadIdx.x == 0:
-                    if read_at(beyond_since, own) < 0:
-                        write_at(beyond_since, own, t)
-                    if last:
-                        cuda.atomic.min(diverged_at, row, read_at(beyond_since, own))
+                if is_beyond(model, x):
+                    cuda.atomic.min(diverged_at, row, t)
             g += 1
 
     return measure

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import LEAF, NO_STEP, Floats, Formula, Ints, Model, Noise, Timeline
+from ..excursions import watched
 from . import reduce, tasks
 from .jit import cuda, explained, launch
 from .leap import MAPS, leap_kernel, map_kernel, measure_kernel
@@ -71,7 +72,7 @@ class Shard:
             # three streams, so that copies and reads need not wait for the next chunk
             self.computing, self.copying, self.reading = (cuda.stream() for _ in range(3))
             self.sizes = cuda.to_device(sizes, stream=self.computing)
-            self.noise = copy_to_device(noise, self.computing)
+            self.stream, self.noise = noise, copy_to_device(noise, self.computing)
             self.coefficients = self._flat_model(model, d, formula)
             self.state = [cuda.device_array(state.size) for _ in range(2)]
             self.current = 0  # the copy that is the state
@@ -144,8 +145,11 @@ class Shard:
             launch(reduce.clear, (-(-partial.size // LEAF),), LEAF, stream, partial)
             after = self.state[1 - self.current]
             after.copy_to_device(self.state[self.current], stream=stream)
-            go_through = self._leap if leaps else self._advance
-            found, search, used = go_through(timeline, living, partial)
+            if leaps:
+                found, search, used = self._leap(timeline, living, partial)
+            else:
+                looked_at = watched(self.stream, self.model, timeline, alive)
+                found, search, used = self._advance(looked_at, living, partial)
             if rows:
                 blocks = grid(groups, rows)
                 launch(
@@ -169,31 +173,31 @@ class Shard:
     def _advance(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Launch the steps.
 
-        Returns marks of the settings that have diverged, the function that searches for the first
-        steps of divergence, and the arrays that must not be freed.
+        Returns marks of the settings that may have diverged, the function that searches for the
+        first steps of divergence, and the arrays that must not be freed.
         """
         settings, replicas, n, _ = self.shape
         stream = self.computing
         flat = tasks.steps(self.model, timeline, self.law)
         flat_timeline = copy_to_device(flat, stream)
         none = np.zeros(settings * replicas, dtype=np.int64)
-        diverged, first = (cuda.to_device(x, stream=stream) for x in (none, none + NO_STEP))
+        suspect, first = (cuda.to_device(x, stream=stream) for x in (none, none + NO_STEP))
         before, after = self.state[self.current], self.state[1 - self.current]
         blocks = grid(self.leaves, replicas)
-        shared = self.noise, self.coefficients, flat_timeline, self.sizes, alive
+        shared = self.noise, self.coefficients, flat_timeline, self.sizes
         kernel = advance_kernel(n, self.law)
-        launch(kernel, blocks, LEAF, stream, *shared, after, partial, diverged)
+        launch(kernel, blocks, LEAF, stream, *shared, alive, after, partial, suspect)
 
         def search() -> Ints:
             """Find the first steps of divergence, which overwrites the state before the chunk."""
             with self.on_its_device():
                 kernel = search_kernel(n, self.law)
-                launch(kernel, blocks, LEAF, stream, *shared, before, after, first)
+                launch(kernel, blocks, LEAF, stream, *shared, suspect, before, first)
                 found: Ints = first.copy_to_host(stream=stream)
                 stream.synchronize()
             return found
 
-        return diverged, search, (flat, none)
+        return suspect, search, (flat, none)
 
     def _leap(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Launch the leaps from stop to stop.
@@ -209,7 +213,6 @@ class Shard:
         if self.maps is None:
             self.maps = cuda.device_array(3 * MAPS * n * n * d)
         state = self.state[1 - self.current]
-        beyond_since = cuda.to_device(np.full(settings * replicas * self.leaves, -1), stream=stream)
         diverged_at = cuda.to_device(np.full(settings * replicas, NO_STEP), stream=stream)
         blocks = grid(self.leaves, replicas)
 
@@ -219,8 +222,7 @@ class Shard:
             record = at if at < records.size and records[at] == t else -1
             launch(
                 measure_kernel(n), blocks, LEAF, stream, self.coefficients, self.sizes, settings,
-                record, t, int(t == timeline.end), alive, state, partial, beyond_since,
-                diverged_at,
+                record, t, alive, state, partial, diverged_at,
             )  # fmt: skip
 
         t, made_for = timeline.begin, (-1, -1, -1)
@@ -241,7 +243,7 @@ class Shard:
                 )  # fmt: skip
             t = stop
             measure(t)
-        return diverged_at, None, (flat, flat_timeline, beyond_since)
+        return diverged_at, None, (flat, flat_timeline)
 
     def collect(self) -> tuple[Floats, Ints, float]:
         """Wait for the chunk.

@@ -47,11 +47,12 @@ class FlatTimeline(NamedTuple):
 
     factor: Floats  # (segments entries,): the multiple of a row of values, or the number itself
     amplitude: Floats  # (segments settings,)
+    harmless: Floats  # (settings n,)
     setting: Shorts  # (tasks,)
     record: Shorts  # (tasks,): the number of the record, or -1
     first: Ints  # (tasks,): the first step
     row: Shorts  # (tasks,): the row of the burst with the noise of the first step
-    length: Shorts  # (tasks,): steps; a task with neither steps nor a record checks for divergence
+    length: Shorts  # (tasks,): steps; a task with neither steps nor a record is a look
     quad: Ints  # (tasks,): the first quad to draw noise for
     quads: Shorts  # (tasks,): quads to draw noise for, or 0 if it is drawn already
     samples: Ints  # (4 tasks,): to sum in each step of a quad; empty if none are summed
@@ -257,7 +258,17 @@ def _device_functions(n: int, law: int) -> Any:
                 n, model, timeline, segment, g, read_at(sizes, SETTINGS), coefficients
             )
 
-    return prepare_task, own_iterate
+    @device
+    def is_harmless(sizes, timeline, g, state):
+        """Whether no component of the coordinate's state is beyond its size, or not a number."""
+        s = cuda.local.array(n, np.float64)
+        load_state(n, state, state_offset(n, sizes, g), s)
+        beyond = 0
+        for a in range(n):
+            beyond += 0 if abs(s[a]) <= read_at(timeline.harmless, g * n + a) else 1
+        return beyond == 0
+
+    return prepare_task, own_iterate, is_harmless
 
 
 def _shared_sizes(n: int, law: int) -> tuple[Any, int, int, int]:
@@ -268,8 +279,8 @@ def _shared_sizes(n: int, law: int) -> tuple[Any, int, int, int]:
 
 @cache
 def advance_kernel(n: int, law: int) -> Any:
-    """Return the kernel that takes steps, records, and marks settings that have diverged."""
-    prepare_task, own_iterate = _device_functions(n, law)
+    """Return the kernel that takes steps, records, and marks settings that may have diverged."""
+    prepare_task, own_iterate, is_harmless = _device_functions(n, law)
     kind, slots, rows, room = _shared_sizes(n, law)
     elements = n * (n + 1)
     in_registers = n <= IN_REGISTERS
@@ -299,7 +310,7 @@ def advance_kernel(n: int, law: int) -> Any:
             )
 
     @kernel
-    def advance(noise, model, timeline, sizes, alive, state, partial, diverged):
+    def advance(noise, model, timeline, sizes, alive, state, partial, suspect):
         z = cuda.shared.array(slots, kind)
         coefficients = cuda.shared.array(rows, np.float64)
         sums = cuda.shared.array(LEAF, np.float64)
@@ -323,8 +334,8 @@ def advance_kernel(n: int, law: int) -> Any:
                 prepare_task(noise, model, timeline, sizes, task, z, coefficients)
                 if read_at(alive, row):
                     step_task(sizes, timeline, task, z, coefficients, state)
-            elif read_at(alive, row) and is_beyond(model, own_iterate(sizes, model, g, state)):
-                write_at(diverged, row, 1)
+            elif read_at(alive, row) and not is_harmless(sizes, timeline, g, state):
+                write_at(suspect, row, 1)
             task = np.int32(task + 1)
 
     return advance
@@ -332,11 +343,11 @@ def advance_kernel(n: int, law: int) -> Any:
 
 @cache
 def search_kernel(n: int, law: int) -> Any:
-    """Return the kernel that takes diverged coordinates through the steps again.
+    """Return the kernel that takes settings that may have diverged through the steps again.
 
     It finds the first step of divergence of each setting and replica.
     """
-    prepare_task, own_iterate = _device_functions(n, law)
+    prepare_task, _, _ = _device_functions(n, law)
     kind, slots, rows, room = _shared_sizes(n, law)
 
     @device
@@ -351,7 +362,7 @@ def search_kernel(n: int, law: int) -> Any:
             cuda.atomic.min(diverged_at, row, step)
 
     @kernel
-    def search(noise, model, timeline, sizes, alive, before, after, diverged_at):
+    def search(noise, model, timeline, sizes, suspect, before, diverged_at):
         z = cuda.shared.array(slots, kind)
         coefficients = cuda.shared.array(rows, np.float64)
         s = cuda.shared.array(room, np.float64)
@@ -363,7 +374,7 @@ def search_kernel(n: int, law: int) -> Any:
             g = read_at(timeline.setting, task)
             row = g * read_at(sizes, REPLICAS) + r
             prepare_task(noise, model, timeline, sizes, task, z, coefficients)
-            if read_at(alive, row) and is_beyond(model, own_iterate(sizes, model, g, after)):
+            if read_at(suspect, row):
                 load_shared_state(sizes, state_offset(n, sizes, g), before, s)
                 i = np.int32(0)
                 while i <= read_at(timeline.length, task):

@@ -1,7 +1,7 @@
 """Conversion of a model and a timeline to flat arrays and a list of tasks, for GPUs.
 
-A task is the steps of one setting within a segment and a burst of noise, or its record, or the
-search for its divergence at the end.
+A task is the steps of one setting within a segment and a burst of noise, or its record, or a look
+at its state (see `excursions`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..contract import Ints, Model, Noise, Timeline
 from .noise import BATCH
 from .step import FlatModel, FlatTimeline, burst
 
-RECORD, STEP, CHECK = range(3)  # kinds of tasks, in their order at one step
+RECORD, LOOK, STEP = range(3)  # kinds of tasks, in their order at one step
 
 
 def law_of(noise: Noise) -> int:
@@ -55,6 +55,7 @@ def flat_timeline(model: Model, timeline: Timeline) -> FlatTimeline:
     return FlatTimeline(
         factor.ravel(),
         timeline.amplitude.ravel(),
+        timeline.harmless.ravel(),
         setting=none, record=none, first=nothing, row=none, length=none,
         quad=nothing, quads=none, samples=nothing, segment=none,
     )  # fmt: skip
@@ -72,7 +73,8 @@ def steps(model: Model, timeline: Timeline, law: int) -> FlatTimeline:
     length = burst(n, law)
     begin, end = timeline.begin, timeline.end
     bursts = np.arange(begin - begin % length, end, length)
-    cuts = np.unique(np.concatenate([[begin, end], timeline.segment_end, timeline.records, bursts]))
+    stops = [begin, end], timeline.segment_end, timeline.records, timeline.looks, bursts
+    cuts = np.unique(np.concatenate(stops))
     cuts = cuts[(cuts >= begin) & (cuts <= end)]
     first, stop = cuts[:-1], cuts[1:]
     segment = np.searchsorted(timeline.segment_end, first, side="right")
@@ -85,18 +87,23 @@ def steps(model: Model, timeline: Timeline, law: int) -> FlatTimeline:
     g = np.arange(settings)
     interval, own_setting = np.repeat(np.arange(first.size), settings), np.tile(g, first.size)
     records = np.repeat(np.arange(timeline.records.size), settings)
+    looks = np.repeat(timeline.looks, settings)
     columns = {
-        "kind": (RECORD, STEP, CHECK),
-        "setting": (np.tile(g, timeline.records.size), own_setting, g),
+        "kind": (RECORD, LOOK, STEP),
+        "setting": (
+            np.tile(g, timeline.records.size),
+            np.tile(g, timeline.looks.size),
+            own_setting,
+        ),
         "record": (records, -1, -1),
-        "first": (timeline.records[records], first[interval], end),
-        "row": (0, first[interval] % length, 0),
-        "length": (0, (stop - first)[interval], 0),
-        "quad": (0, first[interval] // 4, 0),
-        "quads": (0, np.where(separate | (own_setting == 0), quads[interval], 0), 0),
-        "segment": (-1, np.where(builds[interval], segment[interval], -1), -1),
+        "first": (timeline.records[records], looks, first[interval]),
+        "row": (0, 0, first[interval] % length),
+        "length": (0, 0, (stop - first)[interval]),
+        "quad": (0, 0, first[interval] // 4),
+        "quads": (0, 0, np.where(separate | (own_setting == 0), quads[interval], 0)),
+        "segment": (-1, -1, np.where(builds[interval], segment[interval], -1)),
     }
-    counts = records.size, interval.size, settings
+    counts = records.size, looks.size, interval.size
     tasks = {
         name: np.concatenate([np.broadcast_to(x, n) for x, n in zip(parts, counts, strict=True)])
         for name, parts in columns.items()

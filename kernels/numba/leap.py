@@ -132,7 +132,6 @@ def leap_tile(
     tile_state = np.empty(n * T)
     risk = np.empty(T)
     selected = np.empty(T)
-    beyond_since = np.full((settings, replicas), -1)
     weight, rows, group = model.weight.ravel(), model.rows, model.group
     values = model.values.ravel()
     made_for = (-1, -1, -1)
@@ -156,11 +155,8 @@ def leap_tile(
                         risk, selected, out,
                     )  # fmt: skip
                 weighted_squares(zeros, leaves, read, weight, at, tile_state, risk)
-                beyond = is_beyond(leaves, risk)
-                if beyond and beyond_since[g, r] < 0:
-                    beyond_since[g, r] = t
-                if t == timeline.end and beyond:
-                    diverged_at[g, r, tile] = beyond_since[g, r]
+                if diverged_at[g, r, tile] < 0 and is_beyond(leaves, risk):
+                    diverged_at[g, r, tile] = t
         if recorded:
             record += 1
         if t == timeline.end:

@@ -11,18 +11,28 @@ import numpy as np
 from ..contract import LEAF
 from .jit import kernel, parallel_kernel, prange
 from .noise import normal_burst, summed_burst
-from .tile import GAP, build_coefficients, is_beyond, measure, step_burst, weighted_squares
+from .tile import (
+    GAP,
+    build_coefficients,
+    is_beyond,
+    is_harmless,
+    measure,
+    step_burst,
+    weighted_squares,
+)
 
 
 @kernel
 def step_tile(
-    zeros, leaves, noise, model, timeline, burst, at, replica, settings, searching, states, partial
-):
+    zeros, leaves, noise, model, timeline, burst, at, replica, settings, searching, states, suspect,
+    partial,
+):  # fmt: skip
     """Take the chosen settings of one tile and replica through the timeline.
 
     The tile begins at coordinate `at`; `states` is (settings, n T). ``partial[record, g, row]``
     receives the sums of the tile's leaves. `burst` is the number of steps whose noise is drawn at a
     time; it is negative if settings sum different numbers of samples, and draw their own.
+    `suspect`, (settings,), is set to 1 for those whose state is not harmless at one of the looks.
 
     If `searching`, there is one setting: go step by step, record nothing, and return the first step
     at which it has diverged. Else return -1.
@@ -51,7 +61,13 @@ def step_tile(
     drawn_for = -1
     segment = 0
     record = 0
+    look = 0
     while True:
+        if look < timeline.looks.size and timeline.looks[look] == t:
+            for g in settings:
+                if not is_harmless(zeros, leaves, states[g], timeline.harmless[g]):
+                    suspect[g] = 1
+            look += 1
         if searching:
             g = settings[0]
             weighted_squares(zeros, leaves, read[g], weight, at, states[g], risk)
@@ -69,6 +85,8 @@ def step_tile(
             return -1
         begin = t - t % length
         stop = min(begin + length, timeline.segment_end[segment])
+        if look < timeline.looks.size:
+            stop = min(stop, timeline.looks[look])
         if searching:
             stop = t + 1
         elif record < timeline.records.size:
@@ -103,7 +121,10 @@ def step_tile(
 def advance_tile(
     zeros, leaves, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
 ):
-    """Advance one tile of one replica, and search for its divergence; `turn` numbers the two."""
+    """Advance one tile of one replica, and search for its divergence where that is possible.
+
+    `turn` numbers the tile and the replica.
+    """
     n = len(zeros)
     T = LEAF * len(leaves)
     tiles = model.sigma.size // T
@@ -120,18 +141,19 @@ def advance_tile(
     load_states(zeros, leaves, state, r, at, states)
     replica = noise.replicas[r]
     out = partial[:, :, r, :, tile * len(leaves) : (tile + 1) * len(leaves)]
-    step_tile(zeros, leaves, noise, model, timeline, burst, at, replica, settings, 0, states, out)
-    risk = np.empty(T)
-    weight = model.weight.ravel()
+    suspect = np.zeros(alive.shape[0], dtype=np.int64)
+    step_tile(
+        zeros, leaves, noise, model, timeline, burst, at, replica, settings, 0, states, suspect, out
+    )
     for g in settings:
-        weighted_squares(zeros, leaves, model.read[g], weight, at, states[g], risk)
-        if is_beyond(leaves, risk):
+        if suspect[g]:
             replayed = np.empty((state.shape[0], n * T))
             load_states(zeros, leaves, state, r, at, replayed)
             one = np.full(1, g)
             diverged_at[g, r, tile] = step_tile(
-                zeros, leaves, noise, model, timeline, burst, at, replica, one, 1, replayed, out
-            )
+                zeros, leaves, noise, model, timeline, burst, at, replica, one, 1, replayed,
+                suspect, out,
+            )  # fmt: skip
     for g in settings:
         for a in range(n):
             state[g, r, a, at : at + T] = states[g, a * T : (a + 1) * T]

@@ -152,6 +152,18 @@ def is_beyond(leaves, risk):
 
 
 @kernel
+def is_harmless(zeros, leaves, state, sizes):
+    """Whether no component of a coordinate's state is beyond its size, or not a number."""
+    T = LEAF * len(leaves)
+    beyond = 0
+    for a in range(len(zeros)):
+        size = sizes[a]
+        for j in range(T):
+            beyond += 0 if abs(state[a * T + j]) <= size else 1  # false for NaN
+    return beyond == 0
+
+
+@kernel
 def select_group(leaves, number, group, begin, values, selected):
     """Copy the values of a group's coordinates, and set the others to 0."""
     T = LEAF * len(leaves)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
 from ..kernels.contract import Backend, Formula, Model, Timeline, padded
+from ..kernels.excursions import extremes
 from ..problem import Problem
 from ..timeline import pieces, values_at
 from ..validation import Array
@@ -173,20 +174,24 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
         factors.append(sparse.factors)
         offsets.append(offsets[-1] + len(sparse.factors))
         read.append(sparse.read)
-    weights = [pad_to_leaves(weight(block.h), size) for weight in layout.weights]
+    each = [pad_to_leaves(weight(block.h), size) for weight in layout.weights]
     groups = np.zeros(0, dtype=np.int64)
     if layout.edges is not None:
         groups = pad_to_leaves(band_numbers(layout.edges, block.h), size)
+    rows = values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size))
+    sigma = pad_to_leaves(np.sqrt(block.c), size)
+    weights = each[0][None] if len(each) == 1 else np.array(each)
     return Model(
         np.concatenate(entries),
         np.array(offsets),
         np.concatenate(factors),
-        values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size)),
-        pad_to_leaves(np.sqrt(block.c), size),
-        weights[0][None] if len(weights) == 1 else np.array(weights),
+        rows,
+        sigma,
+        weights,
         layout.rows,
         groups,
         np.array(read),
+        extremes(rows, sigma, weights),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from helpers import DATA, random_words
 from nqm_fast.kernels import load_backend, noise, reference
 from nqm_fast.kernels.contract import LEAF, TILE, Chunk, Model, Noise, Timeline
+from nqm_fast.kernels.excursions import extremes
 
 EDGES = np.unique([w for k in range(32) for w in (2**k - 1, 2**k)] + [2**32 - 1]).astype(np.uint32)
 UNIT = (0,) * (TILE // LEAF)
@@ -86,7 +87,9 @@ def drawn(backend, first, replica, step, seed):
     )
     one, number = np.ones(LEAF), np.ones((1, 1), dtype=np.int64)
     only_b = np.array([[0, 0, 1, -1]]), np.array([0, 1])
-    model = Model(*only_b, one[:1], one[None], one, one[None], RISK_ALONE, NO_GROUPS, one[None, :1])
+    given = one[None], one, one[None]
+    last = RISK_ALONE, NO_GROUPS, one[None, :1], extremes(*given)
+    model = Model(*only_b, one[:1], *given, *last)
     factors = one.reshape(-1, 1, 1)[:1], one[None, :1]
     timeline = Timeline(step, step + 1, np.array([step + 1]), *factors, number, number[0, :0])
     state = np.zeros((1, 1, 1, LEAF))
