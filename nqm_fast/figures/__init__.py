@@ -127,6 +127,7 @@ def draw(
     problem: Problem | None = None,
     target: float | None = None,
     batch_sizes: ArrayLike | None = None,
+    results: Path | str | None = None,
 ) -> list[Drawn]:
     """Compute and draw figures: ``out/NAME.png`` and ``out/NAME.csv`` of each.
 
@@ -147,6 +148,9 @@ def draw(
         Excess risk to reach: 0.01, or 1/500 of the initial risk of a problem of your own.
     batch_sizes : array_like, optional
         Ascending, instead of those of the paper, >= 1.
+    results : path, optional
+        The folder of a study of networks (`networks.study`), which the figures networks and
+        networks_lr then show instead of the shipped one.
 
     Returns
     -------
@@ -173,6 +177,8 @@ def draw(
     check_matplotlib()
     study = _study(problem, target, batch_sizes)
     needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
+    if results is not None:
+        study = study._replace(results=str(Path(results).absolute()))
     folder = _directory(out)
     # Another thread may change the working directory meanwhile.
     drawn = _draw(study, needed, folder.absolute(), progress or (lambda *_: None), workers)

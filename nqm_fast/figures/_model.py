@@ -46,11 +46,14 @@ class Study(NamedTuple):
         Excess risk.
     batch_sizes : tuple of float, or None
         Those of the figure, if none are given.
+    results : str or None
+        The folder of a study of networks; None for the one that is shipped.
     """
 
     pickled: bytes | None = None
     target: float = TARGET
     batch_sizes: tuple[float, ...] | None = None
+    results: str | None = None
 
     @property
     def problem(self) -> Problem:

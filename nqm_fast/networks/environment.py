@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import warnings
 from typing import Any
 
 from ..messages import InputError
 
 LIBRARIES = {
-    "jax": "jax",
+    "jax": "JAX",
     "optax": "optax",
     "kfac_jax": "kfac-jax",
     "mnist1d": "mnist1d",
@@ -30,6 +31,22 @@ def load_jax() -> Any:
     import jax
 
     return jax
+
+
+def load_kfac() -> Any:
+    """Import kfac-jax.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    need("curvatures for kfac", "kfac_jax")
+    with warnings.catch_warnings():
+        # It sets an option of JAX that will go, which is no concern of whoever runs this.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import kfac_jax
+    return kfac_jax
 
 
 def need(what: str, *modules: str) -> None:

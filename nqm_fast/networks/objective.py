@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-from .environment import need
+from .environment import load_kfac
 
 for_curvature: ContextVar[bool] = ContextVar("for_curvature", default=False)
 """Whether K-FAC is tracing a loss, and must be told of which kind it is."""
@@ -29,10 +29,7 @@ def softmax_loss(logits: Any, labels: Any) -> Any:
     classes = logits.shape[-1]
     flat, flat_labels = logits.reshape(-1, classes), labels.reshape(-1)
     if for_curvature.get():
-        need("curvatures", "kfac_jax")
-        import kfac_jax
-
-        kfac_jax.register_softmax_cross_entropy_loss(flat, flat_labels)
+        load_kfac().register_softmax_cross_entropy_loss(flat, flat_labels)
     return optax.softmax_cross_entropy_with_integer_labels(flat, flat_labels).mean()
 
 
@@ -50,10 +47,7 @@ def squared_loss(outputs: Any, targets: Any) -> Any:
     import jax.numpy as jnp
 
     if for_curvature.get():
-        need("curvatures", "kfac_jax")
-        import kfac_jax
-
-        kfac_jax.register_squared_error_loss(outputs, targets, weight=0.5)
+        load_kfac().register_squared_error_loss(outputs, targets, weight=0.5)
     return 0.5 * jnp.sum((outputs - targets) ** 2) / outputs.shape[0]
 
 

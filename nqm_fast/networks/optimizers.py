@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from .environment import need
+from .environment import load_kfac
 from .objective import for_curvature
 
 FINE = 0.5
@@ -133,8 +133,7 @@ class KFAC:
     period = 5  # as the library's own default
 
     def __init__(self, task: Any) -> None:
-        need("optimizers of kind kfac", "kfac_jax")
-        import kfac_jax
+        kfac_jax = load_kfac()
 
         def loss(parameters: Any, batch: Any) -> Any:
             token = for_curvature.set(True)

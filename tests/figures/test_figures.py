@@ -58,8 +58,8 @@ def test_sgd_on_real_data_agrees_with_the_model(drawn):
 
 
 def test_a_sweep_finds_what_tune_finds(tmp_path):
-    from nqm_fast.jobs import solve
     from nqm_fast.figures._model import Study, Sweep
+    from nqm_fast.jobs import solve
 
     sweep, study = Sweep(("plain", "momentum"), (0.5,), (5.0,), (2**6, 2**18)), Study()
     table = sweep.table(study, dict(solve(sweep.jobs(study), 1)))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ... import Problem
+from ... import InputError, Problem, networks
 from ...progress import counted
 from ..options import chosen_problem
 from ..tables import print_table, whole_number
@@ -42,6 +42,17 @@ def add(commands: Any) -> None:
     figures.add_argument(
         "--batch-size", type=float, nargs="+", metavar="B", help="batch sizes (default: 4 to 2^21)"
     )
+    figures.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="the folder of a study of networks (default: the shipped one)",
+    )
+    figures.add_argument(
+        "--run",
+        action="store_true",
+        help="train the networks first, into the folder of --results; it goes on where it stopped",
+    )
 
 
 def _figures(chosen: argparse.Namespace) -> None:
@@ -51,6 +62,10 @@ def _figures(chosen: argparse.Namespace) -> None:
         titles, papers = figures.titles(), figures.counterparts()
         print_table([{"name": x, "shows": titles[x], "in the paper": papers[x]} for x in titles])
         return
+    if chosen.run:
+        if chosen.results is None:
+            raise InputError("--run needs --results DIR, the folder for what is trained")
+        networks.study(out=chosen.results)
     with counted("figures") as report:
         drawn = figures.draw(
             chosen.names,
@@ -59,6 +74,7 @@ def _figures(chosen: argparse.Namespace) -> None:
             problem=_chosen_problem(chosen),
             target=chosen.target,
             batch_sizes=chosen.batch_size,
+            results=chosen.results,
         )
     for figure in drawn:
         print(f"{figure.picture}  {figure.title}")

@@ -1,0 +1,89 @@
+"""What the figures of networks share: the table that they are drawn from, panels and colours."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..columns import Table, distinct_values, read_csv, rows_where
+from ..messages import InputError
+from ..networks.optimizers import OPTIMIZERS
+from ..networks.results_file import CSV_NAME
+from ..networks.table import as_results, shipped
+from ._model import Study
+from ._style import DASHED, GREY, SERIES, SOLID, add_legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = dict(zip(OPTIMIZERS, SERIES, strict=False))
+LINES = {True: SOLID, False: DASHED}
+"""Line styles of results with and without an average of the weights."""
+GUIDE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
+
+
+def measured(results: str | None) -> Table:
+    """Read the table of a study in a folder, or the one that is shipped (a job)."""
+    if results is None:
+        return shipped()
+    path = Path(results) / CSV_NAME
+    if not path.is_file():
+        raise InputError(f"results must be the folder of a study of networks, not {results}")
+    return as_results(read_csv(path))
+
+
+def task_panels(figure: Figure, title: str, table: Table, label: str) -> dict[str, Axes]:
+    """Make logarithmic axes for each task, side by side."""
+    tasks = distinct_values(table, "task")
+    figure.set_size_inches(4.0 * len(tasks) + 1.0, 5.2)
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    sizes = np.unique(table["batch_size"])
+    ticks = [size for size in sizes if math.log2(size) % 2 == 0] or sizes.tolist()
+    for axes, task in zip(panels, tasks, strict=True):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(ticks, [str(int(size)) for size in ticks])
+        axes.set_xlabel("batch size $B$ (samples per step)")
+        target = rows_where(table, task=task)["target"][0]
+        axes.set_title(f"{task}: training loss {target:g}")
+    panels[0].set_ylabel(label)
+    return dict(zip(tasks, panels, strict=True))
+
+
+def curve(table: Table, task: str, optimizer: str, ema: bool) -> Table:
+    """The rows of an optimiser on a task, with or without an average of the weights."""
+    return rows_where(table, task=task, optimizer=optimizer, ema=ema)
+
+
+def legends(axes: Axes, table: Table, where: tuple[str, str], *more: Any) -> None:
+    """Explain colours and line styles on one panel."""
+    present = distinct_values(table, "optimizer")
+    colours = [(OPTIMIZERS[name].title, COLOURS[name]) for name in OPTIMIZERS if name in present]
+    add_legend(axes, colours, where[0])
+    black = {"color": "black", "marker": "o"}
+    styles = [
+        ("with an EMA of the weights", {**black, **SOLID}),
+        ("without", {**black, **DASHED}),
+    ]
+    add_legend(axes, [*styles, *more], where[1])
+
+
+def critical_batch(rows: Table) -> float:
+    """The knee of steps against batch size: samples at the smallest, over steps at the largest."""
+    steps, sizes = rows["steps"], rows["batch_size"]
+    finite = np.isfinite(steps)
+    if not finite.any():
+        return math.nan
+    small, large = np.flatnonzero(finite)[[0, -1]]
+    return float(sizes[small] * steps[small] / steps[large])
+
+
+def caption(study: Study) -> str:
+    """Say where the numbers come from."""
+    source = "the shipped study" if study.results is None else f"the study in {study.results}"
+    return f"Means over seeds of {source}, tuned at every batch size"

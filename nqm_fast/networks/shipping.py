@@ -1,0 +1,58 @@
+"""Makes the shipped results of a full study: ``python -m nqm_fast.networks.shipping DIR``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..columns import read_csv, table_of_rows, write_csv
+from . import results_file
+from .table import CURVES, ORIGIN, SHIPPED, as_results
+
+CURVE_POINTS = 40
+"""Points of a shipped loss curve, evenly spaced in the logarithm of the step."""
+
+
+def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
+    """Write the table, two loss curves of plain SGD on each task, and their origin."""
+    facts, found = results_file.read(folder / results_file.NAME, {})
+    table = as_results(read_csv(folder / results_file.CSV_NAME))
+    digits = {name: _rounded(column) for name, column in table.items()}
+    write_csv(target / SHIPPED.name, digits)
+    rows: list[tuple[Any, ...]] = []
+    for task in dict.fromkeys(task for task, _, _ in found):
+        sizes = sorted(size for t, optimizer, size in found if (t, optimizer) == (task, "sgd"))
+        for size in sizes[:2]:
+            result = found[task, "sgd", size][1]
+            lr = result.best[0].lr
+            rows += [(task, size, lr, *point) for point in _thinned(result.curve)]
+    names = ("task", "batch_size", "lr", "step", "loss")
+    curves = {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
+    write_csv(target / CURVES.name, curves)
+    origin = facts | {"date": date.today().isoformat(), "python": platform.python_version()}
+    text = json.dumps(origin, indent=2, sort_keys=True)
+    (target / ORIGIN.name).write_text(text + "\n", encoding="utf-8")
+
+
+def _rounded(column: Any) -> Any:
+    """Keep six digits of numbers, and write whole ones as such where a whole column has them."""
+    if column.dtype.kind != "f":
+        return column
+    return np.array([float(f"{x:.6g}") for x in column.tolist()])
+
+
+def _thinned(curve: Any) -> list[tuple[int, float]]:
+    """Take points of a loss curve that are evenly spaced in the logarithm of the step."""
+    wanted = np.geomspace(curve[0, 0], curve[-1, 0], CURVE_POINTS)
+    chosen = np.unique(np.searchsorted(curve[:, 0], wanted))
+    return [(int(step), float(loss)) for step, loss in curve[chosen]]
+
+
+if __name__ == "__main__":
+    ship(Path(sys.argv[1]))

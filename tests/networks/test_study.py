@@ -1,0 +1,163 @@
+"""The study in miniature: from the command line, killed and continued, and what is refused."""
+
+import csv
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import command, python
+
+import nqm_fast as nqm
+from nqm_fast import networks
+
+slow = pytest.mark.slow
+EASY = {"digits": 1.0, "mnist1d": 2.2, "language": 3.8}
+
+
+@pytest.fixture
+def needs_jax():
+    for name in ("jax", "optax", "kfac_jax", "mnist1d"):
+        pytest.importorskip(name)
+
+
+def rows_of(folder):
+    with (folder / "networks.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@slow
+@pytest.mark.parametrize("task", EASY)
+def test_a_miniature_of_each_task(tmp_path, needs_jax, task):
+    done = subprocess.run(
+        command(
+            "networks", task, "--optimizer", "sgd", "kfac", "--batch-size", "256", "--seeds", "1",
+            "--target", EASY[task], "--out", tmp_path,
+        ),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path)
+    assert [(row["optimizer"], row["ema"]) for row in rows] == [
+        ("sgd", "False"), ("sgd", "True"), ("kfac", "False"), ("kfac", "True"),
+    ]  # fmt: skip
+    assert all(1 <= float(row["steps"]) < 100 for row in rows)
+    assert all(float(row["lowest_loss"]) < EASY[task] for row in rows)
+    assert task in done.stdout
+
+
+@slow
+def test_a_study_that_is_killed_goes_on_to_the_same_numbers(tmp_path, needs_jax):
+    arguments = [
+        "networks", "digits", "--optimizer", "sgd", "--batch-size", "512", "128", "32",
+        "--target", "0.5", "--seeds", "2", "--workers", "1", "--out",
+    ]  # fmt: skip
+    process = subprocess.Popen(command(*arguments, tmp_path / "killed"))
+    limit = time.monotonic() + 300
+    while not (tmp_path / "killed" / "networks.csv").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = len(rows_of(tmp_path / "killed"))
+    for name in ("killed", "whole"):
+        subprocess.run(command(*arguments, tmp_path / name), check=True, capture_output=True)
+    assert 0 < before < 6
+    assert (tmp_path / "killed" / "networks.csv").read_bytes() == (
+        tmp_path / "whole" / "networks.csv"
+    ).read_bytes()
+    begin = time.monotonic()
+    subprocess.run(command(*arguments, tmp_path / "whole"), check=True, capture_output=True)
+    assert time.monotonic() - begin < 30.0  # it is read, and not computed again
+
+
+@slow
+def test_a_task_of_ones_own_as_the_docs_have_it(tmp_path, needs_jax, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        """
+import jax
+import numpy as np
+
+import nqm_fast as nqm
+
+
+class Waves:
+    target = 0.3
+
+    def __init__(self):
+        x = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+        y = (np.sin(x).sum(axis=1) > 0).astype(np.int32)
+        self.train, self.validation = (x[:192], y[:192]), (x[192:], y[192:])
+
+    def init(self, key):
+        return 0.1 * jax.random.normal(key, (3, 2))
+
+    def loss(self, parameters, batch):
+        x, y = batch
+        return nqm.networks.softmax_loss(x @ parameters, y)
+
+
+if __name__ == "__main__":
+    print(nqm.networks.study(Waves(), ["sgd", "kfac"], [64], seeds=1)["steps"].max())
+"""
+    )
+    assert float(python("mine.py", cwd=tmp_path).stdout) < 100
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    results = networks.study("mine:Waves", "momentum", [16, 64], seeds=1)
+    assert results["batch_size"].tolist() == [16, 16, 64, 64]
+    assert (results["steps"] < math.inf).all()
+    assert (results["momentum"] < 1.0).all()
+    assert np.isnan(results["beta1"]).all()
+
+
+@slow
+def test_a_target_below_the_minimum_says_what_was_reached(needs_jax):
+    with pytest.raises(nqm.InputError, match=r"target must be above 0\.\d+, the lowest loss of"):
+        networks.study("digits", "momentum", [1024], target=0.01, seeds=1)
+
+
+@slow
+def test_another_study_is_not_mixed_in(tmp_path, needs_jax):
+    networks.study("digits", "sgd", [512], target=1.0, seeds=1, out=tmp_path)
+    import h5py
+
+    with h5py.File(tmp_path / "networks.h5", "r+") as file:
+        file.attrs["facts"] = file.attrs["facts"].replace(
+            '"samples of digits": ', '"samples of digits": 1'
+        )
+    with pytest.raises(nqm.InputError, match="choose another folder"):
+        networks.study("digits", "sgd", [512], target=1.0, seeds=1, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("digit",), {}, "task must be one of digits, language, mnist1d, or MODULE:CLASS"),
+        (("nowhere:Task",), {}, "task nowhere:Task cannot be imported"),
+        ((3,), {}, "3 has no init"),
+        (("digits", "lion"), {}, "optimizer must be one of sgd, momentum, adam, kfac, not 'lion'"),
+        (("digits", "sgd", [0]), {}, "batch_sizes must be a whole number"),
+        (("digits", "sgd", []), {}, "batch_sizes must be one or more"),
+        (("digits", "sgd", [5000]), {}, "batch_sizes must be a whole number from 1 to 1437"),
+        (("digits",), {"target": -1}, "target must be > 0"),
+        (("digits",), {"seeds": 0}, "seeds must be a whole number >= 1"),
+        (("digits",), {"workers": 0}, "workers must be a whole number >= 1"),
+    ],
+)
+def test_bad_input(needs_jax, arguments, options, message):
+    with pytest.raises(nqm.InputError, match=message):
+        networks.study(*arguments, **options)
+
+
+def test_without_jax_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    from nqm_fast.networks import environment
+
+    monkeypatch.setattr(
+        environment.importlib.util, "find_spec", lambda name: None if name == "jax" else object()
+    )
+    with pytest.raises(nqm.InputError, match=r"need JAX.*pip install 'nqm-fast\[networks\]'"):
+        networks.study("digits")
