@@ -272,7 +272,7 @@ def test_compiled_functions_have_the_options_of_the_house():
 
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
 def test_the_map_of_the_house_has_every_file(path):
-    """CONTRIBUTING.md has a line for each; figures, tasks and commands are files like each other."""
+    """CONTRIBUTING.md has a line for each; figures, tasks, commands are files like each other."""
     if path.parent.name in ("figures", "commands", "tasks") and path.name != "base.py":
         return
     if path.name == "__init__.py":

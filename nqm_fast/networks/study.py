@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -275,7 +276,7 @@ def _results(
 
 def _is_importable(task: Any) -> bool:
     """Whether another process can have a task; one that is defined in a script it cannot."""
-    return isinstance(task, str) or type(task).__module__ != "__main__"
+    return isinstance(task, str) or task.origin.__module__ != "__main__"
 
 
 def _followed(
@@ -286,7 +287,7 @@ def _followed(
     for size in chain.batch_sizes:
         unit = Unit(chain.task, chain.optimizer, size, chain.target, chain.seeds, near)
         result = record.done_before(unit, chain.name) or solve(unit)
-        near = result.point
+        near = (*result.point, size)
         yield chain, unit, result
 
 
@@ -299,6 +300,8 @@ def _in_processes(
     for chain in sorted(chains, key=lambda chain: chain.optimizer != "kfac"):
         waiting.put(chain)
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # A task of somebody's own is found where this process finds it.
+    environment = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
     def work(worker: Worker) -> None:
         try:
@@ -314,7 +317,7 @@ def _in_processes(
     with ExitStack() as stack:
         threads = []
         for _ in range(workers):
-            worker = stack.enter_context(closing(Worker(ONE_THREAD)))
+            worker = stack.enter_context(closing(Worker(environment)))
             threads.append(threading.Thread(target=work, args=(worker,), daemon=True))
             stack.callback(threads[-1].join)
             stack.callback(worker.process.kill)

@@ -22,6 +22,8 @@ WINDOW = 0.1
 """The running mean is over measurements of the last tenth of the steps."""
 PATIENCE = 1.3
 """Trainings that take so many times the steps of the best are not waited for."""
+LAST_PATIENCE = 3.0
+"""So many times in the end, so that a slow seed is not taken for one that never arrives."""
 KIND_PATIENCE = 4.0
 """Nor is a last iterate that takes so many times the steps of the best average, or conversely."""
 STALLED = 0.25
@@ -161,7 +163,9 @@ class Trainer:
 
     # -- what drives it ------------------------------------------------------------------
 
-    def run(self, trials: Sequence[Trial], best: Floats | None = None) -> list[Outcome]:
+    def run(
+        self, trials: Sequence[Trial], best: Floats | None = None, patience: float = PATIENCE
+    ) -> list[Outcome]:
         """Train until the best have reached the target, and little more.
 
         Parameters
@@ -169,18 +173,20 @@ class Trainer:
         trials : sequence of Trial
         best : ndarray, shape (2,), optional
             Fewest steps that are known already, of the last iterate and of the best average.
+        patience : float
+            Trainings that take so many times the steps of the best are not waited for.
         """
         outcomes: list[Outcome] = []
         known = np.full(2, math.inf) if best is None else np.array(best)
         for at in range(0, len(trials), self.width):
             part = list(trials[at : at + self.width])
-            found = self._run_together(part, known)
+            found = self._run_together(part, known, patience)
             outcomes += found
             for outcome in found:
                 known = np.minimum(known, best_of_both(outcome.steps))
         return outcomes
 
-    def _run_together(self, trials: list[Trial], known: Floats) -> list[Outcome]:
+    def _run_together(self, trials: list[Trial], known: Floats, patience: float) -> list[Outcome]:
         """Train at most `width` trials side by side."""
         jax = self.jax
         padded = trials + trials[:1] * (self.width - len(trials))
@@ -188,7 +194,7 @@ class Trainer:
         lr = np.array([trial.lr for trial in padded], dtype=np.float32)
         second = np.array([trial.second for trial in padded], dtype=np.float32)
         carry = self.start(keys)
-        watch = Watch(self.task.target, len(trials))
+        watch = Watch(self.task.target, len(trials), patience)
         most = self.task.most_steps(self.batch_size)
         step = 0
         while not watch.has_seen_enough(step, known, most):
@@ -234,8 +240,8 @@ def best_of_both(steps: Floats) -> Floats:
 class Watch:
     """What has been measured of trainings that run side by side."""
 
-    def __init__(self, target: float, count: int) -> None:
-        self.target = target
+    def __init__(self, target: float, count: int, patience: float) -> None:
+        self.target, self.patience = target, patience
         self.stops: list[int] = []
         self.losses: list[Floats] = []  # for each stop, (trials, KINDS)
         self.steps = np.full((count, KINDS), math.inf)
@@ -270,7 +276,7 @@ class Watch:
             return False
         found = np.array([best_of_both(steps) for steps in self.steps])
         best = np.minimum(known, found.min(axis=0))
-        best = np.where(np.isinf(best), KIND_PATIENCE * best.min(), PATIENCE * best)
+        best = np.where(np.isinf(best), KIND_PATIENCE * best.min(), self.patience * best)
         stalled = (step > LEAST_STEPS) & (self.lowest_at.max(axis=1) < STALLED * step)
         ended = np.isfinite(found).all(axis=1) | self.diverged | stalled
         return bool(step >= min(most, best.max()) or ended.all())

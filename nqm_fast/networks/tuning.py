@@ -15,14 +15,12 @@ import numpy as np
 
 from .optimizers import OPTIMIZERS
 from .tasks import as_task
-from .training import DECAYS, Floats, Outcome, Trainer, Trial, best_of_both
+from .training import DECAYS, LAST_PATIENCE, PATIENCE, Floats, Outcome, Trainer, Trial, best_of_both
 
 COARSE, FINE = 2, 1
 """Distances of neighbours in a grid, in places: a factor of two of the learning rate, and one."""
 FIRST_LRS = range(-6, 7, COARSE)
 """Places of the first grid's learning rates, where there is no other batch size to begin at."""
-NEXT_LRS = (-4, -2, 0, 2)
-"""Places beside the best at twice the batch size, where the next grid's learning rates lie."""
 MOST_WIDENINGS = 12
 LARGE = 32
 """Batch size above which fewer trainings run side by side, as their work no longer hides."""
@@ -46,7 +44,7 @@ class Unit(NamedTuple):
         None for the task's own.
     seeds : int
     near : tuple of int, or None
-        The best point at twice the batch size.
+        The best point at a larger batch size, and that batch size.
     """
 
     task: Any
@@ -54,7 +52,7 @@ class Unit(NamedTuple):
     batch_size: int
     target: float | None = None
     seeds: int = 3
-    near: Point | None = None
+    near: tuple[int, int, int] | None = None
 
 
 @dataclass
@@ -96,12 +94,15 @@ class _Grid:
         """Whether a point has a value of the second hyper-parameter."""
         return 0 <= point[1] < len(self.optimizer.values)
 
-    def train(self, points: Iterable[Point], seeds: Iterable[int]) -> bool:
+    def train(
+        self, points: Iterable[Point], seeds: Iterable[int], patience: float = PATIENCE
+    ) -> bool:
         """Train the points that were not trained before; return whether there were any."""
         wanted = [(p, seed) for seed in seeds for p in dict.fromkeys(points) if self.is_inside(p)]
         new = [key for key in wanted if key not in self.trained]
         trials = [self._trial(point, seed) for point, seed in new]
-        self.trained.update(zip(new, self.trainer.run(trials, self._known()), strict=True))
+        outcomes = self.trainer.run(trials, self._known(), patience)
+        self.trained.update(zip(new, outcomes, strict=True))
         return bool(new)
 
     def _trial(self, point: Point, seed: int) -> Trial:
@@ -144,9 +145,14 @@ def tune_unit(unit: Unit) -> Result:
         task = as_task(unit.task).with_target(unit.target)
     width = WIDTHS[unit.batch_size > LARGE]
     grid = _Grid(Trainer(task, optimizer, unit.batch_size, width))
-    places, second = (FIRST_LRS, optimizer.first) if unit.near is None else (
-        [unit.near[0] + x for x in NEXT_LRS], unit.near[1]
-    )  # fmt: skip
+    if unit.near is None:
+        places, second = FIRST_LRS, optimizer.first
+    else:
+        # between the same learning rate and one in proportion to the batch size, and a factor of
+        # two beyond
+        place, second, size = unit.near
+        lowest = place - COARSE * math.ceil(math.log2(size / unit.batch_size))
+        places = range(lowest - COARSE, place + COARSE + 1, COARSE)
     grid.train([(i, second + b) for i in places for b in (-COARSE, 0, COARSE)], [0])
     for distance in (COARSE, FINE):
         for _ in range(MOST_WIDENINGS):
@@ -154,7 +160,7 @@ def tune_unit(unit: Unit) -> Result:
             if not grid.train([p for x in around for p in _cross(x, distance)], [0]):
                 break
     finalists = [p for kind in (0, 1) for p in grid.ranking(kind)[:FINALISTS]]
-    grid.train(finalists, range(unit.seeds))
+    grid.train(finalists, range(unit.seeds), LAST_PATIENCE)
     best = tuple(_best(grid, kind, unit.seeds) for kind in (0, 1))
     point = grid.ranking(0, unit.seeds)[0]
     return Result(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...networks.optimizers import OPTIMIZERS
+from ..options import import_modules
 from ..tables import finite, print_json, print_table, whole_number
 
 ORDER = 7
@@ -58,6 +59,7 @@ def add(commands: Any) -> None:
 def _networks(chosen: argparse.Namespace) -> None:
     from ... import networks
 
+    import_modules([task.partition(":")[0] for task in chosen.tasks if ":" in task])
     results = networks.study(
         chosen.tasks or None,
         chosen.optimizer,

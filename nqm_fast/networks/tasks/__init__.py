@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from ...messages import InputError, shown
-from .base import Task
+from .base import AdaptedTask, Task
 
 __all__ = ["Task", "as_task", "names"]
 
@@ -44,7 +44,7 @@ def as_task(task: Any) -> Task:
             f"task must be one of {', '.join(names())}, or an object with "
             f"{', '.join(NEEDED)}; {shown(task)} has no {missing[0]}"
         )
-    return task if isinstance(task, Task) else Task.of(task)
+    return task if isinstance(task, Task) else AdaptedTask(task)
 
 
 @cache

@@ -83,10 +83,31 @@ class Task(ABC):
         """Return what a result depends on, for its file."""
         return {"target": self.target, "weight_decay": self.weight_decay, "samples": self.size}
 
-    @staticmethod
-    def of(other: Any) -> Task:
-        """Give an object that has a task's attributes the defaults and methods of a task."""
-        kind = type(type(other).__name__, (type(other), Task), {"name": getattr(other, "name", "")})
-        task: Task = kind.__new__(kind)
-        task.__dict__.update(vars(other))
-        return task
+    @property
+    def origin(self) -> type:
+        """The class that somebody wrote."""
+        return type(self)
+
+
+class AdaptedTask(Task):
+    """An object that has what a task must have, with the defaults and methods of a task."""
+
+    def __init__(self, other: Any) -> None:
+        self.other = other
+        self.name = type(other).__name__.lower()
+        for name in Task.__annotations__:
+            if hasattr(other, name):
+                setattr(self, name, getattr(other, name))
+
+    def init(self, key: Any) -> Any:
+        """Draw the initial parameters as the object does."""
+        return self.other.init(key)
+
+    def loss(self, parameters: Any, batch: tuple[Any, ...]) -> Any:
+        """Return the mean loss of a batch as the object does."""
+        return self.other.loss(parameters, batch)
+
+    @property
+    def origin(self) -> type:
+        """The class of the object."""
+        return type(self.other)
