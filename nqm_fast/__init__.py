@@ -19,6 +19,7 @@ from .exact.tuning import Tuned, tune
 from .problem import Problem
 from .simulation.api import resume, simulate
 from .simulation.result import Run
+from .spectra import read_spectrum
 from .store.access import open_run
 from .validation import InputError
 
@@ -39,6 +40,7 @@ __all__ = [
     "networks",
     "open_run",
     "optimal_schedule",
+    "read_spectrum",
     "resume",
     "schedules",
     "simulate",
