@@ -16,6 +16,7 @@ from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.tuning import Tuned, tune
+from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
 from .simulation.result import Run
@@ -37,6 +38,7 @@ __all__ = [
     "bounds",
     "expected_risk",
     "figures",
+    "measure",
     "networks",
     "open_run",
     "optimal_schedule",

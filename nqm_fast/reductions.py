@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from .spectrum import NEGATIVE, advice
+from .spectrum import NEGATIVE, advice, vanishing
 from .validation import Array, InputError, choice, number, precision, real_array
 
 SYMMETRY, DEFINITENESS = 1e-8, 1e-10
@@ -104,7 +104,7 @@ def diagonalise(
             "P^-1/2 H P^-1/2", (preconditioned + preconditioned.T) / 2, scipy.linalg.eigh
         )
         if negative != "error":
-            h = np.where(np.abs(h) <= _vanishing(h), 0.0, h)
+            h = np.where(np.abs(h) <= vanishing(h, d), 0.0, h)
         gradient_basis = inverse_root @ basis  # Gradients are covectors, so they take the inverse.
         iterate_basis = root @ basis
         c = _finite("C", np.einsum("ij,ij->j", gradient_basis, noise @ gradient_basis))
@@ -139,7 +139,7 @@ def quadratic_of_least_squares(
     with np.errstate(over="ignore", invalid="ignore"):
         hessian = _finite("X^T X / n + ridge", rows.T @ rows / n + ridge * np.eye(d))
         eigenvalues, vectors = _eigen("X^T X / n + ridge", hessian)
-        is_singular = not eigenvalues[0] > _vanishing(eigenvalues)
+        is_singular = not eigenvalues[0] > vanishing(eigenvalues, d)
         if is_singular and not may_be_singular:
             raise InputError(
                 f"ridge = {ridge:g} leaves directions of X without curvature "
@@ -148,7 +148,7 @@ def quadratic_of_least_squares(
             )
         right = _finite("X^T y / n", rows.T @ target / n)
         if is_singular:
-            curved = eigenvalues > _vanishing(eigenvalues)
+            curved = eigenvalues > vanishing(eigenvalues, d)
             basis = vectors[:, curved]
             optimum = basis @ ((right @ basis) / eigenvalues[curved])
         else:
@@ -180,11 +180,6 @@ def _finite(name: str, array: Array) -> Array:
     if not np.isfinite(array).all():
         raise InputError(f"{name} is beyond the range of a double: scale the data")
     return array
-
-
-def _vanishing(eigenvalues: Array) -> float:
-    """Return the size up to which an eigenvalue of a matrix of doubles is a rounding error."""
-    return float(eigenvalues.size * np.finfo(float).eps * np.abs(eigenvalues).max())
 
 
 def _eigen(name: str, matrix: Array, eigh: Any = np.linalg.eigh) -> tuple[Array, Array]:

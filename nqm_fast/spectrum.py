@@ -117,7 +117,7 @@ def usable(h: Array, count: Array | float, negative: str, damping: float) -> Usa
     if negative == "error":
         bad = int(np.argmin(h))
         raise InputError(
-            f"{name} must be > 0, but element {bad} is {h[bad]:g}, {advice(h, damping)}"
+            f"{name} must be > 0, but element {bad} is {h[bad]:g}, {advice(h, damping, count)}"
         )
     size, counts = np.abs(h), np.broadcast_to(count, h.shape)
     goes = h <= 0.0 if negative == "drop" else h == 0.0
@@ -136,7 +136,12 @@ def usable(h: Array, count: Array | float, negative: str, damping: float) -> Usa
     return Usable(size[kept], kept, dropped)
 
 
-def advice(h: Array, damping: float) -> str:
+def vanishing(eigenvalues: Array, dim: int) -> float:
+    """Return the size up to which an eigenvalue of a matrix of doubles is a rounding error."""
+    return float(dim * np.finfo(float).eps * np.abs(eigenvalues).max())
+
+
+def advice(h: Array, damping: float, count: Array | float = 1.0) -> str:
     """Say how many curvatures are not positive, and what to pass, at the end of a sentence.
 
     Parameters
@@ -144,11 +149,17 @@ def advice(h: Array, damping: float) -> str:
     h : ndarray, shape (d,)
         Damped already.
     damping : float
+    count : ndarray, shape (d,), or a number
     """
-    count = int((h <= 0.0).sum())
-    verb = "is" if count == 1 else "are"
+    bad = h <= 0.0
+    counts = np.broadcast_to(count, h.shape)
+    number_of_bad = int(bad.sum())
+    verb = "is" if number_of_bad == 1 else "are"
+    coordinates = f" ({counts[bad].sum():.6g} of {counts.sum():.6g} coordinates)" * bool(
+        (counts != 1.0).any()
+    )
     return (
-        f"the least of {counted(count, 'curvature')} of {h.size} that {verb} "
+        f"the least of {counted(number_of_bad, 'curvature')} of {h.size}{coordinates} that {verb} "
         "negative or zero: pass negative='drop' to leave them out, negative='abs' to take absolute "
         f"values, or damping > {damping - h.min():g}"
     )

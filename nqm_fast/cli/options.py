@@ -135,7 +135,7 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any]:
-    """Describe the chosen problem for JSON: the same keys for every problem of which all is kept."""
+    """Describe the chosen problem for JSON: the same keys for all that were not cut."""
     low, high = problem.curvature_range
     facts = {
         "file": None if chosen.problem is None else str(chosen.problem),
