@@ -16,9 +16,11 @@ from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.tuning import Tuned, tune
+from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
 from .simulation.result import Run
+from .spectra import read_spectrum
 from .store.access import open_run
 from .validation import InputError
 
@@ -36,9 +38,11 @@ __all__ = [
     "bounds",
     "expected_risk",
     "figures",
+    "measure",
     "networks",
     "open_run",
     "optimal_schedule",
+    "read_spectrum",
     "resume",
     "schedules",
     "simulate",

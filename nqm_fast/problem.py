@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +14,11 @@ from . import problem_files
 from .html import facts_table
 from .immutable import Unchangeable, frozen
 from .losses import SampleLosses
+from .spectrum import NEGATIVE, Dropped, PowerLaw, usable
 from .validation import (
     Array,
     InputError,
+    choice,
     counted,
     in_range,
     integer,
@@ -27,20 +29,14 @@ from .validation import (
 
 MOST_COORDINATES = 1 << 53
 """Coordinates of a power law, whose numbers i are doubles: above, some would be alike."""
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """The spectrum ``h_i = i^-exponent``, i = 1 .. dim, of which no array is stored."""
-
-    dim: int
-    exponent: float
-
-    def block(self, start: int, stop: int) -> Array:
-        """Compute the curvatures of the coordinates start .. stop - 1 (counted from 0)."""
-        i = np.arange(start + 1, stop + 1, dtype=np.float64)
-        h: Array = 1.0 / i if self.exponent == 1.0 else i**-self.exponent
-        return h
+LIMITS: dict[str, dict[str, float]] = {
+    "c": {"least": 0.0},
+    "sigma": {"least": 0.0},
+    "mean0": {},
+    "var0": {"least": 0.0},
+    "count": {"above": 0.0},
+}
+"""Limits of the fields of a problem, as `in_range` takes them."""
 
 
 class Block(NamedTuple):
@@ -71,7 +67,7 @@ class Problem(SampleLosses, Unchangeable):
     Parameters
     ----------
     h : array_like, shape (d,)
-        Curvatures, > 0.
+        Curvatures, > 0, unless `negative` says what becomes of others.
     c : array_like, shape (d,) or a number, optional
         Variance of the per-sample gradient, >= 0. Defaults to `h`.
     sigma : array_like, shape (d,) or a number, optional
@@ -81,11 +77,21 @@ class Problem(SampleLosses, Unchangeable):
     count : array_like, shape (d,) or a number
         How many identical coordinates each entry stands for, > 0, not necessarily whole
         (quadrature weights are welcome).
+    negative : {"error", "drop", "abs"}
+        What becomes of curvatures that are negative or zero: an error; they are left out, with
+        their noise and start; or their absolute values are taken, and zeros are left out.
+        Leaving out a zero is exact, as it contributes no risk. `dropped` says how much it was.
+    damping : float
+        Added to all curvatures first, >= 0: the problem is that of ``H + damping I``, and what
+        is then still <= 0 is `negative`'s. So ``Problem(h, damping=x)`` is ``Problem(h + x)``: `c`
+        is the noise as it is given, as a penalty adds none; where it is absent or given as
+        `sigma`, it follows from the damped curvature. The minimum stays at w = 0.
 
     Raises
     ------
     InputError
-        If an array has the wrong shape, or a value outside the limits above.
+        If an array has the wrong shape, or a value outside the limits above, or no curvature is
+        left.
 
     Examples
     --------
@@ -102,6 +108,10 @@ class Problem(SampleLosses, Unchangeable):
     _mean0: Array | float
     _var0: Array | float
     _count: Array | float
+    dropped: Dropped = Dropped()
+    """Coordinates that `negative` has dropped or made positive: count, share of the trace.
+
+    It is saved with the problem, but problems are equal whatever was dropped on the way."""
 
     def __init__(
         self,
@@ -112,35 +122,47 @@ class Problem(SampleLosses, Unchangeable):
         mean0: ArrayLike = 0.0,
         var0: ArrayLike = 1.0,
         count: ArrayLike = 1.0,
+        negative: str = "error",
+        damping: float = 0.0,
     ) -> None:
         curvature = real_array("h", h)
         if curvature.ndim != 1 or not curvature.size:
             raise InputError(
                 f"h must be one-dimensional and not empty, but has shape {curvature.shape}"
             )
-        in_range("h", curvature, above=0.0)
         if c is not None and sigma is not None:
             raise InputError("c and sigma are two names for the noise: give one, not both")
+        given = {"mean0": mean0, "var0": var0, "count": count, "c": c, "sigma": sigma}
+        checked = {
+            name: _field(name, value, curvature.size, **LIMITS[name])
+            for name, value in given.items()
+            if value is not None
+        }
+        curvature, kept, dropped = usable(curvature, checked["count"], negative, damping)
+        if kept is not None:
+            checked = {
+                name: frozen(x[kept]) if isinstance(x, np.ndarray) else x
+                for name, x in checked.items()
+            }
+            self._settle(dropped=dropped)
         self._settle(
             dim=curvature.size,
             _h=frozen(curvature),
-            _mean0=_field("mean0", mean0, curvature.size),
-            _var0=_field("var0", var0, curvature.size, least=0.0),
-            _count=_field("count", count, curvature.size, above=0.0),
-            _c=None,
+            _mean0=checked["mean0"],
+            _var0=checked["var0"],
+            _count=checked["count"],
+            _c=checked.get("c"),
         )
         with np.errstate(over="ignore"):
             if not np.isfinite(np.square(self._mean0) + self._var0).all():
                 raise InputError("mean0 and var0 must have a finite mean0^2 + var0")
-            if sigma is not None:
-                noise = np.square(curvature * _field("sigma", sigma, self.dim, least=0.0))
+            if "sigma" in checked:
+                noise = np.square(curvature * checked["sigma"])
                 self._settle(_c=frozen(real_array("h^2 sigma^2", noise)))
-            elif c is not None:
-                self._settle(_c=_field("c", c, self.dim, least=0.0))
 
     @classmethod
-    def power_law(cls, dim: int, exponent: float = 1.0) -> Problem:
-        """Curvatures ``h_i = i^-exponent``, noise c = h, ``w_0`` of variance 1.
+    def power_law(cls, dim: int, exponent: float = 1.0, *, damping: float = 0.0) -> Problem:
+        """Curvatures ``h_i = i^-exponent + damping``, noise c = h, ``w_0`` of variance 1.
 
         With ``dim = 10**4`` this is the problem of Zhang et al. 2019, section 3. It stays
         a formula: no array of length `dim` is made until one is asked for, so that
@@ -152,18 +174,21 @@ class Problem(SampleLosses, Unchangeable):
             Number of coordinates, from 1 to 2^53.
         exponent : float
             Decay of the spectrum, >= 0.
+        damping : float
+            Added to all curvatures, >= 0.
 
         Raises
         ------
         InputError
-            If `dim` or `exponent` is outside its limits.
+            If `dim`, `exponent` or `damping` is outside its limits.
         """
         dim = integer("dim", dim, least=1, most=MOST_COORDINATES)
         exponent = number("exponent", exponent, least=0.0)
-        if float(dim) ** -exponent == 0.0:
+        damping = number("damping", damping, least=0.0)
+        if float(dim) ** -exponent + damping == 0.0:
             raise InputError(f"exponent {exponent:g} makes the last of {dim} curvatures vanish")
         problem = cls([1.0])
-        problem._settle(dim=dim, _h=PowerLaw(dim, exponent))
+        problem._settle(dim=dim, _h=PowerLaw(dim, exponent, damping))
         return problem
 
     @classmethod
@@ -175,6 +200,8 @@ class Problem(SampleLosses, Unchangeable):
         mean0: ArrayLike,
         second_moment0: ArrayLike,
         P: ArrayLike | None = None,
+        negative: str = "error",
+        damping: float = 0.0,
     ) -> Problem:
         """A problem with dense Hessian, gradient covariance and preconditioner.
 
@@ -187,7 +214,8 @@ class Problem(SampleLosses, Unchangeable):
         Parameters
         ----------
         H : array_like, shape (d, d)
-            Hessian, symmetric positive definite.
+            Hessian, symmetric, and positive definite unless `negative` says what becomes of
+            its other directions.
         C : array_like, shape (d, d)
             Covariance of the per-sample gradient, symmetric positive semi-definite.
         mean0 : array_like, shape (d,)
@@ -196,6 +224,11 @@ class Problem(SampleLosses, Unchangeable):
             ``E[w_0 w_0^T]``, so that ``second_moment0 - mean0 mean0^T`` is a covariance.
         P : array_like, shape (d, d), optional
             Preconditioner, symmetric positive definite; the identity if absent.
+        negative : {"error", "drop", "abs"}
+            What becomes of eigenvalues of ``P^-1/2 (H + damping I) P^-1/2`` that are negative,
+            or zero but for rounding errors; see `Problem`.
+        damping : float
+            Added to the diagonal of H first, >= 0.
 
         Raises
         ------
@@ -204,11 +237,20 @@ class Problem(SampleLosses, Unchangeable):
         """
         from .reductions import diagonalise
 
-        reduced = diagonalise(H, C, mean0, second_moment0, P)
-        return cls(reduced.h, reduced.c, mean0=reduced.mean0, var0=reduced.var0)
+        reduced = diagonalise(H, C, mean0, second_moment0, P, negative, damping)
+        start = {"mean0": reduced.mean0, "var0": reduced.var0}
+        return cls(reduced.h, reduced.c, **start, negative=negative)
 
     @classmethod
-    def from_least_squares(cls, X: ArrayLike, y: ArrayLike, *, ridge: float = 0.0) -> Problem:
+    def from_least_squares(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        ridge: float = 0.0,
+        negative: str = "error",
+        damping: float = 0.0,
+    ) -> Problem:
         """The quadratic model of linear regression on real data, started at zero weights.
 
         Sample loss ``1/2 (x . w - y)^2 + ridge/2 |w|^2`` over the rows of X, drawn with
@@ -221,21 +263,30 @@ class Problem(SampleLosses, Unchangeable):
         X : array_like, shape (n, d)
         y : array_like, shape (n,)
         ridge : float
-            L2 penalty, >= 0.
+            L2 penalty, >= 0, which is part of the loss and moves its minimum.
+        negative : {"error", "drop", "abs"}
+            With "drop" or "abs", X need not determine all weights: directions without
+            curvature are left out, in which neither the weights nor the loss ever change.
+        damping : float
+            Added to all curvatures, >= 0; the minimum and the noise stay those of the data.
 
         Raises
         ------
         InputError
-            If shapes do not match, or X does not determine all weights and ridge is 0.
+            If shapes do not match, or X does not determine all weights and all of `ridge`,
+            `negative` and `damping` are as they are by default.
         """
         from .reductions import quadratic_of_least_squares
 
-        dense = quadratic_of_least_squares(X, y, ridge)
+        may_be_singular = damping > 0.0 or negative != "error"
+        dense = quadratic_of_least_squares(X, y, ridge, may_be_singular)
         return cls.from_matrices(
             dense.hessian,
             dense.gradient_covariance,
             mean0=dense.mean0,
             second_moment0=dense.second_moment0,
+            negative=negative,
+            damping=damping,
         )
 
     # -- arrays of the problem -----------------------------------------------------------
@@ -282,13 +333,13 @@ class Problem(SampleLosses, Unchangeable):
     def curvature_range(self) -> tuple[float, float]:
         """Least and largest curvature."""
         if isinstance(self._h, PowerLaw):
-            return float(self._h.block(self.dim - 1, self.dim)[0]), 1.0
+            return float(self._h.block(self.dim - 1, self.dim)[0]), 1.0 + self._h.damping
         return float(self._h.min()), float(self._h.max())
 
     @property
     def is_harmonic(self) -> bool:
         """Whether both curvature and noise are 1, 1/2, 1/3, ..., which need not be stored."""
-        return isinstance(self._h, PowerLaw) and self._h.exponent == 1.0 and self._c is None
+        return self._h == PowerLaw(self.dim, 1.0) and self._c is None
 
     @property
     def has_counts(self) -> bool:
@@ -314,30 +365,34 @@ class Problem(SampleLosses, Unchangeable):
 
     def __repr__(self) -> str:
         if isinstance(self._h, PowerLaw):
-            return f"Problem.power_law({self.dim}, exponent={self._h.exponent:g})"
+            return f"Problem.power_law({self._h})"
         low, high = self.curvature_range
-        return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}>"
+        left_out = f", {self.dropped}" if self.dropped else ""
+        return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}{left_out}>"
 
     def _values(self) -> object:
         """Return the arrays, by which problems are equal, however they were given."""
         if isinstance(self._h, PowerLaw):
             return self._h
-        return [np.broadcast_to(x, (self.dim,)) for x in self.fields.values()]
+        return [self.h, self.mean0, self.var0, self.count, self.c]
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what a copy or a pickle keeps, without what others remember of this problem."""
-        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count")
-        return {name: self.__dict__[name] for name in kept}
+        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count", "dropped")
+        return {name: getattr(self, name) for name in kept}
 
     def _repr_html_(self) -> str:
         low, high = self.curvature_range
         facts: dict[str, Any] = {"coordinates": self.dim, "curvatures h": f"{low:g} to {high:g}"}
         if isinstance(self._h, PowerLaw):
-            facts["curvatures h"] += f", i^-{self._h.exponent:g}"
+            added = f" + {self._h.damping:g}" if self._h.damping else ""
+            facts["curvatures h"] += f", i^-{self._h.exponent:g}{added}"
         facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
         facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
         if self.has_counts:
             facts["count"] = _span(self._count)
+        if self.dropped:
+            facts["negative or zero"] = self.dropped
         return facts_table("Problem", facts)
 
     # -- files ---------------------------------------------------------------------------
@@ -346,13 +401,17 @@ class Problem(SampleLosses, Unchangeable):
     def fields(self) -> dict[str, Any]:
         """The numbers and arrays from which `from_fields` rebuilds the problem."""
         if isinstance(self._h, PowerLaw):
-            return {"dim": self.dim, "exponent": self._h.exponent}
+            law = {"dim": self.dim, "exponent": self._h.exponent}
+            return law | ({"damping": self._h.damping} if self._h.damping else {})
         fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
-        return fields | {"count": self._count, "c": self.c if self._c is None else self._c}
+        fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
+        return fields | ({"dropped": np.array(astuple(self.dropped))} if self.dropped else {})
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> Problem:
-        """Rebuild a problem from its `fields`.
+    def from_fields(
+        cls, fields: Mapping[str, Any], *, negative: str = "error", damping: float = 0.0
+    ) -> Problem:
+        """Rebuild a problem from its `fields`, and maybe damp it further.
 
         Raises
         ------
@@ -360,8 +419,14 @@ class Problem(SampleLosses, Unchangeable):
             If a value is outside its limits.
         """
         if "exponent" in fields:
-            return cls.power_law(fields["dim"], fields["exponent"])
-        return cls(**fields)
+            damping = number("damping", damping, least=0.0)
+            total = number("damping", fields.get("damping", 0.0), least=0.0) + damping
+            return cls.power_law(fields["dim"], fields["exponent"], damping=total)
+        arrays = {name: value for name, value in fields.items() if name != "dropped"}
+        problem = cls(**arrays, negative=negative, damping=damping)
+        if "dropped" in fields and not problem.dropped:
+            problem._settle(dropped=Dropped.of_array(fields["dropped"]))
+        return problem
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the problem to an ``.npz`` file of plain arrays, exactly at `path`.
@@ -378,8 +443,16 @@ class Problem(SampleLosses, Unchangeable):
         problem_files.write(path, self.fields)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Problem:
-        """Read a problem written by `save`.
+    def load(
+        cls, path: str | os.PathLike[str], *, negative: str = "error", damping: float = 0.0
+    ) -> Problem:
+        """Read a problem written by `save`; for spectra in other files there is `read_spectrum`.
+
+        Parameters
+        ----------
+        path : str or path
+        negative, damping : str, float
+            As of `Problem`, for the curvatures in the file.
 
         Raises
         ------
@@ -388,9 +461,11 @@ class Problem(SampleLosses, Unchangeable):
         FileNotFoundError
             If there is no such file.
         """
+        negative = choice("negative", negative, NEGATIVE)
+        damping = number("damping", damping, least=0.0)
         fields = problem_files.read(path)
         try:
-            return cls.from_fields(fields)
+            return cls.from_fields(fields, negative=negative, damping=damping)
         except (KeyError, TypeError, InputError) as error:
             raise InputError(f"path {str(path)!r} holds a damaged problem: {error}") from None
 

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from .validation import Array, InputError, number, precision, real_array
+from .spectrum import NEGATIVE, advice, vanishing
+from .validation import Array, InputError, choice, number, precision, real_array
 
 SYMMETRY, DEFINITENESS = 1e-8, 1e-10
 """Relative errors that symmetric and semi-definite matrices of doubles may have."""
@@ -48,19 +49,30 @@ class DenseQuadratic(NamedTuple):
 
 
 def diagonalise(
-    H: ArrayLike, C: ArrayLike, mean0: ArrayLike, second_moment0: ArrayLike, P: ArrayLike | None
+    H: ArrayLike,
+    C: ArrayLike,
+    mean0: ArrayLike,
+    second_moment0: ArrayLike,
+    P: ArrayLike | None,
+    negative: str = "error",
+    damping: float = 0.0,
 ) -> Diagonalised:
-    """Reduce a preconditioned dense problem to the eigenbasis of ``P^-1/2 H P^-1/2``.
+    """Reduce a preconditioned dense problem to the eigenbasis of ``P^-1/2 (H + damping I) P^-1/2``.
 
-    The arguments are those of `Problem.from_matrices`, which says why diagonals suffice.
+    The arguments are those of `Problem.from_matrices`, which says why diagonals suffice. Curvatures
+    may be negative or zero, exactly where they are but rounding errors, unless that is an error.
 
     Raises
     ------
     InputError
         If a matrix is not square, not symmetric, or not (semi-)definite.
     """
+    negative = choice("negative", negative, NEGATIVE)
+    damping = number("damping", damping, least=0.0)
     hessian = _symmetric("H", H)
     d = hessian.shape[0]
+    if damping:
+        hessian = _finite("H + damping", hessian + damping * np.eye(d))
     noise = _symmetric("C", C, d)
     moment = _symmetric("second_moment0", second_moment0, d)
     mean = real_array("mean0", mean0)
@@ -79,12 +91,20 @@ def diagonalise(
         values, vectors = _eigen_of_definite("P", _symmetric("P", P, d))
         root = (vectors * np.sqrt(values)) @ vectors.T
         inverse_root = (vectors / np.sqrt(values)) @ vectors.T
-    _eigen_of_definite("H", hessian)
+    if negative == "error":
+        values = _eigen("H", hessian)[0]
+        if values[0] <= 0.0:
+            raise InputError(
+                f"{'H + damping' if damping else 'H'} must be positive definite, but has the "
+                f"eigenvalue {values[0]:g}, {advice(values, damping)}"
+            )
     with np.errstate(over="ignore", invalid="ignore"):
         preconditioned = _finite("P^-1/2 H P^-1/2", inverse_root @ hessian @ inverse_root)
         h, basis = _eigen(
             "P^-1/2 H P^-1/2", (preconditioned + preconditioned.T) / 2, scipy.linalg.eigh
         )
+        if negative != "error":
+            h = np.where(np.abs(h) <= vanishing(h, d), 0.0, h)
         gradient_basis = inverse_root @ basis  # Gradients are covectors, so they take the inverse.
         iterate_basis = root @ basis
         c = _finite("C", np.einsum("ij,ij->j", gradient_basis, noise @ gradient_basis))
@@ -94,15 +114,19 @@ def diagonalise(
     return Diagonalised(h, np.maximum(c, 0.0), start, np.maximum(variance, 0.0))
 
 
-def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> DenseQuadratic:
+def quadratic_of_least_squares(
+    X: ArrayLike, y: ArrayLike, ridge: float, may_be_singular: bool = False
+) -> DenseQuadratic:
     """Model linear regression, started at zero weights, as a quadratic around its optimum.
 
-    The arguments are those of `Problem.from_least_squares`.
+    The arguments are those of `Problem.from_least_squares`. Of several optima it is the one of
+    least norm, which is where a start at zero leads.
 
     Raises
     ------
     InputError
-        If shapes do not match, or X does not determine all weights and ridge is 0.
+        If shapes do not match, or X does not determine all weights, ridge is 0, and the problem
+        must not be singular.
     """
     rows = real_array("X", X)
     if rows.ndim != 2 or not rows.size:
@@ -114,14 +138,21 @@ def quadratic_of_least_squares(X: ArrayLike, y: ArrayLike, ridge: float) -> Dens
     ridge = number("ridge", ridge, least=0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         hessian = _finite("X^T X / n + ridge", rows.T @ rows / n + ridge * np.eye(d))
-        eigenvalues = _eigen("X^T X / n + ridge", hessian)[0]
-        if not eigenvalues[0] > d * np.finfo(float).eps * eigenvalues[-1]:
+        eigenvalues, vectors = _eigen("X^T X / n + ridge", hessian)
+        is_singular = not eigenvalues[0] > vanishing(eigenvalues, d)
+        if is_singular and not may_be_singular:
             raise InputError(
                 f"ridge = {ridge:g} leaves directions of X without curvature "
-                "(constant or dependent columns): choose ridge > 0 or drop columns"
+                "(constant or dependent columns): choose ridge > 0, drop columns, or pass "
+                "negative='drop' to leave these directions out"
             )
         right = _finite("X^T y / n", rows.T @ target / n)
-        optimum = np.asarray(np.linalg.solve(hessian, right), dtype=np.float64)
+        if is_singular:
+            curved = eigenvalues > vanishing(eigenvalues, d)
+            basis = vectors[:, curved]
+            optimum = basis @ ((right @ basis) / eigenvalues[curved])
+        else:
+            optimum = np.asarray(np.linalg.solve(hessian, right), dtype=np.float64)
         gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
         noise = _finite("the covariance of gradients of X and y", gradient.T @ gradient / n)
         start: Array = np.outer(optimum, optimum)

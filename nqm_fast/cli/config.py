@@ -29,6 +29,8 @@ from ..problem import Problem
 from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
 from ..simulation.observables import RISK
+from ..spectra import read_spectrum
+from ..spectrum import NEGATIVE
 from ..store import serialization
 from ..validation import InputError, counted, shown
 
@@ -66,8 +68,10 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-ARRAYS = frozenset(("h", "c", "sigma", "mean0", "var0", "count"))
-"""Keys of a problem that is listed."""
+SPECTRAL = frozenset(("negative", "damping"))
+"""Keys that say what becomes of curvatures, wherever they come from."""
+ARRAYS = frozenset(("h", "c", "sigma", "mean0", "var0", "count")) | SPECTRAL
+"""Keys of a problem that is listed: the arguments of `Problem`."""
 
 
 class ProblemTable(_Table):
@@ -75,6 +79,8 @@ class ProblemTable(_Table):
 
     dim: Annotated[Whole, Field(ge=1)] = 1_000_000
     exponent: Annotated[float, Field(ge=0.0)] = 1.0
+    damping: Annotated[float, Field(ge=0.0)] = 0.0
+    negative: Annotated[str, AfterValidator(_one_of(NEGATIVE))] = "error"
     file: str | None = None
     h: Any = None  # the arguments of Problem, which checks them
     c: Any = None
@@ -86,24 +92,39 @@ class ProblemTable(_Table):
     def build(self) -> Problem:
         """Make or load the problem."""
         given = {key: getattr(self, key) for key in ARRAYS & self.model_fields_set}
-        if given:
+        if given.keys() - SPECTRAL:
             return self._from_arrays(given)
-        law = [name for name in ("dim", "exponent") if name in self.model_fields_set]
-        if self.file is not None and law:
-            raise InputError(
-                f"file = {self.file!r} is a problem by itself, so that {' and '.join(law)} cannot "
-                "be given too: remove one"
-            )
         if self.file is not None:
-            if not Path(self.file).exists():
-                raise InputError(f"file = {self.file!r} does not exist")
-            return Problem.load(self.file)
-        return Problem.power_law(self.dim, self.exponent)
+            return self._from_file(self.file)
+        return Problem.power_law(self.dim, self.exponent, damping=self.damping)
+
+    def _from_file(self, file: str) -> Problem:
+        """Read the problem from a file, whose weights, if it has some, need `dim`."""
+        exists = Path(file).exists()
+        unused = [
+            name
+            for name in ("dim", "exponent")
+            if name in self.model_fields_set and not (name == "dim" and exists)
+        ]
+        if unused:
+            hint = " (only a file with weights needs it, but there is none)"
+            raise InputError(
+                f"file = {file!r} is a problem by itself, so that {' and '.join(unused)} cannot "
+                f"be given too: remove one{hint * ('dim' in unused)}"
+            )
+        if not exists:
+            raise InputError(f"file = {file!r} does not exist")
+        dim = self.dim if "dim" in self.model_fields_set else None
+        try:
+            return read_spectrum(file, dim=dim, negative=self.negative, damping=self.damping)
+        except InputError as error:
+            reason = str(error).removeprefix(f"path {file!r}")
+            raise InputError(f"file = {file!r}{reason}") from None
 
     def _from_arrays(self, given: dict[str, Any]) -> Problem:
         """Make the problem of curvatures and other arrays that are listed here."""
         if "h" not in given:
-            raise InputError(f"{min(given)} needs h, the list of curvatures")
+            raise InputError(f"{min(given.keys() - SPECTRAL)} needs h, the list of curvatures")
         others = sorted(self.model_fields_set - ARRAYS)
         if others:
             raise InputError(

@@ -6,12 +6,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from .. import SGD, InputError, Problem
 from ..kernels import REGISTRY
+from ..spectra import read_spectrum
+from ..spectrum import NEGATIVE
 from .tables import whole_number
 
 DEFAULT_DIM = 10_000
@@ -48,9 +50,27 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         help="coordinates of a power law (default: 10000)",
     )
     parser.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
-    parser.add_argument("--problem", type=Path, metavar="FILE", help="instead, a saved problem")
+    add_problem_file(parser)
     parser.add_argument(
         "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
+    )
+
+
+def add_problem_file(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a problem in a file, and for its curvatures."""
+    parser.add_argument(
+        "--problem",
+        type=Path,
+        metavar="FILE",
+        help="instead, a saved problem, or a spectrum in .npz, .npy or text (weights need --dim)",
+    )
+    parser.add_argument(
+        "--negative",
+        choices=NEGATIVE,
+        help="what becomes of its curvatures that are negative or zero (default: error)",
+    )
+    parser.add_argument(
+        "--damping", type=float, metavar="D", help="added to all curvatures first (default: 0)"
     )
 
 
@@ -84,16 +104,25 @@ def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
     """Load or make the problem that the options describe."""
-    law = {name: getattr(chosen, name) for name in ("dim", "exponent")}
-    given = {name: value for name, value in law.items() if value is not None}
+    names = ("dim", "exponent", "negative", "damping")
+    given = {name: x for name in names if (x := getattr(chosen, name)) is not None}
     if chosen.problem is None:
+        if "negative" in given:
+            raise InputError(
+                f"--negative {chosen.negative} is for --problem FILE: the curvatures of a power "
+                "law are positive"
+            )
         return Problem.power_law(**{"dim": DEFAULT_DIM} | given)
-    if given:
+    unused = ["exponent"] * ("exponent" in given)
+    hint = ""
+    if "dim" in given and not chosen.problem.exists():
+        unused, hint = ["dim", *unused], " (only a file with weights needs it, but there is none)"
+    if unused:
         raise InputError(
             f"--problem {chosen.problem} is a problem by itself, so that "
-            f"{' and '.join(f'--{name}' for name in given)} cannot be given too: choose"
+            f"{' and '.join(f'--{name}' for name in unused)} cannot be given too: choose{hint}"
         )
-    return Problem.load(chosen.problem)
+    return read_spectrum(chosen.problem, **given)
 
 
 def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -106,15 +135,16 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any]:
-    """Describe the chosen problem for JSON: the same keys for every problem."""
+    """Describe the chosen problem for JSON: the same keys for all that were not cut."""
     low, high = problem.curvature_range
-    return {
+    facts = {
         "file": None if chosen.problem is None else str(chosen.problem),
         "dim": problem.dim,
         "exponent": problem.fields.get("exponent"),
         "least_curvature": low,
         "largest_curvature": high,
     }
+    return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 
 def algorithm_facts(algorithm: Any) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..lanczos import lanczos_rule
 from ..problem import Problem
 from ..progress import track
 from ..validation import Array
@@ -15,8 +16,6 @@ BIN_WIDTHS = (1.0, 1 / 8, 1 / 32)
 """Widths of bins in log curvature; an oscillating risk, as with momentum, needs narrow ones."""
 NODES_PER_BIN = 12
 """Nodes per bin and measure, which integrate polynomials of degree 23 in log curvature exactly."""
-LANCZOS_TOLERANCE = 1e-13
-"""Relative norm below which a Lanczos vector is a rounding error: the rule is exact by then."""
 
 # How it is made.
 BLOCK = 1 << 20
@@ -91,27 +90,9 @@ def _gauss_rules(points: Array, nodes: int, middle: float) -> Array:
 def gauss_rule(x: Array, weight: Array, nodes: int) -> tuple[Array, Array]:
     """Compute nodes and weights of the Gauss rule of the measure ``sum weight_i delta(x_i)``.
 
-    The method is Lanczos with full reorthogonalisation (Golub and Welsch 1969; Gautschi 2004,
-    section 2.2.3). There are fewer nodes where the measure has fewer points.
+    There are fewer nodes where the measure has fewer points.
     """
-    import scipy.linalg
-
     total = math.fsum(weight)
     vector = np.sqrt(weight / total)
-    basis = np.zeros((nodes, x.size))
-    diagonal: list[float] = []
-    off_diagonal: list[float] = []
-    scale = float(np.abs(x).max())
-    for k in range(nodes):
-        basis[k] = vector
-        image = x * vector
-        diagonal.append(float(vector @ image))
-        for _ in range(2):  # The second pass removes the rounding errors of the first.
-            image -= basis[: k + 1].T @ (basis[: k + 1] @ image)
-        norm = float(np.linalg.norm(image))
-        if norm <= LANCZOS_TOLERANCE * scale or k == nodes - 1:
-            break
-        off_diagonal.append(norm)
-        vector = image / norm
-    node, vectors = scipy.linalg.eigh_tridiagonal(diagonal, off_diagonal)
-    return np.asarray(node, float), np.asarray(total * vectors[0] ** 2, float)
+    node, share = lanczos_rule(lambda v: x * v, vector, nodes, float(np.abs(x).max()))
+    return node, total * share

@@ -96,6 +96,7 @@ def problem_text(problem: Problem) -> str:
     if "exponent" in fields:
         exponent = fields["exponent"]
         law = "1/i" if exponent == 1 else f"i^{{-{exponent:g}}}" if exponent else "1"
+        law += f"+{fields['damping']:g}" if "damping" in fields else ""
         return f"the power law of {count}, $h_i=c_i={law}$"
     low, high = problem.curvature_range
     return f"a problem of {count} with curvatures from {low:.3g} to {high:.3g}"

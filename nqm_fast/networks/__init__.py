@@ -7,6 +7,7 @@ at every batch size, and counts the steps to a task's target. The results of a f
 
 from __future__ import annotations
 
+from .measure import measure
 from .objective import softmax_loss, squared_loss
 from .study import study
 from .table import Results, shipped, shipped_curves, shipped_origin
@@ -16,6 +17,7 @@ from .tasks import names as task_names
 __all__ = [
     "Results",
     "Task",
+    "measure",
     "shipped",
     "shipped_curves",
     "shipped_origin",

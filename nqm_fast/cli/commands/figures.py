@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import InputError, Problem, networks
 from ...progress import counted
-from ..options import chosen_problem
+from ..options import add_problem_file, chosen_problem
 from ..tables import print_table, whole_number
 
 ORDER = 6
@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     figures.add_argument(
         "--list", action="store_true", help="list the figures, and what each is in the paper"
     )
-    figures.add_argument("--problem", type=Path, metavar="FILE", help="a saved problem")
+    add_problem_file(figures)
     figures.add_argument(
         "--dim", type=whole_number, help="instead, coordinates of a power law (default: 10000)"
     )
@@ -86,5 +86,5 @@ def _figures(chosen: argparse.Namespace) -> None:
 
 def _chosen_problem(chosen: argparse.Namespace) -> Problem | None:
     """Return the problem that the options describe, if one does."""
-    options = (chosen.problem, chosen.dim, chosen.exponent)
+    options = (chosen.problem, chosen.dim, chosen.exponent, chosen.damping, chosen.negative)
     return None if all(value is None for value in options) else chosen_problem(chosen)
