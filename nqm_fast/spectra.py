@@ -185,7 +185,8 @@ def _counts(columns: Columns, weight: Array, dim: float | None) -> Array:
     if dim is None:
         return weight
     share = weight / total
-    return dim * share / (len(share) if share.ndim == 2 else 1)
+    counts: Array = dim * share / (len(share) if share.ndim == 2 else 1)
+    return counts
 
 
 def _check_column(

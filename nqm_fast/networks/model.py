@@ -70,7 +70,8 @@ def fit(curves: dict[str, Any], target: float) -> Fit:
     floor = math.log(0.9 * min(target, lowest))
 
     def residuals(x: Floats) -> Floats:
-        return np.log(_predicted(x, curves) / curves["loss"])
+        logarithms: Floats = np.log(_predicted(x, curves) / curves["loss"])
+        return logarithms
 
     best = None
     for q, p, r in STARTS:

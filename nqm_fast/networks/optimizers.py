@@ -72,7 +72,7 @@ class Optimizer(NamedTuple):
     def lr(self, place: int, second: float) -> float:
         """The learning rate at a place of the grid."""
         momentum = {"momentum": second, "damping": KFAC_MOMENTUM}.get(self.second or "", 0.0)
-        return self.first_lr * 2.0 ** (FINE * place) * (1.0 - momentum)
+        return float(self.first_lr * 2.0 ** (FINE * place) * (1.0 - momentum))
 
 
 class Optax:

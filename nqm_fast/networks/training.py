@@ -264,7 +264,8 @@ class Watch:
             self.lowest_at = np.where(mean < self.lowest, stop, self.lowest_at)
             self.lowest = np.minimum(self.lowest, mean)
             self.steps = np.where((mean < self.target) & np.isinf(self.steps), stop, self.steps)
-        return np.isfinite(self.steps) & ~before
+        new: NDArray[np.bool_] = np.isfinite(self.steps) & ~before
+        return new
 
     def note_validation(self, new: NDArray[np.bool_], losses: Floats) -> None:
         """Note validation losses, (width, KINDS), of those that have newly reached the target."""

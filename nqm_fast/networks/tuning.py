@@ -205,4 +205,5 @@ def _mean_curve(grid: _Grid, point: Point, seeds: int) -> Floats:
     """The loss of the last iterate at a point, averaged over seeds while all were watched."""
     curves = [grid.trained[point, seed].curve for seed in range(seeds)]
     length = min(len(curve) for curve in curves)
-    return np.mean([curve[:length] for curve in curves], axis=0)
+    mean: Floats = np.mean([curve[:length] for curve in curves], axis=0)
+    return mean
