@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from ...networks.optimizers import OPTIMIZERS
 from ..options import import_modules
-from ..tables import finite, print_json, print_table, whole_number
+from ..tables import print_json, print_table, whole_number
 
 ORDER = 7
 SHOWN = ("task", "optimizer", "ema", "batch_size", "steps", "lr", "momentum", "beta1", "damping")
@@ -72,19 +73,15 @@ def _networks(chosen: argparse.Namespace) -> None:
     )
     rows = results.rows()
     if chosen.json:
-        plain = [
-            {k: finite(v) if isinstance(v, float) and v == v else _known(v) for k, v in row.items()}
-            for row in rows
-        ]
-        print_json("networks", {}, plain)
+        print_json("networks", {}, [{k: _plain(v) for k, v in row.items()} for row in rows])
         return
     print_table([{name: _cell(row[name]) for name in SHOWN} for row in rows])
     print(f"{chosen.out / 'networks.h5'}, {chosen.out / 'networks.csv'}")
 
 
-def _known(value: Any) -> Any:
-    """Leave out a number that there is not."""
-    return None if value != value else value
+def _plain(value: Any) -> Any:
+    """Return a value for JSON, which has no numbers that are infinite or missing."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> Any:
@@ -92,5 +89,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}" if value < float("inf") else "never"
+        return "" if math.isnan(value) else f"{value:.4g}" if value < math.inf else "never"
     return value
