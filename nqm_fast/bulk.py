@@ -93,7 +93,8 @@ def spread(rule: Rule, h: Array) -> Array:
     if not rule.h.size:
         return found
     if h.size == 1:
-        return found + rule.mass.sum()
+        found[0] = rule.mass.sum()
+        return found
     x = np.clip(rule.h, h[0], h[-1])
     right = np.clip(np.searchsorted(h, x, side="right"), 1, h.size - 1)
     gap = h[right] - h[right - 1]

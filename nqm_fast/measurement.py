@@ -248,7 +248,7 @@ def _top_eigenpairs(
         begin = rng.standard_normal(d)
         # ARPACK goes on from random vectors where it meets an invariant subspace; before SciPy 1.17
         # it has its own.
-        seeded = {"rng": rng} if "rng" in signature(eigsh).parameters else {}
+        seeded: Any = {"rng": rng} if "rng" in signature(eigsh).parameters else {}
         try:
             values, vectors = eigsh(
                 operator, top, which="LA", v0=begin, tol=EIGEN_TOLERANCE, **seeded

@@ -238,8 +238,7 @@ class Problem(SampleLosses, Unchangeable):
         from .reductions import diagonalise
 
         reduced = diagonalise(H, C, mean0, second_moment0, P, negative, damping)
-        start = {"mean0": reduced.mean0, "var0": reduced.var0}
-        return cls(reduced.h, reduced.c, **start, negative=negative)
+        return cls(reduced.h, reduced.c, mean0=reduced.mean0, var0=reduced.var0, negative=negative)
 
     @classmethod
     def from_least_squares(

@@ -184,8 +184,8 @@ def _counts(columns: Columns, weight: Array, dim: float | None) -> Array:
         raise columns.file.refused("has weights beyond 1 in several runs, which are no densities")
     if dim is None:
         return weight
-    share = weight / total
-    return dim * share / (len(share) if share.ndim == 2 else 1)
+    count: Array = weight / total * (dim / (len(weight) if weight.ndim == 2 else 1))
+    return count
 
 
 def _check_column(
