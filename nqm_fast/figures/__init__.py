@@ -176,9 +176,9 @@ def draw(
             )
     check_matplotlib()
     study = _study(problem, target, batch_sizes)
-    needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
     if results is not None:
         study = study._replace(results=str(Path(results).absolute()))
+    needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
     folder = _directory(out)
     # Another thread may change the working directory meanwhile.
     drawn = _draw(study, needed, folder.absolute(), progress or (lambda *_: None), workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ..networks.optimizers import OPTIMIZERS
 from ..networks.results_file import CSV_NAME
 from ..networks.table import as_results, shipped
 from ._model import Study
-from ._style import DASHED, GREY, SERIES, SOLID, add_legend
+from ._style import DASHED, GREY, SERIES, SOLID, add_caption, add_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 COLOURS = dict(zip(OPTIMIZERS, SERIES, strict=False))
 LINES = {True: SOLID, False: DASHED}
 """Line styles of results with and without an average of the weights."""
+LEAST_WIDTH, LETTERS = 7.5, 13
+"""Inches of a figure, and letters of a caption in an inch."""
 GUIDE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 
 
@@ -39,7 +42,7 @@ def measured(results: str | None) -> Table:
 def task_panels(figure: Figure, title: str, table: Table, label: str) -> dict[str, Axes]:
     """Make logarithmic axes for each task, side by side."""
     tasks = distinct_values(table, "task")
-    figure.set_size_inches(4.0 * len(tasks) + 1.0, 5.2)
+    figure.set_size_inches(max(4.0 * len(tasks) + 1.0, LEAST_WIDTH), 5.2)
     figure.suptitle(title)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     sizes = np.unique(table["batch_size"])
@@ -83,7 +86,13 @@ def critical_batch(rows: Table) -> float:
     return float(sizes[small] * steps[small] / steps[large])
 
 
-def caption(study: Study) -> str:
+def source(study: Study) -> str:
     """Say where the numbers come from."""
-    source = "the shipped study" if study.results is None else f"the study in {study.results}"
-    return f"Means over seeds of {source}, tuned at every batch size"
+    name = "the shipped study" if study.results is None else f"the study in {study.results}"
+    return f"Means over seeds of {name}, tuned at every batch size."
+
+
+def add_wrapped_caption(figure: Figure, text: str) -> None:
+    """Write a caption in as many lines as the width of the figure needs."""
+    width = int(LETTERS * figure.get_size_inches()[0])
+    add_caption(figure, "\n".join(textwrap.wrap(text, width)))

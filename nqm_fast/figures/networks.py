@@ -9,9 +9,18 @@ import numpy as np
 from ..columns import Table, distinct_values
 from ..jobs import Job, Solved
 from ._model import Study
-from ._networks import COLOURS, GUIDE, LINES, caption, critical_batch, curve, legends, measured
-from ._networks import task_panels as panels_of
-from ._style import add_caption
+from ._networks import (
+    COLOURS,
+    GUIDE,
+    LINES,
+    add_wrapped_caption,
+    critical_batch,
+    curve,
+    legends,
+    measured,
+    source,
+    task_panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +44,7 @@ def compute(study: Study, solved: Solved) -> Table:
 
 def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw a panel for each task, a colour for each optimiser, and mark critical batch sizes."""
-    panels = panels_of(figure, TITLE, table, "steps to the target")
+    panels = task_panels(figure, TITLE, table, "steps to the target")
     for task, axes in panels.items():
         for name in distinct_values(table, "optimizer"):
             for ema in (False, True):
@@ -54,4 +63,6 @@ def plot(figure: Figure, table: Table, study: Study) -> None:
     first = next(iter(panels.values()))
     guide = ("perfect scaling", GUIDE)
     legends(first, table, ("upper right", "lower left"), guide)
-    add_caption(figure, f"{caption(study)}. Ticks on the axis: critical batch sizes, with an EMA.")
+    add_wrapped_caption(
+        figure, f"{source(study)} Ticks on the axis: critical batch sizes, with an EMA."
+    )

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 from ..columns import Table, distinct_values
 from ..jobs import Job, Solved
 from ._model import Study
-from ._networks import COLOURS, GUIDE, LINES, caption, curve, legends, measured, task_panels
-from ._style import add_caption
+from ._networks import (
+    COLOURS,
+    GUIDE,
+    LINES,
+    add_wrapped_caption,
+    curve,
+    legends,
+    measured,
+    source,
+    task_panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,4 +54,4 @@ def plot(figure: Figure, table: Table, study: Study) -> None:
         axes.plot(rows["batch_size"], rows["lr"][0] * rows["batch_size"], **GUIDE)
     first = next(iter(panels.values()))
     legends(first, table, ("upper left", "lower right"), ("proportional to $B$", GUIDE))
-    add_caption(figure, f"{caption(study)}.")
+    add_wrapped_caption(figure, source(study))

@@ -9,16 +9,17 @@ import numpy as np
 from ..columns import Table, distinct_values, rows_where, table_of_rows
 from ..jobs import Job, Solved
 from ..networks.model import PARTS, predictions
+from ..networks.optimizers import OPTIMIZERS
 from ..networks.table import shipped, shipped_curves
 from ._model import Study
-from ._networks import COLOURS, LINES, curve, task_panels
-from ._style import add_caption, add_legend
+from ._networks import COLOURS, LINES, add_wrapped_caption, curve, task_panels
+from ._style import add_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 13
-TITLE = "Real networks, and what a model of two small batch sizes predicts"
+TITLE = "Real networks, and a model fitted to two small batch sizes"
 PAPER = "none: the paper compares trends, and fits nothing"
 OWN_PROBLEM = True
 
@@ -72,7 +73,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     first = next(iter(panels.values()))
     marker = {"linestyle": "none"}
     entries: list[tuple[str, dict[str, Any]]] = [
-        (f"{name}: measured", {**COLOURS[name], **marker}) for name in PARTS
+        (f"{OPTIMIZERS[name].title}: measured", {**COLOURS[name], **marker}) for name in PARTS
     ]
     lines = [
         (f"model, {'with' if ema else 'without'} EMA", {"color": "black", **LINES[ema]})
@@ -82,7 +83,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     errors = ", ".join(
         f"{100.0 * rows_where(table, task=task)['fit_error'][0]:.0f} %" for task in panels
     )
-    add_caption(
+    add_wrapped_caption(
         figure,
         f"Fitted to the loss curves of SGD at the two smallest batch sizes only (error {errors}); "
         "open markers: without an EMA.",

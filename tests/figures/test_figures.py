@@ -18,8 +18,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_and_real_data():
-    assert len(figures.names()) == 10
+def test_there_are_the_nine_of_the_paper_real_data_and_networks():
+    assert len(figures.names()) == 13
     assert "digits" in figures.names()
 
 

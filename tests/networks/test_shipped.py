@@ -1,7 +1,5 @@
 """The shipped results: what the lecture claims, task by task, as the README has it."""
 
-import math
-
 import numpy as np
 import pytest
 from helpers import HERE
@@ -158,13 +156,12 @@ def test_figures_are_drawn_of_a_study_of_ones_own(tmp_path):
 
 @pytest.mark.slow
 def test_the_model_is_fitted_to_small_batches_and_predicts_large_ones(tmp_path):
-    """A first version: right within a factor of 2 at small batches, and of 20 at all."""
+    """A first version: 3.2 times too fast at small batches, and with averages far too fast."""
     drawn = figures.draw("networks_model", tmp_path)[0]
     table = drawn.table
     ratio = table["predicted_steps"] / table["steps"]
-    plain = (table["optimizer"] == "sgd") & ~table["ema"]
-    small = plain & (table["batch_size"] <= 4)
-    assert (np.abs(np.log2(ratio[small])) < 1.0).all()
-    known = np.isfinite(ratio)
-    assert (np.abs(np.log(ratio[known])) < math.log(20.0)).all()
-    assert (table["fit_error"] < 0.3).all()
+    last = ~table["ema"]
+    assert ((ratio[last] > 0.25) & (ratio[last] < 2.0)).all()
+    largest = last & (table["optimizer"] == "sgd") & (table["batch_size"] == 1024)
+    assert (ratio[largest] > 0.7).all()
+    assert (table["fit_error"] < 0.1).all()

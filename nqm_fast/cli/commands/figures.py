@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
     )
     figures.add_argument(
         "--run",
+        dest="trained_first",
         action="store_true",
         help="train the networks first, into the folder of --results; it goes on where it stopped",
     )
@@ -62,7 +63,7 @@ def _figures(chosen: argparse.Namespace) -> None:
         titles, papers = figures.titles(), figures.counterparts()
         print_table([{"name": x, "shows": titles[x], "in the paper": papers[x]} for x in titles])
         return
-    if chosen.run:
+    if chosen.trained_first:
         if chosen.results is None:
             raise InputError("--run needs --results DIR, the folder for what is trained")
         networks.study(out=chosen.results)
