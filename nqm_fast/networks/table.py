@@ -128,7 +128,7 @@ def shipped() -> Results:
     Returns
     -------
     Results
-        Of all tasks, optimisers and batch sizes; `shipped_origin` says with what it was made.
+        Of digits with all optimisers and batch sizes; `shipped_origin` says with what it was made.
     """
     return as_results(read_csv(SHIPPED))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,20 @@ def _networks(chosen: argparse.Namespace) -> None:
     from ... import networks
 
     import_modules([task.partition(":")[0] for task in chosen.tasks if ":" in task])
-    results = networks.study(
-        chosen.tasks or None,
-        chosen.optimizer,
-        chosen.batch_size,
-        target=chosen.target,
-        seeds=chosen.seeds,
-        quick=chosen.quick,
-        out=chosen.out,
-        workers=chosen.workers,
-    )
+    try:
+        results = networks.study(
+            chosen.tasks or None,
+            chosen.optimizer,
+            chosen.batch_size,
+            target=chosen.target,
+            seeds=chosen.seeds,
+            quick=chosen.quick,
+            out=chosen.out,
+            workers=chosen.workers,
+        )
+    except KeyboardInterrupt:
+        print(f"{chosen.out} has what is done: the same command goes on", file=sys.stderr)
+        raise
     rows = results.rows()
     if chosen.json:
         print_json("networks", {}, [{k: _plain(v) for k, v in row.items()} for row in rows])
