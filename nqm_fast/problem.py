@@ -136,7 +136,7 @@ class Problem(SampleLosses, Unchangeable):
         checked = {
             name: _field(name, value, curvature.size, **LIMITS[name])
             for name, value in given.items()
-            if value is not None
+            if value is not None or name not in ("c", "sigma")
         }
         curvature, kept, dropped = usable(curvature, checked["count"], negative, damping)
         if kept is not None:
@@ -338,7 +338,8 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def is_harmonic(self) -> bool:
         """Whether both curvature and noise are 1, 1/2, 1/3, ..., which need not be stored."""
-        return self._h == PowerLaw(self.dim, 1.0) and self._c is None
+        is_law = isinstance(self._h, PowerLaw) and self._h == PowerLaw(self.dim, 1.0)
+        return is_law and self._c is None
 
     @property
     def has_counts(self) -> bool:
