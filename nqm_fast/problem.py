@@ -132,7 +132,13 @@ class Problem(SampleLosses, Unchangeable):
             )
         if c is not None and sigma is not None:
             raise InputError("c and sigma are two names for the noise: give one, not both")
-        given = {"mean0": mean0, "var0": var0, "count": count, "c": c, "sigma": sigma}
+        given: dict[str, Any] = {
+            "mean0": mean0,
+            "var0": var0,
+            "count": count,
+            "c": c,
+            "sigma": sigma,
+        }
         checked = {
             name: _field(name, value, curvature.size, **LIMITS[name])
             for name, value in given.items()
