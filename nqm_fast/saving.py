@@ -61,6 +61,26 @@ def refuse_special(argument: str, path: str | os.PathLike[str]) -> None:
         raise InputError(f"{argument} = {str(path)!r} is {kind}: give the name of a file")
 
 
+def writable_folder(argument: str, value: str | os.PathLike[str]) -> Path:
+    """Make a directory if there is none, and check that it can be written to.
+
+    Raises
+    ------
+    InputError
+        If that is not so.
+    """
+    path = Path(value)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{argument} cannot be made a directory ({error.strerror}): {path}"
+        ) from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{argument} must be a directory that can be written to, not {path}")
+    return path
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

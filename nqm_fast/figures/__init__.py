@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -32,6 +31,7 @@ from numpy.typing import ArrayLike
 from ..algorithms.sgd import SGD
 from ..exact.risk import expected_risk
 from ..problem import Problem, as_problem
+from ..saving import writable_folder
 from ..validation import InputError, choice, in_range, number, real_array
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def draw(
     if results is not None:
         study = study._replace(results=str(Path(results).absolute()))
     needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
-    folder = _directory(out)
+    folder = writable_folder("out", out)
     # Another thread may change the working directory meanwhile.
     drawn = _draw(study, needed, folder.absolute(), progress or (lambda *_: None), workers)
     return [
@@ -232,18 +232,6 @@ def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:
     from . import _summary
 
     return _summary.critical_batch_sizes(figure.table for figure in drawn)
-
-
-def _directory(out: Path | str) -> Path:
-    """Make the directory, and check that it can be written to."""
-    path = Path(out)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out cannot be made a directory ({error.strerror}): {path}") from None
-    if not os.access(path, os.W_OK):
-        raise InputError(f"out must be a directory that can be written to, not {path}")
-    return path
 
 
 def _draw(

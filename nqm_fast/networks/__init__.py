@@ -7,12 +7,16 @@ at every batch size, and counts the steps to a task's target. The results of a f
 
 from __future__ import annotations
 
-from .measure import measure
-from .objective import softmax_loss, squared_loss
-from .study import study
-from .table import Results, shipped, shipped_curves, shipped_origin
-from .tasks import Task
-from .tasks import names as task_names
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .jax_measurement import measure
+    from .objective import softmax_loss, squared_loss
+    from .studies import study
+    from .table import Results, shipped, shipped_curves, shipped_origin
+    from .tasks import Task
+    from .tasks import names as task_names
 
 __all__ = [
     "Results",
@@ -26,6 +30,28 @@ __all__ = [
     "study",
     "task_names",
 ]
+
+PLACES = {
+    "Results": "table",
+    "Task": "tasks",
+    "measure": "jax_measurement",
+    "shipped": "table",
+    "shipped_curves": "table",
+    "shipped_origin": "table",
+    "softmax_loss": "objective",
+    "squared_loss": "objective",
+    "study": "studies",
+    "task_names": "tasks",
+}
+"""Modules by the public names that they define."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, as most who import this package use none."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{PLACES[name]}")
+    return getattr(module, "names" if name == "task_names" else name)
 
 
 def __dir__() -> list[str]:

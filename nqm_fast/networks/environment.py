@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import warnings
 from typing import Any
@@ -59,6 +58,8 @@ def need(what: str, *modules: str) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries on which the numbers of a study depend."""
+    import importlib.metadata  # It takes long to load.
+
     found = {}
     for distribution in ("jax", "jaxlib", "optax", "kfac-jax", "numpy"):
         try:

@@ -18,6 +18,8 @@ from ..messages import InputError, shown
 from ..parallel import cores
 from ..progress import counted
 from ..progress import shown as progress_shown
+from ..saving import writable_folder
+from ..store.files import Files, locked
 from ..validation import choice, integer, number
 from . import results_file
 from .environment import need, versions
@@ -29,8 +31,8 @@ from .tuning import Result, Unit, tune_unit
 LARGEST_BATCH = 4096
 QUICK_TASK, QUICK_EXPONENTS = "digits", 4
 """A quick study is of one task, at every so many powers of two."""
-ONE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-"""Of JAX in worker processes, of which there is one for each core; numbers do not depend on it."""
+JAX_ON_ONE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+"""Variables of worker processes, of which there is one for each core."""
 
 Report = Callable[[int, int, str], None]
 
@@ -108,8 +110,7 @@ def study(
     if any(chain.optimizer == "kfac" for chain in chains):
         need("optimizers of kind kfac", "kfac_jax")
     workers = cores() if workers is None else integer("workers", workers, least=1)
-    folder = None if out is None else Path(out).absolute()
-    with _recorded(folder, chains, seeds) as record, progress_shown(progress):
+    with _recorded(out, chains) as record, progress_shown(progress):
         _solve(chains, record, workers)
     return record.table()
 
@@ -158,7 +159,7 @@ def _batch_sizes(given: Sequence[int] | None, size: int, quick: bool) -> tuple[i
 
 
 class _Record:
-    """What is done, in memory and in the files of a study."""
+    """The units of a study that are done, in memory and in its files."""
 
     def __init__(self, folder: Path | None, facts: dict[str, Any], chains: list[Chain]) -> None:
         self.folder, self.facts, self.chains = folder, facts, chains
@@ -200,38 +201,18 @@ class _Record:
 
 
 @contextmanager
-def _recorded(folder: Path | None, chains: list[Chain], seeds: int) -> Generator[_Record]:
+def _recorded(out: str | os.PathLike[str] | None, chains: list[Chain]) -> Generator[_Record]:
     """Give the record of a study, whose folder no other process uses meanwhile."""
     facts: dict[str, Any] = dict(versions())
     for chain in chains:
         values = as_task(chain.task).facts()
         facts |= {f"{name} of {chain.name}": value for name, value in values.items()}
-    with ExitStack() as stack:
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"out cannot be made a directory ({error.strerror}): {folder}"
-                ) from None
-            stack.enter_context(_locked(folder))
+    if out is None:
+        yield _Record(None, facts, chains)
+        return
+    folder = writable_folder("out", out).absolute()
+    with locked(Files(folder / results_file.NAME, "out")):
         yield _Record(folder, facts, chains)
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Hold the lock of a folder."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / f"{results_file.NAME}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"out is in use by another study: {folder}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _solve(chains: list[Chain], record: _Record, workers: int) -> None:
@@ -269,7 +250,7 @@ def _results(
     can_be_sent = [chain for chain in chains if _is_importable(chain.task)]
     alone = [chain for chain in chains if chain not in can_be_sent]
     for chain in alone:
-        yield from _followed(chain, record, lambda unit: tune_unit(unit))
+        yield from _followed(chain, record, tune_unit)
     if can_be_sent:
         yield from _in_processes(can_be_sent, record, min(workers, len(can_be_sent)))
 
@@ -301,13 +282,19 @@ def _in_processes(
         waiting.put(chain)
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     # A task of somebody's own is found where this process finds it.
-    environment = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = JAX_ON_ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
     def work(worker: Worker) -> None:
+        def solve(unit: Unit) -> Result:
+            result: Result = worker.solve(Job(tune_unit, (unit,)))
+            return result
+
         try:
             while True:
                 chain = waiting.get_nowait()
-                for item in _followed(chain, record, lambda unit: worker.solve(_job(unit))):
+                for item in _followed(
+                    chain, record, lambda unit: worker.solve(Job(tune_unit, (unit,)))
+                ):
                     done.put(item)
         except queue.Empty:
             done.put(None)
@@ -332,8 +319,3 @@ def _in_processes(
                 raise item
             else:
                 yield item
-
-
-def _job(unit: Unit) -> Job:
-    """The job of a unit."""
-    return Job(tune_unit, (unit,))
