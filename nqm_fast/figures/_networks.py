@@ -1,21 +1,23 @@
-"""What the figures of networks share: the table that they are drawn from, panels and colours."""
+"""The table that figures of networks are drawn from, and their panels, colours and legends."""
 
 from __future__ import annotations
 
 import math
-import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..columns import Table, distinct_values, read_csv, rows_where
+from ..jobs import Job, Solved
 from ..messages import InputError
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.results_file import CSV_NAME
 from ..networks.table import as_results, shipped
 from ._model import Study
-from ._style import DASHED, GREY, SERIES, SOLID, add_caption, add_legend
+from ._style import DASHED, GREY, SERIES, SOLID, add_legend
+from ._summary import asymptotes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 COLOURS = dict(zip(OPTIMIZERS, SERIES, strict=False))
 LINES = {True: SOLID, False: DASHED}
 """Line styles of results with and without an average of the weights."""
-LEAST_WIDTH, LETTERS = 7.5, 13
-"""Inches of a figure, and letters of a caption in an inch."""
+LEAST_WIDTH = 7.5
+"""Inches of a figure."""
 GUIDE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 
 
@@ -37,6 +39,17 @@ def measured(results: str | None) -> Table:
     if not path.is_file():
         raise InputError(f"results must be the folder of a study of networks, not {results}")
     return as_results(read_csv(path))
+
+
+def jobs(study: Study) -> list[Job]:
+    """List the job that reads the table of a study."""
+    return [Job(measured, (study.results,))]
+
+
+def compute(study: Study, solved: Solved) -> Table:
+    """Return the table of a study."""
+    table: Table = solved[jobs(study)[0]]
+    return table
 
 
 def task_panels(figure: Figure, title: str, table: Table, label: str) -> dict[str, Axes]:
@@ -63,6 +76,13 @@ def curve(table: Table, task: str, optimizer: str, ema: bool) -> Table:
     return rows_where(table, task=task, optimizer=optimizer, ema=ema)
 
 
+def curves(table: Table, task: str) -> Iterator[tuple[str, bool, dict[str, Any], Table]]:
+    """Go through optimisers, without and with an average: names, looks and rows of curves."""
+    for name in distinct_values(table, "optimizer"):
+        for ema in (False, True):
+            yield name, ema, {**COLOURS[name], **LINES[ema]}, curve(table, task, name, ema)
+
+
 def legends(axes: Axes, table: Table, where: tuple[str, str], *more: Any) -> None:
     """Explain colours and line styles on one panel."""
     present = distinct_values(table, "optimizer")
@@ -78,21 +98,14 @@ def legends(axes: Axes, table: Table, where: tuple[str, str], *more: Any) -> Non
 
 def critical_batch(rows: Table) -> float:
     """The knee of steps against batch size: samples at the smallest, over steps at the largest."""
-    steps, sizes = rows["steps"], rows["batch_size"]
-    finite = np.isfinite(steps)
+    finite = np.isfinite(rows["steps"])
     if not finite.any():
         return math.nan
-    small, large = np.flatnonzero(finite)[[0, -1]]
-    return float(sizes[small] * steps[small] / steps[large])
+    samples, steps = asymptotes({name: column[finite] for name, column in rows.items()})
+    return samples / steps
 
 
 def source(study: Study) -> str:
     """Say where the numbers come from."""
     name = "the shipped study" if study.results is None else f"the study in {study.results}"
     return f"Means over seeds of {name}, tuned at every batch size."
-
-
-def add_wrapped_caption(figure: Figure, text: str) -> None:
-    """Write a caption in as many lines as the width of the figure needs."""
-    width = int(LETTERS * figure.get_size_inches()[0])
-    add_caption(figure, "\n".join(textwrap.wrap(text, width)))

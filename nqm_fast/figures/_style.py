@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..columns import Table, distinct_values, rows_where
 from ._model import Study
@@ -56,6 +57,16 @@ def add_caption(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=8.5, color=GREY)
 
 
+def wrapped(figure: Figure, text: str) -> str:
+    """Break a caption into lines as long as a figure is wide."""
+    return "\n".join(textwrap.wrap(text, int(CAPTION_WIDTH * figure.get_figwidth() / USUAL_WIDTH)))
+
+
+def with_gaps(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Replace what is infinite by NaN, which leaves a gap in a curve."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def steps_label(study: Study) -> str:
     """Name an axis of steps to the target."""
     return f"steps to reach excess risk {study.target:g}"
@@ -81,13 +92,13 @@ def batch_size_axes(
     axes.set_ylabel(label)
     never = "" if np.isfinite(table.get("steps", np.zeros(1))).all() else NEVER
     sentences = " ".join(filter(None, [study.caption, note, never]))
-    add_caption(figure, "\n".join(textwrap.wrap(sentences, CAPTION_WIDTH)))
+    add_caption(figure, wrapped(figure, sentences))
     return axes
 
 
 NEVER = "Where a curve has a gap, the target is never reached."
-CAPTION_WIDTH = 105
-"""Letters in a line of a caption."""
+CAPTION_WIDTH, USUAL_WIDTH = 105, 7.0
+"""Letters in a line of a caption, below a figure of so many inches."""
 SAME_BOUND = 1.03
 """Factor up to which two bounds are drawn as one, as a picture shows no difference."""
 
@@ -156,8 +167,7 @@ def draw_by_power(
     for (optimiser, _), line in zip(labels, (DASHED, SOLID), strict=True):
         for power, series in zip(powers, SERIES, strict=False):
             rows = rows_where(table, optimiser=optimiser, power=power)
-            shown = np.where(np.isfinite(rows[column]), rows[column], np.nan)
-            axes.plot(rows["batch_size"], shown, **{**series, **line})
+            axes.plot(rows["batch_size"], with_gaps(rows[column]), **{**series, **line})
     colours = [(f"$p = {power:g}$", series) for power, series in zip(powers, SERIES, strict=False)]
     add_legend(axes, colours, where[0], title="preconditioner $H^p$")
     styles = [

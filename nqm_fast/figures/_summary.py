@@ -46,11 +46,15 @@ def critical_batch_sizes(tables: Iterable[Table]) -> list[CriticalBatch]:
             keys = zip(*(table[n].tolist() for n in ("optimiser", "power", "target")), strict=True)
             for optimiser, power, target in dict.fromkeys(keys):
                 part = rows_where(table, optimiser=optimiser, power=power, target=target)
-                small, large = np.argmin(part["batch_size"]), np.argmax(part["batch_size"])
-                samples = float(part["batch_size"][small] * part["steps"][small])
-                steps = float(part["steps"][large])
+                samples, steps = asymptotes(part)
                 key = (optimiser, power, target)
                 if key in rows and rows[key].steps <= steps:
                     continue  # An earlier table goes to larger batches.
                 rows[key] = CriticalBatch(*key, samples, steps, samples / steps)
     return list(rows.values())
+
+
+def asymptotes(rows: Table) -> tuple[float, float]:
+    """Return the samples used at the smallest batch size, and the steps taken at the largest."""
+    small, large = np.argmin(rows["batch_size"]), np.argmax(rows["batch_size"])
+    return float(rows["batch_size"][small] * rows["steps"][small]), float(rows["steps"][large])

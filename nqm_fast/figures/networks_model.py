@@ -12,8 +12,8 @@ from ..networks.model import PARTS, predictions
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.table import shipped, shipped_curves
 from ._model import Study
-from ._networks import COLOURS, LINES, add_wrapped_caption, curve, task_panels
-from ._style import add_legend
+from ._networks import COLOURS, LINES, curve, task_panels
+from ._style import add_caption, add_legend, with_gaps, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,15 +61,11 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
         for name in PARTS:
             for ema in (False, True):
                 rows = curve(table, task, name, ema)
-                finite = [
-                    np.where(np.isfinite(rows[column]), rows[column], np.nan)
-                    for column in ("steps", "predicted_steps")
-                ]
                 points = {**COLOURS[name], "linestyle": "none"}
                 filled = {} if ema else {"markerfacecolor": "white"}
-                axes.plot(rows["batch_size"], finite[0], **{**points, **filled})
+                axes.plot(rows["batch_size"], with_gaps(rows["steps"]), **{**points, **filled})
                 line = {**COLOURS[name], **LINES[ema], "marker": ""}
-                axes.plot(rows["batch_size"], finite[1], **line)
+                axes.plot(rows["batch_size"], with_gaps(rows["predicted_steps"]), **line)
     first = next(iter(panels.values()))
     marker = {"linestyle": "none"}
     entries: list[tuple[str, dict[str, Any]]] = [
@@ -83,8 +79,8 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     errors = ", ".join(
         f"{100.0 * rows_where(table, task=task)['fit_error'][0]:.0f} %" for task in panels
     )
-    add_wrapped_caption(
-        figure,
+    text = (
         f"Fitted to the loss curves of SGD at the two smallest batch sizes only (error {errors}); "
-        "open markers: without an EMA.",
+        "open markers: without an EMA."
     )
+    add_caption(figure, wrapped(figure, text))
