@@ -8,7 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .validation import Array, InputError, choice, counted, in_range, number, real_array
+from .validation import (
+    Array,
+    InputError,
+    choice,
+    counted,
+    in_range,
+    number,
+    plain_number,
+    real_array,
+)
 
 NEGATIVE = ("error", "drop", "abs")
 """What may become of curvatures that are negative or zero."""
@@ -63,7 +72,7 @@ class Dropped:
             raise InputError(f"dropped must have shape (4,), but has shape {array.shape}")
         in_range("dropped", array, least=0.0)
         count, share, flipped, flipped_share = array.tolist()
-        return cls(_plain(count), share, _plain(flipped), flipped_share)
+        return cls(plain_number(count), share, plain_number(flipped), flipped_share)
 
     def __bool__(self) -> bool:
         return bool(self.count or self.flipped)
@@ -127,9 +136,9 @@ def usable(h: Array, count: Array | float, negative: str, damping: float) -> Usa
     part = counts * (size / size.max())
     total = part.sum()
     dropped = Dropped(
-        _plain(counts[goes].sum()),
+        plain_number(counts[goes].sum()),
         float(part[goes].sum() / total),
-        _plain(counts[flips].sum()),
+        plain_number(counts[flips].sum()),
         float(part[flips].sum() / total),
     )
     kept = np.flatnonzero(~goes)
@@ -163,8 +172,3 @@ def advice(h: Array, damping: float, count: Array | float = 1.0) -> str:
         "negative or zero: pass negative='drop' to leave them out, negative='abs' to take absolute "
         f"values, or damping > {damping - h.min():g}"
     )
-
-
-def _plain(value: float) -> float:
-    """Return a sum as an int if it is whole."""
-    return int(value) if float(value).is_integer() else float(value)

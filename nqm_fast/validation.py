@@ -199,6 +199,11 @@ def integer(name: str, value: Any, *, least: int, most: int | None = MOST_STEPS)
     return x
 
 
+def plain_number(value: float) -> float:
+    """Return a whole number as an int, as its text then has no point, and others as a float."""
+    return int(value) if float(value).is_integer() else float(value)
+
+
 def choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of `allowed`, and raise an InputError otherwise."""
     words = tuple(allowed)

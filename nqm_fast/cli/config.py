@@ -33,6 +33,7 @@ from ..spectra import read_spectrum
 from ..spectrum import NEGATIVE
 from ..store import serialization
 from ..validation import InputError, counted, shown
+from .options import unused_beside
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value in nested tables and lists."""
@@ -100,19 +101,13 @@ class ProblemTable(_Table):
 
     def _from_file(self, file: str) -> Problem:
         """Read the problem from a file, whose weights, if it has some, need `dim`."""
-        exists = Path(file).exists()
-        unused = [
-            name
-            for name in ("dim", "exponent")
-            if name in self.model_fields_set and not (name == "dim" and exists)
-        ]
+        unused, hint = unused_beside(Path(file), self.model_fields_set)
         if unused:
-            hint = " (only a file with weights needs it, but there is none)"
             raise InputError(
                 f"file = {file!r} is a problem by itself, so that {' and '.join(unused)} cannot "
-                f"be given too: remove one{hint * ('dim' in unused)}"
+                f"be given too: remove one{hint}"
             )
-        if not exists:
+        if not Path(file).exists():
             raise InputError(f"file = {file!r} does not exist")
         dim = self.dim if "dim" in self.model_fields_set else None
         try:

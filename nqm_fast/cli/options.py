@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -113,16 +113,23 @@ def chosen_problem(chosen: argparse.Namespace) -> Problem:
                 "law are positive"
             )
         return Problem.power_law(**{"dim": DEFAULT_DIM} | given)
-    unused = ["exponent"] * ("exponent" in given)
-    hint = ""
-    if "dim" in given and not chosen.problem.exists():
-        unused, hint = ["dim", *unused], " (only a file with weights needs it, but there is none)"
+    unused, hint = unused_beside(chosen.problem, given)
     if unused:
         raise InputError(
             f"--problem {chosen.problem} is a problem by itself, so that "
             f"{' and '.join(f'--{name}' for name in unused)} cannot be given too: choose{hint}"
         )
     return read_spectrum(chosen.problem, **given)
+
+
+def unused_beside(file: Path, given: Container[str]) -> tuple[list[str], str]:
+    """Return which parameters of a power law have no use beside a file, and why `dim` has none.
+
+    A file with weights needs `dim`, so that it is left to whoever reads the file.
+    """
+    is_idle = "dim" in given and not file.exists()
+    unused = ["dim"] * is_idle + ["exponent"] * ("exponent" in given)
+    return unused, " (only a file with weights needs it, but there is none)" * is_idle
 
 
 def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:

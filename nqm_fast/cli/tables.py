@@ -27,13 +27,8 @@ whole_number.__name__ = "whole number"  # The name is a part of the error messag
 
 
 def finite(value: float) -> float | None:
-    """Return a number, or None, which is null in JSON, for one that is infinite."""
+    """Return a number, or None, which is null in JSON, for one that is infinite or NaN."""
     return value if value < math.inf else None
-
-
-def plain_number(value: float) -> float:
-    """Return a whole number as an int, as its text then has no point."""
-    return int(value) if float(value).is_integer() else value
 
 
 def print_json(

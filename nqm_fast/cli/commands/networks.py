@@ -10,7 +10,7 @@ from typing import Any
 
 from ...networks.optimizers import OPTIMIZERS
 from ..options import import_modules
-from ..tables import print_json, print_table, whole_number
+from ..tables import finite, print_json, print_table, whole_number
 
 ORDER = 7
 SHOWN = ("task", "optimizer", "ema", "batch_size", "steps", "lr", "momentum", "beta1", "damping")
@@ -86,7 +86,7 @@ def _networks(chosen: argparse.Namespace) -> None:
 
 def _plain(value: Any) -> Any:
     """Return a value for JSON, which has no numbers that are infinite or missing."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return finite(value) if isinstance(value, float) else value
 
 
 def _cell(value: Any) -> Any:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ... import SGD, InputError, expected_risk, steps_to_target
+from ...validation import plain_number
 from ..options import (
     add_backend,
     add_hyper_parameters,
@@ -15,7 +16,7 @@ from ..options import (
     chosen_problem,
     problem_facts,
 )
-from ..tables import finite, plain_number, print_json, print_results, whole_number
+from ..tables import finite, print_json, print_results, whole_number
 
 ORDER = 8
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ... import SGD, tune
+from ...validation import plain_number
 from ..options import (
     HYPER_PARAMETERS,
     add_backend,
@@ -16,7 +17,7 @@ from ..options import (
     chosen_problem,
     problem_facts,
 )
-from ..tables import finite, plain_number, print_json, print_results
+from ..tables import finite, print_json, print_results
 
 ORDER = 7
 
