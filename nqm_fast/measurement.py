@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 TOP, PROBES, NODES = 20, 10, 40
-"""What is measured where nothing else is asked for; `top` at most half of the directions."""
+"""The values of `top`, `probes` and `nodes` by default; `top` is at most half of the directions."""
 EIGEN_TOLERANCE = 1e-10
 """Relative residual of top eigenpairs; the error of an eigenvalue is its square, at a gap of 1."""
 SYMMETRY = 1e-2
@@ -33,7 +33,7 @@ SYMMETRY = 1e-2
 
 
 class Gradients(NamedTuple):
-    """What one pass over per-sample gradients leaves of them."""
+    """Sums over per-sample gradients, which one pass over them makes."""
 
     top: Array
     """Variance along each top eigenvector, shape (top,)."""

@@ -16,7 +16,7 @@ from .validation import InputError
 
 FORMAT = "nqm_fast problem 1"
 ZIP, NPY, PICKLE = b"PK", b"\x93NUMPY", b"\x80"
-"""How files of several arrays, files of one, and pickles begin."""
+"""First bytes of files of several arrays, of files of one, and of pickles."""
 OBJECTS = (
     "it holds Python objects, which would have to be unpickled, and that could run any code: save "
     "plain arrays of numbers, as np.savez does"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from .environment import load_kfac
 from .objective import for_curvature
 
-FINE = 0.5
+SPACING = 0.5
 """Power of two between neighbouring learning rates of the grid."""
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 DAMPINGS = tuple(10.0 ** (k / 2) for k in range(-10, 5))
@@ -72,7 +72,7 @@ class Optimizer(NamedTuple):
     def lr(self, place: int, second: float) -> float:
         """The learning rate at a place of the grid."""
         momentum = {"momentum": second, "damping": KFAC_MOMENTUM}.get(self.second or "", 0.0)
-        return float(self.first_lr * 2.0 ** (FINE * place) * (1.0 - momentum))
+        return float(self.first_lr * 2.0 ** (SPACING * place) * (1.0 - momentum))
 
 
 class Optax:

@@ -41,7 +41,7 @@ def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
 
 
 def _rounded(column: Any) -> Any:
-    """Keep six digits of numbers, and write whole ones as such where a whole column has them."""
+    """Keep six digits of numbers that are not whole by their type."""
     if column.dtype.kind != "f":
         return column
     return np.array([float(f"{x:.6g}") for x in column.tolist()])

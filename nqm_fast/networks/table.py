@@ -12,6 +12,7 @@ import numpy as np
 
 from ..columns import read_csv, rows_where, table_of_rows
 from ..html import rows_table
+from ..simulation.tables import check_installed
 from .optimizers import OPTIMIZERS
 from .tuning import Result, Unit
 
@@ -76,7 +77,14 @@ class Results(dict[str, Any]):
         return [dict(zip(self, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame; needs pandas."""
+        """Return a DataFrame.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        check_installed("pandas")
         import pandas
 
         return pandas.DataFrame(dict(self))
@@ -152,5 +160,5 @@ def shipped_curves() -> dict[str, Any]:
 
 def shipped_origin() -> dict[str, Any]:
     """Return with which versions, when and on what machine the shipped results were made."""
-    origin: dict[str, Any] = json.loads(SHIPPED.with_name(ORIGIN.name).read_text(encoding="utf-8"))
+    origin: dict[str, Any] = json.loads(ORIGIN.read_text(encoding="utf-8"))
     return origin

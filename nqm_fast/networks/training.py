@@ -31,7 +31,7 @@ STALLED = 0.25
 LEAST_STEPS = 50
 """Steps before which no training is called stalled."""
 MEASUREMENTS = 4
-"""How many are made in one call of the compiled loop."""
+"""Measurements of the losses in one call of the compiled loop."""
 DIVERGED = 100.0
 """A training has diverged when its loss is so many times the first, or not a number."""
 
@@ -48,7 +48,7 @@ class Trial(NamedTuple):
 
 @dataclass
 class Outcome:
-    """How a training went.
+    """The outcome of one training.
 
     Attributes
     ----------
@@ -238,7 +238,7 @@ def best_of_both(steps: Floats) -> Floats:
 
 
 class Watch:
-    """What has been measured of trainings that run side by side."""
+    """The measurements of trainings that run side by side, and which have reached the target."""
 
     def __init__(self, target: float, count: int, patience: float) -> None:
         self.target, self.patience = target, patience

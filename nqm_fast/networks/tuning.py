@@ -33,7 +33,7 @@ Point = tuple[int, int]
 
 
 class Unit(NamedTuple):
-    """What is tuned at a time.
+    """An optimiser of a task at a batch size, which are tuned at a time.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Best:
 
 @dataclass
 class Result:
-    """What was found of a unit: the best last iterate, the best average, and all trials."""
+    """The outcome of tuning a unit: the best last iterate, the best average, and all trials."""
 
     best: tuple[Best, Best]
     point: Point
@@ -131,18 +131,11 @@ class _Grid:
         return sorted(points, key=key)
 
 
-def _neighbours(point: Point, distance: int) -> list[Point]:
-    """The eight points at a distance from a point, along both hyper-parameters."""
-    i, j = point
-    steps = (-distance, 0, distance)
-    return [(i + a, j + b) for a in steps for b in steps if a or b]
-
-
 def tune_unit(unit: Unit) -> Result:
     """Tune an optimiser at a batch size (a job)."""
     task, optimizer = as_task(unit.task), OPTIMIZERS[unit.optimizer]
     if unit.target is not None:
-        task = as_task(unit.task).with_target(unit.target)
+        task = task.with_target(unit.target)
     width = WIDTHS[unit.batch_size > LARGE]
     grid = _Grid(Trainer(task, optimizer, unit.batch_size, width))
     if unit.near is None:
@@ -170,7 +163,8 @@ def tune_unit(unit: Unit) -> Result:
 
 def _cross(point: Point, distance: int) -> list[Point]:
     """The four neighbours of a point along one hyper-parameter each."""
-    return [(i, j) for i, j in _neighbours(point, distance) if i == point[0] or j == point[1]]
+    i, j = point
+    return [(i - distance, j), (i, j - distance), (i, j + distance), (i + distance, j)]
 
 
 def _best(grid: _Grid, kind: int, seeds: int) -> Best:

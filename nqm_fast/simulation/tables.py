@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def _check_installed(name: str) -> None:
+def check_installed(name: str) -> None:
     """Raise an InputError unless a package of the extra [xarray] is installed."""
     if find_spec(name) is None:
         raise InputError(f"this needs {name}: pip install 'nqm-fast[xarray]'")
@@ -24,7 +24,7 @@ def _check_installed(name: str) -> None:
 
 def dataset(run: Any) -> xarray.Dataset:
     """The records of a run as a dataset, with the dimensions of its arrays."""
-    _check_installed("xarray")
+    check_installed("xarray")
     import xarray
 
     experiment = run.experiment
@@ -88,7 +88,7 @@ def _attributes(units: str, description: str) -> dict[str, str]:
 
 def frame(run: Any) -> pandas.DataFrame:
     """The records of a run as a table with a row for each setting, replica and step."""
-    _check_installed("pandas")
+    check_installed("pandas")
     import pandas
 
     experiment = run.experiment

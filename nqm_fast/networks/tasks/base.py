@@ -1,4 +1,4 @@
-"""What a task is: a network, its data, its loss, and the target."""
+"""`Task`: a network, its data, its loss, and the target."""
 
 from __future__ import annotations
 
