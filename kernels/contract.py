@@ -143,8 +143,10 @@ class Backend(ABC):
     """The time that work takes, where the fastest backend for CPUs takes 1."""
     most_components: ClassVar[float] = math.inf
     """The largest number of components in a state."""
-    leap_arrays: ClassVar[int] = 0
-    """Numbers for each coordinate and each element of a matrix that leaps need memory for."""
+
+    def leap_numbers(self, components: int) -> int:
+        """Return the numbers for each coordinate that leaps of so many components are kept in."""
+        return 0
 
     @property
     @abstractmethod

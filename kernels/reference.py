@@ -145,16 +145,16 @@ def _stepped(change: Floats, kick: Floats, state: Floats, z: Floats) -> Floats:
     return np.array(new)
 
 
-def _leapt(change: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
-    """Return ``s + (change s + factor draws)``, where the bracket is summed from the left."""
+def _leapt(whole: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
+    """Return ``whole s + factor draws``, summed from the left."""
     new = []
-    for a, row in enumerate(change):
+    for a, row in enumerate(whole):
         total = row[0] * state[0]
         for b in range(1, len(state)):
             total = total + row[b] * state[b]
         for b, z in enumerate(draws):
             total = total + factor[a, b] * z
-        new.append(state[a] + total)
+        new.append(total)
     return np.array(new)
 
 
@@ -226,43 +226,16 @@ def _run_timeline(chunk: Chunk, move: Move) -> Measured:
     return Measured(values, diverged_at)
 
 
-def _compose(second: Any, first: Any) -> Any:
-    """Compose two maps (A - I, V), with `first` applied first."""
-    (D2, V2), (D1, V1) = second, first
-    n = len(D1)
-    D, V = np.empty_like(D1), np.empty_like(V1)
-    X = np.empty_like(V1)
-    for a in range(n):
-        for b in range(n):
-            total, carried = D2[a, 0] * D1[0, b], D2[a, 0] * V1[0, b]
-            for c in range(1, n):
-                total = total + D2[a, c] * D1[c, b]
-                carried = carried + D2[a, c] * V1[c, b]
-            D[a, b] = (D2[a, b] + D1[a, b]) + total
-            X[a, b] = V1[a, b] + carried
-    for a in range(n):
-        for b in range(n):
-            total = X[a, 0] * D2[b, 0]
-            for c in range(1, n):
-                total = total + X[a, c] * D2[b, c]
-            V[a, b] = V2[a, b] + (X[a, b] + total)
-    return D, V
-
-
-def _cholesky(V: Floats) -> Floats:
-    """Return lower factors of semi-definite (n, n, d); a column without variance is zero."""
-    L = np.zeros_like(V)
-    for a in range(len(V)):
-        for b in range(a + 1):
-            x = V[a, b]
-            for c in range(b):
-                x = x - L[a, c] * L[b, c]
-            if a == b:
-                L[a, a] = np.sqrt(np.where(x > 0.0, x, 0.0))
-            else:
-                safe = np.where(L[b, b] > 0.0, L[b, b], 1.0)
-                L[a, b] = np.where(L[b, b] > 0.0, x / safe, 0.0)
-    return L
+def _leap_map(change: Floats, kick: Floats, steps: int) -> tuple[Floats, Floats]:
+    """Return the map of many steps and the factor of its noise, (n, n, d) each."""
+    n, d = kick.shape
+    zeros, leaves = (0.0,) * n, (0,) * (d // LEAF)
+    coefficient = np.concatenate([change, kick[:, None]], axis=1)
+    maps, low = np.empty((2, 3, (n * n + n + n * (n + 1) // 2) * d))
+    M, L = np.empty((2, n * n * d))
+    find = vectorized.load()["leap_map"].map_of_many_steps
+    find(zeros, leaves, steps, coefficient.ravel(), d, maps, low, M, L)
+    return M.reshape(n, n, d), L.reshape(n, n, d)
 
 
 class ReferenceBackend(Backend):
@@ -327,20 +300,12 @@ class ReferenceBackend(Backend):
             n, d = s.shape
             stop = int(stops[np.searchsorted(stops, step, side="right")])
             change, kick = _coefficients(model, timeline, segment, g)
-            power = change, kick[:, None] * kick[None]
-            whole = np.zeros((n, n, d)), np.zeros((n, n, d))
-            steps_left = stop - step
-            while steps_left:
-                if steps_left & 1:
-                    whole = _compose(power, whole)
-                steps_left >>= 1
-                if steps_left:
-                    power = _compose(power, power)
+            whole, factor = _leap_map(change, kick, stop - step)
             draws = []
             for block in range(-(-n // 4)):
                 words = _draw_words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)
                 draws += list(normals(np.stack(words, axis=1)).T.astype(np.float64))
-            return _leapt(whole[0], _cholesky(whole[1]), s, draws[:n]), stop
+            return _leapt(whole, factor, s, draws[:n]), stop
 
         return _run_timeline(chunk, move)
 

@@ -10,6 +10,7 @@ EXACT = (
     "maps",
     "sums",
     "extended_maps",
+    "leap_map",
     "moments",
     "closed_form",
     "risk_bounds",
@@ -18,8 +19,8 @@ EXACT = (
 """Modules of the exact model, each after those it imports."""
 COMPILED = (
     "noise",
-    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
     *(f"exact.{name}" for name in EXACT),
+    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 

@@ -38,7 +38,7 @@ from .jit import (
     free_bytes,
     launch,
 )
-from .leap import MAPS
+from .leap import numbers_of_maps
 from .reduce import GROUP
 from .shard import Shard, copy_to_device, grid
 from .start import normal_rows, philox_rows, start_rows
@@ -132,7 +132,6 @@ class CudaBackend(Backend):
     takes_formulas = True
     block_bytes = 1 << 26
     most_components = 8  # more do not fit into the shared memory of a block
-    leap_arrays = 3 * MAPS
 
     def __init__(self) -> None:
         available()
@@ -151,6 +150,10 @@ class CudaBackend(Backend):
     def devices(self) -> list[str]:
         """Return the names of the GPUs."""
         return device_names()
+
+    def leap_numbers(self, components: int) -> int:
+        """Return the numbers for each coordinate that maps take on a device."""
+        return numbers_of_maps(components)
 
     def free_memory(self, workers: Any) -> float:
         """Return the bytes free on the chosen devices together, if all get the same share."""

@@ -31,6 +31,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run as Python threads, in the simulator (NUMBA_ENABLE_CUDASIM=1)."""
 
 REGISTERS = 64  # for a thread: with these, half of the threads that a multiprocessor can hold fit
+MORE_REGISTERS = 128  # for kernels that are launched seldom, and would spill otherwise
 
 # No fastmath: it flushes small numbers and approximates roots. No optimisation at link time: it
 # decides anew about fused multiply-add. The simulator knows no options.
@@ -63,9 +64,15 @@ def compile_seconds() -> float:
     return _seconds
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Function, **more: Any) -> Function:
     """Compile `function` for GPUs when it is first launched."""
-    return cast(Function, cuda.jit(function, **_KERNEL))  # in two calls, `lto` would be lost
+    # in two calls, `lto` would be lost
+    return cast(Function, cuda.jit(function, **_KERNEL if SIMULATED else _KERNEL | more))
+
+
+def large_kernel(function: Function) -> Function:
+    """Compile a kernel that needs more registers, and runs seldom."""
+    return kernel(function, max_registers=MORE_REGISTERS)
 
 
 def device(function: Function) -> Function:
@@ -299,7 +306,7 @@ def compiled(function: Any, types_of: Any, capability: tuple[int, int]) -> Compi
     options = LinkerOptions(
         arch=f"sm_{capability[0]}{capability[1]}{suffix}",
         ptxas_options=["-v"],
-        max_register_count=REGISTERS,
+        max_register_count=function.targetoptions["max_registers"],
     )
     linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
     linker.link("cubin")

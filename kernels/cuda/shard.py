@@ -17,7 +17,7 @@ from ..contract import LEAF, NO_STEP, Floats, Formula, Ints, Model, Noise, Timel
 from ..excursions import watched
 from . import reduce, tasks
 from .jit import cuda, explained, launch
-from .leap import MAPS, leap_kernel, map_kernel, measure_kernel
+from .leap import leap_kernel, map_kernel, measure_kernel, numbers_of_maps
 from .start import harmonic
 from .step import advance_kernel, search_kernel
 
@@ -211,7 +211,7 @@ class Shard:
         flat = tasks.flat_timeline(self.model, timeline)
         flat_timeline = copy_to_device(flat, stream)
         if self.maps is None:
-            self.maps = cuda.device_array(3 * MAPS * n * n * d)
+            self.maps = cuda.device_array(numbers_of_maps(n) * d)
         state = self.state[1 - self.current]
         diverged_at = cuda.to_device(np.full(settings * replicas, NO_STEP), stream=stream)
         blocks = grid(self.leaves, replicas)

@@ -34,7 +34,7 @@ def plus(high, low, x, x_low):
 
 
 @inlined
-def _plus_product(high, low, x, x_low, y, y_low):
+def plus_product(high, low, x, x_low, y, y_low):
     """Add a product to a number; all are of two doubles each."""
     product = x * y
     error = product_error(x, y, product) + (x * y_low + x_low * y)
@@ -98,7 +98,7 @@ def one_step_map_extended(
                 step_low[at + j] = x_low
         else:
             for j in range(last - first):
-                x, x_low = _plus_product(
+                x, x_low = plus_product(
                     step[at + j], step_low[at + j], f, f_low, values[source, first + j], 0.0
                 )
                 step[at + j] = x
@@ -115,7 +115,7 @@ def one_step_map_extended(
         for a in range(n - 1, -1, -1):
             for b in range(a, -1, -1):
                 # from the last pair down: no b is overwritten before its last use
-                x, x_low = _plus_product(
+                x, x_low = plus_product(
                     0.0,
                     0.0,
                     step[(cov + a) * TILE + j],
@@ -123,7 +123,7 @@ def one_step_map_extended(
                     noise[j],
                     0.0,
                 )
-                x, x_low = _plus_product(
+                x, x_low = plus_product(
                     0.0,
                     0.0,
                     x,
@@ -146,7 +146,7 @@ def apply_extended(read, step, step_low, source, source_low, target, target_low,
             x = 0.0
             x_low = 0.0
             for k in range(n):
-                x, x_low = _plus_product(
+                x, x_low = plus_product(
                     x,
                     x_low,
                     step[(a * n + k) * TILE + j],
@@ -169,11 +169,11 @@ def apply_extended(read, step, step_low, source, source_low, target, target_low,
                         hi, lo = (k, i) if k > i else (i, k)
                         v = (n + hi * (hi + 1) // 2 + lo) * TILE + j
                         m = (a * n + i) * TILE + j
-                        mv, mv_low = _plus_product(
+                        mv, mv_low = plus_product(
                             mv, mv_low, step[m], step_low[m], source[v], source_low[v]
                         )
                     m = (b * n + k) * TILE + j
-                    x, x_low = _plus_product(x, x_low, mv, mv_low, step[m], step_low[m])
+                    x, x_low = plus_product(x, x_low, mv, mv_low, step[m], step_low[m])
                 target[(n + a * (a + 1) // 2 + b) * TILE + j] = x
                 target_low[(n + a * (a + 1) // 2 + b) * TILE + j] = x_low
 
@@ -202,7 +202,7 @@ def square_extended(read, pair, pair_low):
                 x_low = 0.0
                 for k in range(n):
                     if a != b or k != a:
-                        x, x_low = _plus_product(
+                        x, x_low = plus_product(
                             x,
                             x_low,
                             pair[(a * n + k) * TILE + j],
@@ -215,9 +215,9 @@ def square_extended(read, pair, pair_low):
                     d_low = pair_low[(dev + a) * TILE + j]
                     m = pair[(a * n + a) * TILE + j]
                     m_low = pair_low[(a * n + a) * TILE + j]
-                    d, d_low = _plus_product(2.0 * d, 2.0 * d_low, d, d_low, d, d_low)
+                    d, d_low = plus_product(2.0 * d, 2.0 * d_low, d, d_low, d, d_low)
                     d, d_low = plus(d, d_low, x, x_low)
-                    m, m_low = _plus_product(x, x_low, m, m_low, m, m_low)
+                    m, m_low = plus_product(x, x_low, m, m_low, m, m_low)
                     x, x_low = plus(1.0, 0.0, d, d_low)
                     far, far_low = plus(m, m_low, -1.0, 0.0)
                     near_one = abs(d) < 0.5
@@ -239,7 +239,7 @@ def responses_extended(read, states, states_low, at, signal, noise):
         v = 0.0
         v_low = 0.0
         for a in range(n):
-            y, y_low = _plus_product(
+            y, y_low = plus_product(
                 y,
                 y_low,
                 read[a],
@@ -251,7 +251,7 @@ def responses_extended(read, states, states_low, at, signal, noise):
                 hi, lo = (a, b) if a > b else (b, a)
                 place = at + (n + hi * (hi + 1) // 2 + lo) * TILE + j
                 weight = read[a] * read[b]
-                v, v_low = _plus_product(
+                v, v_low = plus_product(
                     v,
                     v_low,
                     weight,

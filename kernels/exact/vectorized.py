@@ -22,6 +22,7 @@ EXPORTS = {
     "moments": "propagate",
     "closed_form": "constant_risk",
     "first_passage": "first_passage",
+    "leap_map": "map_of_many_steps",
 }
 TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
 

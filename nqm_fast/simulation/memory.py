@@ -32,7 +32,7 @@ def held_bytes(task: Task, coordinates: int) -> int:
     arrays += 7 + weights + 2 * task.setting_count
     if task.leaps:
         largest = max(group.components for group in task.groups)
-        arrays += task.backend.leap_arrays * largest**2
+        arrays += task.backend.leap_numbers(largest)
     return 8 * padded(coordinates) * arrays
 
 

@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 from helpers import slow_where
+from nqm_fast.kernels import reference
 from oracles import risk_to_60_digits
 
 import nqm_fast as nqm
@@ -124,3 +125,52 @@ def test_nothing_is_the_risk_of_nothing():
     problem = nqm.Problem([1.0], 0.0, var0=0.0)
     for algorithm in (nqm.SGD(3.0), nqm.SGD(5.0, momentum=0.5)):
         assert nqm.expected_risk(problem, algorithm, 1, [1, 5000]).tolist() == [0.0, 0.0]
+
+
+# -- leaps, whose maps are powers as well --------------------------------------------------
+
+
+def leapt_risk(problem, algorithm, steps, backend="numpy"):
+    """The risk after one leap in which no normal is drawn but each is one in turn, and after none.
+
+    Together these are the expected risk.
+    """
+    how = {"sampling": "leap", "record": [steps], "backend": backend}
+    silent = nqm.Problem(problem.h, 0.0, mean0=problem.mean0, var0=0.0)
+    risk = nqm.simulate(silent, algorithm, 16, steps, **how).risk[0, 0]
+    at_rest = nqm.Problem(problem.h, problem.c, mean0=0.0, var0=0.0)
+    for number in range(3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reference, "normals", lambda words, k=number: words * 0.0 + np.eye(4)[k])
+            risk += nqm.simulate(at_rest, algorithm, 16, steps, **how).risk[0, 0]
+    return risk
+
+
+@pytest.mark.parametrize("seed", slow_where(lambda seed: seed >= 8, range(100)))
+def test_a_leap_is_as_right_as_its_input(seed):
+    problem, algorithm, steps = random_case(seed)
+    problem = nqm.Problem(problem.h, problem.c, mean0=problem.mean0, var0=0.0)
+    steps = [int(steps[2]), int(steps[-1])]
+    exact = risk_to_60_digits(problem, algorithm, 16, steps)
+    allowed = 10.0 * conditioning(problem, algorithm, steps, exact)
+    for t, risk, limit in zip(steps, exact, allowed, strict=True):
+        assert abs(leapt_risk(problem, algorithm, t) / float(risk) - 1.0) <= limit
+
+
+def test_a_leap_without_noise_decays_for_ever(machine):
+    """The iterate is (1 - lr h)^t, however far below the last digit of 1, or close to 1."""
+    problem = nqm.Problem([1.0, 1e-9], 0.0, mean0=1.0, var0=0.0)
+    how = {"sampling": "leap", "record": [1000], "backend": machine, "keep_state": True}
+    state = nqm.simulate(problem, nqm.SGD(0.1), 1, 1000, **how).state.ravel()
+    assert state == pytest.approx([0.9**1000, (1.0 - 1e-10) ** 1000], rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_leaps_do_not_depend_on_the_scale(scale, machine):
+    """Kicks, whose squares are beyond a double or below, have finite noise."""
+    how = {"sampling": "leap", "record": [100], "backend": machine}
+    found = [
+        nqm.simulate(nqm.Problem([x, x / 2.0], var0=0.0), nqm.SGD(1.0 / x), 4, 100, **how).risk
+        for x in (scale, 1.0)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)

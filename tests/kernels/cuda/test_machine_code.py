@@ -46,14 +46,17 @@ def test_no_kernel_is_left_out():
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize(("name", "components", "law"), EVERY)
 def test_resources(name, components, law, gpu):
-    """Kernels use no local memory, and few enough registers for half of all possible threads."""
+    """Kernels use no local memory, and few enough registers for half of all possible threads.
+
+    For the map of a leap, which is found once for all replicas, a quarter is enough.
+    """
     report = compiled(name, components, law, gpu).report
     local = re.search(
         r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
     )
     assert local.groups() == ("0", "0", "0")
     registers = int(re.search(r"Used (\d+) registers", report)[1])
-    threads = 2048 // 2
+    threads = 2048 // (4 if name == "map" else 2)
     assert 0 < registers * threads <= 65536
     shared = re.search(r"(\d+) bytes smem", report)
     if shared and components <= 3:  # more need more, and get fewer blocks

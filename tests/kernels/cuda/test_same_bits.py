@@ -44,6 +44,14 @@ def test_settings_on_one_noise_stream(sampling, batches, monkeypatch):
     assert_same(run("plain", backend="cuda", **changes), whole)
 
 
+def test_leaps_near_the_limit():
+    """Some coordinates of a leaf need twice as many digits, and the others do not."""
+    algorithms = [nqm.SGD(3.99, momentum=0.9999), nqm.SGD(3.5, momentum=0.99, ema=0.9)]
+    problem = nqm.Problem(np.linspace(0.01, 1.0, 100))
+    how = {"problem": problem, "algorithm": algorithms, "sampling": "leap", "record": [7, 19]}
+    assert_same(run("plain", backend="cuda", **how), run("plain", backend="numpy", **how))
+
+
 @pytest.mark.parametrize("components", [1, 2, 3, 4, 5, 7])
 @pytest.mark.parametrize("law", [-1, LAPLACE, "leap"])
 def test_any_recurrence(components, law):
