@@ -1,14 +1,7 @@
 """Fixtures that several test modules use, and the hooks of pytest."""
 
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -23,11 +16,7 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 settings.load_profile("fixed")
 
 
-# -- the simulator of GPUs, which is slow and a process of its own: begun first, asked last ---
-
-ASKING = "test_the_same_bits_in_the_simulator"
-IN_THE_SIMULATOR = [f"kernels/cuda/test_{name}.py" for name in ("same_bits", "devices", "hardware")]
-SIMULATOR = pytest.StashKey[tuple[subprocess.Popen, Path]]()
+# -- what is slow -----------------------------------------------------------------------------
 
 
 class MostlySlow:
@@ -49,42 +38,6 @@ class MostlySlow:
 
 def pytest_configure(config):
     config.pluginmanager.register(MostlySlow())
-
-
-@pytest.hookimpl(trylast=True)  # after others have deselected items
-def pytest_collection_modifyitems(config, items):
-    items.sort(key=lambda item: item.name == ASKING)
-    asked = items and items[-1].name == ASKING and find_spec("numba_cuda")
-    if asked and not config.option.collectonly:
-        said = Path(tempfile.mkdtemp(), "output")
-        with said.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *IN_THE_SIMULATOR],
-                cwd=Path(__file__).parent,
-                env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        config.stash[SIMULATOR] = process, said
-
-
-def pytest_unconfigure(config):
-    if SIMULATOR in config.stash:
-        process, said = config.stash[SIMULATOR]
-        process.kill()
-        process.wait()
-        shutil.rmtree(said.parent)
-
-
-@pytest.fixture
-def simulator(request):
-    """A function that waits for the tests in the simulator: their exit status and their output."""
-
-    def wait():
-        process, said = request.config.stash[SIMULATOR]
-        return process.wait(), said.read_text()
-
-    return wait
 
 
 # -- backends ----------------------------------------------------------------------------

@@ -294,7 +294,7 @@ def python(*arguments, status=0, cwd=None, limit=None, **environment):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == status, done.stderr
+    assert done.returncode == status, done.stdout[-5000:] + done.stderr
     return done
 
 
