@@ -5,8 +5,11 @@ NQM_REQUIRE_EXT=1 makes a failed build an error, NQM_NO_EXT=1 skips it, and NQM_
 wheel for all later versions of Python.
 """
 
+import hashlib
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,8 @@ from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import CCompilerError, PlatformError
 
 ROOT = Path(__file__).parent
+KEPT = ROOT / "build" / "objects"
+"""Where compiled kernels are kept: installing again, with other extras, would compile them anew."""
 
 
 def is_doubtful(flag: str) -> bool:
@@ -117,21 +122,36 @@ class Build(build_ext):
             ext.extra_compile_args.append("-fopenmp")
             ext.extra_link_args.append("-fopenmp")
 
-        def compiled(name: str) -> list[str]:
-            return self.compiler.compile(
-                [str(made / "native.c")],
-                output_dir=str(made / name),
-                macros=[("NQM_LEVEL", name)],
-                extra_postargs=flags + levels[name],
-            )
+        def compiled(name: str) -> str:
+            own = flags + levels[name]
+            kept = KEPT / f"{name}-{self.digest(made, own)}.o"
+            if not kept.exists():
+                (object_file,) = self.compiler.compile(
+                    [str(made / "native.c")],
+                    output_dir=str(made / name),
+                    macros=[("NQM_LEVEL", name)],
+                    extra_postargs=own,
+                )
+                KEPT.mkdir(parents=True, exist_ok=True)
+                shutil.copy(object_file, f"{kept}.{os.getpid()}")
+                Path(f"{kept}.{os.getpid()}").replace(kept)
+            return str(kept)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(compiled, levels):
-                ext.extra_objects += objects
+            ext.extra_objects += pool.map(compiled, levels)
         ext.include_dirs.append(str(made))
         (module,) = cythonize([ext], include_path=[str(made)], build_dir=str(made), quiet=True)
         ext.sources = module.sources
         super().build_extension(ext)
+
+    def digest(self, made: Path, flags: list[str]) -> str:
+        """Return a digest of all that decides what the kernels are compiled to."""
+        command = list(self.compiler.compiler_so)
+        version = subprocess.run([command[0], "--version"], capture_output=True).stdout
+        content = hashlib.sha256(repr([*command, *flags]).encode() + version)
+        for file in sorted(made.glob("*.[ch]")):
+            content.update(file.read_bytes())
+        return content.hexdigest()[:16]
 
     def levels(self) -> dict[str, list[str]]:
         """Levels of processors that there is a compiler for, and its flags."""
