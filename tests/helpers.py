@@ -204,6 +204,11 @@ def slow_where(slow, rows):
     return [pytest.param(*row, marks=[pytest.mark.slow] * slow(*row)) for row in rows]
 
 
+def slow_to_compile(machine, *_):
+    """Whether kernels must be compiled first; the few that fast tests need are in `kernels/`."""
+    return machine == "numba"
+
+
 # -- comparisons -------------------------------------------------------------------------
 
 

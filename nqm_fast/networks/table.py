@@ -12,6 +12,7 @@ import numpy as np
 
 from ..columns import read_csv, rows_where, table_of_rows
 from ..html import rows_table
+from ..messages import counted
 from ..simulation.tables import check_installed
 from .optimizers import OPTIMIZERS
 from .tuning import Result, Unit
@@ -88,6 +89,11 @@ class Results(dict[str, Any]):
         import pandas
 
         return pandas.DataFrame(dict(self))
+
+    def __repr__(self) -> str:
+        count = counted(len(next(iter(self.values()), ())), "row")
+        tasks = ", ".join(dict.fromkeys(self.get("task", np.array([])).tolist()))
+        return f"<Results: {count} ({tasks}), see rows() or to_pandas(); columns {', '.join(self)}>"
 
     def _repr_html_(self) -> str:
         return rows_table("Steps to the target", {}, self.rows())

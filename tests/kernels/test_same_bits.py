@@ -22,6 +22,7 @@ import nqm_fast as nqm
 TILES = irregular(2 * TILE - 3)  # two tiles of several leaves, the last of which is not full
 FEW = ("plain", "diverging")
 OFTEN = (*FEW, "bands", "leap in pieces", "uniform", "rademacher")
+COMPILED_FAST = (*FEW, "momentum", "bands", "leap in pieces", "laplace")
 LONG = ("normal", "laplace", "student-t")  # for NumPy
 
 
@@ -40,7 +41,7 @@ def on_machines(slow):
 
 def slow_on_small_tiles(machine, name, threads):
     if machine == "numba":  # which compiles for one thread anew, for each number of components
-        return threads == 3 or (threads == 1 and name not in FEW)
+        return threads == 3 or name not in (FEW if threads == 1 else COMPILED_FAST)
     return threads == 3 or (machine == "numpy" and name in LONG)
 
 

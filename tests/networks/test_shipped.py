@@ -130,6 +130,7 @@ def test_curves_are_of_the_two_smallest_batch_sizes_and_reach_the_target():
 
 
 def test_results_are_a_table():
+    assert repr(TABLE.where(task="digits")).startswith("<Results: 88 rows (digits), see rows()")
     html = TABLE._repr_html_()
     assert "damping" in html
     assert len(TABLE.rows()) == len(TABLE["steps"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import arbitrary_job, assert_same, chunks_of
+from helpers import arbitrary_job, assert_same, chunks_of, slow_to_compile, slow_where
 from nqm_fast.kernels import excursions, load_backend, present_backends, reference
 from nqm_fast.kernels.contract import LEAF, LIMIT, Chunk, Timeline
 from nqm_fast.kernels.noise import LAWS
@@ -154,7 +154,7 @@ def job(seed, law):
     return noise, model, timeline, state * 10.0 ** rng.uniform(-5, rng.choice([0, 30, 146]))
 
 
-@pytest.mark.parametrize("backend", DENSE)
+@pytest.mark.parametrize("backend", slow_where(slow_to_compile, DENSE))
 @pytest.mark.parametrize(("law", "seeds"), [(-1, 12), (LAWS["student-t"].code, 2)])
 def test_any_recurrence_diverges_where_the_reference_finds_it(backend, law, seeds):
     """The reference looks at every step."""

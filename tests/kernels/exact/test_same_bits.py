@@ -1,7 +1,10 @@
 """The exact model has the same bits from all compiled kernels, and 13 digits from NumPy."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+from helpers import MACHINES, slow_to_compile, slow_where
 
 import nqm_fast as nqm
 from nqm_fast import schedules
@@ -31,7 +34,16 @@ def expected():
     return [answers(algorithm) for algorithm in ALGORITHMS]
 
 
-@pytest.mark.parametrize("which", range(len(ALGORITHMS)), ids=lambda k: repr(ALGORITHMS[k]))
+def is_slow(machine, which):
+    """Numba compiles anew for each number of components."""
+    return slow_to_compile(machine) and which != 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "which"),
+    slow_where(is_slow, product(MACHINES, range(len(ALGORITHMS)))),
+    indirect=["machine"],
+)
 def test_the_exact_model_has_the_same_bits(expected, machine, which):
     """The extension does what Numba does; NumPy does it with larger tiles."""
     risk, first = answers(ALGORITHMS[which], backend=machine)
