@@ -20,8 +20,8 @@ from .extended_maps import MOST_CANCELLATION, ONE_STEP_CANCELLATION, plus, plus_
 
 
 @kernel
-def one_step(zeros, leaves, coefficient, stride, scale, out, low):
-    """Write the map of one step from its coefficients, whose rows are `stride` apart."""
+def one_step_extended(zeros, leaves, coefficient, stride, scale, out, low):
+    """Write the map of one step, and its second digits, from coefficients in rows `stride` apart."""
     n = len(zeros)
     T = LEAF * len(leaves)
     dev = n * n
@@ -252,7 +252,7 @@ def map_of_many_steps(zeros, leaves, steps, coefficient, stride, maps, low, M, L
     rows = n * n + n + n * (n + 1) // 2
     scale = np.empty(T)
     flags = np.empty(T)
-    one_step(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
+    one_step_extended(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
     lost = _flag_lost_digits(zeros, leaves, maps[1], maps[2], flags)
     whole = _raise_to_power(zeros, leaves, False, steps, maps, low)
     if lost > 0.0:
@@ -260,7 +260,7 @@ def map_of_many_steps(zeros, leaves, steps, coefficient, stride, maps, low, M, L
         for a in range(rows):
             for j in range(T):
                 kept[a * T + j] = maps[whole, a * T + j]
-        one_step(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
+        one_step_extended(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
         whole = _raise_to_power(zeros, leaves, True, steps, maps, low)
         for a in range(rows):
             for j in range(T):
