@@ -21,7 +21,7 @@ from .extended_maps import MOST_CANCELLATION, ONE_STEP_CANCELLATION, plus, plus_
 
 @kernel
 def one_step_extended(zeros, leaves, coefficient, stride, scale, out, low):
-    """Write the map of one step, and its second digits, from coefficients in rows `stride` apart."""
+    """Write the map of one step from coefficients in rows `stride` apart, and its second digits."""
     n = len(zeros)
     T = LEAF * len(leaves)
     dev = n * n
