@@ -142,7 +142,7 @@ def shipped() -> Results:
     Returns
     -------
     Results
-        Of digits with all optimisers and batch sizes; `shipped_origin` says with what it was made.
+        Of all tasks, optimisers and batch sizes; `shipped_origin` says with what it was made.
     """
     return as_results(read_csv(SHIPPED))
 
@@ -165,6 +165,6 @@ def shipped_curves() -> dict[str, Any]:
 
 
 def shipped_origin() -> dict[str, Any]:
-    """Return with which versions, when and on what machine the shipped results were made."""
+    """Return with which versions, targets and data the shipped results were made, and when."""
     origin: dict[str, Any] = json.loads(ORIGIN.read_text(encoding="utf-8"))
     return origin
