@@ -79,14 +79,14 @@ def test_no_grid_beats_lr(problem, batch_size, target, power):
 @pytest.mark.mostly_slow(2)
 @searches
 @pytest.mark.parametrize("name", ["momentum", "ema"])
-def test_no_400_by_40_grid_beats_a_pair(problem, batch_size, target, name):
+def test_no_grid_beats_a_pair(problem, batch_size, target, name):
     best = nqm.tune(problem, batch_size, target, over=("lr", name))
     assert_consistent(problem, batch_size, target, best)
-    assert_no_grid_beats(best, problem, batch_size, target, ["lr", name], 400, 40)
+    assert_no_grid_beats(best, problem, batch_size, target, ["lr", name], 200, 25)
 
 
 @pytest.mark.mostly_slow(4)
-@pytest.mark.parametrize("lr", [0.02, 0.3, 1.0, 1.6])
+@pytest.mark.parametrize("lr", [0.3, 1.6])
 @pytest.mark.parametrize("over", [("momentum",), ("ema",), ("momentum", "ema")], ids=str)
 @searches
 def test_no_grid_beats_momentum_and_ema_at_a_given_lr(problem, batch_size, target, over, lr):
@@ -192,7 +192,7 @@ def test_differential_evolution_hardly_ever_wins():
 
     NQM_TUNED sets how many are tried.
     """
-    cases = int(os.environ.get("NQM_TUNED", "20"))
+    cases = int(os.environ.get("NQM_TUNED", "10"))
     beaten = []
     for seed in range(cases):
         problem, batch_size, target = random_case(seed)
