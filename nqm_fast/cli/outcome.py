@@ -12,8 +12,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..simulation.api import Terminated
 from ..simulation.result import Run
+from ..simulation.running import Terminated
 from ..simulation.signals import Stopped
 from ..validation import InputError
 from .tables import print_table

@@ -32,7 +32,7 @@ def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
         If it does not, or cannot be carried out.
     """
     plan = plan_execution(stored.experiment, resources, STREAMED)
-    if fingerprint(plan.task) != stored.header["fingerprint"]:
+    if fingerprint(plan.experiment) != stored.header["fingerprint"]:
         raise InputError(
             f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
             "with other last bits than where it was begun, as of another library of mathematics"
@@ -58,7 +58,7 @@ def longer_run(
     plan = checked_plan(path, stored, resources)
     new_plan = plan_execution(experiment, resources, STREAMED)
     state = _final_state(stored, plan)
-    return Extension(experiment, fingerprint(new_plan.task), state)
+    return Extension(experiment, fingerprint(new_plan.experiment), state)
 
 
 def _final_state(stored: Stored, plan: ExecutionPlan) -> SavedArrays | None:

@@ -90,6 +90,22 @@ def read(files: Files) -> Stored:
     raise AssertionError
 
 
+def read_plan(files: Files) -> tuple[Experiment, dict[str, Any]]:
+    """Read what a run is of, and the header of its first file, but nothing that was computed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    InputError
+        If it is damaged, foreign, or from a newer version.
+    """
+    name = files.shown(files.base)
+    with opened_for_reading(files.base, name) as file:
+        header = checked_header(name, file)
+        return stored_experiment(file, header), header
+
+
 def _try_to_read(files: Files) -> Stored:
     """Read all that is committed, or raise FileNotFoundError if the file is replaced meanwhile."""
     base_at_start = files.base.stat()
