@@ -22,6 +22,7 @@ from .simulation.api import resume, simulate
 from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
+from .sweeps.driver import sweep
 from .validation import InputError
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "schedules",
     "simulate",
     "steps_to_target",
+    "sweep",
     "tune",
 ]
 
