@@ -22,7 +22,7 @@ from .simulation.api import resume, simulate
 from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
-from .sweeps.driver import sweep
+from .sweeps.api import sweep
 from .validation import InputError
 
 __version__ = "0.1.0"

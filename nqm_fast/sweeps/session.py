@@ -1,8 +1,7 @@
-"""The entry point of sweeps: what is not done yet is grouped, sent to workers, and merged."""
+"""A call of `sweep`: what is not done yet is grouped, sent to workers, and merged."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import wait
@@ -14,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..messages import counted
+from ..executors import Engine, as_executor, outcomes
 from ..packing import packed
-from ..progress import rated, shown
-from ..simulation.tables import check_installed
+from ..progress import rated
+from ..simulation.memory import available_bytes
 from ..store.files import Files, locked
-from ..validation import InputError, integer
-from ..validation import shown as written
+from ..validation import InputError, counted, integer, shown
 from . import folder as files
+from .dataset import dataset, read_complete, write
 from .grouping import Group, grouped
 from .plan import Plan, as_plan, package_version
 from .task import Report, Task, solve, warm
 
 if TYPE_CHECKING:
     import xarray
-
-    from ..executors import Engine
 
 MOST_NAMED = 3
 """Points that a warning names, of those that have no results."""
@@ -39,95 +36,12 @@ class SweepWarning(UserWarning):
     """Some points of a sweep have no results."""
 
 
-def sweep(
-    what: str,
-    grid: Any,
-    *,
-    executor: Any = None,
-    out: str | os.PathLike[str] | None = None,
-    threads_per_task: int = 1,
-    part: tuple[int, int] | None = None,
-    progress: bool | None = None,
-    **common: Any,
-) -> xarray.Dataset:
-    """Solve a problem at all points of a grid, on one machine or many.
-
-    Points are independent: their results are those of the function called alone, to the last bit,
-    whoever computes them and in whatever order. Points that cost little are sent together, about
-    ten seconds of work at a time; those of one problem and seed that are simulated share one noise
-    stream, which is computed once.
-
-    Parameters
-    ----------
-    what : {"simulate", "tune", "risk", "steps", "schedule"}
-        What is done at each point: `simulate`, `tune`, `expected_risk`, `steps_to_target` or
-        `optimal_schedule`.
-    grid : dict of axes, or list of dicts
-        Values for each name along an axis, such as ``{"lr": [0.1, 0.2], "seed": range(8)}``, of
-        which all combinations are points; or the points themselves. An axis may also be a table,
-        ``{"start": 1, "stop": 1024, "num": 11, "log": True}``. Names are those of the function's
-        arguments, of the algorithm's parameters ("lr", "momentum" and so on, of `SGD` or of
-        "algorithm"), and "dim", "exponent" and "damping" of a power law, or "problem", a `Problem`
-        or the name of a file.
-    executor : int, Executor, or Client, optional
-        None is a process on each core of this machine, a number so many of them; an executor is one
-        of `concurrent.futures`, also of loky or mpi4py; a client is one of ``dask.distributed``.
-    out : path, optional
-        An HDF5 file for the results. What is done is kept in the folder ``OUT.parts`` beside it,
-        which all workers must see: after Ctrl-C or any kill, the same call goes on there. The
-        folder is removed when all is done.
-    threads_per_task : int, default 1
-        Threads that a task computes with.
-    part : tuple of two ints, optional
-        ``(k, n)`` does only the k-th of n parts of the points, from 0, for jobs of a queue; a call
-        without `part` merges them. It needs `out`.
-    progress : bool, optional
-        Whether to show progress, as in `simulate`.
-    **common
-        Arguments that are the same at all points.
-
-    Returns
-    -------
-    xarray.Dataset
-        With the axes as coordinates, or the dimension "point" for a list. Beside them, "simulate"
-        has the dimensions replica, step and band, "risk" step, "schedule" piece. Points that failed
-        have NaN, or -1, and the reason in the variable "error"; a `SweepWarning` names them.
-
-    Raises
-    ------
-    InputError
-        If an argument cannot be used, `out` has another sweep or one of another version, or a task
-        needs more memory than there is; if all points fail.
-    RuntimeError
-        If the executor ends before all is done. What is done is kept.
-    OSError
-        If `out` cannot be written.
-
-    Examples
-    --------
-    >>> import nqm_fast as nqm
-    >>> points = {"batch_size": [16, 64], "momentum": [0.0, 0.9]}
-    >>> found = nqm.sweep("steps", points, executor=1, dim=100, lr=0.1, target=0.1)
-    >>> found.steps.sel(momentum=0.9).values.tolist()
-    [9.0, 9.0]
-    """
-    check_installed("xarray")
-    plan = as_plan(what, grid, common)
-    threads = integer("threads_per_task", threads_per_task, least=1)
-    share = _checked_part(part, out)
-    with shown(progress):
-        if out is None:
-            return _Session(plan, threads, None).solved(executor, None)
-        check_installed("h5netcdf")
-        return _sweep_in_file(plan, threads, Files(out, "out"), executor, share)
-
-
 def _checked_part(part: Any, out: Any) -> tuple[int, int] | None:
     """Check which part of the points is wanted."""
     if part is None:
         return None
     if not isinstance(part, list | tuple) or len(part) != 2:
-        raise InputError(f"part must be (k, n), the k-th of n parts from 0, not {written(part)}")
+        raise InputError(f"part must be (k, n), the k-th of n parts from 0, not {shown(part)}")
     count = integer("part[1]", part[1], least=1)
     number = integer("part[0]", part[0], least=0, most=count - 1)
     if out is None:
@@ -135,14 +49,24 @@ def _checked_part(part: Any, out: Any) -> tuple[int, int] | None:
     return number, count
 
 
-def _sweep_in_file(
+def swept(
+    what: Any, grid: Any, common: dict[str, Any], executor: Any, out: Any, threads: Any, part: Any
+) -> xarray.Dataset:
+    """Check the arguments of `sweep`, and do it."""
+    plan = as_plan(what, grid, common)
+    threads = integer("threads_per_task", threads, least=1)
+    share = _checked_part(part, out)
+    if out is None:
+        return _Session(plan, threads, None).solved(executor, None)
+    return _in_file(plan, threads, Files(out, "out"), executor, share)
+
+
+def _in_file(
     plan: Plan, threads: int, out: Files, executor: Any, share: tuple[int, int] | None
 ) -> xarray.Dataset:
     """Do what is not done yet, and merge all if no other process does a part of it."""
-    from . import dataset
-
     folder = files.folder_of(out.base)
-    complete = dataset.read_complete(out.base, plan)
+    complete = read_complete(out.base, plan)
     if complete is not None:
         if folder.exists():  # A process was killed at its very end.
             files.remove(folder)
@@ -153,7 +77,7 @@ def _sweep_in_file(
         session = _Session(plan, threads, folder)
         found = session.solved(executor, share)
         if share is None:
-            dataset.write(out.base, found)
+            write(out.base, found)
             if found.attrs["complete"]:
                 files.remove(folder)
     return found
@@ -171,9 +95,6 @@ class _Session:
 
     def solved(self, executor: Any, share: tuple[int, int] | None) -> xarray.Dataset:
         """Solve what is not done yet, or a share of it, and arrange all that is done."""
-        from ..executors import as_executor
-        from .dataset import dataset
-
         done = np.zeros(self.plan.grid.size, dtype=bool)
         for rows in self._rows_before():
             done[rows["point"]] = True
@@ -208,8 +129,6 @@ class _Session:
 
     def _solve(self, engine: Engine, groups: Sequence[Group], done: NDArray[np.bool_]) -> None:
         """Send tasks to the workers, and note what comes back."""
-        from ..executors import outcomes
-
         if not groups:
             return
         _check_memory(engine, groups)
@@ -282,8 +201,6 @@ def _check_memory(engine: Engine, groups: Sequence[Group]) -> None:
     """
     if not engine.is_local:
         return  # Each worker knows what it has.
-    from ..simulation.memory import available_bytes
-
     largest = sorted((group.load.memory for group in groups), reverse=True)
     available = available_bytes()
     needed = sum(largest[: engine.workers])
