@@ -34,7 +34,7 @@ class Arguments(NamedTuple):
     def setting(self) -> Any:
         """The algorithm with its hyper-parameters."""
         if isinstance(self.algorithm, type):
-            return _made(self.algorithm, self.hyper)
+            return self.algorithm(**self.hyper)
         if not self.hyper:
             return self.algorithm
         if not is_dataclass(self.algorithm):
@@ -42,15 +42,7 @@ class Arguments(NamedTuple):
                 f"algorithm must be a dataclass where {min(self.hyper)} varies, "
                 f"not {shown(self.algorithm)}"
             )
-        return _made(lambda **given: replace(self.algorithm, **given), self.hyper)
-
-
-def _made(make: Callable[..., Any], hyper: Mapping[str, Any]) -> Any:
-    """Make an algorithm with hyper-parameters, of which it may not have one."""
-    try:
-        return make(**hyper)
-    except TypeError as error:
-        raise InputError(f"the algorithm cannot be made with {', '.join(hyper)}: {error}") from None
+        return replace(self.algorithm, **self.hyper)
 
 
 @cache
@@ -83,6 +75,13 @@ def arguments(
         elif name not in OWN:
             hyper[name] = value
     algorithm = as_algorithm_or_class(values.get("algorithm", SGD))
+    kind = algorithm if isinstance(algorithm, type) else type(algorithm)
+    for name in hyper:
+        if name not in parameters(kind):
+            raise InputError(
+                f"{name} is not an argument of {function.__name__}, nor of {kind.__name__}, which "
+                f"has {', '.join(parameters(kind))}"
+            )
     return Arguments(problem_of(problem), algorithm, hyper, call)
 
 

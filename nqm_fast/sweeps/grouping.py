@@ -64,7 +64,7 @@ def grouped(plan: Plan, points: Sequence[int], workers: int) -> list[Group]:
     loads = _loads(plan, ordered)
     total = sum(load.seconds for load in loads)
     shared = total / (workers * TASKS_PER_WORKER)
-    limit = min(max(shared, LEAST_SECONDS), TASK_SECONDS)
+    limit = min(max(shared, LEAST_SECONDS), TASK_SECONDS) * (1.0 + 1e-9)  # for rounding
     groups: list[Group] = []
     held: list[int] = []
     seconds = memory = 0.0

@@ -27,7 +27,7 @@ from ..simulation.experiment import Experiment, as_experiment
 from ..simulation.observables import OBSERVABLES
 from ..simulation.resources import as_resources
 from ..validation import InputError, number, shown, step_array
-from .arguments import Arguments, parameters
+from .arguments import Arguments
 
 OVERHEAD = 1e-3
 """Seconds that a point takes at least, roughly."""
@@ -251,13 +251,6 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
         raise InputError(
             "algorithm must be a class for 'tune', such as nqm.SGD, which makes what is searched"
         )
-    taken = parameters(arguments.algorithm)
-    for name in arguments.hyper:
-        if name not in taken:
-            kind = arguments.algorithm.__name__
-            raise InputError(
-                f"{name} is not an argument of tune, nor of {kind}: {', '.join(taken)}"
-            )
     best = {
         f"best_{name}": Field((), f"{name} of the best setting")
         for name in arguments.algorithm.tunable
