@@ -23,6 +23,7 @@ from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
 from .store.merging import merge
+from .sweeps.api import sweep
 from .validation import InputError
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "schedules",
     "simulate",
     "steps_to_target",
+    "sweep",
     "tune",
 ]
 
