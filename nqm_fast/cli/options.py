@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,39 @@ def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return the resources that are given, as arguments of `simulate` and `resume`."""
     names = ("backend", "threads", "devices")
     return {name: value for name in names if (value := getattr(chosen, name)) is not None}
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say who computes the pieces of what can be split."""
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers",
+        type=whole_number,
+        metavar="N",
+        help="split it over N processes of this machine",
+    )
+    workers.add_argument(
+        "--dask", metavar="ADDRESS", help="split it over a Dask cluster, such as tcp://host:8786"
+    )
+
+
+@contextmanager
+def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
+    """Give the executor that the options name, or None, while the context lasts."""
+    if chosen.dask is None:
+        yield chosen.workers
+        return
+    if find_spec("distributed") is None:
+        raise InputError("--dask needs dask.distributed: pip install 'nqm-fast[dask]'")
+    from distributed import Client
+
+    try:
+        client = Client(chosen.dask)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--dask {chosen.dask}: no scheduler answers there: {reason}") from None
+    with client:
+        yield client
 
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:

@@ -27,10 +27,11 @@ def status_of(run: Run) -> int:
     return DIVERGED if run.status == "diverged" else 0
 
 
-def carry_out(action: Callable[[], Run], out: Path) -> int:
+def carry_out(action: Callable[[], Run], out: Path, going_on: str | None = None) -> int:
     """Carry out a run, print how it ended, and draw it; returns the exit status.
 
-    Once the run is complete, nothing that fails changes the status.
+    Once the run is complete, nothing that fails changes the status. `going_on` says how to go on
+    with a run that has no file yet, if not by resuming it.
     """
     from ..store.files import resume_command
 
@@ -43,7 +44,8 @@ def carry_out(action: Callable[[], Run], out: Path) -> int:
     except Stopped as stopped:
         number = stopped.number
     if run is None or run.status == "interrupted":
-        hint = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
+        again = going_on or resume_command(out)
+        hint = f"; go on with: {again}" if run is None else f" {run.message}"
         say(f"interrupted{hint}")
         return 128 + number
     if run.message:

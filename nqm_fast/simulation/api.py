@@ -17,7 +17,6 @@ from ..schedules import Schedule
 from ..store import access
 from ..store.files import Files
 from ..validation import InputError, flag, number
-from .distribution import run_in_shards
 from .experiment import Experiment, as_experiment, with_replicas
 from .extension import checked_plan, longer_run
 from .observables import RISK
@@ -151,6 +150,9 @@ def simulate(
     InputError
         If an argument is outside its limits, does not go with another, or needs more memory
         than there is; if `out` exists, or another process is writing it.
+    RuntimeError
+        If `executor` ends before all shards are done, or some have failed three times. What is done
+        is kept, with `out`.
     MemoryError
         If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
@@ -187,6 +189,8 @@ def simulate(
     replaces = flag("overwrite", overwrite)
     with shown(progress):
         if executor is not None:
+            from .distribution import run_in_shards  # It takes long to load.
+
             return run_in_shards(executor, experiment, resources, files, replaces, interval)
         if files is None:
             return run_in_memory(experiment, resources)

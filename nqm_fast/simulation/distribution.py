@@ -30,7 +30,7 @@ from .fingerprint import fingerprint
 from .merging import Computed, Shard, merged
 from .resources import Wanted
 from .result import Run
-from .running import Terminated, go_on, run_in_file, run_in_memory
+from .running import Terminated, ending_by_signals, go_on, run_in_file, run_in_memory
 
 PER_WORKER = 4
 """Shards for each worker: with more, those that end early wait less for the last."""
@@ -92,6 +92,10 @@ class SentTask(NamedTuple):
 
 class StoppedShardError(RuntimeError):
     """A shard was stopped by a signal to its worker; if it has a file, it is saved."""
+
+
+class FailedShardsError(RuntimeError):
+    """Shards of a run have failed, also when they were tried again."""
 
 
 # -- in a worker -------------------------------------------------------------------------
@@ -167,15 +171,15 @@ def run_in_shards(
     ------
     InputError
         If the run is a shard itself; if there is no such executor; if a shard cannot be computed.
-    RuntimeError
-        If shards have failed several times, which others did not.
+    FailedShardsError
+        If shards have failed, also when they were tried again. Those that are done are kept.
     """
     if whole.coordinates is not None:
         raise InputError(
             "coordinates must be left out with an executor, which splits them into shards itself"
         )
     orders = Orders(resources, interval)
-    with as_executor(executor) as engine:
+    with ending_by_signals(), as_executor(executor) as engine:
         if files is None:
             return _in_memory(engine, whole, orders)
         return _in_files(engine, whole, orders, files, overwrite)
@@ -264,7 +268,7 @@ def _carry_out(
             done += _work(task.piece, whole)
             report(done)
     if failed:
-        raise RuntimeError(_failure(failed, len(tasks)))
+        raise FailedShardsError(_failure(failed, len(tasks)))
 
 
 def _failure(failed: Sequence[tuple[Task, BaseException]], tasks: int) -> str:

@@ -77,6 +77,18 @@ Recording = TypeVar("Recording")
 
 
 @contextmanager
+def ending_by_signals() -> Generator[Signals]:
+    """Handle signals that ask the process to end; those other than Ctrl-C end it then."""
+    with caught(ending_signals()) as signals:
+        try:
+            yield signals
+        except Stopped as stopped:
+            if stopped.number != signal.SIGINT:
+                raise Terminated(stopped.number, None) from None
+            raise
+
+
+@contextmanager
 def _recording(
     opening: AbstractContextManager[Recording],
 ) -> Generator[tuple[Signals, Recording]]:
@@ -84,16 +96,11 @@ def _recording(
 
     Those other than Ctrl-C end the process if they come when the run has nothing to save.
     """
-    with caught(ending_signals()) as signals:
-        try:
-            with ExitStack() as stack:  # It closes the files even if a signal comes here.
-                with signals.shield():
-                    recorder = stack.enter_context(opening)
-                yield signals, recorder
-        except Stopped as stopped:
-            if stopped.number != signal.SIGINT:
-                raise Terminated(stopped.number, None) from None
-            raise
+    with ending_by_signals() as signals, ExitStack() as stack:
+        # The stack closes the files even if a signal comes here.
+        with signals.shield():
+            recorder = stack.enter_context(opening)
+        yield signals, recorder
 
 
 def _execute_in_file(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:

@@ -10,8 +10,9 @@ from ... import InputError
 from ...simulation.api import simulate
 from ...simulation.result import Run
 from .. import config
-from ..options import add_resources, chosen_resources
-from ..outcome import carry_out
+from ..options import add_resources, add_workers, chosen_executor, chosen_resources
+from ..outcome import carry_out, say
+from ..tables import whole_number
 
 ORDER = 1
 
@@ -34,6 +35,14 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--out", type=Path, metavar="FILE", help="HDF5 file to write")
     run.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    run.add_argument(
+        "--coordinates",
+        type=whole_number,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="compute one shard, coordinates FIRST .. LAST - 1, to be joined by merge",
+    )
+    add_workers(run)
     add_resources(run)
 
 
@@ -41,12 +50,25 @@ def _run(chosen: argparse.Namespace) -> int:
     wanted = config.load(chosen.config, chosen.set)
     out = chosen.out or Path(wanted.out)
     arguments = wanted.arguments | chosen_resources(chosen)
+    if chosen.coordinates is not None:
+        arguments["coordinates"] = chosen.coordinates
+    with chosen_executor(chosen) as executor:
 
-    def start() -> Run:
+        def start() -> Run:
+            try:
+                return simulate(**arguments, executor=executor, out=out, overwrite=chosen.overwrite)
+            except InputError as error:
+                is_about_option = str(error).startswith(("out ", "coordinates", "executor"))
+                is_about_option &= chosen.out is not None or not str(error).startswith("out ")
+                raise error if is_about_option else wanted.located(error) from None
+
+        if executor is None:
+            return carry_out(start, out)
+        from ...executors import ExecutorEnded
+        from ...simulation.distribution import FailedShardsError
+
         try:
-            return simulate(**arguments, out=out, overwrite=chosen.overwrite)
-        except InputError as error:
-            is_about_option = chosen.out is not None and str(error).startswith("out ")
-            raise error if is_about_option else wanted.located(error) from None
-
-    return carry_out(start, out)
+            return carry_out(start, out, "the same command")
+        except (ExecutorEnded, FailedShardsError) as error:
+            say(f"nqm-fast run: {error}")
+            return 2
