@@ -126,10 +126,12 @@ def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
         return
     if find_spec("distributed") is None:
         raise InputError("--dask needs dask.distributed: pip install 'nqm-fast[dask]'")
-    from distributed import Client
+    import distributed
+
+    connect: Any = distributed.Client  # which has no types
 
     try:
-        client = Client(chosen.dask)
+        client = connect(chosen.dask)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--dask {chosen.dask}: no scheduler answers there: {reason}") from None

@@ -65,7 +65,7 @@ def as_coordinates(value: Any, dim: int) -> Coordinates | None:
             f"not {shown(value)}"
         )
     first, last = numbers.tolist()
-    if not (first == int(first) and last == int(last) and 0 <= first < last <= dim):
+    if not (0 <= first < last <= dim and first == int(first) and last == int(last)):
         raise InputError(
             f"coordinates must be two whole numbers with 0 <= first < last <= {dim}, "
             f"not {shown(value)}"
@@ -81,15 +81,19 @@ def as_coordinates(value: Any, dim: int) -> Coordinates | None:
 
 
 def nearest_branches(asked: Coordinates) -> list[Coordinates]:
-    """Return the two branches whose ends are nearest to those asked for, or the only one."""
+    """Return the two branches whose ends are nearest to those asked for.
+
+    All coordinates together are among them only where they are a single leaf.
+    """
     found = set()
     for level in (asked.level - 1, asked.level, asked.level + 1):
         if 1 << level < LEAF:
             continue
         below = asked.first >> level << level
         for first in (below, below + (1 << level)):
-            if first < asked.of:
-                found.add(Coordinates(first, min(first + (1 << level), asked.of), asked.of))
+            near = Coordinates(first, min(first + (1 << level), asked.of), asked.of)
+            if first < asked.of and (asked.of <= LEAF or not near.is_everything):
+                found.add(near)
     distances = {x: abs(x.first - asked.first) + abs(x.last - asked.last) for x in found}
     return sorted(found, key=lambda x: (distances[x], x))[:2]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from ..messages import InputError, counted
 from ..packing import packed, unpacked
 from ..progress import rated, shown
 from ..store import access, merging
-from ..store.files import Files, is_held
+from ..store.files import Files, is_held, locked
 from ..store.shard_files import Piece, ShardFiles
 from .coordinates import branches, parts_of
 from .execution import ending
@@ -127,13 +126,15 @@ def _in_its_file(experiment: Experiment, files: Files, orders: Orders) -> Run:
     while True:
         while is_held(files.lock):
             time.sleep(WAIT_SECONDS)
+        is_there = files.base.exists()
         try:
-            if files.base.exists():
+            if is_there:
                 merging.check_is(files, experiment)
                 return go_on(files, orders.resources, orders.interval)
             return run_in_file(files, experiment, orders.resources, False, orders.interval)
         except InputError:
-            if not is_held(files.lock):
+            # It may be that process's doing: that it has begun or ended since we looked.
+            if files.base.exists() == is_there and not is_held(files.lock):
                 raise
 
 
@@ -208,11 +209,10 @@ def _in_files(
 ) -> Run:
     """Compute a run in files, or go on with one."""
     shards = ShardFiles(files)
-    if files.base.exists() and shards.pieces_of(whole) is not None:
-        with suppress(InputError):
-            merging.check_is(files, whole)
+    if shards.pieces_of(whole) is not None and merging.is_merged(files, whole):
+        with locked(files):
             shards.remove()  # A kill has left them after they were merged.
-            return access.stored_run(files)
+        return access.stored_run(files)
     with access.place_for_new_run(files, overwrite) as old_files:
         plan = shards.begin(whole, pieces(whole, engine.workers), overwrite)
         paths = [shards.path(k) for k in range(len(plan))]

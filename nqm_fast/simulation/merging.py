@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..kernels.contract import NO_STEP
 from ..validation import Array, InputError
@@ -63,8 +63,8 @@ def merging_order(shards: Sequence[Shard]) -> dict[tuple[int, ...], list[int]]:
     replicas_of: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for replica, numbers in sorted(shards_of.items()):
         replicas_of[tuple(numbers)].append(replica)
-    for numbers, replicas in replicas_of.items():
-        _check_tiling([shards[k] for k in numbers], replicas[0])
+    for in_order, replicas in replicas_of.items():
+        _check_tiling([shards[k] for k in in_order], replicas[0])
     return replicas_of
 
 
@@ -148,7 +148,8 @@ def merged(
     InputError
         If coordinates of a replica are missing, or in two shards.
     """
-    order, stats, wall_time = merging_order(shards), Statistics(), 0.0
+    order, stats = merging_order(shards), Statistics()
+    wall_time = np.zeros(whole.records.size)
     numbers: list[int] = []
     values, firsts, states = [], [], []
     counted: set[int] = set()
@@ -157,18 +158,18 @@ def merged(
         added = _Sum()
         for k in in_order:
             own = computed(k)
-            rows = np.array([np.flatnonzero(shards[k].replicas == r)[0] for r in replicas])
+            rows = _places(shards[k].replicas, replicas)
             added.add(whole, shards[k].coordinates.level, own, rows)
             if k not in counted:
                 counted.add(k)
                 stats.add(own.stats)
-                wall_time = wall_time + (np.nan if own.wall_time is None else own.wall_time)
+                wall_time += np.nan if own.wall_time is None else own.wall_time
         of_group = added.total()
         values.append(of_group[0])
         firsts.append(of_group[1])
         states.append(of_group[2])
     wanted = np.arange(whole.replicas.size) if by_place else whole.replicas
-    place = np.argsort(numbers)[np.searchsorted(np.sort(numbers), wanted)]
+    place = _places(np.array(numbers), wanted)
     diverged_at = np.concatenate(firsts, axis=1)[:, place]
     all_values = np.concatenate(values, axis=1)[:, place]
     public = with_public_axes(np.moveaxis(all_values, 2, 0), whole.records, diverged_at)
@@ -177,8 +178,14 @@ def merged(
         of_settings = zip(*(s for s in states if s is not None), strict=True)
         own_states = [np.concatenate(parts)[place] for parts in of_settings]
     observed = whole.layout.split(public)
-    times = np.broadcast_to(wall_time, whole.records.shape)
-    return Computed(observed, diverged_at, own_states, times, stats.total)
+    return Computed(observed, diverged_at, own_states, wall_time, stats.total)
+
+
+def _places(among: NDArray[np.int64], wanted: ArrayLike) -> NDArray[np.intp]:
+    """The places of wanted numbers in an array that has them all."""
+    order = np.argsort(among, kind="stable")
+    places: NDArray[np.intp] = order[np.searchsorted(among, wanted, sorter=order)]
+    return places
 
 
 class Statistics:

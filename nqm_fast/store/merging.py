@@ -24,7 +24,6 @@ from .files import Files, resume_command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .reading import Stored
     from .shard_files import Piece
 
 # Modules that import h5py are imported in functions, as in `access`.
@@ -53,22 +52,17 @@ class Part(NamedTuple):
         InputError
             If the file has changed meanwhile.
         """
-        from .reading import read
+        import json
 
-        stored = read(self.files)
-        if stored.header["run_id"] != self.header["run_id"]:
+        from .reading import read_whole
+
+        experiment, whole = read_whole(self.files)
+        if whole.header["run_id"] != self.header["run_id"]:
             raise InputError(f"path {str(self.files.given)!r} was replaced while it was merged")
-        return of_stored(stored)
-
-
-def of_stored(stored: Stored) -> Computed:
-    """What was computed of a run in a file."""
-    import json
-
-    values = stored.values
-    observed = {name: values[name] for name in stored.experiment.observe}
-    stats = json.loads(stored.header["stats"])
-    return Computed(observed, stored.diverged_at, stored.states, values["wall_time"], stats)
+        observed = {name: whole.values[name] for name in experiment.observe}
+        stats = json.loads(whole.header["stats"])
+        times = whole.values["wall_time"]
+        return Computed(observed, whole.diverged_at, whole.states, times, stats)
 
 
 def merge(
@@ -220,6 +214,20 @@ def has_ended(files: Files) -> bool:
     return files.base.exists() and read_plan(files)[1]["status"] in ENDED_STATUSES
 
 
+def is_merged(files: Files, whole: Experiment) -> bool:
+    """Whether a run of this experiment is complete in a file; no other is looked into."""
+    from .reading import ENDED_STATUSES, read_plan
+    from .serialization import are_same
+
+    if not files.base.exists():
+        return False
+    try:
+        experiment, header = read_plan(files)
+    except InputError:  # It is no run, which whoever writes there will say.
+        return False
+    return header["status"] in ENDED_STATUSES and are_same(experiment, whole)
+
+
 def check_is(files: Files, experiment: Experiment) -> None:
     """Make sure that a file holds a run of an experiment.
 
@@ -228,21 +236,26 @@ def check_is(files: Files, experiment: Experiment) -> None:
     InputError
         If it is another run.
     """
+    _check_is(_opened(files.given), experiment)
+
+
+def _check_is(part: Part, experiment: Experiment) -> None:
+    """Make sure that a file that was opened holds a run of an experiment."""
     from .serialization import are_same
 
-    if not are_same(_opened(files.given).experiment, experiment):
-        raise InputError(f"path {str(files.given)!r} holds another run: remove it")
+    if not are_same(part.experiment, experiment):
+        raise InputError(f"path {str(part.files.given)!r} holds another run: remove it")
 
 
 def merge_pieces(target: Files, whole: Experiment, pieces: Sequence[tuple[Piece, Path]]) -> None:
     """Write the file of a run of which all shards have ended; the caller has its lock."""
     parts = []
     for piece, path in pieces:
-        files = Files(path)
-        check_is(files, piece.of(whole))
-        parts.append(_opened(path))
-        _check_ended(parts[-1])
-        _check_same_bits(parts[-1])
+        part = _opened(path)
+        _check_is(part, piece.of(whole))
+        _check_ended(part)
+        _check_same_bits(part)
+        parts.append(part)
     numbers = [np.arange(piece.begin, piece.end) for piece, _ in pieces]
     shards = [part.shard(own) for part, own in zip(parts, numbers, strict=True)]
     _write(target, whole, parts, shards, by_place=True)

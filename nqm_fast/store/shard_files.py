@@ -21,6 +21,8 @@ from .files import Files
 
 PLAN = "plan.json"
 SCHEMA = "nqm_fast shards 1"
+IN_A_FOLDER = 1000
+"""Shards in a folder: runs list the folder that they are in, which takes long if it is large."""
 
 
 class Piece(NamedTuple):
@@ -45,7 +47,7 @@ class ShardFiles:
 
     def path(self, number: int) -> Path:
         """The file of a shard."""
-        return self.folder / f"{number:06d}.h5"
+        return self.folder / f"{number // IN_A_FOLDER:04d}" / f"{number:07d}.h5"
 
     def pieces_of(self, whole: Experiment) -> list[Piece] | None:
         """The pieces of a run of which there are shards; None if they are of another run, or none.
@@ -77,7 +79,8 @@ class ShardFiles:
                     "or overwrite it (overwrite=True, --overwrite)"
                 )
             self.remove()
-        self.folder.mkdir(exist_ok=True)
+        for folder in {self.path(number).parent for number in range(len(pieces))}:
+            folder.mkdir(parents=True, exist_ok=True)
         content = {
             "schema": SCHEMA,
             "experiment": digest(whole),
@@ -98,8 +101,10 @@ class ShardFiles:
             for path in files.continuations().values():
                 path.unlink(missing_ok=True)
         self.plan.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.folder.rmdir()
+        numbers = range(0, 0 if found is None else len(found[1]), IN_A_FOLDER)
+        for folder in (*(self.path(number).parent for number in numbers), self.folder):
+            with suppress(OSError):
+                folder.rmdir()
 
     def _read(self) -> tuple[str, list[Piece]] | None:
         """The digest of the experiment and the pieces in the plan, if there is one."""

@@ -21,11 +21,12 @@ from ..exact.risk import expected_risk
 from ..exact.tuning import tune
 from ..problem import Problem
 from ..schedules import Constant, as_schedule
-from ..simulation.api import IN_MEMORY, simulate
+from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment
 from ..simulation.observables import OBSERVABLES
 from ..simulation.resources import as_resources
+from ..simulation.running import IN_MEMORY
 from ..validation import InputError, number, shown, step_array
 from .arguments import Arguments
 

@@ -64,11 +64,11 @@ def _run(chosen: argparse.Namespace) -> int:
 
         if executor is None:
             return carry_out(start, out)
-        from ...executors import ExecutorEnded
+        from ...executors import ExecutorError
         from ...simulation.distribution import FailedShardsError
 
         try:
             return carry_out(start, out, "the same command")
-        except (ExecutorEnded, FailedShardsError) as error:
+        except (ExecutorError, FailedShardsError) as error:
             say(f"nqm-fast run: {error}")
             return 2
