@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import pytest
 from helpers import BACKEND, TWO_SETTINGS, assert_same, irregular, run, simulate
@@ -15,6 +16,9 @@ from nqm_fast.kernels.contract import TILE
 
 import nqm_fast as nqm
 from nqm_fast.simulation import distribution
+from nqm_fast.simulation.coordinates import Coordinates
+from nqm_fast.simulation.resources import as_resources
+from nqm_fast.store.shard_files import Piece
 
 PROBLEM = irregular(3 * TILE + 70)
 KINDS = ("all", "bands", "diverging", "leap in pieces", "rademacher")
@@ -118,6 +122,14 @@ def test_a_dask_cluster(whole, tmp_path):
         path = tmp_path / "run.h5"
         assert_same(run("all", problem=PROBLEM, executor=client, out=path), whole["all"])
         assert os.listdir(tmp_path) == ["run.h5"]
+
+
+def the_task(path):
+    """The first shard of a small run, in a file."""
+    whole = simulate().experiment
+    resources = as_resources("auto", 1, None)
+    piece = Piece(Coordinates(0, 64, whole.problem.dim), 0, 1)
+    return distribution.Task(whole, piece, str(path), distribution.Orders(resources, 60.0))
 
 
 # -- going on ----------------------------------------------------------------------------
@@ -227,6 +239,44 @@ def test_a_driver_is_killed_and_another_goes_on(number, tmp_path):
         found = nqm.simulate(*what, record=1500, seed=2, executor=pool, out=out)
     assert_same(found, nqm.simulate(*what, record=1500, seed=2))
     assert os.listdir(tmp_path) == ["run.h5"]
+
+
+def test_a_shard_that_another_process_writes_is_waited_for(monkeypatch, tmp_path):
+    """The worker of a killed driver still writes it, and ends while it is waited for."""
+    locks, path = [False, True, True], tmp_path / "shard.h5"
+    monkeypatch.setattr(distribution, "is_held", lambda _: bool(locks) and locks.pop())
+    waited = []
+
+    def sleep(_):
+        waited.append(True)
+        if len(waited) == 2:
+            simulate(coordinates=(0, 64), out=path)
+
+    monkeypatch.setattr(distribution, "time", SimpleNamespace(sleep=sleep))
+    assert distribution.compute(the_task(path)) is None
+    assert len(waited) == 2
+    assert nqm.open_run(path).status == "finished"
+
+
+def test_a_shard_that_another_process_ends_meanwhile(monkeypatch, tmp_path):
+    """Its file was not there when this process looked, and is when it begins."""
+    path, begin = tmp_path / "shard.h5", distribution.run_in_file
+    begun = []
+
+    def late(*arguments):
+        begun.append(True)
+        simulate(coordinates=(0, 64), out=path)
+        return begin(*arguments)
+
+    monkeypatch.setattr(distribution, "run_in_file", late)
+    assert distribution.compute(the_task(path)) is None
+    assert begun == [True]
+
+
+def test_a_file_of_another_run_is_refused(tmp_path):
+    simulate(coordinates=(64, 100), out=tmp_path / "shard.h5")
+    with pytest.raises(nqm.InputError, match=r"shard.h5' holds another run: remove it"):
+        distribution.compute(the_task(tmp_path / "shard.h5"))
 
 
 # -- what is refused ---------------------------------------------------------------------
