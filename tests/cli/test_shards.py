@@ -1,9 +1,12 @@
 """Shards on the command line: run --coordinates, run --workers, merge."""
 
 import os
+import signal
+import subprocess
+import time
 
 import pytest
-from helpers import SMALL_RUN, assert_same
+from helpers import LONG_RUN, SMALL_RUN, assert_same, command
 
 import nqm_fast as nqm
 
@@ -60,3 +63,17 @@ def test_workers(nqm_fast, here):
     status, _, err = nqm_fast("run", "--workers", "1", "--coordinates", "0", "2048")
     assert status == 2
     assert "coordinates must be left out with an executor" in err
+
+
+def test_ctrl_c(here, default_ctrl_c):
+    """Its line says how to go on, and the shards are there."""
+    arguments = "run", *LONG_RUN, "--workers", "2", "--set", "checkpoint_every=0"
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    while not list(here.rglob("*.checkpoint")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted; go on with: the same command"
+    assert os.listdir(here) == ["run.shards"]

@@ -5,16 +5,20 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from helpers import BACKEND, TWO_SETTINGS, assert_same, irregular, run, simulate
 from nqm_fast.kernels.contract import TILE
 
 import nqm_fast as nqm
+from nqm_fast.parallel import cores
 from nqm_fast.simulation import distribution
 from nqm_fast.simulation.coordinates import Coordinates
 from nqm_fast.simulation.resources import as_resources
@@ -61,17 +65,23 @@ def in_reverse(monkeypatch, workers=2):
     return engine
 
 
+@pytest.fixture(autouse=True)
+def few_shards(monkeypatch):
+    """One for each worker, as files take time."""
+    monkeypatch.setattr(distribution, "PER_WORKER", 1)
+
+
 @pytest.fixture(scope="module")
 def whole():
     return {name: run(name, problem=PROBLEM) for name in KINDS}
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [4, 12])
 def test_shards_in_memory(whole, name, workers, monkeypatch):
     engine = in_reverse(monkeypatch, workers)
     found = run(name, problem=PROBLEM, executor=engine)
-    assert engine.computed == engine.most == (4 if workers == 1 else 12)
+    assert engine.computed == engine.most == workers
     assert_same(found, whole[name])
     assert found.experiment == whole[name].experiment
     assert found.stats["order"] == "shards"
@@ -108,9 +118,9 @@ def test_executors_of_the_standard_library(whole, kind):
         assert_same(run("bands", problem=PROBLEM, executor=pool, threads=None), whole["bands"])
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # those of Dask are its own
-def test_a_dask_cluster(whole, tmp_path):
+@pytest.fixture
+def dask_client():
+    """A client of a cluster of two processes."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -118,10 +128,38 @@ def test_a_dask_cluster(whole, tmp_path):
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        assert_same(run("bands", problem=PROBLEM, executor=client), whole["bands"])
-        path = tmp_path / "run.h5"
-        assert_same(run("all", problem=PROBLEM, executor=client, out=path), whole["all"])
-        assert os.listdir(tmp_path) == ["run.h5"]
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Dask are its own
+def test_a_dask_cluster(whole, dask_client, tmp_path):
+    assert_same(run("bands", problem=PROBLEM, executor=dask_client), whole["bands"])
+    path = tmp_path / "run.h5"
+    assert_same(run("all", problem=PROBLEM, executor=dask_client, out=path), whole["all"])
+    assert os.listdir(tmp_path) == ["run.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_of_dask_is_killed(dask_client, tmp_path):
+    victim = next(iter(dask_client.run(os.getpid).values()))
+
+    def kill():
+        while not list(tmp_path.rglob("*.checkpoint")):
+            time.sleep(0.002)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    what = nqm.Problem.power_law(2000), nqm.SGD(0.1), 8, 150_000
+    more = {"record": 1500, "seed": 2}
+    out = tmp_path / "run.h5"
+    found = nqm.simulate(*what, executor=dask_client, out=out, checkpoint_every=0, **more)
+    killer.join()
+    assert victim not in dask_client.run(os.getpid).values()
+    assert_same(found, nqm.simulate(*what, **more))
+    assert os.listdir(tmp_path) == ["run.h5"]
 
 
 def the_task(path):
@@ -167,6 +205,24 @@ class AtOnce(Executor):
         return future
 
 
+def test_progress_is_of_the_whole_run(monkeypatch, tmp_path):
+    """Also of one that goes on, whose shards that are done count from the start."""
+    reports = []
+
+    @contextmanager
+    def rated(label, total, unit):
+        reports.append(total)
+        yield reports.append
+
+    monkeypatch.setattr(distribution, "rated", rated)
+    out = tmp_path / "run.h5"
+    with pytest.raises(RuntimeError, match="failed"):
+        simulate(problem=PROBLEM, executor=failing(AtOnce(), *range(1, 99)), out=out)
+    simulate(problem=PROBLEM, executor=AtOnce(), out=out)
+    total, first = PROBLEM.dim * 20, 2 * TILE * 20
+    assert reports == [total, 0, first, total, first, total]
+
+
 def test_a_shard_that_fails_once_is_tried_again(whole, tmp_path):
     engine = failing(AtOnce(), 1)
     found = run("bands", problem=PROBLEM, executor=engine, out=tmp_path / "run.h5")
@@ -175,14 +231,13 @@ def test_a_shard_that_fails_once_is_tried_again(whole, tmp_path):
 
 def test_what_is_done_is_not_done_again(whole, tmp_path, monkeypatch):
     """One shard fails for good; the same call, on other workers, computes that one."""
-    monkeypatch.setattr(distribution, "PER_WORKER", 4)
     out = tmp_path / "run.h5"
-    shards = len(distribution.pieces(whole["bands"].experiment, os.cpu_count()))
+    shards = len(distribution.pieces(whole["bands"].experiment, cores()))
     engine = failing(AtOnce(), 1, shards, shards + 1)
     with pytest.raises(RuntimeError, match=f"1 shard of {shards} failed.*struck by lightning"):
         run("bands", problem=PROBLEM, executor=engine, out=out)
     assert not out.exists()
-    monkeypatch.setattr(distribution, "PER_WORKER", 1)
+    monkeypatch.setattr(distribution, "PER_WORKER", 4)
     engine = AtOnce()
     assert_same(run("bands", problem=PROBLEM, executor=engine, out=out), whole["bands"])
     assert len(engine.computed) == 1
@@ -191,9 +246,8 @@ def test_what_is_done_is_not_done_again(whole, tmp_path, monkeypatch):
 
 def test_shards_of_another_run_are_kept(whole, tmp_path):
     out = tmp_path / "run.h5"
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="failed"):
-            run("all", problem=PROBLEM, executor=failing(AtOnce(), *range(1, 90)), out=out)
+    with pytest.raises(RuntimeError, match="failed"):
+        run("all", problem=PROBLEM, executor=failing(AtOnce(), *range(1, 90)), out=out)
     with pytest.raises(nqm.InputError, match=r"shards of another run are in '.*run.shards'"):
         run("bands", problem=PROBLEM, executor=AtOnce(), out=out)
     found = run("bands", problem=PROBLEM, executor=AtOnce(), out=out, overwrite=True)
@@ -225,14 +279,18 @@ nqm.simulate(nqm.Problem.power_law(2000), nqm.SGD(0.1), 8, 150_000, record=1500,
     "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_a_driver_is_killed_and_another_goes_on(number, tmp_path):
-    """Workers of a killed driver end with the shards that they compute, which are waited for."""
+    """After SIGKILL, workers end with the shards that they compute, which are waited for."""
     out = tmp_path / "run.h5"
     process = subprocess.Popen([sys.executable, "-c", DRIVER, BACKEND, str(out)])
     while not list((tmp_path / "run.shards").rglob("*.h5")):
         assert process.poll() is None
         time.sleep(0.002)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert workers
     process.send_signal(number)
     assert process.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 143)
+    if number == signal.SIGTERM:
+        assert not any(worker.is_running() for worker in workers)
     assert not out.exists()
     what = nqm.Problem.power_law(2000), nqm.SGD(0.1), 8, 150_000
     with ThreadPoolExecutor(2) as pool:

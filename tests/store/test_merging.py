@@ -71,9 +71,12 @@ def test_shards_have_the_bits_of_one_run(usual, name, split, tmp_path):
     assert len(os.listdir(tmp_path)) == len(paths) + 2
 
 
-@pytest.mark.parametrize("problem", [(0.7, 0.0), (1.0, 0.0), (1.0, 0.1)], ids=str)
-def test_shards_of_power_laws(problem, tmp_path):
-    law = nqm.Problem.power_law(581, problem[0], damping=problem[1])
+@pytest.mark.parametrize(
+    ("exponent", "damping"),
+    slow_where(lambda *law: 1.0 in law, [(0.7, 0.1), (1.0, 0.0), (1.0, 0.1)]),
+)
+def test_shards_of_power_laws(exponent, damping, tmp_path):
+    law = nqm.Problem.power_law(581, exponent, damping=damping)
     changes = {"problem": law, "algorithm": TWO_SETTINGS, "observe": "weight_norm"}
     whole = run("plain", **changes)
     merged = nqm.merge(shards(tmp_path, "plain", SPLITS["halves"], **changes), tmp_path / "run.h5")
