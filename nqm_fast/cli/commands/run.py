@@ -47,6 +47,6 @@ def _run(chosen: argparse.Namespace) -> int:
             return simulate(**arguments, out=out, overwrite=chosen.overwrite)
         except InputError as error:
             is_about_option = chosen.out is not None and str(error).startswith("out ")
-            raise error if is_about_option else wanted.located(error) from None
+            raise error if is_about_option else wanted.source.located(error) from None
 
     return carry_out(start, out)
