@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
@@ -28,6 +29,10 @@ TRIES = 3
 """How often a task is tried that dies, or whose worker does."""
 IN_FLIGHT = 4096
 """Tasks that an executor is given at a time: more would not keep it busier, and take memory."""
+PATIENCE = 5.0
+"""Seconds without news after which a client of Dask is looked at."""
+LOOKING = 0.1
+"""Seconds between looks whether a client of Dask has its scheduler back."""
 DASK = "distributed"
 ACCEPTED = (
     "None (processes of this machine), a number of processes, an Executor of concurrent.futures, "
@@ -94,6 +99,44 @@ class LocalProcesses(Executor):
             self._crew.pop().close()
 
 
+class DaskExecutor(Executor):
+    """The executor of a client of Dask, which waits while the client looks for a lost scheduler.
+
+    What is submitted meanwhile would never end, should there be no scheduler any more.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        # By default an equal call is not made again, also if the files that it wrote are gone.
+        self._executor = client.get_executor(pure=False)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Call a function in one of the workers."""
+        while self.client.status == "connecting":
+            time.sleep(LOOKING)
+        self.check()
+        future: Future[Any] = self._executor.submit(function, *args, **named)
+        return future
+
+    def check(self) -> None:
+        """Make sure that the client has a scheduler, or looks for it.
+
+        Raises
+        ------
+        ExecutorError
+            If it has not.
+        """
+        if self.client.status not in ("running", "connecting"):
+            raise ExecutorError(
+                f"the executor, a Client of Dask, has ended: it is {self.client.status}, and has no "
+                "scheduler"
+            )
+
+
+class ExecutorError(RuntimeError):
+    """The executor takes no more tasks, because it broke or was shut down."""
+
+
 class Engine(NamedTuple):
     """An executor with what is known of it."""
 
@@ -133,8 +176,7 @@ def as_executor(executor: Any) -> Generator[Engine]:
                 "executor must be a Client of dask.distributed that is not asynchronous"
             )
         threads = executor.nthreads().values()
-        # By default an equal call is not made again, also if the files that it wrote are gone.
-        yield Engine(executor.get_executor(pure=False), max(sum(threads), 1), False)
+        yield Engine(DaskExecutor(executor), max(sum(threads), 1), False)
     else:
         raise InputError(f"executor must be {ACCEPTED}, not {shown(executor)}")
 
@@ -150,10 +192,6 @@ class Outcome(NamedTuple):
     task: Any
     result: Any
     error: BaseException | None = None
-
-
-class ExecutorError(RuntimeError):
-    """The executor takes no more tasks, because it broke or was shut down."""
 
 
 def outcomes(
@@ -184,7 +222,7 @@ def outcomes(
                 future = _submitted(executor, function, task)
                 running[future] = task, attempt
                 future.add_done_callback(done.put)
-            future = done.get()
+            future = _next(done, executor)
             task, attempt = running.pop(future)
             result, error = _ending(future)
             if error is None:
@@ -202,10 +240,22 @@ def outcomes(
             future.cancel()
 
 
+def _next(done: queue.SimpleQueue[Future[Any]], executor: Executor) -> Future[Any]:
+    """Wait for the next future that is done, unless none ever will be."""
+    while True:
+        try:
+            return done.get(timeout=PATIENCE)
+        except queue.Empty:
+            if isinstance(executor, DaskExecutor):
+                executor.check()
+
+
 def _submitted(executor: Executor, function: Callable[[Any], Any], task: Any) -> Future[Any]:
     """Give a task to the executor."""
     try:
         return executor.submit(function, task)
+    except ExecutorError:
+        raise
     except RuntimeError as error:  # also that of a pool which broke
         raise _ended(executor, error) from error
 

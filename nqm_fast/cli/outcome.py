@@ -20,6 +20,8 @@ from .tables import print_table
 
 DIVERGED = 3
 """The exit status of a run that is complete, in which a setting has diverged."""
+FAILED = 4
+"""The exit status of work of which some parts have failed, and the others are done."""
 
 
 def status_of(run: Run) -> int:

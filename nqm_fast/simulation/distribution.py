@@ -6,6 +6,7 @@ checkpointed and gone on with as runs are.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from ..store import access, merging
 from ..store.files import Files, is_held, locked
 from ..store.shard_files import Piece, ShardFiles
 from .coordinates import branches, parts_of
-from .execution import ending
+from .execution import ending, load_of
 from .experiment import Experiment
 from .fingerprint import fingerprint
 from .merging import Computed, Shard, merged
@@ -33,6 +34,12 @@ from .running import Terminated, ending_by_signals, go_on, run_in_file, run_in_m
 
 PER_WORKER = 4
 """Shards for each worker: with more, those that end early wait less for the last."""
+SECONDS = 60.0
+"""Of work in a shard, roughly: workers may come later, or be more than an executor says."""
+MOST_SHARDS = 1 << 14
+"""Shards that a run is cut into for that reason alone; each takes time to send and to merge."""
+GPU_SPEED = 100.0
+"""Speed of a GPU, where that of a core is 1, roughly."""
 WAIT_SECONDS = 0.5
 """Between two looks whether another process still writes a shard."""
 
@@ -150,9 +157,11 @@ def _with_axis_of_settings(run: Run, experiment: Experiment) -> Computed:
 # -- where the run was begun -------------------------------------------------------------
 
 
-def pieces(whole: Experiment, workers: int) -> list[Piece]:
+def pieces(whole: Experiment, orders: Orders, workers: int) -> list[Piece]:
     """Cut a run into pieces for so many workers: coordinates first, then replicas."""
-    count = PER_WORKER * workers
+    speed = GPU_SPEED if orders.resources.name == "cuda" else orders.resources.threads
+    seconds = load_of(whole, 1).seconds / speed
+    count = max(PER_WORKER * workers, min(math.ceil(seconds / SECONDS), MOST_SHARDS))
     own = branches(whole.problem.dim, count, TILE)
     parts = parts_of(whole.replicas.size, -(-count // len(own)))
     return [Piece(x, part.start, part.stop) for part in parts for x in own]
@@ -188,7 +197,7 @@ def run_in_shards(
 
 def _in_memory(engine: Engine, whole: Experiment, orders: Orders) -> Run:
     """Compute a run of which nothing is kept but what it returns."""
-    tasks = [Task(whole, piece, None, orders) for piece in pieces(whole, engine.workers)]
+    tasks = [Task(whole, piece, None, orders) for piece in pieces(whole, orders, engine.workers)]
     results: dict[int, Computed] = {}
     numbers = {task.piece: k for k, task in enumerate(tasks)}
 
@@ -214,7 +223,7 @@ def _in_files(
             shards.remove()  # A kill has left them after they were merged.
         return access.stored_run(files)
     with access.place_for_new_run(files, overwrite) as old_files:
-        plan = shards.begin(whole, pieces(whole, engine.workers), overwrite)
+        plan = shards.begin(whole, pieces(whole, orders, engine.workers), overwrite)
         paths = [shards.path(k) for k in range(len(plan))]
         tasks = [
             Task(whole, piece, str(path), orders) for piece, path in zip(plan, paths, strict=True)

@@ -49,7 +49,7 @@ def plan_execution(experiment: Experiment, wanted: Wanted, most_bytes: int) -> E
     InputError
         If there is too little memory, or the backend cannot do it.
     """
-    resources = wanted.resources(_load(experiment, wanted.threads))
+    resources = wanted.resources(load_of(experiment, wanted.threads))
     task = _as_task(experiment, resources)
     order = choose_order(task, experiment.keep_state, most_bytes)
     check_memory(task, order, experiment.keep_state)
@@ -86,7 +86,7 @@ def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
     return run if experiment.listed else run.only_setting()
 
 
-def _load(experiment: Experiment, threads: int) -> Load:
+def load_of(experiment: Experiment, threads: int) -> Load:
     """Estimate how large a run is."""
     leaps = experiment.sampling == "leap"
     groups = group_settings(experiment.settings, experiment.steps, leaps)

@@ -110,13 +110,13 @@ def read_rows(folder: Path, plan: Plan) -> Iterator[NDArray[Any]]:
     head = bytes.fromhex(plan.digest)
     if not folder.exists():
         return
-    for entry in os.scandir(folder):
-        if not entry.name.endswith(SUFFIX) or entry.name.startswith("."):
-            continue
-        with open(entry.path, "rb") as file:
+    with os.scandir(folder) as entries:
+        paths = [x.path for x in entries if x.name.endswith(SUFFIX) and not x.name.startswith(".")]
+    for path in paths:
+        with open(path, "rb") as file:
             data = file.read()
         if not data.startswith(head) or (len(data) - len(head)) % plan.dtype.itemsize:
-            raise InputError(f"{entry.path} is damaged, or of another sweep: remove it")
+            raise InputError(f"{path} is damaged, or of another sweep: remove it")
         yield np.frombuffer(data, plan.dtype, offset=len(head))
 
 

@@ -131,7 +131,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
                 f"{', '.join(map(str, row)) or 'none'}, and point 0 {', '.join(map(str, names))}"
             )
     return {
-        _name(name): tuple(_value(name, row[name]) for row in rows) for name in names
+        _name(name): tuple(plain_value(name, row[name]) for row in rows) for name in names
     }  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
             f"{name} must be a list of one or more values along the axis, or a table start, stop, "
             f"num, log, not {shown(values)}: what is the same at all points is no axis"
         )
-    return tuple(_value(name, value) for value in values)
+    return tuple(plain_value(name, value) for value in values)
 
 
 def spaced(name: str, table: Mapping[str, Any]) -> list[Any]:
@@ -173,8 +173,8 @@ def spaced(name: str, table: Mapping[str, Any]) -> list[Any]:
     return values
 
 
-def _value(name: str, value: Any) -> Any:
-    """Return a plain value; a table with a `kind` is an algorithm or a schedule."""
+def plain_value(name: str, value: Any) -> Any:
+    """Return a plain value of an argument; a table is an algorithm, or a schedule of its kind."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, os.PathLike):

@@ -21,7 +21,7 @@ from ..problem_files import content
 from ..store import serialization
 from ..validation import InputError, choice, shown
 from .arguments import PROBLEM, Arguments, arguments, parameters
-from .grid import Grid, as_grid
+from .grid import Grid, as_grid, plain_value
 from .kinds import KINDS, Field, Kind, Load
 
 MOST_CHECKED = 10_000
@@ -133,7 +133,8 @@ def as_plan(what: Any, grid: Any, common: Mapping[str, Any]) -> Plan:
         If they cannot be used.
     """
     choice("what", what, KINDS)
-    made = Plan(what, as_grid(grid), dict(common))
+    plain = {name: plain_value(name, value) for name, value in common.items()}
+    made = Plan(what, as_grid(grid), plain)
     for name in made.grid.axes:
         if name in common:
             raise InputError(f"{name} is an axis of the grid, and cannot be given for all points")

@@ -9,6 +9,9 @@ import pytest
 from helpers import LONG_RUN, SMALL_RUN, assert_same, command
 
 import nqm_fast as nqm
+from nqm_fast.executors import ExecutorError
+from nqm_fast.simulation import distribution
+from nqm_fast.simulation.distribution import FailedShardsError
 
 SMALLER_RUN = [*SMALL_RUN, "--set", "steps=20"]
 
@@ -63,6 +66,20 @@ def test_workers(nqm_fast, here):
     status, _, err = nqm_fast("run", "--workers", "1", "--coordinates", "0", "2048")
     assert status == 2
     assert "coordinates must be left out with an executor" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(FailedShardsError("1 shard failed"), 4), (ExecutorError("no more"), 2)]
+)
+def test_workers_that_fail(nqm_fast, here, monkeypatch, error, expected):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(distribution, "run_in_shards", fail)
+    status, out, err = nqm_fast("run", *SMALLER_RUN, "--workers", "2")
+    assert (status, out) == (expected, "")
+    assert err.startswith(f"nqm-fast run: {error}")
+    assert err.count("\n") == 1
 
 
 def test_ctrl_c(here, default_ctrl_c):

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from nqm_fast.simulation.resources import as_resources
 from nqm_fast.store.shard_files import Piece
 
 PROBLEM = irregular(3 * TILE + 70)
+ORDERS = distribution.Orders(as_resources("auto", 1, None), 60.0)
 KINDS = ("all", "bands", "diverging", "leap in pieces", "rademacher")
 
 
@@ -56,8 +58,8 @@ def in_reverse(monkeypatch, workers=2):
     engine = Reversed()
     cut = distribution.pieces
 
-    def pieces(whole, _):
-        found = cut(whole, workers)
+    def pieces(whole, orders, _):
+        found = cut(whole, orders, workers)
         engine.most = len(found)
         return found
 
@@ -165,9 +167,23 @@ def test_a_worker_of_dask_is_killed(dask_client, tmp_path):
 def the_task(path):
     """The first shard of a small run, in a file."""
     whole = simulate().experiment
-    resources = as_resources("auto", 1, None)
     piece = Piece(Coordinates(0, 64, whole.problem.dim), 0, 1)
-    return distribution.Task(whole, piece, str(path), distribution.Orders(resources, 60.0))
+    return distribution.Task(whole, piece, str(path), ORDERS)
+
+
+def test_long_runs_are_cut_into_more_shards(whole):
+    """So that workers which come later have some as well; but not into any number."""
+
+    def count(steps, backend="numpy", workers=3):
+        experiment = nqm.simulate(nqm.Problem.power_law(2**20), nqm.SGD(0.1), 8, 0).experiment
+        orders = distribution.Orders(as_resources(backend, 1, None, here=False), 60.0)
+        return len(distribution.pieces(replace(experiment, steps=steps), orders, workers))
+
+    assert count(10) == 4
+    assert 32 <= count(10**7) / 4 <= 64  # 5000 s
+    assert count(10**7, "cuda") == 4
+    assert count(10**12) <= 2**15
+    assert count(10, workers=200) == 256
 
 
 # -- going on ----------------------------------------------------------------------------
@@ -232,7 +248,7 @@ def test_a_shard_that_fails_once_is_tried_again(whole, tmp_path):
 def test_what_is_done_is_not_done_again(whole, tmp_path, monkeypatch):
     """One shard fails for good; the same call, on other workers, computes that one."""
     out = tmp_path / "run.h5"
-    shards = len(distribution.pieces(whole["bands"].experiment, cores()))
+    shards = len(distribution.pieces(whole["bands"].experiment, ORDERS, cores()))
     engine = failing(AtOnce(), 1, shards, shards + 1)
     with pytest.raises(RuntimeError, match=f"1 shard of {shards} failed.*struck by lightning"):
         run("bands", problem=PROBLEM, executor=engine, out=out)
@@ -352,9 +368,9 @@ def test_what_executors_do_not_take(tmp_path):
 def test_a_worker_with_another_library_of_mathematics(monkeypatch):
     task = distribution.Task(
         run("plain", problem=PROBLEM, steps=2).experiment,
-        distribution.pieces(run("plain", problem=PROBLEM, steps=2).experiment, 1)[0],
+        distribution.pieces(run("plain", problem=PROBLEM, steps=2).experiment, ORDERS, 1)[0],
         None,
-        distribution.Orders(None, 60.0),
+        ORDERS,
     )
     sent = pickle.loads(pickle.dumps(task))
     assert sent.experiment == task.experiment

@@ -11,7 +11,7 @@ from ...simulation.api import simulate
 from ...simulation.result import Run
 from .. import config
 from ..options import add_resources, add_workers, chosen_executor, chosen_resources
-from ..outcome import carry_out, say
+from ..outcome import FAILED, carry_out, say
 from ..tables import whole_number
 
 ORDER = 1
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
         metavar=("FIRST", "LAST"),
         help="compute one shard, coordinates FIRST .. LAST - 1, to be joined by merge",
     )
-    add_workers(run)
+    add_workers(run, "none, the run is not split")
     add_resources(run)
 
 
@@ -60,7 +60,7 @@ def _run(chosen: argparse.Namespace) -> int:
             except InputError as error:
                 is_about_option = str(error).startswith(("out ", "coordinates", "executor"))
                 is_about_option &= chosen.out is not None or not str(error).startswith("out ")
-                raise error if is_about_option else wanted.located(error) from None
+                raise error if is_about_option else wanted.source.located(error) from None
 
         if executor is None:
             return carry_out(start, out)
@@ -69,6 +69,8 @@ def _run(chosen: argparse.Namespace) -> int:
 
         try:
             return carry_out(start, out, "the same command")
-        except (ExecutorError, FailedShardsError) as error:
+        except FailedShardsError as error:
             say(f"nqm-fast run: {error}")
-            return 2
+            return FAILED
+        except ExecutorError as error:
+            raise InputError(f"{error}; the same command goes on with what is left") from None
