@@ -30,7 +30,14 @@ from .fingerprint import fingerprint
 from .merging import Computed, Shard, merged
 from .resources import Wanted
 from .result import Run
-from .running import Terminated, ending_by_signals, go_on, run_in_file, run_in_memory
+from .running import (
+    IN_MEMORY,
+    Terminated,
+    ending_by_signals,
+    go_on,
+    run_in_file,
+    run_in_memory,
+)
 
 PER_WORKER = 4
 """Shards for each worker: with more, those that end early wait less for the last."""
@@ -128,8 +135,10 @@ def _in_its_file(experiment: Experiment, files: Files, orders: Orders) -> Run:
     """Compute a shard in its file, or go on with it.
 
     Another process may still write it, which was begun by a caller that is no more: then it is
-    waited for.
+    waited for. A shard whose state is large is worked through in blocks: there may be many on a
+    machine, and nobody waits for the records of one.
     """
+    resources, interval = orders
     while True:
         while is_held(files.lock):
             time.sleep(WAIT_SECONDS)
@@ -137,8 +146,8 @@ def _in_its_file(experiment: Experiment, files: Files, orders: Orders) -> Run:
         try:
             if is_there:
                 merging.check_is(files, experiment)
-                return go_on(files, orders.resources, orders.interval)
-            return run_in_file(files, experiment, orders.resources, False, orders.interval)
+                return go_on(files, resources, interval, most_bytes=IN_MEMORY)
+            return run_in_file(files, experiment, resources, False, interval, IN_MEMORY)
         except InputError:
             # It may be that process's doing: that it has begun or ended since we looked.
             if files.base.exists() == is_there and not is_held(files.lock):

@@ -23,7 +23,9 @@ STREAMED = 1 << 32
 the end."""
 
 
-def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
+def checked_plan(
+    path: Any, stored: Stored, resources: Wanted, most_bytes: int = STREAMED
+) -> ExecutionPlan:
     """Plan a stored run, and make sure that it gives the same bits here.
 
     Raises
@@ -31,7 +33,7 @@ def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
     InputError
         If it does not, or cannot be carried out.
     """
-    plan = plan_execution(stored.experiment, resources, STREAMED)
+    plan = plan_execution(stored.experiment, resources, most_bytes)
     if fingerprint(plan.experiment) != stored.header["fingerprint"]:
         raise InputError(
             f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "

@@ -41,11 +41,19 @@ def run_in_memory(experiment: Experiment, resources: Wanted) -> Run:
 
 
 def run_in_file(
-    files: Files, experiment: Experiment, resources: Wanted, overwrite: bool, interval: float
+    files: Files,
+    experiment: Experiment,
+    resources: Wanted,
+    overwrite: bool,
+    interval: float,
+    most_bytes: int | None = None,
 ) -> Run:
-    """Compute a run in a file; `interval` is seconds between checkpoints."""
+    """Compute a run in a file; `interval` is seconds between checkpoints.
+
+    It works in blocks if its state takes more than `most_bytes`.
+    """
     # The plan is made, and its errors are raised, before anything is overwritten.
-    plan = plan_execution(experiment, resources, STREAMED)
+    plan = plan_execution(experiment, resources, STREAMED if most_bytes is None else most_bytes)
     opening = access.recorder_of_new_run(
         files, experiment, fingerprint(experiment), overwrite, interval
     )
@@ -58,13 +66,14 @@ def go_on(
     resources: Wanted,
     interval: float | None,
     extend: Callable[[Stored], Extension | None] | None = None,
+    most_bytes: int = STREAMED,
 ) -> Run:
     """Go on with a run, after it was extended; give what is in the file if it has ended."""
     plans: list[ExecutionPlan] = []
 
     def check(stored: Stored) -> None:
         """Plan the rest of the run, and make sure that it gives the same bits here."""
-        plans.append(checked_plan(files.given, stored, resources))
+        plans.append(checked_plan(files.given, stored, resources, most_bytes))
 
     opening = access.recorder_of_resumed_run(files, interval, check, extend)
     with _recording(opening) as (signals, recorder):

@@ -20,7 +20,7 @@ from nqm_fast.kernels.contract import TILE
 
 import nqm_fast as nqm
 from nqm_fast.parallel import cores
-from nqm_fast.simulation import distribution
+from nqm_fast.simulation import distribution, loops
 from nqm_fast.simulation.coordinates import Coordinates
 from nqm_fast.simulation.resources import as_resources
 from nqm_fast.store.shard_files import Piece
@@ -258,6 +258,19 @@ def test_what_is_done_is_not_done_again(whole, tmp_path, monkeypatch):
     assert_same(run("bands", problem=PROBLEM, executor=engine, out=out), whole["bands"])
     assert len(engine.computed) == 1
     assert os.listdir(tmp_path) == ["run.h5"]
+
+
+def test_shards_are_worked_through_in_blocks(whole, tmp_path, monkeypatch):
+    """There may be many on one machine, each of which would take a part of its memory."""
+    monkeypatch.setattr(distribution, "IN_MEMORY", 0)
+    monkeypatch.setattr(loops, "block_size", lambda _: TILE)
+    out, changes = tmp_path / "run.h5", {"problem": PROBLEM, "keep_state": False}
+    with pytest.raises(RuntimeError, match="failed"):
+        run("bands", executor=failing(AtOnce(), *range(1, 90)), out=out, **changes)
+    (first,) = (tmp_path / "run.shards").rglob("*.h5")
+    assert nqm.open_run(first).stats["order"] == "blocks"
+    found = run("bands", executor=AtOnce(), out=out, **changes)
+    assert_same(found, run("bands", **changes))
 
 
 def test_shards_of_another_run_are_kept(whole, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +53,28 @@ def _run(chosen: argparse.Namespace) -> int:
     arguments = wanted.arguments | chosen_resources(chosen)
     if chosen.coordinates is not None:
         arguments["coordinates"] = chosen.coordinates
+    about_options = ("coordinates", "executor", *["out "] * (chosen.out is not None))
     with chosen_executor(chosen) as executor:
 
         def start() -> Run:
             try:
                 return simulate(**arguments, executor=executor, out=out, overwrite=chosen.overwrite)
             except InputError as error:
-                is_about_option = str(error).startswith(("out ", "coordinates", "executor"))
-                is_about_option &= chosen.out is not None or not str(error).startswith("out ")
+                is_about_option = str(error).startswith(about_options)
                 raise error if is_about_option else wanted.source.located(error) from None
 
-        if executor is None:
-            return carry_out(start, out)
-        from ...executors import ExecutorError
-        from ...simulation.distribution import FailedShardsError
+        return carry_out(start, out) if executor is None else _carry_out_in_shards(start, out)
 
-        try:
-            return carry_out(start, out, "the same command")
-        except FailedShardsError as error:
-            say(f"nqm-fast run: {error}")
-            return FAILED
-        except ExecutorError as error:
-            raise InputError(f"{error}; the same command goes on with what is left") from None
+
+def _carry_out_in_shards(start: Callable[[], Run], out: Path) -> int:
+    """Carry out a run on workers, which may fail or be lost."""
+    from ...executors import ExecutorError
+    from ...simulation.distribution import FailedShardsError
+
+    try:
+        return carry_out(start, out, "the same command")
+    except FailedShardsError as error:
+        say(f"nqm-fast run: {error}")
+        return FAILED
+    except ExecutorError as error:
+        raise InputError(f"{error}; the same command goes on with what is left") from None
