@@ -128,8 +128,8 @@ class DaskExecutor(Executor):
         """
         if self.client.status not in ("running", "connecting"):
             raise ExecutorError(
-                f"the executor, a Client of Dask, has ended: it is {self.client.status}, and has no "
-                "scheduler"
+                f"the executor, a Client of Dask, has ended: it is {self.client.status}, and has "
+                "no scheduler"
             )
 
 
