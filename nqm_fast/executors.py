@@ -17,6 +17,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -109,28 +110,38 @@ class DaskExecutor(Executor):
         self.client = client
         # By default an equal call is not made again, also if the files that it wrote are gone.
         self._executor = client.get_executor(pure=False)
+        self._sent: WeakKeyDictionary[Future[Any], Any] = WeakKeyDictionary()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
         """Call a function in one of the workers."""
         while self.client.status == "connecting":
             time.sleep(LOOKING)
         self.check()
+        connection = self.client.scheduler_comm
         future: Future[Any] = self._executor.submit(function, *args, **named)
+        self._sent[future] = connection
         return future
 
     def check(self) -> None:
         """Make sure that the client has a scheduler, or looks for it.
 
+        Calls that were sent to a scheduler which is lost are cancelled: Dask does so too, but not
+        with those whose results it was about to get.
+
         Raises
         ------
         ExecutorError
-            If it has not.
+            If there is no scheduler any more.
         """
         if self.client.status not in ("running", "connecting"):
             raise ExecutorError(
-                f"the executor, a Client of Dask, has ended: it is {self.client.status}, and has no "
-                "scheduler"
+                f"the executor, a Client of Dask, has ended: it is {self.client.status}, and has "
+                "no scheduler"
             )
+        connection = self.client.scheduler_comm  # None while it is lost, and then another one
+        for future, sent_through in list(self._sent.items()):
+            if sent_through is not connection and not future.done():
+                future.cancel()
 
 
 class ExecutorError(RuntimeError):

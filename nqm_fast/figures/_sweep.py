@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,8 @@ MOST_NAMED = 12
 """Curves that a legend names."""
 LOG_RATIO = 20.0
 """Positive values are drawn on a log scale if the largest is so many times the smallest."""
+RANDOM = ("replica", "seed")
+"""Dimensions over which means are drawn, where another varies."""
 INNER = ("step", "replica", "band", "piece")
 """Dimensions of results, which are no axes of a grid."""
 
@@ -98,12 +101,14 @@ def chart(data: Any) -> Chart:
 
 
 def _final(values: Any) -> tuple[Any, Any]:
-    """Return a result at the last step, its mean over replicas, and their standard deviation."""
+    """Return a result at the last step: its mean over what is random, and the deviation."""
     last = values.isel(step=-1) if "step" in values.dims else values
-    if "replica" not in last.dims:
+    drawn = [dim for dim in last.dims if last.sizes[dim] > 1 and dim not in RANDOM]
+    chance = [dim for dim in last.dims if dim == "replica" or (dim in RANDOM and drawn)]
+    if not chance:
         return last, None
-    several = last.sizes["replica"] > 1
-    return last.mean("replica"), last.std("replica", ddof=1) if several else None
+    several = math.prod(last.sizes[dim] for dim in chance) > 1
+    return last.mean(chance), last.std(chance, ddof=1) if several else None
 
 
 def _columns(data: Any, values: Any) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def _columns(data: Any, values: Any) -> dict[str, Any]:
     return {
         str(name): x.variable.set_dims(sizes).transpose(*sizes).values.ravel()
         for name, x in data.coords.items()
-        if name not in INNER
+        if name not in INNER and set(x.dims) <= set(sizes)
     }
 
 

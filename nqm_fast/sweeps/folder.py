@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,8 +98,8 @@ def write_rows(folder: Path, digest: str, rows: NDArray[Any]) -> None:
         part.write_bytes(bytes.fromhex(digest) + rows.tobytes())
 
 
-def read_rows(folder: Path, plan: Plan) -> Iterator[NDArray[Any]]:
-    """Yield the rows of all tasks that are done.
+def read_rows(folder: Path, plan: Plan, known: set[str]) -> NDArray[Any]:
+    """Read the rows of tasks that are done, but for those in `known` files, to which it adds.
 
     Raises
     ------
@@ -108,16 +107,18 @@ def read_rows(folder: Path, plan: Plan) -> Iterator[NDArray[Any]]:
         If a file is that of another sweep, or damaged.
     """
     head = bytes.fromhex(plan.digest)
-    if not folder.exists():
-        return
-    with os.scandir(folder) as entries:
-        paths = [x.path for x in entries if x.name.endswith(SUFFIX) and not x.name.startswith(".")]
-    for path in paths:
-        with open(path, "rb") as file:
+    rows = []
+    for name in os.listdir(folder):
+        if not name.endswith(SUFFIX) or name in known:
+            continue
+        with open(folder / name, "rb") as file:
             data = file.read()
         if not data.startswith(head) or (len(data) - len(head)) % plan.dtype.itemsize:
-            raise InputError(f"{path} is damaged, or of another sweep: remove it")
-        yield np.frombuffer(data, plan.dtype, offset=len(head))
+            raise InputError(f"{folder / name} is damaged, or of another sweep: remove it")
+        known.add(name)
+        rows.append(data[len(head) :])
+    # Joined as bytes, as NumPy compares the types of all arrays that it joins.
+    return np.frombuffer(b"".join(rows), plan.dtype)
 
 
 def remove(folder: Path) -> None:

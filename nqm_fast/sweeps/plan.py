@@ -24,7 +24,7 @@ from .arguments import PROBLEM, Arguments, arguments, parameters
 from .grid import Grid, as_grid, plain_value
 from .kinds import KINDS, Field, Kind, Load
 
-MOST_CHECKED = 10_000
+MOST_CHECKED = 1000
 """Points whose arguments are checked before the first is solved; the others are when they are."""
 
 

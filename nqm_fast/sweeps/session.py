@@ -92,28 +92,28 @@ class _Session:
     folder: Path | None
     failures: dict[int, str] = field(default_factory=dict)
     rows: list[NDArray[Any]] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)
+    """Files of the folder whose rows are here."""
 
     def solved(self, executor: Any, share: tuple[int, int] | None) -> xarray.Dataset:
         """Solve what is not done yet, or a share of it, and arrange all that is done."""
+        self._read()
         done = np.zeros(self.plan.grid.size, dtype=bool)
-        for rows in self._rows_before():
+        for rows in self.rows:
             done[rows["point"]] = True
         if not done.all():
             with as_executor(executor) as engine:
                 self._solve(engine, self._groups(done, engine.workers, share), done)
-        rows = self._all_rows()
+            self._read()
+        rows = np.concatenate([np.zeros(0, self.plan.dtype), *self.rows])
+        done[rows["point"]] = True
         self._report(rows)
-        whole = np.unique(rows["point"]).size == self.plan.grid.size
-        return dataset(self.plan, rows, self.failures, whole)
+        return dataset(self.plan, rows, self.failures, bool(done.all()))
 
-    def _rows_before(self) -> Sequence[NDArray[Any]]:
-        """Return the rows that earlier calls have left in the folder."""
-        return [] if self.folder is None else list(files.read_rows(self.folder, self.plan))
-
-    def _all_rows(self) -> NDArray[Any]:
-        """Return the rows of all points that are done."""
-        parts = self.rows if self.folder is None else self._rows_before()
-        return np.concatenate([np.zeros(0, self.plan.dtype), *parts])
+    def _read(self) -> None:
+        """Read what is in the folder and was not read before."""
+        if self.folder is not None:
+            self.rows.append(files.read_rows(self.folder, self.plan, self.known))
 
     def _groups(
         self, done: NDArray[np.bool_], workers: int, share: tuple[int, int] | None
