@@ -20,11 +20,18 @@ settings.load_profile("fixed")
 
 
 class MostlySlow:
-    """Marks all cases of a test with ``mostly_slow(keep)`` as slow, but so many, evenly spaced."""
+    """Marks all cases of a test with ``mostly_slow(keep)`` as slow, but so many, evenly spaced.
+
+    What Numba compiles for is slow, too; in `kernels/` tests say themselves which few are not.
+    """
 
     @pytest.hookimpl(tryfirst=True)  # before slow ones are deselected
     def pytest_collection_modifyitems(self, items):
         cases = {}
+        for item in items:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            if parameters.get("machine") == "numba" and "kernels" not in item.path.parts:
+                item.add_marker(pytest.mark.slow)
         for item in items:
             mark = item.get_closest_marker("mostly_slow")
             if mark is not None:

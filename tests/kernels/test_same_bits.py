@@ -108,7 +108,7 @@ def usual_together():
 
 
 def slow_together(machine, name):
-    return (machine, name) in (("numpy", "normal"), ("numba", "leap"))
+    return (machine, name) in (("numpy", "normal"), ("numba", "leap"), ("numba", "all"))
 
 
 @pytest.mark.parametrize(

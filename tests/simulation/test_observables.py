@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import xarray
-from helpers import MACHINES, chunks_of, slow_to_compile, slow_where, stopped_at_the_first_chunk
+from helpers import chunks_of, stopped_at_the_first_chunk
 
 import nqm_fast as nqm
 from nqm_fast.simulation.observables import OBSERVABLES, Observable, RecordLayout
@@ -35,7 +35,6 @@ def test_it_is_the_squared_norm_of_the_evaluated_iterate(usual):
 
 
 @pytest.mark.parametrize("sampling", ["minibatch", "per-sample", "leap"])
-@pytest.mark.parametrize("machine", slow_where(slow_to_compile, MACHINES), indirect=True)
 def test_every_backend_has_its_bits(machine, sampling):
     found, oracle = (
         simulate(backend=name, sampling=sampling, bands=3) for name in (machine, "numpy")
