@@ -30,7 +30,7 @@ from .tuning import Result, Unit, tune_unit
 
 LARGEST_BATCH = 4096
 QUICK_TASK, QUICK_EXPONENTS = "digits", 4
-"""A quick study is of one task, at every so many powers of two."""
+"""A quick study is of one task, at every so many powers of two from the largest downwards."""
 JAX_ON_ONE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 """Variables of worker processes, of which there is one for each core."""
 
@@ -150,7 +150,7 @@ def _batch_sizes(given: Sequence[int] | None, size: int, quick: bool) -> tuple[i
     """Return the batch sizes from the largest to the smallest."""
     if given is None:
         exponents = range(int(math.log2(min(size, LARGEST_BATCH))) + 1)
-        chosen = [2**k for k in exponents[:: QUICK_EXPONENTS if quick else 1]]
+        chosen = [2**k for k in exponents[:: -QUICK_EXPONENTS if quick else -1]]
     else:
         chosen = [integer("batch_sizes", x, least=1, most=size) for x in given]
     if not chosen:
