@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +63,18 @@ def dataset(
 
 def write(path: Path, data: xarray.Dataset) -> None:
     """Write a dataset as one HDF5 file."""
-    with written_beside("out", path) as part:
+    with written_beside("out", path) as part, _written_here():
         data.to_netcdf(part, engine=ENGINE)
+
+
+@contextmanager
+def _written_here() -> Generator[None]:
+    """Let xarray write in this process: Dask would have it ask its cluster, which may be lost."""
+    if "dask" not in sys.modules:
+        yield
+        return
+    with sys.modules["dask"].config.set(scheduler="synchronous"):
+        yield
 
 
 def read(path: Path, argument: str = "out") -> xarray.Dataset:

@@ -189,12 +189,13 @@ def test_the_scheduler_is_killed_and_restarted(tmp_path, tasks_of_one_point):
 
 
 @pytest.mark.slow
-def test_the_whole_cluster_is_killed_and_another_goes_on(tmp_path, tasks_of_one_point):
+def test_the_whole_cluster_is_killed_and_another_goes_on(tmp_path, tasks_of_one_point, monkeypatch):
     out, diary = tmp_path / "s.h5", tmp_path / "diary"
     more = {"algorithm": Watched, "seconds": 0.3, "diary": str(diary), "out": out}
     port = free_port()
     with cluster_at(port) as processes:
         client = distributed.Client(f"tcp://127.0.0.1:{port}")
+        monkeypatch.setattr(client, "_timeout", 2)  # seconds in which it looks for the scheduler
 
         def kill():
             for process in processes:
