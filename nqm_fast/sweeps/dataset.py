@@ -20,7 +20,6 @@ from .plan import Plan, package_version
 if TYPE_CHECKING:
     import xarray
 
-ENGINE = "h5netcdf"
 ERROR = "error"
 """The variable that says why points have no results; it is there only if some have none."""
 
@@ -64,7 +63,7 @@ def dataset(
 def write(path: Path, data: xarray.Dataset) -> None:
     """Write a dataset as one HDF5 file."""
     with written_beside("out", path) as part, _written_here():
-        data.to_netcdf(part, engine=ENGINE)
+        data.to_netcdf(part, engine="h5netcdf")
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def read(path: Path, argument: str = "out") -> xarray.Dataset:
     import xarray
 
     try:
-        data = xarray.load_dataset(path, engine=ENGINE)
+        data = xarray.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
         raise
     except Exception as error:  # HDF5 and netCDF raise all kinds at foreign bytes.

@@ -33,7 +33,11 @@ MORE_RATES = np.linspace(0.1, 0.8, 8).tolist()
 @pytest.fixture(scope="module")
 def client():
     """A client of two worker processes."""
+    import dask
+
     with (
+        # Seconds in which a worker that was killed is called for its results.
+        dask.config.set({"distributed.comm.timeouts.connect": "3s"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
@@ -86,6 +90,7 @@ def test_a_worker_is_killed_mid_task(client, tasks_of_one_point, tmp_path):
     assert found.risk.values.tolist() == alone(RATES)
 
 
+@pytest.mark.slow
 def test_the_command_line(client, tmp_path, capsys):
     file = tmp_path / "sweep.toml"
     file.write_text(

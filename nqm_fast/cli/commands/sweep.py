@@ -124,7 +124,7 @@ def _executor(chosen: argparse.Namespace) -> Generator[Any]:
     is_file = Path(chosen.dask).exists()
     where = {"scheduler_file": chosen.dask} if is_file else {"address": chosen.dask}
     try:
-        client = Client(**where)
+        client = Client(**where)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"--dask {chosen.dask} has no scheduler: {reason}") from None
