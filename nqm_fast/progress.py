@@ -6,6 +6,7 @@ in a notebook, but not in a pipe or in a process that others have started.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -28,6 +29,8 @@ REFRESH = 0.2
 """Seconds between changes of a bar in a notebook, as more could not be seen."""
 INTERVAL = 10.0
 """Seconds between lines of text where there is no terminal, to keep logs short."""
+
+CENTURY = 3e9  # seconds
 
 _bars: ContextVar[list[Progress] | None] = ContextVar("_bars", default=None)
 """The bars now on the terminal, at most one; None outside `shown_on_terminal`."""
@@ -183,7 +186,7 @@ class _NotebookBar:
             return
         self.last_time = now
         speed = (done - self.first_done) / max(now - self.begin, 1e-9)
-        left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
+        left = _time_left(self.total - done, speed)
         part = f"{100 * done / max(self.total, 1):.0f} %"
         text = f"{self.label} {part}, {_with_prefix(speed)}{self.unit}/s, {left} left"
         bar = f'<progress value="{done}" max="{max(self.total, 1)}"></progress> {text}'
@@ -215,13 +218,19 @@ class _ProgressLog:
             self.last_time, self.last_done = now, done
         elif now - self.last_time >= INTERVAL:
             speed = (done - self.last_done) / (now - self.last_time)
-            left = timedelta(seconds=round((self.total - done) / max(speed, 1.0)))
+            left = _time_left(self.total - done, speed)
             part = f"{100 * done / max(self.total, 1):.0f} %"
             rate = f"{_with_prefix(speed)}{self.unit}/s"
             with suppress(OSError):  # Its disk may be full, which is no reason to stop the work.
                 sys.stderr.write(f"{self.label}: {part}, {rate}, {left} left\n")
                 sys.stderr.flush()
             self.last_time, self.last_done = now, done
+
+
+def _time_left(rest: int, speed: float) -> timedelta | str:
+    """Estimate the time that the rest takes, if that is less than a century."""
+    seconds = rest / speed if speed > 0 else math.inf
+    return timedelta(seconds=round(seconds)) if seconds < CENTURY else "a long time"
 
 
 def _with_prefix(number: float) -> str:

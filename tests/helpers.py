@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +284,25 @@ def in_blocks(monkeypatch, size):
     for limit in ("IN_MEMORY", "STREAMED"):
         monkeypatch.setattr(running, limit, 0)
     monkeypatch.setattr(loops, "block_size", lambda _: size)
+
+
+# -- executors ----------------------------------------------------------------------------
+
+
+class InProcess(Executor):
+    """Computes in this process, at once; it counts tasks."""
+
+    def __init__(self):
+        self.tasks = []
+
+    def submit(self, function, /, task):
+        future = Future()
+        self.tasks.append(task)
+        try:
+            future.set_result(function(task))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 # -- other processes ---------------------------------------------------------------------

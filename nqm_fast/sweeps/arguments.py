@@ -35,14 +35,16 @@ class Arguments(NamedTuple):
         """The algorithm with its hyper-parameters."""
         if isinstance(self.algorithm, type):
             return self.algorithm(**self.hyper)
+        algorithm: Any = self.algorithm
         if not self.hyper:
-            return self.algorithm
-        if not is_dataclass(self.algorithm):
+            return algorithm
+        if not is_dataclass(algorithm):
             raise InputError(
                 f"algorithm must be a dataclass where {min(self.hyper)} varies, "
-                f"not {shown(self.algorithm)}"
+                f"not {shown(algorithm)}"
             )
-        return replace(self.algorithm, **self.hyper)
+        made: Any = replace(algorithm, **self.hyper)  # type: ignore[type-var]
+        return made
 
 
 @cache

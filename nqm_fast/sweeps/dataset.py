@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,6 @@ from .plan import Plan, package_version
 if TYPE_CHECKING:
     import xarray
 
-ENGINE = "h5netcdf"
 ERROR = "error"
 """The variable that says why points have no results; it is there only if some have none."""
 
@@ -61,8 +62,18 @@ def dataset(
 
 def write(path: Path, data: xarray.Dataset) -> None:
     """Write a dataset as one HDF5 file."""
-    with written_beside("out", path) as part:
-        data.to_netcdf(part, engine=ENGINE)
+    with written_beside("out", path) as part, _written_here():
+        data.to_netcdf(part, engine="h5netcdf")
+
+
+@contextmanager
+def _written_here() -> Generator[None]:
+    """Let xarray write in this process: Dask would have it ask its cluster, which may be lost."""
+    if "dask" not in sys.modules:
+        yield
+        return
+    with sys.modules["dask"].config.set(scheduler="synchronous"):
+        yield
 
 
 def read(path: Path, argument: str = "out") -> xarray.Dataset:
@@ -76,7 +87,7 @@ def read(path: Path, argument: str = "out") -> xarray.Dataset:
     import xarray
 
     try:
-        data = xarray.load_dataset(path, engine=ENGINE)
+        data = xarray.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
         raise
     except Exception as error:  # HDF5 and netCDF raise all kinds at foreign bytes.

@@ -162,9 +162,9 @@ def spaced(name: str, table: Mapping[str, Any]) -> list[Any]:
     count = integer(f"{name}.num", table["num"], least=1)
     log = flag(f"{name}.log", table.get("log", False))
     limits = {"above": 0.0} if log else {}
-    ends = [number(f"{name}.{end}", table[end], **limits) for end in ("start", "stop")]
+    start, stop = (number(f"{name}.{end}", table[end], **limits) for end in ("start", "stop"))
     spacing = np.geomspace if log else np.linspace
-    values: list[float] = spacing(*ends, count).tolist()
+    values: list[float] = spacing(start, stop, count).tolist()
     if all(isinstance(table[end], int) for end in ("start", "stop")):
         whole = [float(round(value)) for value in values]
         if log or whole == values:

@@ -252,10 +252,8 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
         raise InputError(
             "algorithm must be a class for 'tune', such as nqm.SGD, which makes what is searched"
         )
-    best = {
-        f"best_{name}": Field((), f"{name} of the best setting")
-        for name in arguments.algorithm.tunable
-    }
+    kind: Any = arguments.algorithm
+    best = {f"best_{name}": Field((), f"{name} of the best setting") for name in kind.tunable}
     risk = Field((), "expected excess risk after these steps, or the lowest if it is never reached")
     return {"steps": STEPS, "risk": risk} | best
 

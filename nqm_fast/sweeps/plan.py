@@ -121,7 +121,8 @@ def fill(rows: NDArray[Any], k: int, result: Mapping[str, Any]) -> None:
     """Put the result of a point into a row; where it has fewer values, the rest stays."""
     for name, values in result.items():
         array = np.asarray(values)
-        rows[name][(k, *(slice(size) for size in array.shape))] = array
+        where: Any = (k, *(slice(size) for size in array.shape))
+        rows[name][where] = array
 
 
 def as_plan(what: Any, grid: Any, common: Mapping[str, Any]) -> Plan:

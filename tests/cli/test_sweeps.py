@@ -1,7 +1,12 @@
 """Sweeps on the command line: configurations in TOML, tables, parts, figures."""
 
+import signal
+import subprocess
+import time
+
 import numpy as np
 import pytest
+from helpers import command
 
 import nqm_fast as nqm
 from nqm_fast.cli import sweep_config
@@ -130,6 +135,29 @@ def test_points_algorithms_and_listed_problems(file):
         for lr in (0.1, nqm.schedules.Cosine(1.0, 50))
     ]
     assert found.steps.values.tolist() == alone
+
+
+def test_ctrl_c_keeps_what_is_done(nqm_fast, file, here):
+    file.write_text(
+        "what = 'simulate'\nout = 'out.h5'\nsteps = 4000\nbatch_size = 8\nrecord = [4000]\n"
+        "lr = 0.1\nproblem.dim = 10000\ngrid.seed = { start = 0, stop = 199, num = 200 }\n"
+    )
+    process = subprocess.Popen(
+        command("sweep", str(file), "--workers", "1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    end = time.monotonic() + 60
+    while not list(here.glob("out.h5.parts/*.rows")) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "out.h5.parts has what is done: the same command goes on" in err
+    assert not (here / "out.h5").exists()
+    assert len(list(here.glob("out.h5.parts/*.rows"))) >= 1
 
 
 # -- tables and figures ----------------------------------------------------------------------

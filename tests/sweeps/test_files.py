@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 from deadly import Deadly, Watched, entries
+from helpers import InProcess
 
 import nqm_fast as nqm
-from nqm_fast import InputError
+from nqm_fast import InputError, executors
 from nqm_fast.store.files import Files, locked
 from nqm_fast.sweeps import folder, grouping, plan, session
 from nqm_fast.sweeps.session import SweepWarning
@@ -33,9 +34,9 @@ def tasks_of_one_point(monkeypatch):
     monkeypatch.setattr(grouping, "TASK_SECONDS", 0.0)
 
 
-def sweep(out, executor=1, **changes):
+def sweep(out, executor=None, **changes):
     common = {"dim": 20, "batch_size": 8, "steps": 30} | changes
-    return nqm.sweep("risk", {"lr": RATES}, executor=executor, out=out, **common)
+    return nqm.sweep("risk", {"lr": RATES}, executor=executor or InProcess(), out=out, **common)
 
 
 def done(out):
@@ -69,7 +70,7 @@ def test_a_file_has_all_and_is_not_made_again(tmp_path, alone):
 def test_words_and_large_seeds_in_a_file(tmp_path):
     grid = {"data": ["normal", "uniform"], "seed": [1, 2**64 - 1], "lr": [0.1]}
     common = {"dim": 5, "batch_size": 8, "steps": 3, "sampling": "per-sample"}
-    found = nqm.sweep("simulate", grid, executor=1, out=tmp_path / "s.h5", **common)
+    found = nqm.sweep("simulate", grid, executor=InProcess(), out=tmp_path / "s.h5", **common)
     with xarray.open_dataset(tmp_path / "s.h5", engine="h5netcdf") as stored:
         assert stored.data.values.tolist() == ["normal", "uniform"]
         assert stored.seed.values.tolist() == [1, 2**64 - 1]
@@ -113,6 +114,7 @@ def begun(tmp_path, tasks_of_one_point, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(session._Session, "_note", stop)
+        patch.setattr(executors, "IN_FLIGHT", 2)
         with pytest.raises(KeyboardInterrupt):
             sweep(out)
     assert 2 <= len(done(out)) < len(RATES)
@@ -213,12 +215,13 @@ def test_a_worker_is_killed(tmp_path, alone):
     assert found.risk.values.tolist() == alone
 
 
+@pytest.mark.slow
 def test_points_that_always_kill_are_reported_and_the_others_done(tmp_path, alone):
     out = tmp_path / "sweep.h5"
     with pytest.warns(
         SweepWarning, match=r"2 points of 6 failed; lr = 0.6: WorkerError: .*signal 9"
     ):
-        found = sweep(out, algorithm=Deadly)
+        found = sweep(out, executor=2, algorithm=Deadly)
     assert found.risk.values[:4].tolist() == alone[:4]
     assert np.isnan(found.risk[4:]).all()
     assert "by signal 9" in str(found.error[5].values)
@@ -236,7 +239,7 @@ def test_parts_by_hand_are_merged(tmp_path, tasks_of_one_point, alone):
     common = {"dim": 20, "batch_size": 8, "steps": 30}
     finite = []
     for part in [(0, 3), (2, 3)]:
-        found = nqm.sweep("risk", {"lr": RATES}, executor=1, out=out, part=part, **common)
+        found = nqm.sweep("risk", {"lr": RATES}, executor=InProcess(), out=out, part=part, **common)
         finite.append(int(np.isfinite(found.risk).sum()))
     assert finite == [2, 4]
     assert not out.exists()
