@@ -24,7 +24,7 @@ xarray = pytest.importorskip("xarray")
 pytest.importorskip("h5netcdf")
 distributed = pytest.importorskip("distributed")
 
-pytestmark = pytest.mark.filterwarnings("default")  # those of Dask are its own
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of Dask are its own
 TESTS = Path(__file__).parents[1]
 RATES = [0.1, 0.2, 0.3, 0.4, 0.6, 0.7]
 MORE_RATES = np.linspace(0.1, 0.8, 8).tolist()
