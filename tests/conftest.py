@@ -1,5 +1,6 @@
 """Fixtures that several test modules use, and the hooks of pytest."""
 
+import os
 import signal
 from contextlib import contextmanager
 
@@ -7,10 +8,16 @@ import pytest
 from hypothesis import settings
 
 from nqm_fast import kernels
+from nqm_fast.parallel import cores
 
 pytest.register_assert_rewrite("helpers", "oracles")
 
 from helpers import MACHINES, run  # noqa: E402
+
+# Where tests run in several processes, each has its share of the cores: threads that wait for each
+# other crawl where others have taken their cores.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ["NQM_NUM_THREADS"] = str(max(cores() // workers, 1))
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)
 settings.load_profile("fixed")
