@@ -69,8 +69,9 @@ def in_reverse(monkeypatch, workers=2):
 
 @pytest.fixture(autouse=True)
 def few_shards(monkeypatch):
-    """One for each worker, as files take time."""
+    """One for each of two workers, as files take time, also where there is one core."""
     monkeypatch.setattr(distribution, "PER_WORKER", 1)
+    monkeypatch.setenv("NQM_NUM_THREADS", "2")
 
 
 @pytest.fixture(scope="module")
@@ -171,19 +172,23 @@ def the_task(path):
     return distribution.Task(whole, piece, str(path), ORDERS)
 
 
-def test_long_runs_are_cut_into_more_shards(whole):
+def count_of_shards(steps, backend="numpy", workers=3):
+    experiment = nqm.simulate(nqm.Problem.power_law(2**20), nqm.SGD(0.1), 8, 0).experiment
+    orders = distribution.Orders(as_resources(backend, 1, None, here=False), 60.0)
+    return len(distribution.pieces(replace(experiment, steps=steps), orders, workers))
+
+
+def test_long_runs_are_cut_into_more_shards():
     """So that workers which come later have some as well; but not into any number."""
+    assert count_of_shards(10) == 4
+    assert 32 <= count_of_shards(10**7) / 4 <= 64  # 5000 s
+    assert count_of_shards(10**12) <= 2**15
+    assert count_of_shards(10, workers=200) == 256
 
-    def count(steps, backend="numpy", workers=3):
-        experiment = nqm.simulate(nqm.Problem.power_law(2**20), nqm.SGD(0.1), 8, 0).experiment
-        orders = distribution.Orders(as_resources(backend, 1, None, here=False), 60.0)
-        return len(distribution.pieces(replace(experiment, steps=steps), orders, workers))
 
-    assert count(10) == 4
-    assert 32 <= count(10**7) / 4 <= 64  # 5000 s
-    assert count(10**7, "cuda") == 4
-    assert count(10**12) <= 2**15
-    assert count(10, workers=200) == 256
+def test_shards_for_gpus_are_longer():
+    pytest.importorskip("numba_cuda")
+    assert count_of_shards(10**7, "cuda") == 4
 
 
 # -- going on ----------------------------------------------------------------------------
