@@ -12,6 +12,7 @@ del find_spec, Path
 from . import bounds, figures, networks, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
+from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
@@ -35,6 +36,7 @@ __all__ = [
     "LinearAlgorithm",
     "Problem",
     "Recurrence",
+    "RiskDistribution",
     "Run",
     "Tuned",
     "bounds",
@@ -47,6 +49,7 @@ __all__ = [
     "optimal_schedule",
     "read_spectrum",
     "resume",
+    "risk_distribution",
     "schedules",
     "simulate",
     "steps_to_target",
