@@ -37,7 +37,7 @@ REAL_TERMS = 18
 POINTS = 20
 """Points of the contour that are added at a time, until the integrand has fallen."""
 MOST_POINTS = 1 << 14
-MOST_ALIAS = 1e-6
+MOST_ALIAS = 1e-8
 """Relative difference of two halves of the points; its square is the error of the integral."""
 LEAST_SPACING = 1e-4
 LARGEST_DEPTH = 740.0
