@@ -22,6 +22,8 @@ from .simulation.api import resume, simulate
 from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
+from .store.merging import merge
+from .sweeps.api import sweep
 from .validation import InputError
 
 __version__ = "0.1.0"
@@ -39,6 +41,7 @@ __all__ = [
     "expected_risk",
     "figures",
     "measure",
+    "merge",
     "networks",
     "open_run",
     "optimal_schedule",
@@ -47,6 +50,7 @@ __all__ = [
     "schedules",
     "simulate",
     "steps_to_target",
+    "sweep",
     "tune",
 ]
 

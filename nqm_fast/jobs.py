@@ -18,6 +18,8 @@ MOST_WORKERS = 16
 """A limit, because each worker takes time to start, and memory."""
 WORKER = "from nqm_fast.jobs import serve; serve()"
 """The program of a worker process."""
+LAST_WORK = 5.0
+"""Seconds in which a process that has closed its pipes ends."""
 # There are as many workers as cores, so that threads which libraries start would slow them down.
 ONE_THREAD = {
     "NQM_NUM_THREADS": "1",
@@ -50,6 +52,10 @@ class Job(NamedTuple):
 
 
 Solved = Mapping[Job, Any]
+
+
+class WorkerError(RuntimeError):
+    """A worker process has ended before its job was done."""
 
 
 def solve(jobs: Sequence[Job], workers: int | None = None) -> Generator[tuple[Job, Any]]:
@@ -105,19 +111,31 @@ class Worker:
 
     def solve(self, job: Job) -> Any:
         """Send a job to the process and wait for its result; an exception there is raised here."""
+        # The job is bytes in the stream, so that one which the worker cannot unpickle is an error
+        # of that job, and not the end of the worker.
+        request = pickle.dumps(job)
         try:
-            pickle.dump(job, self.requests)
+            pickle.dump(request, self.requests)
             self.requests.flush()
-            result, error = pickle.load(self.results)
-        except (EOFError, OSError):
-            raise RuntimeError("a worker process ended before its job was done") from None
+            result, error = pickle.loads(pickle.load(self.results))
+        except (EOFError, OSError, pickle.UnpicklingError):
+            raise WorkerError(
+                f"a worker process ended {self._how()}before its job was done"
+            ) from None
         if error is not None:
             raise error
         return result
 
+    def _how(self) -> str:
+        """Say which signal ended the process, whose pipes are closed, if one did."""
+        with suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(LAST_WORK)
+            return f"by signal {-status} " if status < 0 else ""
+        return ""
+
     def close(self) -> None:
         """Close the pipes, which ends the process."""
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             self.requests.close()
         self.results.close()
         self.process.wait()
@@ -127,15 +145,23 @@ def serve() -> None:
     """Solve jobs from standard input until it ends; a worker process runs this."""
     # Whatever a job prints must not get between the results.
     results, sys.stdout = sys.stdout.buffer, sys.stderr
-    while True:
+    # A process that waits for the results may be killed, and its workers then end with their jobs.
+    with suppress(BrokenPipeError):
+        while True:
+            try:
+                request = pickle.load(sys.stdin.buffer)
+            except EOFError:
+                return
+            pickle.dump(_answer(request), results)
+            results.flush()
+
+
+def _answer(request: bytes) -> bytes:
+    """Solve a pickled job; the pickled answer is its result, and the exception if there is one."""
+    try:
+        return pickle.dumps((pickle.loads(request)(), None))
+    except Exception as error:
         try:
-            job = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        result, failure = None, None
-        try:
-            result = job()
-        except Exception as error:
-            failure = error
-        pickle.dump((result, failure), results)
-        results.flush()
+            return pickle.dumps((None, error))
+        except Exception:  # Of an exception that cannot be sent its words are left.
+            return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextvars import Context, copy_context
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from .kernels.threads import startable
@@ -32,11 +33,32 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
         return list(track(pool.map(within, contexts, items), len(items), label))
 
 
+_limit: ContextVar[int | None] = ContextVar("_limit", default=None)
+"""How many threads work may use that is one of several tasks at a time; None for no limit."""
+
+
+@contextmanager
+def threads_limited(count: int) -> Generator[None]:
+    """Let work within the context use so many threads, whatever the environment says.
+
+    It is the context of one thread: others of the process, with their own tasks, have their own.
+    """
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def cores() -> int:
     """Count the cores to use: NQM_NUM_THREADS if it is set, else those the system grants.
 
-    There are no more than threads that can be started.
+    Within `threads_limited` there are as many as that says. There are no more than threads that can
+    be started.
     """
+    limit = _limit.get()
+    if limit is not None:
+        return startable(limit)
     chosen = os.environ.get("NQM_NUM_THREADS", "").strip()
     if chosen:
         given: Any = int(chosen) if chosen.isascii() and chosen.isdecimal() else chosen

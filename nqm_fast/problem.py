@@ -338,13 +338,15 @@ class Problem(SampleLosses, Unchangeable):
     def curvature_range(self) -> tuple[float, float]:
         """Least and largest curvature."""
         if isinstance(self._h, PowerLaw):
-            return float(self._h.block(self.dim - 1, self.dim)[0]), 1.0 + self._h.damping
+            low, high = (self._h.block(i, i + 1)[0] for i in (self.dim - 1, 0))
+            return float(low), float(high)
         return float(self._h.min()), float(self._h.max())
 
     @property
     def is_harmonic(self) -> bool:
-        """Whether both curvature and noise are 1, 1/2, 1/3, ..., which need not be stored."""
-        is_law = isinstance(self._h, PowerLaw) and self._h == PowerLaw(self.dim, 1.0)
+        """Whether curvature and noise are a part of 1, 1/2, 1/3, ..., which need not be stored."""
+        law = self._h
+        is_law = isinstance(law, PowerLaw) and law.exponent == 1.0 and law.damping == 0.0
         return is_law and self._c is None
 
     @property
@@ -370,7 +372,7 @@ class Problem(SampleLosses, Unchangeable):
         return Block(h, noise, np.asarray(mean * mean + variance), count, np.asarray(variance))
 
     def __repr__(self) -> str:
-        if isinstance(self._h, PowerLaw):
+        if isinstance(self._h, PowerLaw) and not self._h.first:
             return f"Problem.power_law({self._h})"
         low, high = self.curvature_range
         left_out = f", {self.dropped}" if self.dropped else ""
@@ -393,6 +395,8 @@ class Problem(SampleLosses, Unchangeable):
         if isinstance(self._h, PowerLaw):
             added = f" + {self._h.damping:g}" if self._h.damping else ""
             facts["curvatures h"] += f", i^-{self._h.exponent:g}{added}"
+            if self._h.first:
+                facts["curvatures h"] += f" from i = {self._h.first + 1} on"
         facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
         facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
         if self.has_counts:
@@ -408,7 +412,8 @@ class Problem(SampleLosses, Unchangeable):
         """The numbers and arrays from which `from_fields` rebuilds the problem."""
         if isinstance(self._h, PowerLaw):
             law = {"dim": self.dim, "exponent": self._h.exponent}
-            return law | ({"damping": self._h.damping} if self._h.damping else {})
+            law |= {"damping": self._h.damping} if self._h.damping else {}
+            return law | ({"first": self._h.first} if self._h.first else {})
         fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
         fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
         return fields | ({"dropped": np.array(astuple(self.dropped))} if self.dropped else {})
@@ -427,7 +432,13 @@ class Problem(SampleLosses, Unchangeable):
         if "exponent" in fields:
             damping = number("damping", damping, least=0.0)
             total = number("damping", fields.get("damping", 0.0), least=0.0) + damping
-            return cls.power_law(fields["dim"], fields["exponent"], damping=total)
+            first = integer("first", fields.get("first", 0), least=0)
+            last = first + integer("dim", fields["dim"], least=1)
+            problem = cls.power_law(last, fields["exponent"], damping=total)
+            if first:
+                law = PowerLaw(last - first, number("exponent", fields["exponent"]), total, first)
+                problem._settle(dim=law.dim, _h=law)
+            return problem
         arrays = {name: value for name, value in fields.items() if name != "dropped"}
         problem = cls(**arrays, negative=negative, damping=damping)
         if "dropped" in fields and not problem.dropped:

@@ -25,15 +25,19 @@ NEGATIVE = ("error", "drop", "abs")
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """The spectrum ``h_i = i^-exponent + damping``, i = 1 .. dim, of which no array is stored."""
+    """The spectrum ``h_i = i^-exponent + damping``, i = 1 .. dim, of which no array is stored.
+
+    A part of one has i = first + 1 .. first + dim.
+    """
 
     dim: int
     exponent: float
     damping: float = 0.0
+    first: int = 0
 
     def block(self, start: int, stop: int) -> Array:
         """Compute the curvatures of the coordinates start .. stop - 1 (counted from 0)."""
-        i = np.arange(start + 1, stop + 1, dtype=np.float64)
+        i = np.arange(self.first + start + 1, self.first + stop + 1, dtype=np.float64)
         h: Array = 1.0 / i if self.exponent == 1.0 else i**-self.exponent
         return h + self.damping if self.damping else h
 

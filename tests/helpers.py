@@ -14,7 +14,7 @@ from nqm_fast.kernels.noise import LAWS
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.simulation import chunking, controller, loops
+from nqm_fast.simulation import chunking, controller, loops, running
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -280,9 +280,8 @@ def stopped_at_the_first_chunk(monkeypatch):
 
 def in_blocks(monkeypatch, size):
     """Problems of any size are worked through in blocks of so many coordinates."""
-    api = sys.modules["nqm_fast.simulation.api"]
     for limit in ("IN_MEMORY", "STREAMED"):
-        monkeypatch.setattr(api, limit, 0)
+        monkeypatch.setattr(running, limit, 0)
     monkeypatch.setattr(loops, "block_size", lambda _: size)
 
 

@@ -59,7 +59,8 @@ def command_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="The noisy quadratic model of minibatch training, solved and simulated.",
         epilog="Exit status: 0 complete; 2 a mistake, or a file that cannot be read or written; "
-        "3 complete, and a setting has diverged; 128 + n interrupted by signal n.",
+        "3 complete, and a setting has diverged; 4 points of a sweep, or shards of a run, have "
+        "failed; 128 + n interrupted by signal n.",
     )
     parser.add_argument("--version", action="version", version=f"nqm-fast {__version__}")
     importing: dict[str, Any] = {

@@ -177,6 +177,11 @@ class Source:
                 return path
         return within
 
+    def located(self, error: InputError) -> InputError:
+        """Add the place of the value to an error, whose message begins with an argument's name."""
+        path = self.find(str(error).split()[0])
+        return InputError(f"{self.place(path)}{error}") if path else error
+
 
 @dataclass
 class Configuration:
@@ -185,11 +190,6 @@ class Configuration:
     out: str
     arguments: dict[str, Any]
     source: Source
-
-    def located(self, error: InputError) -> InputError:
-        """Add the place in the file to an error, whose message begins with an argument's name."""
-        path = self.source.find(str(error).split()[0])
-        return InputError(f"{self.source.place(path)}{error}") if path else error
 
 
 def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
@@ -207,14 +207,7 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
         If it is not valid TOML, a key is unknown, or a value has a wrong type or is impossible.
     """
     name = "the default experiment" if file is None else str(file)
-    text = default_text() if file is None else _read_text(file)
-    try:
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # An int may have too many digits.
-        raise InputError(f"{name}: not valid TOML: {error}") from None
-    source = Source(name, line_numbers(text), {})
-    for change in changes:
-        source.changes |= dict.fromkeys(_apply_change(content, change), change)
+    content, source = read_toml(name, default_text() if file is None else read_text(file), changes)
     problem = content.get("problem")
     another = {("problem", "file"), ("problem", "h")} & source.changes.keys()
     if file is None and another and isinstance(problem, dict):
@@ -225,7 +218,7 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     try:
         table = RunTable.model_validate(content)
     except ValidationError as error:
-        raise InputError("\n".join(_describe_error(e, source) for e in error.errors())) from None
+        raise InputError("\n".join(describe_error(e, source) for e in error.errors())) from None
     values = {key: getattr(table, key) for key in RunTable.model_fields}
     out, law, tables = (values.pop(key) for key in ("out", "problem", "setting"))
     with _locating_errors(source, ("batch_size",)):
@@ -241,7 +234,25 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     return Configuration(out, values | {"algorithm": algorithms, "batch_size": sizes}, source)
 
 
-def _read_text(file: Path) -> str:
+def read_toml(name: str, text: str, changes: Sequence[str]) -> tuple[dict[str, Any], Source]:
+    """Parse TOML and change some of its values.
+
+    Raises
+    ------
+    InputError
+        If it is not valid, or a change is impossible.
+    """
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # An int may have too many digits.
+        raise InputError(f"{name}: not valid TOML: {error}") from None
+    source = Source(name, line_numbers(text), {})
+    for change in changes:
+        source.changes |= dict.fromkeys(_apply_change(content, change), change)
+    return content, source
+
+
+def read_text(file: Path) -> str:
     """Read a file that must be text."""
     try:
         return file.read_text(encoding="utf-8-sig")  # Editors may put a byte order mark first.
@@ -283,7 +294,7 @@ def _locating_errors(source: Source, path: KeyPath) -> Generator[None]:
         raise InputError(f"{place}{error}") from None
 
 
-def _describe_error(error: Any, source: Source) -> str:
+def describe_error(error: Any, source: Source) -> str:
     """Write an error of pydantic as a sentence."""
     path: KeyPath = tuple(error["loc"])
     name = ".".join(map(str, path))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,44 @@ def chosen_resources(chosen: argparse.Namespace) -> dict[str, Any]:
     """Return the resources that are given, as arguments of `simulate` and `resume`."""
     names = ("backend", "threads", "devices")
     return {name: value for name in names if (value := getattr(chosen, name)) is not None}
+
+
+def add_workers(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the options that say which workers compute what can be split."""
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers",
+        type=whole_number,
+        metavar="N",
+        help=f"processes of this machine that share the work (default: {default})",
+    )
+    workers.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="instead, workers of a scheduler, such as tcp://host:8786, or its file",
+    )
+
+
+@contextmanager
+def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
+    """Give the number of workers, or a client of the scheduler of Dask, while the context lasts."""
+    if chosen.dask is None:
+        yield chosen.workers
+        return
+    if find_spec("distributed") is None:
+        raise InputError("--dask needs distributed: pip install 'nqm-fast[dask]'")
+    import distributed
+
+    connect: Any = distributed.Client  # which has no types
+    is_file = Path(chosen.dask).exists()
+    where = {"scheduler_file": chosen.dask} if is_file else {"address": chosen.dask}
+    try:
+        client = connect(**where)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"--dask {chosen.dask} has no scheduler: {reason}") from None
+    with client:
+        yield client
 
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:

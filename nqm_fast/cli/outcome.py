@@ -12,14 +12,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..simulation.api import Terminated
 from ..simulation.result import Run
+from ..simulation.running import Terminated
 from ..simulation.signals import Stopped
 from ..validation import InputError
 from .tables import print_table
 
 DIVERGED = 3
 """The exit status of a run that is complete, in which a setting has diverged."""
+FAILED = 4
+"""The exit status of work of which some parts have failed, and the others are done."""
 
 
 def status_of(run: Run) -> int:
@@ -27,10 +29,11 @@ def status_of(run: Run) -> int:
     return DIVERGED if run.status == "diverged" else 0
 
 
-def carry_out(action: Callable[[], Run], out: Path) -> int:
+def carry_out(action: Callable[[], Run], out: Path, going_on: str | None = None) -> int:
     """Carry out a run, print how it ended, and draw it; returns the exit status.
 
-    Once the run is complete, nothing that fails changes the status.
+    Once the run is complete, nothing that fails changes the status. `going_on` says how to go on
+    with a run that has no file yet, if not by resuming it.
     """
     from ..store.files import resume_command
 
@@ -43,7 +46,8 @@ def carry_out(action: Callable[[], Run], out: Path) -> int:
     except Stopped as stopped:
         number = stopped.number
     if run is None or run.status == "interrupted":
-        hint = f"; go on with: {resume_command(out)}" if run is None else f" {run.message}"
+        again = going_on or resume_command(out)
+        hint = f"; go on with: {again}" if run is None else f" {run.message}"
         say(f"interrupted{hint}")
         return 128 + number
     if run.message:

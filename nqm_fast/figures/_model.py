@@ -93,7 +93,7 @@ def problem_text(problem: Problem) -> str:
     """Describe a problem in words, within a sentence."""
     count = f"{problem.dim} coordinate{'s' * (problem.dim != 1)}"
     fields = problem.fields
-    if "exponent" in fields:
+    if "exponent" in fields and "first" not in fields:
         exponent = fields["exponent"]
         law = "1/i" if exponent == 1 else f"i^{{-{exponent:g}}}" if exponent else "1"
         law += f"+{fields['damping']:g}" if "damping" in fields else ""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
@@ -19,29 +17,16 @@ from ..schedules import Schedule
 from ..store import access
 from ..store.files import Files
 from ..validation import InputError, flag, number
-from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import Experiment, as_experiment, with_replicas
-from .extension import STREAMED, checked_plan, longer_run
-from .fingerprint import fingerprint
+from .extension import checked_plan, longer_run
 from .observables import RISK
-from .recorder import Recorder
 from .resources import Wanted, as_resources
 from .result import Run
-from .signals import Signals, Stopped, caught, ending_signals
+from .running import Terminated, go_on, run_in_file, run_in_memory
 
 if TYPE_CHECKING:
     from ..store.extension import Extension
     from ..store.reading import Stored
-
-IN_MEMORY = 1 << 28  # bytes of state above which a run without a file works in blocks
-
-
-class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM, SIGHUP), and the run, if it had begun, is saved."""
-
-    def __init__(self, number: int, run: Run | None) -> None:
-        super().__init__(128 + number)
-        self.number, self.run = number, run
 
 
 @usual_arithmetic()
@@ -63,6 +48,8 @@ def simulate(
     bands: ArrayLike | None = None,
     observe: str | Sequence[str] = (RISK,),
     keep_state: bool = False,
+    coordinates: Sequence[int] | None = None,
+    executor: Any = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     checkpoint_every: float = 60.0,
@@ -123,6 +110,18 @@ def simulate(
     keep_state : bool
         Return the state after the last step. Without it, problems too large for memory are
         worked through in blocks of coordinates.
+    coordinates : (int, int), optional
+        Compute one shard: coordinates first .. last - 1, whose sums `risk` and all else observed
+        then are. They must be a branch of the sums over all coordinates: a power of two of them,
+        at least 64, that begins at a multiple of it; the last may end with the problem. `merge`
+        joins shards to the run, with the bits that it has in one piece.
+    executor : int, Executor or Client, optional
+        Split coordinates and replicas into shards, compute them on workers, and merge them: on so
+        many processes of this machine, on an executor of ``concurrent.futures``, or on a client of
+        ``dask.distributed``. The bits are those of one machine. `threads` then are those of each
+        shard, one by default. With `out`, workers need its folder: shards are files in one beside
+        it (``run.shards``), and the same call goes on with those that there are, whatever the
+        executor; without, nothing is kept of a call that does not end.
     out : path, optional
         An HDF5 file that records are written to while they are computed; read it, also
         meanwhile, with `open_run`. After an interruption or a kill, `resume` goes on. A
@@ -151,6 +150,9 @@ def simulate(
     InputError
         If an argument is outside its limits, does not go with another, or needs more memory
         than there is; if `out` exists, or another process is writing it.
+    RuntimeError
+        If `executor` ends before all shards are done, or some have failed three times. What is done
+        is kept, with `out`.
     MemoryError
         If a GPU's memory is taken by others meanwhile. A run with `out` is saved first.
     OSError
@@ -179,20 +181,20 @@ def simulate(
         bands=bands,
         keep_state=keep_state,
         observe=observe,
+        coordinates=coordinates,
     )
-    resources = as_resources(backend, threads, devices)
-    if files is None:
-        with shown(progress), caught([signal.SIGINT]) as signals:
-            plan = plan_execution(experiment, resources, IN_MEMORY)
-            return execute(plan, signals, Recorder())
+    here = executor is None
+    resources = as_resources(backend, threads if here else threads or 1, devices, here=here)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
-    # The plan is made, and its errors are raised, before anything is overwritten.
-    plan = plan_execution(experiment, resources, STREAMED)
-    opening = access.recorder_of_new_run(
-        files, experiment, fingerprint(plan.task), flag("overwrite", overwrite), interval
-    )
-    with shown(progress), _recording(opening) as (signals, recorder):
-        return _execute_in_file(plan, signals, recorder)
+    replaces = flag("overwrite", overwrite)
+    with shown(progress):
+        if executor is not None:
+            from .distribution import run_in_shards  # It takes long to load.
+
+            return run_in_shards(executor, experiment, resources, files, replaces, interval)
+        if files is None:
+            return run_in_memory(experiment, resources)
+        return run_in_file(files, experiment, resources, replaces, interval)
 
 
 @usual_arithmetic()
@@ -263,30 +265,10 @@ def resume(
         return longer_run(files.given, stored, steps, record, resources)
 
     with shown(progress):
-        run = _resume(files, resources, interval, extend if steps is not None else None)
+        run = go_on(files, resources, interval, extend if steps is not None else None)
         if replicas is None or run.status == "interrupted":
             return run
         return _add_replicas(files, replicas, resources, interval)
-
-
-def _resume(
-    files: Files,
-    resources: Wanted,
-    interval: float | None,
-    extend: Callable[[Stored], Extension | None] | None = None,
-) -> Run:
-    """Go on with a run, after it was extended; give what is in the file if it has ended."""
-    plans: list[ExecutionPlan] = []
-
-    def check(stored: Stored) -> None:
-        """Plan the rest of the run, and make sure that it gives the same bits here."""
-        plans.append(checked_plan(files.given, stored, resources))
-
-    opening = access.recorder_of_resumed_run(files, interval, check, extend)
-    with _recording(opening) as (signals, recorder):
-        if recorder is None:
-            return access.stored_run(files)
-        return _execute_in_file(plans[0], signals, recorder)
 
 
 def _add_replicas(files: Files, replicas: Any, resources: Wanted, interval: float | None) -> Run:
@@ -307,18 +289,10 @@ def _add_replicas(files: Files, replicas: Any, resources: Wanted, interval: floa
     try:
         if addition.path.exists():
             addition.check()
-            run = _resume(Files(addition.path), resources, interval)
+            run = go_on(Files(addition.path), resources, interval)
         else:
-            plan = plan_execution(addition.missing, resources, STREAMED)
-            opening = access.recorder_of_new_run(
-                addition.path,
-                addition.missing,
-                fingerprint(plan.task),
-                False,
-                addition.checkpoint_interval if interval is None else interval,
-            )
-            with _recording(opening) as (signals, recorder):
-                run = _execute_in_file(plan, signals, recorder)
+            pause = addition.checkpoint_interval if interval is None else interval
+            run = run_in_file(Files(addition.path), addition.missing, resources, False, pause)
     except Terminated as ended:
         rest = None if ended.run is None else so_far(ended.run)
         raise Terminated(ended.number, rest) from None
@@ -326,34 +300,3 @@ def _add_replicas(files: Files, replicas: Any, resources: Wanted, interval: floa
         return so_far(run)
     addition.merge()
     return access.stored_run(files)
-
-
-Recording = TypeVar("Recording")
-
-
-@contextmanager
-def _recording(
-    opening: AbstractContextManager[Recording],
-) -> Generator[tuple[Signals, Recording]]:
-    """Open a recorder, and handle signals that ask the process to end.
-
-    Those other than Ctrl-C end the process if they come when the run has nothing to save.
-    """
-    with caught(ending_signals()) as signals:
-        try:
-            with ExitStack() as stack:  # It closes the files even if a signal comes here.
-                with signals.shield():
-                    recorder = stack.enter_context(opening)
-                yield signals, recorder
-        except Stopped as stopped:
-            if stopped.number != signal.SIGINT:
-                raise Terminated(stopped.number, None) from None
-            raise
-
-
-def _execute_in_file(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
-    """Execute the plan, and end the process if a signal other than Ctrl-C has stopped the run."""
-    run = execute(plan, signals, recorder)
-    if run.status == "interrupted" and signals.number not in (None, signal.SIGINT):
-        raise Terminated(int(signals.number or 0), run)
-    return run

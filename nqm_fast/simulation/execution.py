@@ -49,7 +49,7 @@ def plan_execution(experiment: Experiment, wanted: Wanted, most_bytes: int) -> E
     InputError
         If there is too little memory, or the backend cannot do it.
     """
-    resources = wanted.resources(_load(experiment, wanted.threads))
+    resources = wanted.resources(load_of(experiment, wanted.threads))
     task = _as_task(experiment, resources)
     order = choose_order(task, experiment.keep_state, most_bytes)
     check_memory(task, order, experiment.keep_state)
@@ -86,7 +86,7 @@ def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
     return run if experiment.listed else run.only_setting()
 
 
-def _load(experiment: Experiment, threads: int) -> Load:
+def load_of(experiment: Experiment, threads: int) -> Load:
     """Estimate how large a run is."""
     leaps = experiment.sampling == "leap"
     groups = group_settings(experiment.settings, experiment.steps, leaps)
@@ -109,12 +109,13 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
     per_sample = experiment.sampling == "per-sample"
     law = noise.LAWS[experiment.data]
     parameter = np.float32(2.0 / experiment.df)
+    first = 0 if experiment.coordinates is None else experiment.coordinates.first
     return Task(
         experiment.problem,
         group_settings(experiment.settings, experiment.steps, experiment.sampling == "leap"),
         experiment.steps,
         experiment.records.copy(),  # Kernels take arrays that may be written to.
-        Noise(key, experiment.replicas.copy(), 0, law.code, per_sample, parameter),
+        Noise(key, experiment.replicas.copy(), first, law.code, per_sample, parameter),
         law.scale(experiment.df) if per_sample else None,
         experiment.sampling == "leap",
         experiment.layout,
@@ -128,9 +129,7 @@ def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[st
     diverged_at = outcome.diverged_at
     steps = task.records[: outcome.records]
     values = with_public_axes(outcome.values[: steps.size], steps, diverged_at)
-    status, message = "finished", ""
-    if (diverged_at >= 0).any():
-        status, message = "diverged", _divergence_message(experiment, task, diverged_at)
+    status, message = ending(experiment, diverged_at)
     if outcome.interrupted:
         status = "interrupted"
         in_blocks = stats["order"] == "blocks"
@@ -149,14 +148,17 @@ def _as_run(experiment: Experiment, task: Task, outcome: Outcome, stats: dict[st
     )
 
 
-def _divergence_message(experiment: Experiment, task: Task, diverged_at: NDArray[np.int64]) -> str:
-    """Say which setting diverged first, when, and what to change."""
+def ending(experiment: Experiment, diverged_at: NDArray[np.int64]) -> tuple[str, str]:
+    """The status of a run that has ended, and a message: which setting diverged first, and when."""
+    if not (diverged_at >= 0).any():
+        return "finished", ""
     step = np.where(diverged_at < 0, NO_STEP, diverged_at)
     g, r = divmod(int(np.argmin(step)), step.shape[1])
     algorithm = experiment.settings[g].algorithm
     setting = f"setting {g}, " if len(experiment.settings) > 1 else ""
-    return (
+    message = (
         f"{setting}{algorithm!r} diverged at step {step[g, r]} (replica "
         f"{experiment.replicas[r]}): lower the learning rate; constant ones are stable up to "
-        f"about {largest_stable_lr(algorithm, task.problem.curvature_range):.4g} here"
+        f"about {largest_stable_lr(algorithm, experiment.problem.curvature_range):.4g} here"
     )
+    return "diverged", message

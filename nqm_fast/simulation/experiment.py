@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..immutable import Immutable, frozen
 from ..kernels import noise
+from ..parts import part
 from ..problem import Problem, as_problem
 from ..timeline import check_length
 from ..validation import (
@@ -26,6 +27,7 @@ from ..validation import (
     shown,
     step_array,
 )
+from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, observed_names
 from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
 
@@ -57,6 +59,7 @@ class Experiment(Immutable):
     bands: Array | None  # curvatures that bound the bands, (bands + 1,)
     keep_state: bool
     observe: tuple[str, ...] = (RISK,)
+    coordinates: Coordinates | None = None  # of a shard, whose problem is these alone
 
     def __post_init__(self) -> None:
         for name in ("replicas", "records", "bands"):
@@ -84,6 +87,7 @@ def as_experiment(
     bands: Any,
     keep_state: Any,
     observe: Any,
+    coordinates: Any = None,
 ) -> Experiment:
     """The experiment that the arguments of `simulate` describe."""
     as_problem(problem)
@@ -96,7 +100,8 @@ def as_experiment(
     edges = _band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
-    return Experiment(
+    own = as_coordinates(coordinates, problem.dim)
+    whole = Experiment(
         problem,
         settings,
         isinstance(algorithm, list | tuple),
@@ -111,6 +116,18 @@ def as_experiment(
         flag("keep_state", keep_state),
         observed_names(observe, edges),
     )
+    return whole if own is None else shard_of(whole, own)
+
+
+def shard_of(
+    whole: Experiment, coordinates: Coordinates, replicas: NDArray[np.int64] | None = None
+) -> Experiment:
+    """The same experiment with some of its coordinates and replicas, by default all replicas."""
+    numbers = whole.replicas if replicas is None else replicas
+    if coordinates.is_everything:
+        return replace(whole, replicas=numbers)
+    own = part(whole.problem, coordinates.first, coordinates.last)
+    return replace(whole, problem=own, replicas=numbers, coordinates=coordinates)
 
 
 def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment:

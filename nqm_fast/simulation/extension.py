@@ -23,7 +23,9 @@ STREAMED = 1 << 32
 the end."""
 
 
-def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
+def checked_plan(
+    path: Any, stored: Stored, resources: Wanted, most_bytes: int = STREAMED
+) -> ExecutionPlan:
     """Plan a stored run, and make sure that it gives the same bits here.
 
     Raises
@@ -31,8 +33,8 @@ def checked_plan(path: Any, stored: Stored, resources: Wanted) -> ExecutionPlan:
     InputError
         If it does not, or cannot be carried out.
     """
-    plan = plan_execution(stored.experiment, resources, STREAMED)
-    if fingerprint(plan.task) != stored.header["fingerprint"]:
+    plan = plan_execution(stored.experiment, resources, most_bytes)
+    if fingerprint(plan.experiment) != stored.header["fingerprint"]:
         raise InputError(
             f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
             "with other last bits than where it was begun, as of another library of mathematics"
@@ -58,7 +60,7 @@ def longer_run(
     plan = checked_plan(path, stored, resources)
     new_plan = plan_execution(experiment, resources, STREAMED)
     state = _final_state(stored, plan)
-    return Extension(experiment, fingerprint(new_plan.task), state)
+    return Extension(experiment, fingerprint(new_plan.experiment), state)
 
 
 def _final_state(stored: Stored, plan: ExecutionPlan) -> SavedArrays | None:

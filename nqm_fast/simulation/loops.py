@@ -64,9 +64,8 @@ class PairwiseSum:
     def __init__(self) -> None:
         self.branches: list[tuple[int, Array]] = []  # level in the tree, and sum
 
-    def add(self, block: Array) -> None:
-        """Add the next block."""
-        level = 0
+    def add(self, block: Array, level: int = 0) -> None:
+        """Add the next block, a branch of this level; it begins at a multiple of its length."""
         while self.branches and self.branches[-1][0] == level:
             block = self.branches.pop()[1] + block
             level += 1

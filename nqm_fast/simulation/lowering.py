@@ -138,7 +138,8 @@ def model_or_formula(
         group=empty.astype(np.int64),
     )
     edges = empty if layout.edges is None else layout.edges
-    return without_arrays, Formula(begin, end - begin, edges)
+    first = problem.fields.get("first", 0) + begin
+    return without_arrays, Formula(first, end - begin, edges)
 
 
 def _reads_curvature_only(group: Group) -> bool:

@@ -30,7 +30,7 @@ class Propagation:
 
     def __init__(self, task: Task, begin: int, end: int) -> None:
         self.task, self.size = task, end - begin
-        self.noise = task.noise._replace(first=begin)
+        self.noise = task.noise._replace(first=task.noise.first + begin)
         mean, variance = (
             pad_to_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
         )

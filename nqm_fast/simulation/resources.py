@@ -61,8 +61,8 @@ class Wanted:
         return Resources(name, backend, self.threads, _device_numbers(name, backend, self.devices))
 
 
-def as_resources(backend: Any, threads: Any, devices: Any) -> Wanted:
-    """Check the arguments of `simulate` that choose resources.
+def as_resources(backend: Any, threads: Any, devices: Any, *, here: bool = True) -> Wanted:
+    """Check the arguments of `simulate` that choose resources, of this machine or of others.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def as_resources(backend: Any, threads: Any, devices: Any) -> Wanted:
     """
     count = cores() if threads is None else integer("threads", threads, least=1)
     wanted = Wanted(backend_name(backend), count, devices)
-    if wanted.name != "auto":  # it is used whatever the run
+    if here and wanted.name != "auto":  # it is used whatever the run
         wanted.resources(Load((), 0, 1, count, False, 0.0))
     return wanted
 

@@ -56,12 +56,14 @@ class Run:
         attribute of the run: ``run.weight_norm``.
     stats : dict
         Backend, threads, coordinate-steps done (settings, replicas and coordinates times
-        steps), the order of the loops ("steps" or "blocks"), and seconds spent in "compile"
-        (kernels compiled, or loaded from the cache), "compute" and "write".
+        steps), the order of the loops ("steps", "blocks", or "shards" of a run that was merged),
+        and seconds spent in "compile" (kernels compiled, or loaded from the cache), "compute" and
+        "write", which are those of all shards together.
     experiment : Experiment
         What was simulated: `problem`, `settings`, `seed` and so on.
     wall_time : ndarray, shape (records,), or None
-        Seconds that a run with a file had taken when a record was made, without breaks.
+        Seconds that a run with a file had taken when a record was made, without breaks; those of
+        all shards together, of a run that was merged.
     """
 
     steps: NDArray[np.int64]
@@ -170,6 +172,8 @@ class Run:
             "sampling": experiment.sampling,
             "seed": experiment.seed,
         }
+        if experiment.coordinates is not None:
+            facts["shard"] = f"coordinates {experiment.coordinates}"
         rows = []
         risks = self.risk if self.risk.ndim == 3 else self.risk[None]
         for setting, risk in zip(experiment.settings, risks, strict=True):
@@ -183,6 +187,8 @@ class Run:
         *settings, replicas, records = self.risk.shape
         sizes = [counted(settings[0], "setting")] if settings else []
         sizes += [counted(replicas, "replica"), counted(records, "record")]
+        if self.experiment is not None and self.experiment.coordinates is not None:
+            sizes.append(f"coordinates {self.experiment.coordinates}")
         message = f": {self.message}" if self.message else ""
         return f"<Run {self.status}, {', '.join(sizes)}{message}>"
 

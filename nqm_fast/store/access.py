@@ -97,10 +97,28 @@ def recorder_of_new_run(
         If there is a run that is not to be overwritten, or another process is writing it.
     """
     from .file_recorder import FileRecorder
+
+    files = path if isinstance(path, Files) else Files(path, "out")
+    with place_for_new_run(files, overwrite) as old_files:
+        recorder = FileRecorder(files, experiment, checkpoint_interval, fingerprint)
+        with recorder.closed_at_exit():
+            for old_file in old_files:
+                old_file.unlink(missing_ok=True)
+            yield recorder
+
+
+@contextmanager
+def place_for_new_run(files: Files, overwrite: bool) -> Generator[list[Path]]:
+    """Lock the files of a new run; gives those of an old one to remove when its first is replaced.
+
+    Raises
+    ------
+    InputError
+        If there is a run that is not to be overwritten, or another process is writing it.
+    """
     from .files import locked
     from .reading import read
 
-    files = path if isinstance(path, Files) else Files(path, "out")
     _check_folder(files)
     with locked(files):
         old_files: list[Path] = []
@@ -114,11 +132,7 @@ def recorder_of_new_run(
             if not overwrite:
                 raise InputError(_refusal(files, stored.status))
             old_files = [*stored.continuations, *files.leftovers()]
-        recorder = FileRecorder(files, experiment, checkpoint_interval, fingerprint)
-        with recorder.closed_at_exit():
-            for old_file in old_files:
-                old_file.unlink(missing_ok=True)
-            yield recorder
+        yield old_files
 
 
 @contextmanager

@@ -90,6 +90,8 @@ def describe_file(path: Path) -> dict[str, str]:
         "status": run.status + (f": {run.message}" if run.message else ""),
         "problem": repr(experiment.problem),
     }
+    if experiment.coordinates is not None:
+        described["shard"] = f"coordinates {experiment.coordinates}"
     for g, setting in enumerate(experiment.settings):
         described[f"setting {g}"] = f"{setting.algorithm!r}, batch size {setting.batch_size_text}"
     law = "" if experiment.data == "normal" else f", {experiment.data}"

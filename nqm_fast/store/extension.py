@@ -128,7 +128,7 @@ class AddedReplicas:
         InputError
             If it is another run's.
         """
-        if not _are_same(read(Files(self.path)).experiment, self.missing):
+        if not serialization.are_same(read(Files(self.path)).experiment, self.missing):
             raise InputError(
                 f"replicas are computed in {self.files.shown(self.path)!r}, where there is another "
                 "run: ask for those that it was begun for, or remove it"
@@ -144,7 +144,7 @@ class AddedReplicas:
         if (
             more.status in ENDED_STATUSES
             and np.isin(numbers, merged).all()
-            and _are_same(more.experiment, of_this_run)
+            and serialization.are_same(more.experiment, of_this_run)
         ):
             self.path.unlink(missing_ok=True)
 
@@ -172,24 +172,14 @@ class AddedReplicas:
             ended = stored.status in ENDED_STATUSES and more.status in ENDED_STATUSES
             is_ours = (
                 stored.header["run_id"] == self.stored.header["run_id"]
-                and _are_same(stored.experiment, self.stored.experiment)
-                and _are_same(more.experiment, self.missing)
+                and serialization.are_same(stored.experiment, self.stored.experiment)
+                and serialization.are_same(more.experiment, self.missing)
             )
             if not (ended and is_ours):
                 raise InputError(f"path {str(files.given)!r} has changed while replicas were added")
             order = np.argsort(numbers)[np.searchsorted(np.sort(numbers), wanted.replicas)]
             write_whole(files, wanted, _joined(stored, more, wanted, order))
             self.path.unlink(missing_ok=True)
-
-
-def _are_same(one: Experiment, other: Experiment) -> bool:
-    """Whether two experiments are the same, by what files would contain of them."""
-    (text, arrays), (other_text, other_arrays) = map(serialization.encode, (one, other))
-    return (
-        text == other_text
-        and arrays.keys() == other_arrays.keys()
-        and all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
-    )
 
 
 def _joined(stored: Stored, more: Stored, wanted: Experiment, order: NDArray[np.int64]) -> Whole:

@@ -71,7 +71,8 @@ class Files:
         """
         pattern = rf"{re.escape(self.base.stem)}\.(\d{{4,}}){re.escape(self.base.suffix)}"
         folder = self.base.parent
-        matches = [match for x in os.listdir(folder) if (match := re.fullmatch(pattern, x))]
+        named = [x for x in os.listdir(folder) if x.startswith(f"{self.base.stem}.")]
+        matches = [match for x in named if (match := re.fullmatch(pattern, x))]
         return dict(sorted((int(match[1]), folder / match[0]) for match in matches))
 
     def free_number(self) -> int:

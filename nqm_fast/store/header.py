@@ -8,6 +8,7 @@ import platform
 import socket
 import uuid
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -91,6 +92,7 @@ def status_attributes(
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """The versions of Python and of all packages that play a part in the numbers."""
     numbers = {"python": platform.python_version()}

@@ -24,7 +24,8 @@ from ..simulation.observables import OBSERVABLES
 from ..validation import Array
 
 NAME = "nqm_fast run"
-VERSION = 2  # Version 1, which is read as well, had only the risk and the risk by band.
+VERSION = 3
+"""Version 1, which is read as well, had only the risk and the risk by band; 2 had no shards."""
 FORMAT_BOUNDS = ("v110", "v110")  # oldest and newest version of HDF5's file format
 CHUNK_BYTES = 1 << 19  # HDF5 chunks have over half of it, if the array is that large, up to this.
 FILTERS: dict[str, Any] = {

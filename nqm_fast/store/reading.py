@@ -6,7 +6,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOENT
@@ -51,7 +51,7 @@ class Stored:
     latest: dict[str, Any]  # the header of the last file
     values: dict[str, NDArray[Any]]  # of `layout.record_variables`, by name
     diverged_at: NDArray[np.int64]  # (settings, replicas)
-    states: list[Array] | None  # of each setting, (replicas, components, d), if they were kept
+    states: Sequence[Array] | None  # of each setting, (replicas, components, d), if kept
     status: str
     continuations: list[Path]
 
@@ -90,6 +90,22 @@ def read(files: Files) -> Stored:
     raise AssertionError
 
 
+def read_plan(files: Files) -> tuple[Experiment, dict[str, Any]]:
+    """Read what a run is of, and the header of its first file, but nothing that was computed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    InputError
+        If it is damaged, foreign, or from a newer version.
+    """
+    name = files.shown(files.base)
+    with opened_for_reading(files.base, name) as file:
+        header = checked_header(name, file)
+        return stored_experiment(file, header), header
+
+
 def _try_to_read(files: Files) -> Stored:
     """Read all that is committed, or raise FileNotFoundError if the file is replaced meanwhile."""
     base_at_start = files.base.stat()
@@ -102,11 +118,8 @@ def _try_to_read(files: Files) -> Stored:
             parts = [live_values(file, experiment)]
             diverged_at = pop_last_diverged_at(parts[0])
         else:
-            parts = [whole_values(file, experiment)]
-            diverged_at = file["diverged_at"][()]
-            states = final_states(file, experiment)
-            whole = Whole(header, configuration_arrays(file), parts[0], diverged_at, states)
-            check_whole(files.base, experiment, whole)
+            whole = _whole(files.base, file, header, experiment)
+            parts, diverged_at, states = [dict(whole.values)], whole.diverged_at, whole.states
     latest = header
     continuations = []
     for number, path in files.continuations().items():
@@ -125,6 +138,32 @@ def _try_to_read(files: Files) -> Stored:
         raise FileNotFoundError(ENOENT, "replaced while it was read", str(files.base))
     values = join_parts(files.shown(files.base), experiment, parts)
     return Stored(experiment, header, latest, values, diverged_at, states, status, continuations)
+
+
+def read_whole(files: Files) -> tuple[Experiment, Whole]:
+    """Read the file of a run that has ended, without a look at other files in its folder.
+
+    Raises
+    ------
+    FileNotFoundError, InputError
+        As `read` does, and if the run has not ended.
+    """
+    name = files.shown(files.base)
+    with opened_for_reading(files.base, name) as file:
+        header = checked_header(name, file)
+        if header["status"] not in ENDED_STATUSES:
+            raise InputError(f"path {name!r} has not ended")
+        experiment = stored_experiment(file, header)
+        return experiment, _whole(files.base, file, header, experiment)
+
+
+def _whole(path: Path, file: h5py.File, header: dict[str, Any], experiment: Experiment) -> Whole:
+    """Read the content of the file of a run that has ended or was stopped, and check it."""
+    values, states = whole_values(file, experiment), final_states(file, experiment)
+    arrays = configuration_arrays(file)
+    whole = Whole(header, arrays, values, file["diverged_at"][()], states)
+    check_whole(path, experiment, whole)
+    return whole
 
 
 def check_whole(path: Path, experiment: Experiment, whole: Whole) -> None:

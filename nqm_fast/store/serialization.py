@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
+from ..simulation.coordinates import Coordinates
 from ..simulation.experiment import Experiment
 from ..simulation.observables import RISK, observed_names
 from ..simulation.settings import Setting
@@ -185,5 +186,18 @@ def decode(configuration: Mapping[str, Any], arrays: Arrays) -> Experiment:
     problem = Problem.from_fields(complete["problem"])
     # Files of schema version 1 do not say what they observe, which was the risk.
     observe = tuple(complete.get("observe") or observed_names(RISK, complete["bands"]))
+    # Files before schema version 3 are of all coordinates.
+    own = complete.get("coordinates")
     changed = {"problem": problem, "settings": tuple(settings), "observe": observe}
+    changed["coordinates"] = None if own is None else Coordinates(*own)
     return Experiment(**(complete | changed))
+
+
+def are_same(one: Experiment, other: Experiment) -> bool:
+    """Whether two experiments are the same, by what files would contain of them."""
+    (text, arrays), (other_text, other_arrays) = map(encode, (one, other))
+    return (
+        text == other_text
+        and arrays.keys() == other_arrays.keys()
+        and all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+    )

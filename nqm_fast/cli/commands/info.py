@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-ORDER = 3
+ORDER = 4
 
 
 def add(commands: Any) -> None:

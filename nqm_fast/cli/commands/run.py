@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from ... import InputError
 from ...simulation.api import simulate
 from ...simulation.result import Run
 from .. import config
-from ..options import add_resources, chosen_resources
-from ..outcome import carry_out
+from ..options import add_resources, add_workers, chosen_executor, chosen_resources
+from ..outcome import FAILED, carry_out, say
+from ..tables import whole_number
 
 ORDER = 1
 
@@ -34,6 +36,14 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--out", type=Path, metavar="FILE", help="HDF5 file to write")
     run.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    run.add_argument(
+        "--coordinates",
+        type=whole_number,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="compute one shard, coordinates FIRST .. LAST - 1, to be joined by merge",
+    )
+    add_workers(run, "none, the run is not split")
     add_resources(run)
 
 
@@ -41,12 +51,30 @@ def _run(chosen: argparse.Namespace) -> int:
     wanted = config.load(chosen.config, chosen.set)
     out = chosen.out or Path(wanted.out)
     arguments = wanted.arguments | chosen_resources(chosen)
+    if chosen.coordinates is not None:
+        arguments["coordinates"] = chosen.coordinates
+    about_options = ("coordinates", "executor", *["out "] * (chosen.out is not None))
+    with chosen_executor(chosen) as executor:
 
-    def start() -> Run:
-        try:
-            return simulate(**arguments, out=out, overwrite=chosen.overwrite)
-        except InputError as error:
-            is_about_option = chosen.out is not None and str(error).startswith("out ")
-            raise error if is_about_option else wanted.located(error) from None
+        def start() -> Run:
+            try:
+                return simulate(**arguments, executor=executor, out=out, overwrite=chosen.overwrite)
+            except InputError as error:
+                is_about_option = str(error).startswith(about_options)
+                raise error if is_about_option else wanted.source.located(error) from None
 
-    return carry_out(start, out)
+        return carry_out(start, out) if executor is None else _carry_out_in_shards(start, out)
+
+
+def _carry_out_in_shards(start: Callable[[], Run], out: Path) -> int:
+    """Carry out a run on workers, which may fail or be lost."""
+    from ...executors import ExecutorError
+    from ...simulation.distribution import FailedShardsError
+
+    try:
+        return carry_out(start, out, "the same command")
+    except FailedShardsError as error:
+        say(f"nqm-fast run: {error}")
+        return FAILED
+    except ExecutorError as error:
+        raise InputError(f"{error}; the same command goes on with what is left") from None

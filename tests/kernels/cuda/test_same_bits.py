@@ -131,3 +131,17 @@ def test_power_laws(name):
         assert_same(
             run(name, backend="cuda", problem=problem), run(name, backend="numpy", problem=problem)
         )
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.7])
+def test_shards(exponent, tmp_path):
+    """A shard has the coordinates' own curvatures and noise, also those of a formula."""
+    first = max(1 << (D - 1).bit_length(), LEAF)
+    problem = nqm.Problem.power_law(first + D, exponent)
+    paths = [tmp_path / "low.h5", tmp_path / "high.h5"]
+    places = [(0, first), (first, problem.dim)]
+    for path, backend, place in zip(paths, ("numpy", "cuda"), places, strict=True):
+        run("bands", backend=backend, problem=problem, coordinates=place, out=path)
+    merged = nqm.merge(paths, tmp_path / "run.h5")
+    assert merged.stats["backend"] == "cuda, numpy"
+    assert_same(merged, run("bands", backend="numpy", problem=problem))

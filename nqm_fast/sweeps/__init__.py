@@ -1,0 +1,1 @@
+"""Sweeps: many points of a grid, on any executor."""
