@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .exact.risk import BLOCK
+from .blocks import Block
+from .exact.certified import BLOCK
 from .parallel import in_threads
-from .problem import Block, Problem, as_problem
+from .problem import Problem, as_problem
 from .validation import Array, InputError, number, step_array
 
 __all__ = [
