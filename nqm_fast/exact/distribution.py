@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..backends import takes_backend
+from ..blocks import Block
 from ..html import facts_table
 from ..parallel import in_threads
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..timeline import check_length
 from ..validation import Array, InputError, counted, real_array, step_array
+from .certified import BLOCK
+from .law_nodes import law_block
 from .quadratic_form import (
     Inverted,
     Terms,
@@ -29,7 +32,6 @@ from .quadratic_form import (
     quantile,
     saddle_of,
 )
-from .risk import BLOCK
 from .states import evaluated_moments
 
 LARGEST_MEAN = 1e300
@@ -271,19 +273,27 @@ def _laws(
     problem: Problem, algorithm: LinearAlgorithm, batch: Schedule, records: NDArray[np.int64]
 ) -> list[_Law]:
     """Compute the law at each record."""
+    nodes = law_block(problem, algorithm, batch, records)
+    size = problem.dim if nodes is None else nodes.h.size
 
     def terms_of_block(begin: int) -> tuple[Array, Array, Array]:
-        end = min(begin + BLOCK, problem.dim)
-        block, part = problem.block(begin, end), slice(begin, end)
+        part = slice(begin, min(begin + BLOCK, size))
+        block = problem.block(begin, part.stop) if nodes is None else _part(nodes, part)
+        mean0 = problem.mean0[part]
         response, noise = evaluated_moments(block, algorithm, batch, records)
         count = np.broadcast_to(block.multiplicity, block.h.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             scale = block.h * (response * response * block.variance + noise)
-            shift = (0.5 * count * block.h) * np.square(response * problem.mean0[part])
+            shift = (0.5 * count * block.h) * np.square(response * mean0)
         return count, scale, shift
 
-    blocks = in_threads(terms_of_block, range(0, problem.dim, BLOCK), "law of the risk")
+    blocks = in_threads(terms_of_block, range(0, size, BLOCK), "law of the risk")
     counts, scales, shifts = zip(*blocks, strict=True)
     count = np.concatenate(counts)
     scale, shift = (np.concatenate(parts, axis=1) for parts in (scales, shifts))
     return [_Law(Terms(count, *each)) for each in zip(scale, shift, strict=True)]
+
+
+def _part(block: Block, part: slice) -> Block:
+    """Return some coordinates of a block."""
+    return Block(*(x if x.size == 1 else x[part] for x in block))

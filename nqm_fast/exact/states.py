@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
-from ..problem import Block
+from ..blocks import Block
 from ..schedules import Schedule
 from ..validation import Array
 from .timeline import weighted_segments
