@@ -20,6 +20,7 @@ from .exact.tuning import Tuned, tune
 from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
+from .simulation.first_passage import FirstPassage, first_passage_distribution
 from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Algorithm",
+    "FirstPassage",
     "InputError",
     "LinearAlgorithm",
     "Problem",
@@ -42,6 +44,7 @@ __all__ = [
     "bounds",
     "expected_risk",
     "figures",
+    "first_passage_distribution",
     "measure",
     "merge",
     "networks",

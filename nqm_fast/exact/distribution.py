@@ -20,16 +20,15 @@ from ..schedules import Schedule, as_schedule
 from ..timeline import check_length
 from ..validation import Array, InputError, counted, real_array, step_array
 from .certified import BLOCK
+from .inversion import Inverted, inverted, quantile
 from .law_nodes import law_block
 from .quadratic_form import (
-    Inverted,
     Terms,
     cumulants,
     density_at_least,
-    inverted,
     is_beyond,
+    joined,
     least_value,
-    quantile,
     saddle_of,
 )
 from .states import evaluated_moments
@@ -157,9 +156,8 @@ class _Law:
         self.std, self.skewness, self._is_certain = self.mean, 0.0, True
         if not self._is_finite or self._unit == 0.0:
             return
-        counts = (terms.scale > 0.0) | (terms.shift > 0.0)
-        count, scale, shift = (x[counts] for x in terms)
-        self._terms = Terms(count, scale / self._unit, shift / self._unit)
+        degrees, scale, shift = joined(terms)
+        self._terms = Terms(degrees, scale / self._unit, shift / self._unit)
         _, variance, third = cumulants(self._terms)
         self._is_certain = not variance > 0.0
         self.std = math.sqrt(variance) * self._unit
