@@ -125,6 +125,8 @@ class ArrayNodes:
             Whether the start of all coordinates is.
         """
         first = read(0, 1)
+        self.dim = h.size
+        """How many coordinates there are."""
         self.is_pointwise = noise is not None and is_alike
         """Whether the fields of nodes are those that coordinates of their curvature have."""
         self._noise = None if noise is None or math.isnan(noise) else np.array([noise])

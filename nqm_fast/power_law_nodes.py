@@ -38,6 +38,8 @@ class PowerLawNodes:
 
     def __init__(self, law: PowerLaw) -> None:
         self._law = law
+        self.dim = law.dim
+        """How many coordinates there are."""
         self._joined: dict[int, Block] = {}
 
     @cached_property

@@ -80,6 +80,8 @@ class PowerLaw:
         return f"{self.dim}, exponent={self.exponent:g}{''.join(others)}"
 
 
+SHAPE = ("exponent", "noise_exponent", "start_exponent", "scale", "noise", "start")
+"""Arguments of a power law beside `dim` and those that other problems have too."""
 POSITIONAL = ("dim", "exponent", "first")
 """Fields of a power law that `str` does not write as the others."""
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..array_nodes import ArrayNodes
 from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
-from ..power_law_nodes import PowerLawNodes
 from ..problem import Problem
 from ..validation import Array, InputError
 
@@ -38,40 +36,43 @@ NEGLIGIBLE = 1e-290
 MOST_SPANS = 1 << 17
 """Spans that may be compared at a time, which bounds the memory."""
 
-S = TypeVar("S")
+# Where all coordinates are summed.
+BLOCK = 1 << 16
+"""Coordinates that a thread works on at a time, so that their arrays stay in its cache."""
+WORTH_A_PASS = 1 << 14
+"""Up to so many coordinates of arrays all are summed, which takes less than to make nodes."""
+MOST_SUMMED = 1 << 30
+"""Coordinates of a power law that are summed where nodes would not fit into memory."""
+NEVER_TOO_MANY = 1 << 62
+"""More coordinates than there can be."""
 
 
-class Nodes(Protocol[S]):
+class Nodes(Protocol):
     """Coordinates that nodes can stand for, span by span."""
 
     @property
-    def spans(self) -> list[S]:
+    def dim(self) -> int:
+        """How many coordinates there are."""
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the fields of nodes are those that coordinates of their curvature have."""
+
+    @property
+    def spans(self) -> list[Any]:
         """All coordinates as spans."""
 
-    def split(self, span: S) -> list[S]:
+    def split(self, span: Any) -> list[Any]:
         """Cut a span into smaller ones; into none if that is impossible."""
 
-    def is_exact(self, span: S, nodes: int) -> bool:
+    def is_exact(self, span: Any, nodes: int) -> bool:
         """Whether so many nodes are all that there is in a span."""
 
-    def block(self, span: S, nodes: int, *, rough: bool = False) -> Block:
+    def block(self, span: Any, nodes: int, *, rough: bool = False) -> Block:
         """Compute the nodes of a span; rough ones show how accurate others are."""
 
     def joined(self, nodes: int, *, rough: bool = False) -> Block:
         """Compute the nodes of all spans."""
-
-
-BLOCK = 1 << 16
-"""Coordinates that a thread works on at a time, so that their arrays stay in its cache."""
-
-
-WORTH_A_PASS = 1 << 14
-"""Up to so many coordinates of arrays all are summed, which takes less than to make nodes."""
-
-
-NEVER_TOO_MANY = 1 << 62
-"""More coordinates than there can be."""
-AnyNodes = PowerLawNodes | ArrayNodes
 
 
 class Sums(Protocol):
@@ -94,15 +95,17 @@ class Certified(NamedTuple):
     """The nodes, which give the sums in all rows."""
 
 
-def coordinate_sums(problem: Problem, sums: Sums, label: str) -> Array:
+def coordinate_sums(problem: Problem, sums: Sums, label: str, *, is_linear: bool = True) -> Array:
     """Compute sums over all coordinates of a problem, over few nodes where there are many.
 
-    `label` names the work on the progress bar. The answer has shape (rows,).
+    `label` names the work on the progress bar. Sums that are not linear in the noise and in the
+    second moment of the start need nodes that have both. The answer has shape (rows,).
     """
     nodes = summed_nodes(problem)
-    certified = None if nodes is None else certified_sums(nodes, sums)
-    if certified is not None:
-        return certified.sums
+    if nodes is not None and (is_linear or nodes.is_pointwise):
+        certified = certified_sums(nodes, sums)
+        if certified is not None:
+            return certified.sums
     every = np.arange(sums.rows)
 
     def part(begin: int) -> Array:
@@ -113,13 +116,13 @@ def coordinate_sums(problem: Problem, sums: Sums, label: str) -> Array:
         return np.asarray(np.sum(parts, axis=0))
 
 
-def summed_nodes(problem: Problem) -> AnyNodes | None:
+def summed_nodes(problem: Problem) -> Nodes | None:
     """Return the nodes over which sums are computed, or None if it is over all coordinates."""
     return problem.nodes if problem.is_power_law or problem.dim > WORTH_A_PASS else None
 
 
 def certified_block(
-    problem: Problem, nodes: AnyNodes, sums: Sums, most: int = NEVER_TOO_MANY
+    problem: Problem, nodes: Nodes, sums: Sums, most: int = NEVER_TOO_MANY
 ) -> Block:
     """Return nodes that stand for all coordinates in each row, or the coordinates themselves.
 
@@ -131,7 +134,7 @@ def certified_block(
     return problem.block(0, problem.dim) if problem.dim <= most else nodes.joined(REFINED_FINE)
 
 
-def certified_sums(nodes: Nodes[S], sums: Sums) -> Certified | None:
+def certified_sums(nodes: Nodes, sums: Sums) -> Certified | None:
     """Compute sums over all coordinates, of which each is certified by itself.
 
     The answer is None where only the coordinates themselves are enough.
@@ -155,8 +158,8 @@ def certified_sums(nodes: Nodes[S], sums: Sums) -> Certified | None:
 
 
 def _refined_sums(
-    nodes: Nodes[S], sums: Sums, rows: NDArray[np.intp]
-) -> tuple[Array, list[S]] | None:
+    nodes: Nodes, sums: Sums, rows: NDArray[np.intp]
+) -> tuple[Array, list[Any]] | None:
     """Compute sums for some rows, from spans that are halved until their own sums agree.
 
     Returns the sums, shape (rows,), and the spans, which all rows agree on.
@@ -164,7 +167,7 @@ def _refined_sums(
     spans = nodes.spans
     waiting = np.ones((rows.size, len(spans)), dtype=bool)
     kept: list[list[float]] = [[] for _ in rows]
-    used: list[S] = []
+    used: list[Any] = []
     while spans:
         needed = np.flatnonzero(waiting.any(axis=1))
         fine, coarse = _compared(nodes, sums, spans, rows[needed])
@@ -176,19 +179,16 @@ def _refined_sums(
         for row, values, done in zip(needed, fine, waiting & agrees, strict=True):
             kept[row] += values[done].tolist()
         waiting &= ~agrees
-        is_done = ~waiting.any(axis=0)
-        used += [span for span, done in zip(spans, is_done, strict=True) if done]
-        halves = [nodes.split(span) for span, done in zip(spans, is_done, strict=True) if not done]
+        is_open = np.asarray(waiting.any(axis=0))
+        used += [span for span, more in zip(spans, is_open, strict=True) if not more]
+        halves = [nodes.split(span) for span, more in zip(spans, is_open, strict=True) if more]
         if not all(halves):
             return None
         if 2 * len(halves) > MOST_SPANS:
-            worst = int(np.argmax(np.where(waiting, np.abs(fine - coarse), -1.0).max(axis=0)))
-            reached = np.abs(fine - coarse)[:, worst].max() / np.abs(total).min()
-            raise InputError(
-                f"problem needs more nodes than fit into memory: {spans[worst]} alone is known to "
-                f"{reached:.1g} of the sum, and {len(halves)} spans like it are not better known"
-            )
-        waiting = np.repeat(waiting[:, ~is_done], [len(x) for x in halves], axis=1)
+            if nodes.dim <= MOST_SUMMED:
+                return None
+            raise _too_many(spans, np.where(waiting, np.abs(fine - coarse), 0.0), total)
+        waiting = np.repeat(waiting[:, is_open], [len(x) for x in halves], axis=1)
         rows_left = np.zeros((rows.size, waiting.shape[1]), dtype=bool)
         rows_left[needed] = waiting
         waiting = rows_left
@@ -196,8 +196,19 @@ def _refined_sums(
     return np.array([_sum(values) for values in kept]), used
 
 
+def _too_many(spans: Sequence[Any], difference: Array, total: Array) -> InputError:
+    """Return the error that so many nodes do not fit into memory; difference is (rows, spans)."""
+    relative = (difference / np.abs(total)[:, None]).max(axis=0)
+    worst = int(relative.argmax())
+    return InputError(
+        f"problem needs more nodes than fit into memory for a sum that changes so fast with "
+        f"curvature: {spans[worst]} alone has it to {relative[worst]:.1g}, and more than "
+        f"{MOST_SPANS} spans would have to be compared"
+    )
+
+
 def _compared(
-    nodes: Nodes[S], sums: Sums, spans: Sequence[S], rows: NDArray[np.intp]
+    nodes: Nodes, sums: Sums, spans: Sequence[Any], rows: NDArray[np.intp]
 ) -> tuple[Array, Array]:
     """Compute the sums of spans over more and over fewer nodes, two arrays (rows, spans)."""
     blocks = [nodes.block(span, REFINED_FINE) for span in spans]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -183,7 +184,7 @@ class RiskSums:
     def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:
         """Compute the risk of each block at steps of the given indices, shape (rows, blocks)."""
         if len(blocks) == 1:
-            return self._tiles(blocks[0], rows).sum(axis=1, keepdims=True)
+            return np.asarray(self._tiles(blocks[0], rows).sum(axis=1, keepdims=True))
         tile = tile_size(self.algorithm)
         first = np.cumsum([0] + [-(-block.h.size // tile) for block in blocks])
         # Whole blocks are joined for each call of a kernel, which is worth a thread if it is long.
@@ -193,7 +194,10 @@ class RiskSums:
         def risks(k: int) -> Array:
             low, high = int(groups[k]), int(groups[k + 1])
             partial = self._tiles(joined_blocks(blocks[low:high], tile), rows)
-            return np.add.reduceat(partial, first[low:high] - first[low], axis=1)
+            # The kernel for varying settings may have smaller tiles, of which blocks are whole too.
+            per_tile = partial.shape[1] // (first[high] - first[low])
+            starts = per_tile * (first[low:high] - first[low])
+            return np.asarray(np.add.reduceat(partial, starts, axis=1))
 
         return np.concatenate(in_threads(risks, range(len(groups) - 1), "expected risk"), axis=1)
 
@@ -216,7 +220,7 @@ class RiskSums:
 
 
 def tile_size(algorithm: LinearAlgorithm) -> int:
-    """Return how many coordinates a tile has in the kernel that computes the algorithm's risk."""
+    """Return a number of coordinates that is whole tiles in all kernels for an algorithm."""
     backend = kernels.fastest_backend()
     is_scalar = len(checked_recurrence(algorithm, np.ones(1)).read) == 1
-    return max((backend.closed_form.TILE if is_scalar else 1), backend.moments.TILE)
+    return math.lcm(backend.moments.TILE, backend.closed_form.TILE if is_scalar else 1)
