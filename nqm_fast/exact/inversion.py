@@ -137,9 +137,13 @@ def _exponent(terms: Terms, z: Any) -> Any:
     n, a, b = n[far], a[far, None], b[far]
     for begin in range(0, n.size, BLOCK):
         part = slice(begin, begin + BLOCK)
-        y = a[part] * z
-        rest = 1.0 - y
-        exponent += n[part] @ (np.log(rest) + y) * -0.5 + b[part] @ (y / rest) * z
+        # Real functions are several times faster than a complex logarithm.
+        real, imaginary = 1.0 - a[part] * z.real, -a[part] * z.imag
+        square = real * real + imaginary * imaginary
+        logarithm = 0.5 * (n[part] @ np.log(square)) + 1j * (n[part] @ np.arctan2(imaginary, real))
+        exponent -= 0.5 * (logarithm + (n[part] @ a[part]) * z)
+        if b[part].any():
+            exponent += b[part] @ (a[part] * z / (real + 1j * imaginary)) * z
     return exponent
 
 

@@ -21,6 +21,8 @@ from .certified import COARSE, FINE, certified_sums, summed_nodes
 from .states import evaluated_moments
 
 CUMULANTS = 3
+LAW_ACCURACY = 1e-12
+"""Relative error of a cumulant that is negligible beside that of probabilities."""
 SAMPLED_ACCURACY = 1e-10
 """Relative error of a cumulant that is negligible beside that of any number of samples."""
 LONGEST_ENUMERATED = 1 << 14
@@ -69,8 +71,7 @@ def law_block(
     nodes = summed_nodes(problem)
     if not isinstance(nodes, PowerLawNodes):
         return None
-    certified = certified_sums(nodes, CumulantSums(algorithm, batch, records))
-    return None if certified is None else certified.block
+    return _fewest_nodes(nodes, CumulantSums(algorithm, batch, records), LAW_ACCURACY)
 
 
 class SampledNodes:
@@ -115,11 +116,17 @@ def sampled_block(
     if not isinstance(nodes, PowerLawNodes) or not records.size:
         return None
     sums = CumulantSums(algorithm, batch, records)
-    sampled = SampledNodes(nodes, least)
-    few = sampled.joined(COARSE)
-    fine, coarse = sums([sampled.joined(FINE), few], np.arange(sums.rows)).T
+    return _fewest_nodes(SampledNodes(nodes, least), sums, SAMPLED_ACCURACY)
+
+
+def _fewest_nodes(
+    nodes: PowerLawNodes | SampledNodes, sums: CumulantSums, accuracy: float
+) -> Block | None:
+    """Return the coarse nodes if finer ones agree with them so well, or else finer ones."""
+    few = nodes.joined(COARSE)
+    fine, coarse = sums([nodes.joined(FINE), few], np.arange(sums.rows)).T
     with np.errstate(invalid="ignore"):
-        if (np.abs(fine - coarse) <= SAMPLED_ACCURACY * np.abs(fine)).all():
+        if (np.abs(fine - coarse) <= accuracy * np.abs(fine)).all():
             return few
-    certified = certified_sums(sampled, sums)
+    certified = certified_sums(nodes, sums)
     return None if certified is None else certified.block
