@@ -17,7 +17,7 @@ from ..power_law_nodes import PowerLawNodes, Span
 from ..problem import Problem
 from ..schedules import Schedule
 from ..validation import Array
-from .certified import COARSE, FINE, certified_sums, summed_nodes
+from .certified import COARSE, FINE, Nodes, certified_sums, summed_nodes
 from .states import evaluated_moments
 
 CUMULANTS = 3
@@ -25,7 +25,7 @@ LAW_ACCURACY = 1e-12
 """Relative error of a cumulant that is negligible beside that of probabilities."""
 SAMPLED_ACCURACY = 1e-10
 """Relative error of a cumulant that is negligible beside that of any number of samples."""
-LONGEST_ENUMERATED = 1 << 14
+LONGEST_ENUMERATED = 1 << 15
 """Coordinates of a span that may be enumerated where a rule's weights would be too low."""
 
 
@@ -80,7 +80,7 @@ class SampledNodes:
     is_pointwise = True
 
     def __init__(self, nodes: PowerLawNodes, least: float) -> None:
-        self._nodes, self._least = nodes, least
+        self._nodes, self._least, self.dim = nodes, least, nodes.dim
         self.spans, self.split = nodes.spans, nodes.split
 
     def is_exact(self, span: Span, nodes: int) -> bool:
@@ -119,9 +119,7 @@ def sampled_block(
     return _fewest_nodes(SampledNodes(nodes, least), sums, SAMPLED_ACCURACY)
 
 
-def _fewest_nodes(
-    nodes: PowerLawNodes | SampledNodes, sums: CumulantSums, accuracy: float
-) -> Block | None:
+def _fewest_nodes(nodes: Nodes, sums: CumulantSums, accuracy: float) -> Block | None:
     """Return the coarse nodes if finer ones agree with them so well, or else finer ones."""
     few = nodes.joined(COARSE)
     fine, coarse = sums([nodes.joined(FINE), few], np.arange(sums.rows)).T

@@ -67,9 +67,9 @@ def cumulants(terms: Terms) -> tuple[float, float, float]:
 def joined(terms: Terms) -> Terms:
     """Add up terms of the same scale, and leave out those that are zero."""
     scale, number = np.unique(terms.scale, return_inverse=True)
-    degrees, shift = (
-        np.bincount(number, weights=x, minlength=scale.size) for x in (terms.degrees, terms.shift)
-    )
+    degrees, shift = np.zeros(scale.size), np.zeros(scale.size)
+    np.add.at(degrees, number, terms.degrees)
+    np.add.at(shift, number, terms.shift)
     counts = (scale > 0.0) | (shift > 0.0)
     return Terms(degrees[counts], scale[counts], shift[counts])
 

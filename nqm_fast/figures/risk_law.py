@@ -40,7 +40,8 @@ def densities() -> list[Row]:
     rows: list[Row] = []
     for step in DENSITY_STEPS:
         law = risk_distribution(Problem.power_law(DIM), SGD(LR), BATCH_SIZE, step)
-        x = np.linspace(*law.quantile(RANGE), POINTS)
+        low, high = law.quantile(RANGE)
+        x = np.linspace(low, high, POINTS)
         density = law.pdf(x) * law.mean
         rows += [("density", step, a, b) for a, b in zip(x / law.mean, density, strict=True)]
     return rows
@@ -62,7 +63,8 @@ def histograms() -> list[Row]:
     rows: list[Row] = []
     for k, step in enumerate(DENSITY_STEPS):
         law = risk_distribution(problem, algorithm, BATCH_SIZE, step)
-        edges = np.linspace(*law.quantile(RANGE), BINS + 1) / law.mean
+        low, high = law.quantile(RANGE)
+        edges = np.linspace(low, high, BINS + 1) / law.mean
         count, _ = np.histogram(run.risk[:, k] / law.mean, edges)
         height = count / (REPLICAS * np.diff(edges))
         middle = 0.5 * (edges[1:] + edges[:-1])

@@ -49,8 +49,10 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
     if experiment.observe == (RISK,):
         nodes = sampled_block(problem, setting.algorithm, setting.batch_size, records, least)
         if nodes is not None:
-            fields = (nodes.h, nodes.c, 0.0, nodes.second_moment, nodes.multiplicity)
-            return Kinds(*(np.array(x) for x in np.broadcast_arrays(*fields)))
+            h, c, start, count = np.broadcast_arrays(
+                nodes.h, nodes.c, nodes.second_moment, nodes.multiplicity
+            )
+            return Kinds(h, c, np.zeros(h.size), start, count)
     if problem.dim > MOST_ENTRIES:
         reason = "" if experiment.observe == (RISK,) else " where more than the risk is recorded"
         raise InputError(
@@ -60,7 +62,8 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
     fields = np.stack([problem.h, problem.c, problem.mean0, problem.var0])
     kinds, number = np.unique(fields, axis=1, return_inverse=True)
     count = np.bincount(number.ravel(), weights=problem.count, minlength=kinds.shape[1])
-    return Kinds(*kinds, count)
+    h, c, mean0, var0 = kinds
+    return Kinds(h, c, mean0, var0, count)
 
 
 def check_resources(backend: str, devices: Any, files: Any, executor: Any) -> None:

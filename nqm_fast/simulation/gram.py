@@ -103,13 +103,12 @@ def leaps_of(states: States, ways: Sequence[Sequence[Passage]]) -> Iterator[Leap
     """Yield the leap along each way, which is the passages between two records."""
     n = states.components
     for way in ways:
-        columns = []
+        columns: list[Array] = []
         for a in range(n):
             start = tuple(float(a == b) for b in range(n))
-            carried = None
-            for passage in way:
+            carried = states.moved(way[0], None, start)
+            for passage in way[1:]:
                 carried = states.moved(passage, carried, start)
-            assert carried is not None
             columns.append(states.response(carried).T)
         factor = lower_factor(np.moveaxis(states.covariance(carried), 0, -1))
         yield Leap(np.stack(columns, axis=1), factor)
