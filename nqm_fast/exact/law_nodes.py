@@ -32,7 +32,8 @@ LONGEST_ENUMERATED = 1 << 15
 class CumulantSums:
     """The first cumulants of the risk of blocks of coordinates, as `certified_sums` takes them.
 
-    There is no mean start, as no coordinates that nodes stand for have one.
+    A mean start, which is the same for all coordinates that nodes stand for, counts as variance:
+    what is certified are sums over functions that are as smooth.
     """
 
     def __init__(
@@ -68,10 +69,13 @@ def law_block(
     InputError
         If nodes of enough accuracy do not fit into memory.
     """
-    nodes = summed_nodes(problem)
-    if not isinstance(nodes, PowerLawNodes):
+    nodes, sums = summed_nodes(problem), CumulantSums(algorithm, batch, records)
+    if nodes is None or not nodes.is_pointwise:
         return None
-    return _fewest_nodes(nodes, CumulantSums(algorithm, batch, records), LAW_ACCURACY)
+    if isinstance(nodes, PowerLawNodes):
+        return _fewest_nodes(nodes, sums, LAW_ACCURACY)
+    certified = certified_sums(nodes, sums)
+    return None if certified is None else certified.block
 
 
 class SampledNodes:

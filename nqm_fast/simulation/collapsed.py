@@ -61,7 +61,8 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
         )
     fields = np.stack([problem.h, problem.c, problem.mean0, problem.var0])
     kinds, number = np.unique(fields, axis=1, return_inverse=True)
-    count = np.bincount(number.ravel(), weights=problem.count, minlength=kinds.shape[1])
+    count = np.zeros(kinds.shape[1])
+    np.add.at(count, number.ravel(), problem.count)
     h, c, mean0, var0 = kinds
     return Kinds(h, c, mean0, var0, count)
 

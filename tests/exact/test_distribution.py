@@ -205,6 +205,22 @@ def test_a_count_stands_for_coordinates():
     assert first.quantile(x[:2]) == pytest.approx(second.quantile(x[:2]), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["plain", "momentum", "momentum+ema"])
+@pytest.mark.parametrize("by", ["formula", "array"])
+def test_nodes_have_the_law_of_all_coordinates(kind, by):
+    h = 1.0 / np.arange(1.0, 20_001.0)
+    few = nqm.Problem.power_law(h.size) if by == "formula" else nqm.Problem(h, mean0=0.5)
+    mean0 = 0.0 if by == "formula" else 0.5
+    every = nqm.Problem(h, mean0=np.full(h.size, mean0), var0=np.ones(h.size))
+    algorithm = nqm.SGD(0.3, **KINDS[kind])
+    first, second = (nqm.risk_distribution(p, algorithm, 64, [30, 10**5]) for p in (few, every))
+    for name in ("mean", "std", "skewness"):
+        assert getattr(first, name) == pytest.approx(getattr(second, name), rel=1e-12)
+    x = second.mean + np.array([[-3.0], [0.0], [4.0]]) * second.std
+    assert first.cdf(x) == pytest.approx(second.cdf(x), rel=1e-10)
+    assert first.sf(x) == pytest.approx(second.sf(x), rel=1e-10)
+
+
 # -- against simulation --------------------------------------------------------------------
 
 
