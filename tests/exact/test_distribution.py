@@ -224,6 +224,7 @@ def test_nodes_have_the_law_of_all_coordinates(kind, by):
 # -- against simulation --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "momentum+ema"])
 def test_a_million_simulated_risks_follow_the_law(name):
     problem = nqm.Problem([1.0, 0.5, 0.05], mean0=[1.0, 0.0, -2.0], var0=[0.2, 1.0, 0.5])

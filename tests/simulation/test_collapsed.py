@@ -100,7 +100,7 @@ def test_many_coordinates_cost_as_few():
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_nodes_stand_for_the_coordinates_of_a_power_law(name):
     problem, steps = nqm.Problem.power_law(10**12), [1, 10**4, 10**9]
-    given = {"replicas": 1000, "seed": 2, "sampling": "collapsed"}
+    given = {"replicas": 400, "seed": 2, "sampling": "collapsed"}
     run = nqm.simulate(problem, ALGORITHMS[name], 64, 10**9, record=steps, **given)
     for k, step in enumerate(steps):
         law = nqm.risk_distribution(problem, ALGORITHMS[name], 64, step)
