@@ -34,7 +34,7 @@ NEAREST_OCTAVES = 6
 """Octaves of the distance from the largest curvature that have a rule each; the rest has one."""
 MOST_NODES = 32
 """Nodes of a merged rule; where more are asked for, the cells themselves are hardly more."""
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Coordinates that are read at a time, so that what is computed of them stays in the cache."""
 LEAST_VARIANCE = 1e-13
 """Variance, in squared halves of a cell, below which the coordinates of a cell are all alike."""
@@ -80,16 +80,16 @@ class Cells(NamedTuple):
         return cls(low & ~1, (high + 2 & ~1) - (low & ~1), largest)
 
     def place(self, h: Array) -> tuple[NDArray[np.int64], Array]:
-        """Find the cell of each coordinate, and where it is in it, in halves of a cell."""
-        gap = self.largest - h
-        is_near = gap < h
-        distance = np.minimum(gap, h)
-        np.maximum(distance, NEAREST_CELLS * self.largest, out=distance, where=is_near)
-        key = distance.view(np.int64) >> SHIFT
-        middle = _middle(key)
-        x = (np.minimum(gap, h) - middle) / (HALF_CELL * middle)
-        key += np.where(is_near, self.side - self.base, -self.base)
-        return key, x
+        """Find the cell of each coordinate, and its distance from the nearer end."""
+        distance = self.largest - h
+        is_near = distance < h
+        np.minimum(distance, h, out=distance)
+        cell = distance.view(np.int64) >> SHIFT
+        cell -= self.base
+        # Only next to the largest curvature are there distances below those of the first cell.
+        np.maximum(cell, 0, out=cell)
+        cell += is_near * self.side
+        return cell, distance
 
     def curvatures(self, distance: Array, first: int) -> Array:
         """Return the curvatures of nodes in cells from `first` on, all of one side."""
@@ -210,13 +210,18 @@ def _moments(
     Returns arrays of shape (measures, 4, cells) and (cells,).
     """
     size = 2 * cells.side
+    inverse = 1.0 / _middle(cells.keys())
     table = np.zeros((1 if is_pointwise else 2, 4, size))
     count = np.zeros(size, dtype=np.int64)
     begins = range(0, dim, CHUNK)
     for begin in track(begins, len(begins), "spectrum"):
         block = read(begin, min(begin + CHUNK, dim))
-        key, x = cells.place(block.h)
-        count += np.bincount(key, minlength=size)
+        cell, x = cells.place(block.h)
+        x *= inverse[cell]
+        x -= 1.0
+        x *= 1.0 / HALF_CELL
+        counts = np.bincount(cell, minlength=size)
+        count += counts
         weights = [block.multiplicity]
         if not is_pointwise:
             weights = [block.multiplicity * block.second_moment, block.multiplicity * block.c]
@@ -224,7 +229,7 @@ def _moments(
             # A weight that is the same for all is a factor of their sums.
             factor, power = (weight[0], None) if weight.size == 1 else (1.0, weight)
             for row in moments:
-                row += factor * np.bincount(key, power, size)
+                row += factor * (counts if power is None else np.bincount(cell, power, size))
                 power = x if power is None else power * x
     return table, count
 

@@ -205,6 +205,8 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
         "least_curvature": low,
         "largest_curvature": high,
     }
+    laws = SHAPE[1:] if problem.is_power_law else ()
+    facts |= {name: problem.fields[name] for name in laws if name in problem.fields}
     return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 

@@ -57,7 +57,7 @@ class Study(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """The problem, one object for all its quadratures."""
+        """The problem, one object for all of its nodes."""
         return _problem(self.pickled)
 
     def sizes(self, usual: Sequence[float]) -> tuple[float, ...]:

@@ -50,7 +50,9 @@ def test_risk_of_three_power_laws_of_any_dimension(nqm_fast):
     law = nqm.Problem.power_law(10**12, **laws)
     assert status == 0
     risks = nqm.expected_risk(law, nqm.SGD(0.5), 16, [0, 10**15])
-    assert [row["risk"] for row in json.loads(out)["results"]] == risks.tolist()
+    content = json.loads(out)
+    assert [row["risk"] for row in content["results"]] == risks.tolist()
+    assert {name: content["problem"][name] for name in laws} == laws
 
 
 def test_risk_says_when_the_target_is_reached(nqm_fast):
