@@ -76,12 +76,74 @@ def test_without_numba(benchmark, alternate, work, backend):
 @pytest.mark.parametrize("over", [("lr",), ("lr", "momentum"), ("lr", "ema")], ids="+".join)
 @pytest.mark.parametrize("batch_size", [64, 2**14])
 def test_tune(benchmark, over, batch_size):
-    """The paper's problem, made anew each time, so that no quadrature is remembered."""
+    """The paper's problem, made anew each time, so that no nodes are remembered."""
     benchmark.pedantic(
         lambda: nqm.tune(nqm.Problem.power_law(10_000), batch_size, 0.01, over),
         rounds=7,
         warmup_rounds=1,
     )
+
+
+ANY_DIM = {
+    "plain": (nqm.SGD(0.5), {"risk": 1.0, "steps": 3.0}),
+    "momentum 0.9": (nqm.SGD(0.5, momentum=0.9), {"risk": 1.0, "steps": 20.0}),
+    "momentum 0.9999": (nqm.SGD(0.5, momentum=0.9999), {"risk": 10.0}),
+}
+"""Algorithms, and the milliseconds that they may take on two cores that are free."""
+
+
+@pytest.mark.parametrize("kind", ANY_DIM)
+@pytest.mark.parametrize("dim", [10**4, 10**8, 10**12])
+def test_risk_at_any_dimension(benchmark, kind, dim):
+    """Ten steps from 1 to 10^9."""
+    problem, (algorithm, limits) = nqm.Problem.power_law(dim), ANY_DIM[kind]
+    steps = np.geomspace(1, 10**9, 10).astype(int)
+    nqm.expected_risk(problem, algorithm, 64, steps)
+    benchmark.pedantic(nqm.expected_risk, (problem, algorithm, 64, steps), rounds=31)
+    benchmark.extra_info["target"] = f"{limits['risk']:g} ms"
+
+
+@pytest.mark.parametrize("kind", ["plain", "momentum 0.9"])
+@pytest.mark.parametrize("dim", [10**4, 10**8, 10**12])
+def test_steps_to_target_at_any_dimension(benchmark, kind, dim):
+    """A fifth of the initial risk."""
+    problem, (algorithm, limits) = nqm.Problem.power_law(dim), ANY_DIM[kind]
+    target = 0.2 * nqm.expected_risk(problem, algorithm, 2**20, 0)
+    ask = lambda: nqm.steps_to_target(problem, algorithm, 2**20, target, max_steps=10**15)  # noqa: E731
+    assert ask() < np.inf
+    benchmark.pedantic(ask, rounds=15)
+    benchmark.extra_info["target"] = f"{limits['steps']:g} ms, the same for all within 2"
+
+
+@pytest.mark.parametrize("over", [("lr",), ("lr", "momentum")], ids="+".join)
+@pytest.mark.parametrize("dim", [10**4, 10**12])
+def test_tune_at_any_dimension(benchmark, over, dim):
+    """A fifth of the initial risk."""
+    problem = nqm.Problem.power_law(dim)
+    target = 0.2 * nqm.expected_risk(problem, PLAIN, 64, 0)
+    ask = lambda: nqm.tune(problem, 64, target, over, max_steps=10**15)  # noqa: E731
+    benchmark.pedantic(ask, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["target"] = "30 ms" if over == ("lr",) else "1 s"
+
+
+@pytest.mark.parametrize("asked", ["first", "again"])
+def test_steps_to_target_of_random_curvatures(benchmark, asked):
+    """Curvatures and noise of 10^7 coordinates at random, against one NumPy pass over both."""
+    rng = np.random.default_rng(0)
+    h, c = rng.random(LARGE), rng.random(LARGE)
+    known = nqm.Problem(h, c)
+    target = 0.2 * nqm.expected_risk(known, PLAIN, 2**24, 0)
+
+    def ask(problem: nqm.Problem) -> None:
+        assert nqm.steps_to_target(problem, PLAIN, 2**24, target) < np.inf
+
+    def setup() -> Any:
+        return (nqm.Problem(h, c) if asked == "first" else known,), {}
+
+    benchmark.pedantic(ask, setup=setup, rounds=3, warmup_rounds=1)
+    one_pass = median_seconds(lambda: (h.sum(), c.sum()))
+    benchmark.extra_info["numpy passes"] = benchmark.stats.stats.median / one_pass
+    benchmark.extra_info["target"] = "10 passes" if asked == "first" else "20 ms"
 
 
 @pytest.mark.parametrize("algorithm", [nqm.SGD(0.2), MOMENTUM, ALL], ids=repr)

@@ -12,6 +12,7 @@ del find_spec, Path
 from . import bounds, figures, networks, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
+from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
@@ -19,6 +20,7 @@ from .exact.tuning import Tuned, tune
 from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
+from .simulation.first_passage import FirstPassage, first_passage_distribution
 from .simulation.result import Run
 from .spectra import read_spectrum
 from .store.access import open_run
@@ -31,15 +33,18 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Algorithm",
+    "FirstPassage",
     "InputError",
     "LinearAlgorithm",
     "Problem",
     "Recurrence",
+    "RiskDistribution",
     "Run",
     "Tuned",
     "bounds",
     "expected_risk",
     "figures",
+    "first_passage_distribution",
     "measure",
     "merge",
     "networks",
@@ -47,6 +52,7 @@ __all__ = [
     "optimal_schedule",
     "read_spectrum",
     "resume",
+    "risk_distribution",
     "schedules",
     "simulate",
     "steps_to_target",

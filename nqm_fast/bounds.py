@@ -7,15 +7,15 @@ the curvature h in them becomes ``h^(1-power)``, and the noise c becomes ``c h^-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .exact.risk import BLOCK
-from .parallel import in_threads
-from .problem import Block, Problem, as_problem
+from .blocks import Block, joined_blocks
+from .exact.certified import coordinate_sums
+from .problem import Problem, as_problem
 from .validation import Array, InputError, number, step_array
 
 __all__ = [
@@ -225,7 +225,9 @@ def cramer_rao_samples(problem: Problem, target: float) -> float:
         If the target is not positive.
     """
     target = number("target", target, above=0.0)
-    ratio = _sum_over_coordinates(problem, lambda block: block.multiplicity * block.c / block.h)
+    ratio = _sum_over_coordinates(
+        problem, lambda block: block.multiplicity * block.c / block.h, is_linear=True
+    )
     return ratio / (2.0 * target)
 
 
@@ -265,7 +267,7 @@ def bayes_risk(problem: Problem, samples: float) -> float:
             scaled = 0.5 * block.multiplicity / (1.0 / (h * variance) + gained)
             return np.where(np.isfinite(usual) & np.isfinite(information), usual, scaled)
 
-    return _sum_over_coordinates(problem, risk)
+    return _sum_over_coordinates(problem, risk, is_linear=False)
 
 
 def bayes_samples(problem: Problem, target: float) -> float:
@@ -377,6 +379,32 @@ def _with_steady_state(block: Block, mean: Array, numerator: Array, margin: Arra
         return steady + np.where(np.isfinite(mean), _initial_risk(block) * mean**2, np.inf)
 
 
+class _Expressions(NamedTuple):
+    """Expressions in the fields of coordinates, one for each row, as `certified_sums` takes them.
+
+    ``summand(block, row)`` gives the value for each coordinate, of a row in shape (1,).
+    """
+
+    summand: Callable[[Block, Array], Array]
+    columns: Array
+    """What rows differ by, shape (rows,)."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.columns.size
+
+    def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:
+        """Compute the sums over each block, shape (rows, blocks)."""
+        whole = blocks[0] if len(blocks) == 1 else joined_blocks(blocks)
+        starts = np.cumsum([0] + [block.h.size for block in blocks[:-1]])
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            values = [self.summand(whole, self.columns[row : row + 1]) for row in rows]
+            if len(blocks) == 1:
+                return np.array([[x.sum()] for x in values])
+            return np.array([np.add.reduceat(x, starts) for x in values])
+
+
 def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], Array]) -> Any:
     """Sum the risk of all coordinates at steps of any shape.
 
@@ -384,24 +412,29 @@ def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Arr
     """
     as_problem(problem)
     t = step_array("steps", steps)
-    column = t.reshape(-1, 1).astype(np.float64)
+    if not t.size:
+        return np.zeros(t.shape)
 
-    def part(begin: int) -> Array:
-        block = problem.block(begin, min(begin + BLOCK, problem.dim))
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            rows = [(risk(block, row) * block.multiplicity).sum() for row in column]
-        return np.array(rows)
+    def summand(block: Block, row: Array) -> Array:
+        return risk(block, row) * block.multiplicity
 
-    parts = in_threads(part, range(0, problem.dim, BLOCK), "closed form")
-    total = np.sum(parts, axis=0).reshape(t.shape)
+    rows = _Expressions(summand, t.reshape(-1).astype(np.float64))
+    total = coordinate_sums(problem, rows, "closed form").reshape(t.shape)
     return total if t.ndim else float(total)
 
 
-def _sum_over_coordinates(problem: Problem, summand: Callable[[Block], Array]) -> float:
-    """Sum an expression in the fields of a block over all coordinates."""
+def _sum_over_coordinates(
+    problem: Problem, summand: Callable[[Block], Array], *, is_linear: bool
+) -> float:
+    """Sum an expression in the fields of a block over all coordinates.
+
+    Nodes have the noise or the start alone where these do not follow from the curvature: they give
+    the sum only if it `is_linear` in both.
+    """
     as_problem(problem)
 
-    def part(begin: int) -> float:
-        return float(summand(problem.block(begin, min(begin + BLOCK, problem.dim))).sum())
+    def expression(block: Block, _: Array) -> Array:
+        return np.broadcast_to(summand(block), block.h.shape)
 
-    return math.fsum(in_threads(part, range(0, problem.dim, BLOCK), "bound"))
+    rows = _Expressions(expression, np.zeros(1))
+    return float(coordinate_sums(problem, rows, "bound", is_linear=is_linear)[0])

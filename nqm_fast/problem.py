@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Mapping
-from dataclasses import astuple
-from typing import Any, NamedTuple
+from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import problem_files
+from .array_nodes import ArrayNodes
+from .blocks import Block
 from .html import facts_table
 from .immutable import Unchangeable, frozen
 from .losses import SampleLosses
+from .power_law_nodes import PowerLawNodes
 from .spectrum import NEGATIVE, Dropped, PowerLaw, usable
 from .validation import (
     Array,
@@ -29,6 +34,10 @@ from .validation import (
 
 MOST_COORDINATES = 1 << 53
 """Coordinates of a power law, whose numbers i are doubles: above, some would be alike."""
+MOST_WITHOUT_NODES = 1 << 8
+"""Up to so many coordinates have no nodes that stand for them, which would hardly be fewer."""
+MOST_NODES = 128
+"""Nodes of a span that may be asked for."""
 LIMITS: dict[str, dict[str, float]] = {
     "c": {"least": 0.0},
     "sigma": {"least": 0.0},
@@ -37,24 +46,6 @@ LIMITS: dict[str, dict[str, float]] = {
     "count": {"above": 0.0},
 }
 """Limits of the fields of a problem, as `in_range` takes them."""
-
-
-class Block(NamedTuple):
-    """Consecutive coordinates of a problem, as arrays of shape (coordinates,).
-
-    A field that is the same for all coordinates may have shape (1,) instead.
-    """
-
-    h: Array
-    """Curvature."""
-    c: Array
-    """Variance of the per-sample gradient."""
-    second_moment: Array
-    """``E[w_0^2]`` of the initial iterate."""
-    multiplicity: Array
-    """How many identical coordinates an entry stands for."""
-    variance: Array
-    """Variance of the initial iterate."""
 
 
 class Problem(SampleLosses, Unchangeable):
@@ -167,12 +158,25 @@ class Problem(SampleLosses, Unchangeable):
                 self._settle(_c=frozen(real_array("h^2 sigma^2", noise)))
 
     @classmethod
-    def power_law(cls, dim: int, exponent: float = 1.0, *, damping: float = 0.0) -> Problem:
-        """Curvatures ``h_i = i^-exponent + damping``, noise c = h, ``w_0`` of variance 1.
+    def power_law(
+        cls,
+        dim: int,
+        exponent: float = 1.0,
+        *,
+        noise_exponent: float | None = None,
+        start_exponent: float | None = None,
+        scale: float = 1.0,
+        noise: float | None = None,
+        start: float | None = None,
+        damping: float = 0.0,
+    ) -> Problem:
+        """Curvature, noise and start as power laws of the number i of a coordinate.
 
-        With ``dim = 10**4`` this is the problem of Zhang et al. 2019, section 3. It stays
-        a formula: no array of length `dim` is made until one is asked for, so that
-        ``dim = 10**9`` is fine.
+        ``h_i = scale i^-exponent``, ``c_i = noise i^-noise_exponent`` and ``h_i E[w_0i^2] = start
+        i^-start_exponent``, i = 1 .. dim. By default the noise is h and ``w_0`` has variance 1:
+        with ``dim = 10**4`` this is the problem of Zhang et al. 2019, section 3. It stays a
+        formula: no array of length `dim` is made until one is asked for, and exact answers
+        cost about the same for any `dim`.
 
         Parameters
         ----------
@@ -180,21 +184,45 @@ class Problem(SampleLosses, Unchangeable):
             Number of coordinates, from 1 to 2^53.
         exponent : float
             Decay of the spectrum, >= 0.
+        noise_exponent, start_exponent : float, optional
+            Decay of the noise, and of the initial risk; `exponent` if absent. Any sign is fine, as
+            sums are finite.
+        scale : float
+            Largest curvature, > 0.
+        noise, start : float, optional
+            Noise of the first coordinate, and twice its initial risk, >= 0; `scale` if absent.
         damping : float
-            Added to all curvatures, >= 0.
+            Added to all curvatures, >= 0. Noise that is not given follows the damped curvature;
+            ``E[w_0^2]`` is that of the curvature without damping.
 
         Raises
         ------
         InputError
-            If `dim`, `exponent` or `damping` is outside its limits.
+            If an argument is outside its limits, or takes a coordinate beyond the range of a
+            double.
+
+        Examples
+        --------
+        >>> import nqm_fast as nqm
+        >>> problem = nqm.Problem.power_law(10**12, noise_exponent=1.2, start_exponent=1.1)
+        >>> round(nqm.expected_risk(problem, nqm.SGD(0.5), batch_size=8, steps=0), 6)
+        4.976746
         """
-        dim = integer("dim", dim, least=1, most=MOST_COORDINATES)
-        exponent = number("exponent", exponent, least=0.0)
-        damping = number("damping", damping, least=0.0)
-        if float(dim) ** -exponent + damping == 0.0:
-            raise InputError(f"exponent {exponent:g} makes the last of {dim} curvatures vanish")
+        law = _checked_law(
+            PowerLaw(
+                integer("dim", dim, least=1, most=MOST_COORDINATES),
+                number("exponent", exponent, least=0.0),
+                number("damping", damping, least=0.0),
+                0,
+                number("scale", scale, above=0.0),
+                noise,
+                noise_exponent,
+                start,
+                start_exponent,
+            )
+        )
         problem = cls([1.0])
-        problem._settle(dim=dim, _h=PowerLaw(dim, exponent, damping))
+        problem._settle(dim=law.dim, _h=law)
         return problem
 
     @classmethod
@@ -299,18 +327,13 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def h(self) -> Array:
         """Curvatures, shape (d,)."""
-        if not isinstance(self._h, PowerLaw):
-            return self._h
-        try:
-            return frozen(self._h.block(0, self.dim))
-        except (MemoryError, ValueError):
-            raise InputError(
-                f"dim = {self.dim} is more coordinates than fit into memory as an array"
-            ) from None
+        return self._of_law("h") if isinstance(self._h, PowerLaw) else self._h
 
     @property
     def c(self) -> Array:
         """Variance of the per-sample gradient, shape (d,)."""
+        if isinstance(self._h, PowerLaw):
+            return self._of_law("c")
         return self._broadcast(self._c) if self._c is not None else self.h
 
     @property
@@ -327,6 +350,9 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def var0(self) -> Array:
         """Variance of the initial iterate, shape (d,)."""
+        law = self._h
+        if isinstance(law, PowerLaw) and law.start is not None:
+            return self._of_law("variance")
         return self._broadcast(self._var0)
 
     @property
@@ -338,21 +364,100 @@ class Problem(SampleLosses, Unchangeable):
     def curvature_range(self) -> tuple[float, float]:
         """Least and largest curvature."""
         if isinstance(self._h, PowerLaw):
-            low, high = (self._h.block(i, i + 1)[0] for i in (self.dim - 1, 0))
+            low, high = (self._h.curvatures(i, i + 1)[0] for i in (self.dim - 1, 0))
             return float(low), float(high)
         return float(self._h.min()), float(self._h.max())
+
+    @property
+    def nodes(self) -> PowerLawNodes | ArrayNodes | None:
+        """Nodes that stand for many coordinates in exact sums; None if there are too few for that.
+
+        They are made once, in one pass over arrays, and remembered.
+        """
+        if self.dim <= MOST_WITHOUT_NODES:
+            return None
+        kept = self.__dict__
+        with kept.setdefault("_nodes_lock", threading.Lock()):
+            if "_nodes" not in kept:
+                kept["_nodes"] = self._new_nodes()
+            nodes: PowerLawNodes | ArrayNodes = kept["_nodes"]
+        return nodes
+
+    def _new_nodes(self) -> PowerLawNodes | ArrayNodes:
+        """Make the nodes that stand for all coordinates."""
+        if isinstance(self._h, PowerLaw):
+            return PowerLawNodes(self._h)
+        noise = math.nan if self._c is None else self._c
+        is_alike = not any(isinstance(x, np.ndarray) for x in (self._mean0, self._var0))
+        same_noise = None if isinstance(noise, np.ndarray) else noise
+        return ArrayNodes(self._h, self.block, same_noise, is_alike)
+
+    def compressed(self, nodes: int = 20) -> Problem:
+        """Few coordinates with counts that stand for all of this problem's.
+
+        Expected risks are nearly the same: to rounding errors where they do not oscillate from one
+        coordinate to the next, as under strong momentum they do. The exact functions use more
+        nodes where they need them, by themselves, so that this is for other computations.
+
+        Parameters
+        ----------
+        nodes : int
+            Nodes of the Gauss rule of each octave, from 1 to 128: of the coordinates' numbers for
+            power laws, else of curvatures. Arrays have at most 32, and then all their cells.
+
+        Returns
+        -------
+        Problem
+            With `h`, `c`, `var0` and `count`; this problem itself if it has 256 coordinates or
+            fewer. Where noise or start are arrays, some nodes have the noise, others the start.
+
+        Raises
+        ------
+        InputError
+            If `nodes` is outside its limits.
+
+        Examples
+        --------
+        >>> import nqm_fast as nqm
+        >>> small = nqm.Problem.power_law(10**12).compressed()
+        >>> small.dim, round(float(small.count.sum()))
+        (744, 1000000000000)
+        """
+        count = integer("nodes", nodes, least=1, most=MOST_NODES)
+        own = self.nodes
+        if own is None:
+            return self
+        block = own.joined(count)
+        return Problem(
+            block.h, block.c, var0=_as_field(block.second_moment), count=block.multiplicity
+        )
+
+    @property
+    def is_power_law(self) -> bool:
+        """Whether coordinates follow a formula."""
+        return isinstance(self._h, PowerLaw)
 
     @property
     def is_harmonic(self) -> bool:
         """Whether curvature and noise are a part of 1, 1/2, 1/3, ..., which need not be stored."""
         law = self._h
-        is_law = isinstance(law, PowerLaw) and law.exponent == 1.0 and law.damping == 0.0
-        return is_law and self._c is None
+        return isinstance(law, PowerLaw) and law == PowerLaw(law.dim, 1.0, first=law.first)
 
     @property
     def has_counts(self) -> bool:
         """Whether an entry stands for more, or less, than one coordinate."""
         return bool(np.any(np.asarray(self._count) != 1.0))
+
+    def _of_law(self, name: str) -> Array:
+        """Compute a field of all coordinates of a power law, an array of shape (d,)."""
+        assert isinstance(self._h, PowerLaw)
+        try:
+            field: Array = getattr(self._h.block(0, self.dim), name)
+        except (MemoryError, ValueError):
+            raise InputError(
+                f"dim = {self.dim} is more coordinates than fit into memory as an array"
+            ) from None
+        return np.broadcast_to(frozen(field), (self.dim,))
 
     def _broadcast(self, value: Array | float) -> Array:
         """Broadcast a number or an array to shape (d,)."""
@@ -361,8 +466,10 @@ class Problem(SampleLosses, Unchangeable):
 
     def block(self, start: int, stop: int) -> Block:
         """Return the coordinates start .. stop - 1, so that engines need not hold all of them."""
+        if isinstance(self._h, PowerLaw):
+            return self._h.block(start, stop)
         part = slice(start, stop)
-        h = self._h.block(start, stop) if isinstance(self._h, PowerLaw) else self._h[part]
+        h = self._h[part]
         mean, variance, count = (
             x[part] if isinstance(x, np.ndarray) else np.array([x])
             for x in (self._mean0, self._var0, self._count)
@@ -411,9 +518,7 @@ class Problem(SampleLosses, Unchangeable):
     def fields(self) -> dict[str, Any]:
         """The numbers and arrays from which `from_fields` rebuilds the problem."""
         if isinstance(self._h, PowerLaw):
-            law = {"dim": self.dim, "exponent": self._h.exponent}
-            law |= {"damping": self._h.damping} if self._h.damping else {}
-            return law | ({"first": self._h.first} if self._h.first else {})
+            return dict(self._h.fields)
         fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
         fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
         return fields | ({"dropped": np.array(astuple(self.dropped))} if self.dropped else {})
@@ -431,13 +536,15 @@ class Problem(SampleLosses, Unchangeable):
         """
         if "exponent" in fields:
             damping = number("damping", damping, least=0.0)
-            total = number("damping", fields.get("damping", 0.0), least=0.0) + damping
+            law = {name: x for name, x in fields.items() if name != "first"}
+            law["damping"] = number("damping", law.get("damping", 0.0), least=0.0) + damping
             first = integer("first", fields.get("first", 0), least=0)
-            last = first + integer("dim", fields["dim"], least=1)
-            problem = cls.power_law(last, fields["exponent"], damping=total)
+            law["dim"] = first + integer("dim", fields["dim"], least=1)
+            problem = cls.power_law(**law)
             if first:
-                law = PowerLaw(last - first, number("exponent", fields["exponent"]), total, first)
-                problem._settle(dim=law.dim, _h=law)
+                assert isinstance(problem._h, PowerLaw)
+                part = replace(problem._h, dim=problem.dim - first, first=first)
+                problem._settle(dim=part.dim, _h=part)
             return problem
         arrays = {name: value for name, value in fields.items() if name != "dropped"}
         problem = cls(**arrays, negative=negative, damping=damping)
@@ -494,6 +601,37 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
+
+
+def _checked_law(law: PowerLaw) -> PowerLaw:
+    """Check the noise and the start of a power law, and that its coordinates are doubles."""
+    checked: dict[str, Any] = {}
+    for name in ("noise", "start"):
+        size, decay = getattr(law, name), getattr(law, f"{name}_exponent")
+        if size is not None or decay is not None:
+            size = law.scale if size is None else number(name, size, least=0.0)
+            decay = law.exponent if decay is None else number(f"{name}_exponent", decay)
+            if (size, decay) == (law.scale, law.exponent) and not (name == "noise" and law.damping):
+                size = decay = None  # It is as by default, so that problems are equal.
+        checked |= {name: size, f"{name}_exponent": decay}
+    law = replace(law, **checked)
+    with np.errstate(over="ignore", under="ignore"):
+        ends = [law.block(0, 1), law.block(law.dim - 1, law.dim)]
+    if ends[1].h[0] == 0.0:
+        raise InputError(f"exponent {law.exponent:g} makes the last of {law.dim} curvatures vanish")
+    for block in ends:
+        for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
+            if not np.isfinite(getattr(block, field)).all():
+                raise InputError(
+                    f"{name} = {getattr(law, name):g} takes a coordinate of {law} beyond the range "
+                    "of a double"
+                )
+    return law
+
+
+def _as_field(column: Array) -> Array | float:
+    """Return a column of a block as a problem takes it."""
+    return float(column[0]) if column.size == 1 else column
 
 
 def _span(value: Array | float) -> str:

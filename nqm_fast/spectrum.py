@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .blocks import Block
 from .validation import (
     Array,
     InputError,
@@ -25,25 +26,70 @@ NEGATIVE = ("error", "drop", "abs")
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """The spectrum ``h_i = i^-exponent + damping``, i = 1 .. dim, of which no array is stored.
+    """Coordinates that follow power laws of their number i = 1 .. dim, of which no array is stored.
 
-    A part of one has i = first + 1 .. first + dim.
+    ``h_i = scale i^-exponent + damping``, ``c_i = noise i^-noise_exponent``, and the start has
+    ``scale i^-exponent E[w_0^2] = start i^-start_exponent``. Without `noise` or `start` the
+    noise is h, and the second moment of the start is 1. A part of a power law has
+    i = first + 1 .. first + dim.
     """
 
     dim: int
     exponent: float
     damping: float = 0.0
     first: int = 0
+    scale: float = 1.0
+    noise: float | None = None
+    noise_exponent: float | None = None
+    start: float | None = None
+    start_exponent: float | None = None
 
-    def block(self, start: int, stop: int) -> Array:
-        """Compute the curvatures of the coordinates start .. stop - 1 (counted from 0)."""
-        i = np.arange(self.first + start + 1, self.first + stop + 1, dtype=np.float64)
-        h: Array = 1.0 / i if self.exponent == 1.0 else i**-self.exponent
-        return h + self.damping if self.damping else h
+    def block(self, begin: int, end: int) -> Block:
+        """Compute the coordinates begin .. end - 1 (counted from 0)."""
+        numbers = np.arange(self.first + begin + 1, self.first + end + 1, dtype=np.float64)
+        return self.at(numbers, np.ones(1))
+
+    def at(self, i: Array, count: Array) -> Block:
+        """Compute coordinates of the given numbers, which need not be whole, with their counts."""
+        h = _power(self.scale, i, self.exponent)
+        second_moment = np.ones(1)
+        if self.start is not None and self.start_exponent is not None:
+            second_moment = _power(self.start / self.scale, i, self.start_exponent - self.exponent)
+        h = h + self.damping if self.damping else h
+        c = h
+        if self.noise is not None and self.noise_exponent is not None:
+            c = _power(self.noise, i, self.noise_exponent)
+        return Block(h, c, second_moment, count, second_moment)
+
+    def curvatures(self, begin: int, end: int) -> Array:
+        """Compute the curvatures of the coordinates begin .. end - 1 (counted from 0)."""
+        return self.block(begin, end).h
+
+    @property
+    def fields(self) -> dict[str, float]:
+        """The arguments that are not as they are by default, by name."""
+        defaults = PowerLaw(self.dim, self.exponent)
+        differ = {
+            x.name for x in fields(self) if getattr(self, x.name) != getattr(defaults, x.name)
+        }
+        names = [x.name for x in fields(self) if x.name in differ | {"dim", "exponent"}]
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
-        damped = f", damping={self.damping:g}" if self.damping else ""
-        return f"{self.dim}, exponent={self.exponent:g}{damped}"
+        others = [f", {name}={x:g}" for name, x in self.fields.items() if name not in POSITIONAL]
+        return f"{self.dim}, exponent={self.exponent:g}{''.join(others)}"
+
+
+SHAPE = ("exponent", "noise_exponent", "start_exponent", "scale", "noise", "start")
+"""Arguments of a power law beside `dim` and those that other problems have too."""
+POSITIONAL = ("dim", "exponent", "first")
+"""Fields of a power law that `str` does not write as the others."""
+
+
+def _power(scale: float, i: Array, exponent: float) -> Array:
+    """Compute ``scale i^-exponent``."""
+    power: Array = 1.0 / i if exponent == 1.0 else i**-exponent
+    return power if scale == 1.0 else scale * power
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from nqm_fast.kernels.contract import Load
 
 import nqm_fast as nqm
 from nqm_fast import kernels
+from nqm_fast.exact import certified
 
 PROBLEM = nqm.Problem.power_law(300)
 EXACT = {
@@ -65,7 +66,8 @@ def test_the_exact_model_runs_on_the_backend_that_is_named(monkeypatch, function
 def test_threads_compute_on_the_backend_that_is_named(monkeypatch):
     monkeypatch.setenv("NQM_NUM_THREADS", "2")
     asked = spied(monkeypatch, "numpy")
-    large = nqm.Problem(np.linspace(0.1, 1.0, 1 << 18))
+    monkeypatch.setattr(certified, "BLOCK", 1 << 12)
+    large = nqm.Problem(np.linspace(0.1, 1.0, certified.WORTH_A_PASS))
     nqm.expected_risk(large, nqm.SGD(0.1), 8, 3, backend="numpy")
     assert set(asked) - {threading.get_ident()}
 

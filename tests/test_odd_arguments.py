@@ -103,6 +103,7 @@ TAKES = {
     "Step": (schedules.Step, usual(initial=1.0, factor=0.5, every=2)),
     "Warmup": (schedules.Warmup, usual(steps=2, then=1.0, start=0.0)),
     "expected_risk": (nqm.expected_risk, usual(**SETTING, steps=[0, 1, 5])),
+    "risk_distribution": (nqm.risk_distribution, usual(**SETTING, steps=[0, 1, 5])),
     "steps_to_target": (
         nqm.steps_to_target, usual(**SETTING, target=st.sampled_from([0.1, 1e-300]), max_steps=200),
     ),

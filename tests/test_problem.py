@@ -1,10 +1,14 @@
 """Problems have fields, losses and gradients, and come from matrices and data as well."""
 
+import math
+import pickle
+
 import numpy as np
 import pytest
 from helpers import assert_same_problem
 
 import nqm_fast as nqm
+from nqm_fast import parts
 
 RNG = np.random.default_rng(12)
 
@@ -34,14 +38,81 @@ def test_a_number_stands_for_all_coordinates(name):
 
 
 def test_a_power_law_is_its_arrays():
-    law = nqm.Problem.power_law(1000, exponent=1.5)
-    h = np.arange(1, 1001, dtype=float) ** -1.5
+    law = nqm.Problem.power_law(200, exponent=1.5)
+    h = np.arange(1, 201, dtype=float) ** -1.5
     np.testing.assert_allclose(law.h, h, rtol=1e-15)
     assert_same_problem(law, nqm.Problem(law.h))
-    for start, stop in [(0, 1), (17, 400), (999, 1000)]:
+    for start, stop in [(0, 1), (17, 90), (199, 200)]:
         block = law.block(start, stop)
         np.testing.assert_array_equal(block.h, law.h[start:stop])
         np.testing.assert_array_equal(block.c, law.h[start:stop])
+
+
+THREE_LAWS = {
+    "exponent": 0.5,
+    "noise_exponent": 1.5,
+    "start_exponent": -0.25,
+    "scale": 2.0,
+    "noise": 0.3,
+    "start": 7.0,
+    "damping": 0.01,
+}
+
+
+def test_curvature_noise_and_start_follow_laws_of_their_own():
+    law = nqm.Problem.power_law(300, **THREE_LAWS)
+    i = np.arange(1.0, 301.0)
+    np.testing.assert_allclose(law.h, 2.0 * i**-0.5 + 0.01, rtol=1e-15)
+    np.testing.assert_allclose(law.c, 0.3 * i**-1.5, rtol=1e-15)
+    np.testing.assert_allclose(2.0 * i**-0.5 * law.var0, 7.0 * i**0.25, rtol=1e-14)
+    np.testing.assert_array_equal(law.mean0, np.zeros(300))
+    block = law.block(17, 40)
+    for field, name in (("h", "h"), ("c", "c"), ("variance", "var0"), ("second_moment", "var0")):
+        np.testing.assert_array_equal(getattr(block, field), getattr(law, name)[17:40])
+
+
+def test_a_power_law_keeps_its_laws(tmp_path):
+    law = nqm.Problem.power_law(300, **THREE_LAWS)
+    law.save(tmp_path / "law.npz")
+    for other in (nqm.Problem.load(tmp_path / "law.npz"), pickle.loads(pickle.dumps(law))):
+        assert other == law
+        assert hash(other) == hash(law)
+        assert_same_problem(other, law)
+    assert eval(repr(law).replace("Problem", "nqm.Problem")) == law
+    joined = parts.joined([parts.part(law, 0, 64), parts.part(law, 64, 300)])
+    assert joined == law
+    np.testing.assert_array_equal(parts.part(law, 64, 300).var0, law.var0[64:])
+    assert law != nqm.Problem.power_law(300, **THREE_LAWS | {"start": 8.0})
+
+
+def test_laws_are_as_curvature_by_default():
+    paper = nqm.Problem.power_law(100)
+    assert nqm.Problem.power_law(100, 1.0, noise_exponent=1.0, start=1.0) == paper
+    scaled = nqm.Problem.power_law(100, scale=3.0)
+    assert_same_problem(scaled, nqm.Problem(3.0 * (1.0 / np.arange(1.0, 101.0))))
+    np.testing.assert_array_equal(nqm.Problem.power_law(9, noise_exponent=0.5).c[0], 1.0)
+    # Damping is added to the curvature, not to noise that is given.
+    damped = nqm.Problem.power_law(9, noise=1.0, damping=0.5)
+    np.testing.assert_array_equal(damped.c, 1.0 / np.arange(1.0, 10.0))
+    np.testing.assert_array_equal(nqm.Problem.power_law(9, damping=0.5).c, damped.h)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scale": 0.0}, "scale must be > 0"),
+        ({"noise": -1.0}, "noise must be >= 0"),
+        ({"start": -1.0}, "start must be >= 0"),
+        ({"noise_exponent": math.inf}, "noise_exponent must be"),
+        ({"start_exponent": "steep"}, "start_exponent must be"),
+        ({"noise_exponent": -400.0}, "noise = 1 takes a coordinate of .* beyond the range"),
+        ({"start_exponent": -400.0}, "start = 1 takes a coordinate of .* beyond the range"),
+        ({"exponent": 400.0}, "exponent 400 makes the last of 100 curvatures vanish"),
+    ],
+)
+def test_laws_beyond_doubles_are_refused(wrong, message):
+    with pytest.raises(nqm.InputError, match=message):
+        nqm.Problem.power_law(100, **wrong)
 
 
 def test_a_problem_does_not_change_with_the_arrays_it_came_from():

@@ -30,7 +30,7 @@ from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
 from ..simulation.observables import RISK
 from ..spectra import read_spectrum
-from ..spectrum import NEGATIVE
+from ..spectrum import NEGATIVE, SHAPE
 from ..store import serialization
 from ..validation import InputError, counted, shown
 from .options import unused_beside
@@ -80,6 +80,11 @@ class ProblemTable(_Table):
 
     dim: Annotated[Whole, Field(ge=1)] = 1_000_000
     exponent: Annotated[float, Field(ge=0.0)] = 1.0
+    noise_exponent: float | None = None  # the rest of a power law, which it checks
+    start_exponent: float | None = None
+    scale: float = 1.0
+    noise: float | None = None
+    start: float | None = None
     damping: Annotated[float, Field(ge=0.0)] = 0.0
     negative: Annotated[str, AfterValidator(_one_of(NEGATIVE))] = "error"
     file: str | None = None
@@ -97,7 +102,8 @@ class ProblemTable(_Table):
             return self._from_arrays(given)
         if self.file is not None:
             return self._from_file(self.file)
-        return Problem.power_law(self.dim, self.exponent, damping=self.damping)
+        law = {name: getattr(self, name) for name in SHAPE}
+        return Problem.power_law(self.dim, **law, damping=self.damping)
 
     def _from_file(self, file: str) -> Problem:
         """Read the problem from a file, whose weights, if it has some, need `dim`."""
@@ -212,7 +218,7 @@ def load(file: Path | None, changes: Sequence[str] = ()) -> Configuration:
     another = {("problem", "file"), ("problem", "h")} & source.changes.keys()
     if file is None and another and isinstance(problem, dict):
         # The default experiment's power law gives way to another problem, unless it is asked for.
-        for key in ("dim", "exponent"):
+        for key in ("dim", *SHAPE):
             if ("problem", key) not in source.changes:
                 problem.pop(key, None)
     try:

@@ -15,7 +15,7 @@ from typing import Any
 from .. import SGD, InputError, Problem
 from ..kernels import REGISTRY
 from ..spectra import read_spectrum
-from ..spectrum import NEGATIVE
+from ..spectrum import NEGATIVE, SHAPE
 from .tables import whole_number
 
 DEFAULT_DIM = 10_000
@@ -51,11 +51,24 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         type=whole_number,
         help="coordinates of a power law (default: 10000)",
     )
-    parser.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
+    add_power_law(parser)
     add_problem_file(parser)
     parser.add_argument(
         "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
     )
+
+
+def add_power_law(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a power law beside its number of coordinates."""
+    for name, meaning in (
+        ("exponent", "its h_i = scale i^-exponent (default: 1)"),
+        ("noise-exponent", "its c_i = noise i^-noise-exponent (default: c = h)"),
+        ("start-exponent", "its h_i E[w_0i^2] = start i^-start-exponent (default: E[w_0i^2] = 1)"),
+        ("scale", "its largest curvature (default: 1)"),
+        ("noise", "the noise of its first coordinate (default: scale)"),
+        ("start", "twice the initial risk of its first coordinate (default: scale)"),
+    ):
+        parser.add_argument(f"--{name}", type=float, metavar="X", help=meaning)
 
 
 def add_problem_file(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +157,7 @@ def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
     """Load or make the problem that the options describe."""
-    names = ("dim", "exponent", "negative", "damping")
+    names = ("dim", *SHAPE, "negative", "damping")
     given = {name: x for name in names if (x := getattr(chosen, name)) is not None}
     if chosen.problem is None:
         if "negative" in given:
@@ -155,9 +168,10 @@ def chosen_problem(chosen: argparse.Namespace) -> Problem:
         return Problem.power_law(**{"dim": DEFAULT_DIM} | given)
     unused, hint = unused_beside(chosen.problem, given)
     if unused:
+        options = [f"--{name.replace('_', '-')}" for name in unused]
         raise InputError(
             f"--problem {chosen.problem} is a problem by itself, so that "
-            f"{' and '.join(f'--{name}' for name in unused)} cannot be given too: choose{hint}"
+            f"{' and '.join(options)} cannot be given too: choose{hint}"
         )
     return read_spectrum(chosen.problem, **given)
 
@@ -168,7 +182,7 @@ def unused_beside(file: Path, given: Container[str]) -> tuple[list[str], str]:
     A file with weights needs `dim`, so that it is left to whoever reads the file.
     """
     is_idle = "dim" in given and not file.exists()
-    unused = ["dim"] * is_idle + ["exponent"] * ("exponent" in given)
+    unused = ["dim"] * is_idle + [name for name in SHAPE if name in given]
     return unused, " (only a file with weights needs it, but there is none)" * is_idle
 
 
@@ -191,6 +205,8 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
         "least_curvature": low,
         "largest_curvature": high,
     }
+    laws = SHAPE[1:] if problem.is_power_law else ()
+    facts |= {name: problem.fields[name] for name in laws if name in problem.fields}
     return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 

@@ -11,11 +11,12 @@ from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence
 from ..backends import takes_backend
+from ..blocks import Block
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, integer, number, shown
-from .quadrature import BIN_WIDTHS, compressed_spectrum
-from .risk import expected_risk
+from .certified import FINE, certified_block, summed_nodes
+from .risk import RiskSums, expected_risk
 from .timeline import weighted_segments
 
 # Where the search stops, and how its answer is confirmed.
@@ -29,16 +30,13 @@ CONFIRMED_STEPS = 64
 """Steps from the answer of the search on at which `expected_risk` is compared with the target."""
 SCANNED_WORK = 1 << 27
 """Steps times coordinates that are looked at one by one after them, where the search has failed."""
+NODES = 1 << 10
+"""Coordinates that stand for all others, about."""
 PROBED_STEPS = 100
 """Steps, evenly spread in their logarithm, that bracket the answer after those."""
 
-# Which spectrum is searched.
-DIRECT = 1 << 17
-"""Up to this dimension the whole spectrum is searched, above it a quadrature, which is faster."""
 CHECKED_STEPS = 32
-"""Steps, evenly spread in their logarithm, at which a quadrature is compared with the problem."""
-QUADRATURE_ERROR = 0.1 * MARGINS[0]
-"""Relative error of the risk that a quadrature may have, small against the margin."""
+"""Steps, evenly spread in their logarithm, at which the nodes that are searched are certified."""
 
 
 @takes_backend
@@ -55,8 +53,8 @@ def steps_to_target(
 
     The true first passage, also where the risk oscillates (momentum) or rises again:
     blocks of steps are excluded by a lower bound, the answer is confirmed by
-    `expected_risk` at the step itself. Problems of more than 2^17 coordinates are searched
-    on a Gauss quadrature of their spectrum, and the answer confirmed on all of it.
+    `expected_risk` at the step itself. Many coordinates are searched as the nodes that
+    `expected_risk` would use at steps up to the answer.
 
     Parameters
     ----------
@@ -98,26 +96,33 @@ def steps_to_target(
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))
-    for bin_width in BIN_WIDTHS[1:] if problem.dim > DIRECT else ():
-        spectrum = compressed_spectrum(problem, bin_width)
-        found = _confirmed_passage(problem, spectrum, algorithm, batch, target, limit)
-        if _is_accurate_quadrature(spectrum, problem, algorithm, batch, min(found, limit)):
+    nodes = summed_nodes(problem)
+    block = problem.block(0, problem.dim) if nodes is None else nodes.joined(FINE)
+    steps = np.zeros(1, dtype=np.int64)
+    while True:
+        found = _confirmed_passage(problem, block, algorithm, batch, target, limit)
+        if nodes is None or block.h.size == problem.dim:
             return found
-    return _confirmed_passage(problem, problem, algorithm, batch, target, limit)
+        checked = np.geomspace(1.0, max(min(found, limit), 1), CHECKED_STEPS).astype(np.int64)
+        steps = np.union1d(steps, np.minimum(checked, limit))
+        finer = certified_block(problem, nodes, RiskSums(algorithm, batch, steps))
+        if finer.h.size == block.h.size:
+            return found
+        block = finer
 
 
 def _confirmed_passage(
     problem: Problem,
-    spectrum: Problem,
+    block: Block,
     algorithm: LinearAlgorithm,
     batch: Schedule,
     target: float,
     limit: int,
 ) -> int | float:
-    """Search the first passage on `spectrum`, and confirm it on all of `problem`."""
+    """Search the first passage on nodes, and confirm it on all of the problem."""
     skip = -1
     for margin in MARGINS:
-        found = _searched_passage(spectrum, algorithm, batch, target * (1.0 + margin), limit, skip)
+        found = _searched_passage(block, algorithm, batch, target * (1.0 + margin), limit, skip)
         if found is None:
             return math.inf
         candidates = np.arange(found, min(found + CONFIRMED_STEPS, limit + 1))
@@ -153,7 +158,7 @@ def _scanned_passage(
     The risk hardly changes any more, and rounding errors of `expected_risk` itself decide. Where
     that goes on for too long to look at every step, the answer is one step of several.
     """
-    last = min(low + max(SCANNED_WORK // problem.dim, CONFIRMED_STEPS), limit)
+    last = min(low + max(SCANNED_WORK // min(problem.dim, NODES), CONFIRMED_STEPS), limit)
     size = CONFIRMED_STEPS
     while low < last:
         steps = np.arange(low + 1, min(low + size, last) + 1)
@@ -189,23 +194,8 @@ def _bisected_passage(
     return high
 
 
-def _is_accurate_quadrature(
-    spectrum: Problem,
-    problem: Problem,
-    algorithm: LinearAlgorithm,
-    batch: Schedule,
-    last: int | float,
-) -> bool:
-    """Whether a quadrature has the same risk as the problem, at steps from 1 to `last`."""
-    steps = np.unique(np.geomspace(1.0, max(last, 1), CHECKED_STEPS).astype(np.int64))
-    exact, approximate = (expected_risk(p, algorithm, batch, steps) for p in (problem, spectrum))
-    finite = np.isfinite(exact)
-    error = np.abs(approximate - exact)[finite]
-    return bool((error <= QUADRATURE_ERROR * exact[finite]).all())
-
-
 def _searched_passage(
-    problem: Problem,
+    block: Block,
     algorithm: LinearAlgorithm,
     batch: Schedule,
     target: float,
@@ -214,10 +204,9 @@ def _searched_passage(
 ) -> int | None:
     """Find the first step in (skip, limit] at which the risk is at most `target`."""
     kernel = kernels.fastest_backend().first_passage
-    block = problem.block(0, problem.dim)
-    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), problem.dim)
+    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), block.h.size)
     n = len(recurrence.read)
-    tiles = -(-problem.dim // kernel.TILE)
+    tiles = -(-block.h.size // kernel.TILE)
     # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates. The
     # kernel keeps apart the moments of the start and the noise that is injected later.
     moments = np.zeros((2, tiles, (n + n * (n + 1) // 2) * kernel.TILE))

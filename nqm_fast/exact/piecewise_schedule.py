@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
 from ..backends import takes_backend
+from ..blocks import Block
 from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_problem
-from ..schedules import Piecewise
+from ..schedules import Constant, Piecewise
 from ..validation import Array, integer, number
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
 from .risk import expected_risk
-from .tuning import AGREEMENT, Tuned, refining_spectra, tune
+from .tuning import AGREEMENT, REFINEMENTS, Tuned, finer_nodes, searched_nodes, tune
 
 # Minimisation over the log learning rates of all pieces.
 LIMIT_MARGIN = 1e-9
@@ -49,16 +50,23 @@ class PiecewiseSearch:
     """
 
     def __init__(
-        self, problem: Problem, batch_size: float, power: float, pieces: int, target: float
+        self,
+        problem: Problem,
+        block: Block,
+        batch_size: float,
+        power: float,
+        pieces: int,
+        target: float,
     ) -> None:
-        block = problem.block(0, problem.dim)
         self.curvature: Array = block.h ** (1.0 - power)
-        """Curvature that the preconditioned update sees, shape (d,) like the next two."""
+        """Curvature that the preconditioned update sees, shape (nodes,) like the next two."""
         self.initial_risk = np.broadcast_to(
             0.5 * block.multiplicity * block.h * block.second_moment, self.curvature.shape
         )
         self.noise = 0.5 * block.multiplicity * block.c * block.h**-power / batch_size
-        self.largest_lr = 2.0 / float(self.curvature.max()) * (1.0 - LIMIT_MARGIN)
+        # The largest curvature need not be a node.
+        largest = float(np.power(problem.curvature_range, 1.0 - power).max())
+        self.largest_lr = 2.0 / largest * (1.0 - LIMIT_MARGIN)
         self.pieces = pieces
         self.log_target = math.log(target)
         self.best: dict[int, tuple[float, Array]] = {}
@@ -203,8 +211,9 @@ def optimal_schedule(
     # No algorithm needs fewer samples than the best estimate.
     too_few = math.floor(bayes_samples(problem, target) / batch_size * (1.0 - BOUND_ERROR))
     best = constant
-    for spectrum in refining_spectra(problem):
-        search = PiecewiseSearch(spectrum, batch_size, power, pieces, target)
+    block = searched_nodes(problem)
+    for _ in range(REFINEMENTS):
+        search = PiecewiseSearch(problem, block, batch_size, power, pieces, target)
         log_limit = math.log(search.largest_lr)
         if best is constant:
             fall = np.arange(pieces) * (math.log(10.0) / max(pieces - 1, 1))
@@ -225,4 +234,5 @@ def optimal_schedule(
             best = Tuned(reached, algorithm, expected_risk(problem, algorithm, batch_size, reached))
         if risk == 0.0 or abs(math.log(risk / target) - excess) < AGREEMENT:
             break
+        block = finer_nodes(problem, algorithm, Constant(batch_size), steps)
     return best

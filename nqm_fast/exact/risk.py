@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -13,29 +14,37 @@ from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
 from ..backends import takes_backend
+from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
-from ..problem import Block, Problem, as_problem
+from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..timeline import WINDOW, check_length
 from ..validation import Array, step_array
+from .certified import coordinate_sums
 from .timeline import RecordedSegments, weighted_segments, with_records
 
-BLOCK = 1 << 16
-"""Coordinates that a thread works on at a time, so that their arrays stay in its cache."""
+WORTH_A_THREAD = 1 << 12
+"""Coordinates that take longer than the start of a thread."""
 
 
 def block_risk(
     block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
 ) -> Array:
     """Compute the risk of a block of coordinates at all records, shape (records,)."""
+    return np.asarray(tile_risks(block, algorithm, timeline).sum(axis=1))
+
+
+def tile_risks(
+    block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
+) -> Array:
+    """Compute the risk of each tile of a block at all records, shape (records, tiles)."""
     size = block.h.size
     recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), size)
     timeline = iter(timeline)
     first = next(timeline)
     if first.segments.is_constant:
         weights, inverse_batch = first.segments.weights[0], first.segments.inverse_batch[0]
-        partial = constant_partials(block, recurrence, weights, inverse_batch, first.record_offset)
-        return np.asarray(partial.sum(axis=1))
+        return constant_partials(block, recurrence, weights, inverse_batch, first.record_offset)
     moments = kernels.fastest_backend().moments
     n = len(recurrence.read)
     carried = np.empty((2, n + n * (n + 1) // 2, 0))
@@ -57,7 +66,7 @@ def block_risk(
             part.is_last,
             partial,
         )
-        risk.append(partial.sum(axis=1))
+        risk.append(partial)
     return np.concatenate(risk)
 
 
@@ -156,20 +165,62 @@ def expected_risk(
     check_length("lr", algorithm.lr, last)
     check_length("batch_size", batch, last)
 
-    def timeline() -> Iterator[RecordedSegments]:
-        # At least one step is asked for, so that there is a segment for the record at step 0.
-        return with_records(weighted_segments(algorithm, batch, max(last, 1)), ordered)
-
-    # A timeline of one part is made once. A longer one is made again for each block, as holding
-    # all of its parts could fill the memory.
-    start = list(islice(timeline(), 2))
-
-    def risk_of_block(begin: int) -> Array:
-        block = problem.block(begin, min(begin + BLOCK, problem.dim))
-        return block_risk(block, algorithm, start if start[0].is_last else timeline())
-
-    with np.errstate(over="ignore"):
-        risks = in_threads(risk_of_block, range(0, problem.dim, BLOCK), "expected risk")
-        risk = np.sum(risks, axis=0)
+    risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)
+
+
+class RiskSums:
+    """The risk of blocks of coordinates at some steps, as `certified_sums` takes it."""
+
+    def __init__(
+        self, algorithm: LinearAlgorithm, batch_size: Schedule, steps: NDArray[np.int64]
+    ) -> None:
+        """Take steps in ascending order, at least one."""
+        self.algorithm, self.batch_size, self.steps = algorithm, batch_size, steps
+        self.rows = steps.size
+        self._starts: dict[bytes, list[RecordedSegments]] = {}
+
+    def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:
+        """Compute the risk of each block at steps of the given indices, shape (rows, blocks)."""
+        if len(blocks) == 1:
+            return np.asarray(self._tiles(blocks[0], rows).sum(axis=1, keepdims=True))
+        tile = tile_size(self.algorithm)
+        first = np.cumsum([0] + [-(-block.h.size // tile) for block in blocks])
+        # Whole blocks are joined for each call of a kernel, which is worth a thread if it is long.
+        parts = -(-first[-1] * tile // WORTH_A_THREAD)
+        groups = np.unique(np.searchsorted(first, np.linspace(0, first[-1], parts + 1)))
+
+        def risks(k: int) -> Array:
+            low, high = int(groups[k]), int(groups[k + 1])
+            partial = self._tiles(joined_blocks(blocks[low:high], tile), rows)
+            # The kernel for varying settings may have smaller tiles, of which blocks are whole too.
+            per_tile = partial.shape[1] // (first[high] - first[low])
+            starts = per_tile * (first[low:high] - first[low])
+            return np.asarray(np.add.reduceat(partial, starts, axis=1))
+
+        return np.concatenate(in_threads(risks, range(len(groups) - 1), "expected risk"), axis=1)
+
+    def _tiles(self, block: Block, rows: NDArray[np.intp]) -> Array:
+        """Compute the risk of each tile of a block, shape (rows, tiles)."""
+        steps = self.steps[rows]
+        # A timeline of one part is made once. A longer one is made again for each block, as holding
+        # all of its parts could fill the memory.
+        start = self._starts.get(steps.tobytes())
+        if start is None:
+            start = self._starts[steps.tobytes()] = list(islice(self._timeline(steps), 2))
+        timeline = start if start[0].is_last else self._timeline(steps)
+        with np.errstate(over="ignore"):
+            return tile_risks(block, self.algorithm, timeline)
+
+    def _timeline(self, steps: NDArray[np.int64]) -> Iterator[RecordedSegments]:
+        """Yield the timeline; there is at least one segment, for the record at step 0."""
+        last = max(int(steps[-1]), 1)
+        return with_records(weighted_segments(self.algorithm, self.batch_size, last), steps)
+
+
+def tile_size(algorithm: LinearAlgorithm) -> int:
+    """Return a number of coordinates that is whole tiles in all kernels for an algorithm."""
+    backend = kernels.fastest_backend()
+    is_scalar = len(checked_recurrence(algorithm, np.ones(1)).read) == 1
+    return math.lcm(backend.moments.TILE, backend.closed_form.TILE if is_scalar else 1)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, sum_of_terms, term_weights
+from ..blocks import Block
 from ..parallel import in_threads
-from ..problem import Block, Problem
+from ..problem import Problem
 from ..schedules import Constant, Schedule
 from ..validation import Array
 from .risk import block_risk, constant_partials
@@ -53,7 +54,7 @@ Point = tuple[float, ...]
 
 
 class SearchSpace:
-    """Hyper-parameters of one kind of algorithm, as points of a box, on a (small) spectrum.
+    """Hyper-parameters of one kind of algorithm, as points of a box, on a block of nodes.
 
     A point holds, for each hyper-parameter that is searched, the log of the effective
     learning rate ``lr * gain``, the log of another positive hyper-parameter, or the log of 1
@@ -67,21 +68,23 @@ class SearchSpace:
         over: Sequence[str],
         fixed: dict[str, Any],
         batch_size: Schedule,
-        spectrum: Problem,
+        problem: Problem,
+        block: Block,
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
         self.template = kind(**example_values(over) | fixed)
         self.is_lr = np.array([name == "lr" for name in over])
         self.is_gap = np.array([kind.tunable[name] == "unit" for name in over])
         self.middle = np.array([_middle(kind, name, fixed) for name in over])
-        block = spectrum.block(0, spectrum.dim)
-        self.largest_lr = min(self.template.largest_lr(block.h), LARGEST)
+        # Which rates are stable depends on the ends of the spectrum, which need not be nodes.
+        ends = np.array(problem.curvature_range)
+        self.largest_lr = min(self.template.largest_lr(ends), LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
         self.terms = len(recurrence.terms)
         backend = kernels.fastest_backend()
         tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
         self.block = _padded(block, tile)
-        self.dim = spectrum.dim
+        self.dim = block.h.size
         self.stackable = not kind.depends_on_step and all(
             isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
         )

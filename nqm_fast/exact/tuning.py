@@ -3,10 +3,10 @@
 The fewest steps that any setting needs are the fewest steps t at which the best setting
 *for t* reaches the target. So the search is not over first passages, which jump, but
 over the lowest risk at a given t, which is smooth: a few minimisations inside the
-search for one root. They work on a quadrature of the spectrum, and the answer is
-confirmed on all of it. Minimisation finds the nearest trough, so that it begins with the
-answers of searches over fewer hyper-parameters, and is followed by a search of the whole
-space. The best answer of all these searches is returned.
+search for one root. They work on few nodes that stand for all coordinates, and the
+answer is confirmed on all of them. Minimisation finds the nearest trough, so that it
+begins with the answers of searches over fewer hyper-parameters, and is followed by a
+search of the whole space. The best answer of all these searches is returned.
 """
 
 from __future__ import annotations
@@ -23,29 +23,32 @@ from numpy.typing import ArrayLike
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
 from ..backends import takes_backend
+from ..blocks import Block
 from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
+from .certified import COARSE, certified_block
 from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
-from .first_passage import steps_to_target
+from .first_passage import CHECKED_STEPS, steps_to_target
 from .minimiser import Minimiser
-from .quadrature import BIN_WIDTHS, compressed_spectrum
-from .risk import expected_risk
+from .risk import RiskSums, expected_risk
 from .search_space import Point, SearchSpace, example_values
 
-# Which spectrum is searched.
+# Which nodes are searched.
+REFINEMENTS = 3
+"""Searches on other nodes, each finer than those before and costlier."""
 WHOLE_SPECTRUM_DIM = 1 << 15
-"""Up to this dimension the last search is on the whole spectrum, which takes too long above."""
+"""Up to this dimension all coordinates may be searched, which takes too long above."""
 AGREEMENT = 1e-10
-"""Difference of the log of the risk up to which the searched spectrum stands for the whole one."""
+"""Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
 
 # Bracketing the root again, around an answer or below it.
 BRACKET_FACTOR = 1.001
 """First factor between both ends; it is squared each time, as the root is expected to be near."""
 COARSE_ANSWER_REACH = 0.1
-"""Size of the minimisation around the best point of a coarser spectrum."""
+"""Size of the minimisation around the best point of fewer nodes."""
 
 # Scans for points that need fewer steps than the minimisations found.
 SPREADS = (0.5, 0.25, 0.1)
@@ -97,12 +100,22 @@ class Tuned(NamedTuple):
         return facts_table("Tuned", facts)
 
 
-def refining_spectra(problem: Problem) -> Iterator[Problem]:
-    """Yield spectra to search, each finer than the one before and costlier."""
-    for bin_width in BIN_WIDTHS[:-1]:
-        yield compressed_spectrum(problem, bin_width)
-    is_small = problem.dim <= WHOLE_SPECTRUM_DIM
-    yield problem if is_small else compressed_spectrum(problem, BIN_WIDTHS[-1])
+def searched_nodes(problem: Problem) -> Block:
+    """Return few nodes that stand for all coordinates well enough to begin a search."""
+    nodes = problem.nodes
+    return problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
+
+
+def finer_nodes(
+    problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
+) -> Block:
+    """Return nodes that stand for all coordinates at a setting and at steps up to a number."""
+    nodes = problem.nodes
+    if nodes is None:
+        return problem.block(0, problem.dim)
+    checked = np.unique(np.geomspace(1.0, max(steps, 1), CHECKED_STEPS).astype(np.int64))
+    sums = RiskSums(algorithm, batch_size, checked)
+    return certified_block(problem, nodes, sums, WHOLE_SPECTRUM_DIM)
 
 
 @takes_backend
@@ -213,8 +226,9 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
     point: Point = ()
     seeds = [x for x in nested if x.steps < math.inf]
     seeds.sort(key=lambda found: found.steps)
-    for spectrum in refining_spectra(problem):
-        space = SearchSpace(task.kind, names, task.fixed, task.batch, spectrum)
+    block = searched_nodes(problem)
+    for _ in range(REFINEMENTS):
+        space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
         if not steps:
             too_few, enough = _bracket(search, seeds, limit)
@@ -234,6 +248,7 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
             if _whole_spectrum_agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
+        block = finer_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
     return _confirmed(task, space.algorithm(search.best[steps][1]), steps)
 
 

@@ -57,7 +57,7 @@ class Study(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """The problem, one object for all its quadratures."""
+        """The problem, one object for all of its nodes."""
         return _problem(self.pickled)
 
     def sizes(self, usual: Sequence[float]) -> tuple[float, ...]:
@@ -93,11 +93,14 @@ def problem_text(problem: Problem) -> str:
     """Describe a problem in words, within a sentence."""
     count = f"{problem.dim} coordinate{'s' * (problem.dim != 1)}"
     fields = problem.fields
-    if "exponent" in fields and "first" not in fields:
+    if fields.keys() <= {"dim", "exponent", "damping"}:
         exponent = fields["exponent"]
         law = "1/i" if exponent == 1 else f"i^{{-{exponent:g}}}" if exponent else "1"
         law += f"+{fields['damping']:g}" if "damping" in fields else ""
         return f"the power law of {count}, $h_i=c_i={law}$"
+    if problem.is_power_law and "first" not in fields:
+        laws = [f"{name.replace('_', ' ')} {x:g}" for name, x in fields.items() if name != "dim"]
+        return f"the power law of {count}, {', '.join(laws)}"
     low, high = problem.curvature_range
     return f"a problem of {count} with curvatures from {low:.3g} to {high:.3g}"
 

@@ -65,7 +65,7 @@ def simulate(
     Parameters
     ----------
     problem : Problem
-        With d coordinates and no counts other than 1.
+        With d coordinates and no counts other than 1, unless sampling is "collapsed".
     algorithm : Algorithm, or list of G
         Such as ``nqm.SGD(0.1, momentum=0.9)``. The settings of a list see one noise stream
         (common random numbers), which takes most of the variance out of comparisons.
@@ -81,11 +81,15 @@ def simulate(
     record : int or array_like of int, optional
         Every so many steps, with 0 and the last; or the steps themselves. By default about
         200 that are evenly spaced in log(t), with 0 and the last.
-    sampling : {"minibatch", "per-sample", "leap"}
+    sampling : {"minibatch", "per-sample", "leap", "collapsed"}
         "minibatch" draws the mean of the batch, exact in law for normal data. "per-sample"
         draws and averages every sample. "leap" draws the state from record to record, exact
         in law, at a cost that does not depend on the steps between; its jumps, and so its
-        bits, depend on `record`, and schedules must be piecewise constant.
+        bits, depend on `record`, and schedules must be piecewise constant. "collapsed" draws
+        the risk from record to record, exact in law, without the coordinates: those that are alike
+        (a `count`, whole or large) take as long as one of them, under schedules of any kind. It is
+        computed by NumPy, whose generators it uses: bits depend on `record`, but not on `threads`
+        or on which replicas are together. It has no files yet.
     data : {"normal", "uniform", "rademacher", "laplace", "student-t"}
         Law of the data; all but "normal" need ``sampling="per-sample"``.
     df : float, optional
@@ -187,6 +191,12 @@ def simulate(
     resources = as_resources(backend, threads if here else threads or 1, devices, here=here)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
     replaces = flag("overwrite", overwrite)
+    if experiment.sampling == "collapsed":
+        from .collapsed import check_resources, run_collapsed  # It takes long to load.
+
+        check_resources(backend, devices, files, executor)
+        with shown(progress):
+            return run_collapsed(experiment, resources.threads)
     with shown(progress):
         if executor is not None:
             from .distribution import run_in_shards  # It takes long to load.

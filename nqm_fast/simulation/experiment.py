@@ -31,7 +31,7 @@ from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, observed_names
 from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
 
-SAMPLING = ("minibatch", "per-sample", "leap")
+SAMPLING = ("minibatch", "per-sample", "leap", "collapsed")
 DEFAULT_DF = 5.0
 DEFAULT_RECORDS = 200
 MOST_RECORDS = 1 << 28
@@ -101,6 +101,8 @@ def as_experiment(
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
     own = as_coordinates(coordinates, problem.dim)
+    if sampling == "collapsed":
+        _check_collapsed(flag("keep_state", keep_state), own)
     whole = Experiment(
         problem,
         settings,
@@ -257,20 +259,21 @@ def _check_limits(
     data: str,
 ) -> None:
     """Make sure that the noise counter and the kind of sampling allow the experiment."""
-    if problem.has_counts:
+    is_collapsed = sampling == "collapsed"
+    if problem.has_counts and not is_collapsed:
         raise InputError(
             "count must be 1 for a simulation: identical coordinates see different noise, "
-            "so that one cannot stand for several (list each, or use expected_risk)"
+            "so that one cannot stand for several (list each, or use sampling='collapsed')"
         )
     if seed >= 1 << 64:
         raise InputError(f"seed must be below 2^64, not {shown(seed)}")
-    if problem.dim > noise.COORDINATES:
+    if problem.dim > noise.COORDINATES and not is_collapsed:
         raise InputError(
             f"problem has {problem.dim} coordinates, but the noise counter numbers only "
             f"{noise.COORDINATES} of them"
         )
     most = noise.STEPS // 4 if sampling == "leap" else noise.STEPS
-    if steps > most:
+    if steps > most and not is_collapsed:
         raise InputError(
             f"steps must be at most {most}, where the noise counter ends"
             f"{' for leaps' * (sampling == 'leap')}, not {steps}"
@@ -284,6 +287,19 @@ def _check_limits(
         check_whole_batches(settings, steps, noise.LAWS[data].most_samples)
     if sampling == "leap":
         check_piecewise_constant(settings, steps)
+
+
+def _check_collapsed(keep_state: bool, coordinates: Coordinates | None) -> None:
+    """Make sure that nothing is asked for that collapsed sampling does not have."""
+    if keep_state:
+        raise InputError(
+            "keep_state must be False for sampling='collapsed', which draws no coordinate's state"
+        )
+    if coordinates is not None:
+        raise InputError(
+            "coordinates must be left out for sampling='collapsed', which takes coordinates that "
+            "are alike together"
+        )
 
 
 def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:

@@ -40,8 +40,8 @@ def sweep(
         which all combinations are points; or the points themselves. An axis may also be a table,
         ``{"start": 1, "stop": 1024, "num": 11, "log": True}``. Names are those of the function's
         arguments, of the algorithm's parameters ("lr", "momentum" and so on, of `SGD` or of
-        "algorithm"), and "dim", "exponent" and "damping" of a power law, or "problem", a `Problem`
-        or the name of a file.
+        "algorithm"), and those of `Problem.power_law`, "dim", "exponent" and so on, or "problem", a
+        `Problem` or the name of a file.
     executor : int, Executor, or Client, optional
         None is a process on each core of this machine, a number so many of them; an executor is one
         of `concurrent.futures`, also of loky or mpi4py; a client is one of ``dask.distributed``.

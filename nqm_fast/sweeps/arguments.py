@@ -13,10 +13,11 @@ from ..algorithms.sgd import SGD
 from ..immutable import comparable
 from ..problem import Problem
 from ..spectra import read_spectrum
+from ..spectrum import SHAPE
 from ..store import serialization
 from ..validation import InputError, shown
 
-PROBLEM = ("problem", "dim", "exponent", "damping", "negative")
+PROBLEM = ("problem", "dim", *SHAPE, "damping", "negative")
 """Names whose values make the problem."""
 OWN = ("problem", "algorithm")
 """Arguments of functions that are made of others."""
@@ -125,8 +126,9 @@ def problem_of(values: Mapping[str, Any]) -> Problem:
 def _new_problem(file: Any, others: dict[str, Any]) -> Problem:
     """Read a problem from a file, or make a power law."""
     if isinstance(file, str):
-        if "exponent" in others:
-            raise InputError(f"exponent cannot be given beside problem = {file!r}, a file")
+        for name in SHAPE:
+            if name in others:
+                raise InputError(f"{name} cannot be given beside problem = {file!r}, a file")
         return read_spectrum(file, **others)
     if file is not None:
         raise InputError(f"problem must be a Problem or the name of a file, not {shown(file)}")

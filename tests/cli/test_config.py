@@ -33,7 +33,17 @@ def test_keys_that_are_left_out_have_the_values_of_the_example():
     assert {k: fields[k].default for k in usual.keys() - {"problem", "setting"}} == {
         k: v for k, v in usual.items() if k not in ("problem", "setting")
     }
-    assert config.ProblemTable().model_dump(exclude={"file", *config.ARRAYS}) == usual["problem"]
+    others = {"file", *config.ARRAYS, *config.SHAPE} - {"exponent"}
+    assert config.ProblemTable().model_dump(exclude=others) == usual["problem"]
+    assert config.ProblemTable().build() == config.Problem.power_law(**usual["problem"])
+
+
+def test_a_power_law_for_each_field(tmp_path):
+    laws = {"noise_exponent": 1.2, "start_exponent": 0.8, "scale": 2.0, "noise": 0.5, "start": 3.0}
+    file = tmp_path / "laws.toml"
+    table = "\n".join(f"{name} = {value}" for name, value in {"dim": 90, **laws}.items())
+    file.write_text(f"steps = 3\n[problem]\n{table}\n[[setting]]\nlr = 0.1\n")
+    assert config.load(file).arguments["problem"] == nqm.Problem.power_law(90, **laws)
 
 
 # -- what is wrong -----------------------------------------------------------------------

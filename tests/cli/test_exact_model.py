@@ -41,6 +41,20 @@ def test_risk_with_fixed_settings(nqm_fast):
     assert [row["risk"] for row in json.loads(out)["results"]] == expected.tolist()
 
 
+def test_risk_of_three_power_laws_of_any_dimension(nqm_fast):
+    laws = {"exponent": 0.9, "noise_exponent": 1.2, "start_exponent": 1.1}
+    laws |= {"scale": 2.0, "noise": 0.5, "start": 3.0}
+    options = [x for name, value in laws.items() for x in (f"--{name.replace('_', '-')}", value)]
+    problem = ["--dim", "1e12", *map(str, options), "--batch-size", "16"]
+    status, out, _ = nqm_fast("risk", *problem, "--lr", "0.5", "--steps", "0", "1e15", "--json")
+    law = nqm.Problem.power_law(10**12, **laws)
+    assert status == 0
+    risks = nqm.expected_risk(law, nqm.SGD(0.5), 16, [0, 10**15])
+    content = json.loads(out)
+    assert [row["risk"] for row in content["results"]] == risks.tolist()
+    assert {name: content["problem"][name] for name in laws} == laws
+
+
 def test_risk_says_when_the_target_is_reached(nqm_fast):
     _, out, _ = nqm_fast("risk", *SMALL, "--lr", "0.5", "--steps", "0", "--target", "0.1", "--json")
     first = nqm.steps_to_target(nqm.Problem.power_law(100), nqm.SGD(0.5), 16, 0.1)
@@ -167,6 +181,8 @@ def test_a_saved_problem(nqm_fast, here):
         (["figures", "--problem", "x.npz", "--dim", "3"], "so that --dim cannot be given too"),
         (["risk", *SMALL, "--problem", "p.npz", "--lr", "1", "--steps", "1"],
          "--problem p.npz is a problem by itself, so that --dim cannot be given too"),
+        (["tune", "--problem", "p.npz", "--noise-exponent", "1", "--batch-size", "1", "--target=1"],
+         "so that --noise-exponent cannot be given too"),
         (["tune", "--problem", "p.npz", "--exponent", "1", "--batch-size", "1", "--target", "1"],
          "so that --exponent cannot be given too"),
         (["risk", *SMALL, "--lr", "1", "--steps", "1e30"], "steps must be whole numbers from 0 to"),

@@ -7,7 +7,7 @@ from nqm_fast.kernels.reference import stepped_risk
 from oracles import risk_to_60_digits, stepped, stepped_coordinate
 
 import nqm_fast as nqm
-from nqm_fast.exact import risk
+from nqm_fast.exact import certified
 from nqm_fast.schedules import (
     Constant,
     Cosine,
@@ -216,7 +216,7 @@ def test_schedules_equal_stepping(lr, batch_size, kind):
 
 def test_a_schedule_of_many_changes_over_many_blocks(monkeypatch):
     # longer than one part of the timeline (2^15 runs), and more than one block
-    monkeypatch.setattr(risk, "BLOCK", 2)
+    monkeypatch.setattr(certified, "BLOCK", 2)
     lr = np.random.default_rng(3).uniform(0.0, 1.5, 40_000)
     problem = nqm.Problem([1.0, 0.3, 0.01], mean0=1.0)
     algorithm = nqm.SGD(lr, momentum=0.5)

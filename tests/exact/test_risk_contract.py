@@ -8,7 +8,7 @@ import pytest
 from helpers import KINDS, PROBLEMS
 
 import nqm_fast as nqm
-from nqm_fast.exact import risk
+from nqm_fast.exact import certified
 from nqm_fast.schedules import Piecewise
 
 # -- the contract of `steps` -------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_a_value_does_not_depend_on_the_threads(monkeypatch):
 def test_blocks_add_up(kind, monkeypatch):
     algorithm, steps = nqm.SGD(0.3, **KINDS[kind]), [0, 10, 1000]
     whole = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
-    monkeypatch.setattr(risk, "BLOCK", 7)
+    monkeypatch.setattr(certified, "BLOCK", 7)
     in_blocks = nqm.expected_risk(PROBLEMS["general"], algorithm, 4, steps)
     np.testing.assert_allclose(in_blocks, whole, rtol=1e-13)
 

@@ -9,7 +9,7 @@ import nqm_fast as nqm
 from nqm_fast import figures
 from nqm_fast.figures import digits
 
-QUICK = ["training_curves", "one_coordinate", "digits"]
+QUICK = ["training_curves", "one_coordinate", "digits", "risk_law"]
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_real_data_and_networks():
-    assert len(figures.names()) == 13
+def test_there_are_the_nine_of_the_paper_real_data_networks_and_the_law():
+    assert len(figures.names()) == 14
     assert "digits" in figures.names()
 
 
@@ -55,6 +55,22 @@ def test_sgd_on_real_data_agrees_with_the_model(drawn):
     assert np.median(gap) < 0.05
     # two standard errors of the mean on top of what the model leaves out
     assert (gap < 0.12 + 2.0 * table["standard_error"] / model).all()
+
+
+def test_simulated_runs_lie_on_the_density_and_within_the_band(drawn):
+    table = drawn["risk_law"].table
+    exact, simulated = (table["quantity"] == name for name in ("density", "simulated density"))
+    for step in np.unique(table["steps"][exact]):
+        here, there = exact & (table["steps"] == step), simulated & (table["steps"] == step)
+        density = np.interp(table["x"][there], table["x"][here], table["value"][here])
+        error = np.sqrt(density * density.max() / 500)  # 20 000 runs in 40 bins
+        assert (np.abs(table["value"][there] - density) < 4.0 * error + 0.05 * density.max()).all()
+    of = {
+        q: table["value"][(table["quantity"] == "quantile") & (table["x"] == q)]
+        for q in (0.05, 0.95)
+    }
+    mean = table["value"][table["quantity"] == "mean"]
+    assert ((of[0.05] < mean) & (mean < of[0.95])).all()
 
 
 def test_a_sweep_finds_what_tune_finds(tmp_path):
@@ -123,7 +139,7 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
     assert [figure.name for figure in drawn] == [
         name
         for name in figures.names()
-        if name not in ("one_coordinate", "digits") and not name.startswith("networks")
+        if name not in ("one_coordinate", "digits", "risk_law") and not name.startswith("networks")
     ]
     assert len(list(tmp_path.iterdir())) == 16
 

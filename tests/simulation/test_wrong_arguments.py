@@ -28,7 +28,7 @@ WRONG = {
     "record must be steps from 0 to the last, 20, but contains 21": {"record": [21]},
     "record must be a whole number >= 1, not 0": {"record": 0},
     "record must be whole numbers >= 0, but contains -1": {"record": [-1]},
-    "sampling must be one of minibatch, per-sample, leap, not 'mini'": {"sampling": "mini"},
+    "sampling must be one of minibatch, per-sample, leap, collapsed, not 'x'": {"sampling": "x"},
     "data must be one of normal, uniform, rademacher, laplace, student-t": {"data": "cauchy"},
     "data='laplace' needs sampling='per-sample'": {"data": "laplace"},
     "data='uniform' needs sampling='per-sample', as sampling='leap'": {

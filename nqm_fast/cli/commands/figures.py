@@ -8,7 +8,8 @@ from typing import Any
 
 from ... import InputError, Problem, networks
 from ...progress import counted
-from ..options import add_problem_file, chosen_problem
+from ...spectrum import SHAPE
+from ..options import add_power_law, add_problem_file, chosen_problem
 from ..tables import print_table, whole_number
 
 ORDER = 6
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
     figures.add_argument(
         "--dim", type=whole_number, help="instead, coordinates of a power law (default: 10000)"
     )
-    figures.add_argument("--exponent", type=float, help="its h_i = i^-exponent (default: 1)")
+    add_power_law(figures)
     figures.add_argument(
         "--target",
         type=float,
@@ -87,5 +88,6 @@ def _figures(chosen: argparse.Namespace) -> None:
 
 def _chosen_problem(chosen: argparse.Namespace) -> Problem | None:
     """Return the problem that the options describe, if one does."""
-    options = (chosen.problem, chosen.dim, chosen.exponent, chosen.damping, chosen.negative)
-    return None if all(value is None for value in options) else chosen_problem(chosen)
+    names = ("problem", "dim", *SHAPE, "damping", "negative")
+    is_given = any(getattr(chosen, name) is not None for name in names)
+    return chosen_problem(chosen) if is_given else None
