@@ -19,7 +19,7 @@ from .html import facts_table
 from .immutable import Unchangeable, frozen
 from .losses import SampleLosses
 from .power_law_nodes import PowerLawNodes
-from .spectrum import NEGATIVE, Dropped, PowerLaw, usable
+from .spectrum import NEGATIVE, Dropped, PowerLaw, checked_law, usable
 from .validation import (
     Array,
     InputError,
@@ -208,7 +208,7 @@ class Problem(SampleLosses, Unchangeable):
         >>> round(nqm.expected_risk(problem, nqm.SGD(0.5), batch_size=8, steps=0), 6)
         4.976746
         """
-        law = _checked_law(
+        law = checked_law(
             PowerLaw(
                 integer("dim", dim, least=1, most=MOST_COORDINATES),
                 number("exponent", exponent, least=0.0),
@@ -601,32 +601,6 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
-
-
-def _checked_law(law: PowerLaw) -> PowerLaw:
-    """Check the noise and the start of a power law, and that its coordinates are doubles."""
-    checked: dict[str, Any] = {}
-    for name in ("noise", "start"):
-        size, decay = getattr(law, name), getattr(law, f"{name}_exponent")
-        if size is not None or decay is not None:
-            size = law.scale if size is None else number(name, size, least=0.0)
-            decay = law.exponent if decay is None else number(f"{name}_exponent", decay)
-            if (size, decay) == (law.scale, law.exponent) and not (name == "noise" and law.damping):
-                size = decay = None  # It is as by default, so that problems are equal.
-        checked |= {name: size, f"{name}_exponent": decay}
-    law = replace(law, **checked)
-    with np.errstate(over="ignore", under="ignore"):
-        ends = [law.block(0, 1), law.block(law.dim - 1, law.dim)]
-    if ends[1].h[0] == 0.0:
-        raise InputError(f"exponent {law.exponent:g} makes the last of {law.dim} curvatures vanish")
-    for block in ends:
-        for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
-            if not np.isfinite(getattr(block, field)).all():
-                raise InputError(
-                    f"{name} = {getattr(law, name):g} takes a coordinate of {law} beyond the range "
-                    "of a double"
-                )
-    return law
 
 
 def _as_field(column: Array) -> Array | float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,6 +90,38 @@ def _power(scale: float, i: Array, exponent: float) -> Array:
     """Compute ``scale i^-exponent``."""
     power: Array = 1.0 / i if exponent == 1.0 else i**-exponent
     return power if scale == 1.0 else scale * power
+
+
+def checked_law(law: PowerLaw) -> PowerLaw:
+    """Check the noise and the start of a power law, and that its coordinates are doubles.
+
+    Raises
+    ------
+    InputError
+        If one is outside its limits, or a coordinate beyond the range of a double.
+    """
+    checked: dict[str, Any] = {}
+    for name in ("noise", "start"):
+        size, decay = getattr(law, name), getattr(law, f"{name}_exponent")
+        if size is not None or decay is not None:
+            size = law.scale if size is None else number(name, size, least=0.0)
+            decay = law.exponent if decay is None else number(f"{name}_exponent", decay)
+            if (size, decay) == (law.scale, law.exponent) and not (name == "noise" and law.damping):
+                size = decay = None  # It is as by default, so that problems are equal.
+        checked |= {name: size, f"{name}_exponent": decay}
+    law = replace(law, **checked)
+    with np.errstate(over="ignore", under="ignore"):
+        ends = [law.block(0, 1), law.block(law.dim - 1, law.dim)]
+    if ends[1].h[0] == 0.0:
+        raise InputError(f"exponent {law.exponent:g} makes the last of {law.dim} curvatures vanish")
+    for block in ends:
+        for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
+            if not np.isfinite(getattr(block, field)).all():
+                raise InputError(
+                    f"{name} = {getattr(law, name):g} takes a coordinate of {law} beyond the range "
+                    "of a double"
+                )
+    return law
 
 
 @dataclass(frozen=True)
