@@ -53,7 +53,7 @@ WRONG = {
     "# a comment\n\nsteps = 'many'": "line 3: steps must be a valid integer, not 'many'",
     "steps = 1.5": "line 1: steps must be a valid integer, not 1.5",
     "record = [\n1,\n2]\nseed = -1": "line 4: seed must be greater than or equal to 0, not -1",
-    "sampling = 'mini'": "line 1: sampling must be 'minibatch', 'per-sample', 'leap' or 'collapsed'",
+    "sampling = 'mini'": "line 1: sampling must be 'minibatch', 'per-sample', 'leap' or",
     "keep_state = 1": "line 1: keep_state must be a valid boolean, not 1",
     "problem.dim = 0": "line 1: problem.dim must be greater than or equal to 1, not 0",
     "problem.dims = 1": "line 1: problem.dims is not a key (did you mean dim?): allowed are dim",
