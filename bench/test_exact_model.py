@@ -141,8 +141,9 @@ def test_steps_to_target_of_random_curvatures(benchmark, asked):
         return (nqm.Problem(h, c) if asked == "first" else known,), {}
 
     benchmark.pedantic(ask, setup=setup, rounds=3, warmup_rounds=1)
-    one_pass = median_seconds(lambda: (h.sum(), c.sum()))
-    benchmark.extra_info["numpy passes"] = benchmark.stats.stats.median / one_pass
+    if benchmark.enabled:
+        one_pass = median_seconds(lambda: (h.sum(), c.sum()))
+        benchmark.extra_info["numpy passes"] = benchmark.stats.stats.median / one_pass
     benchmark.extra_info["target"] = "10 passes" if asked == "first" else "20 ms"
 
 
