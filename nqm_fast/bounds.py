@@ -387,7 +387,7 @@ class _Expressions(NamedTuple):
 
     summand: Callable[[Block, Array], Array]
     columns: Array
-    """What rows differ by, shape (rows,)."""
+    """The value that `summand` takes for each row of the result, shape (rows,)."""
 
     @property
     def rows(self) -> int:

@@ -27,7 +27,7 @@ from .parallel import cores
 from .validation import integer
 
 TRIES = 3
-"""How often a task is tried that dies, or whose worker does."""
+"""Most attempts at a task that raises an error, or whose worker dies."""
 IN_FLIGHT = 4096
 """Tasks that an executor is given at a time: more would not keep it busier, and take memory."""
 PATIENCE = 5.0

@@ -1,4 +1,4 @@
-"""What workers are sent: problems, algorithms and schedules, also of the user, as bytes."""
+"""Pack problems, algorithms and schedules, also those of the user, as bytes for workers."""
 
 from __future__ import annotations
 

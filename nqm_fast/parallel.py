@@ -34,7 +34,7 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
 
 
 _limit: ContextVar[int | None] = ContextVar("_limit", default=None)
-"""How many threads work may use that is one of several tasks at a time; None for no limit."""
+"""Most threads that the current task may use, beside others of the process; None for no limit."""
 
 
 @contextmanager

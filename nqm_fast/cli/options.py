@@ -195,6 +195,25 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def chosen_setting(chosen: argparse.Namespace) -> tuple[Problem, SGD]:
+    """Return the problem and the algorithm that are chosen, where no learning rate is searched.
+
+    Raises
+    ------
+    InputError
+        If there is no learning rate.
+    """
+    if chosen.lr is None:
+        raise InputError("--lr is required: the learning rate, >= 0")
+    return chosen_problem(chosen), SGD(**chosen_hyper_parameters(chosen))
+
+
+def setting_facts(chosen: argparse.Namespace, problem: Problem, algorithm: SGD) -> dict[str, Any]:
+    """Describe a problem, an algorithm and the target for JSON."""
+    facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}
+    return facts | {"algorithm": algorithm_facts(algorithm), "target": chosen.target}
+
+
 def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any]:
     """Describe the chosen problem for JSON: the same keys for all that were not cut."""
     low, high = problem.curvature_range

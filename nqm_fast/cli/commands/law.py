@@ -9,7 +9,6 @@ import numpy as np
 
 from ... import (
     SGD,
-    InputError,
     Problem,
     RiskDistribution,
     first_passage_distribution,
@@ -20,10 +19,8 @@ from ..options import (
     add_backend,
     add_hyper_parameters,
     add_problem,
-    algorithm_facts,
-    chosen_hyper_parameters,
-    chosen_problem,
-    problem_facts,
+    chosen_setting,
+    setting_facts,
 )
 from ..tables import finite, print_json, print_results, print_table, whole_number
 
@@ -59,10 +56,7 @@ def add(commands: Any) -> None:
 
 
 def _law(chosen: argparse.Namespace) -> None:
-    if chosen.lr is None:
-        raise InputError("--lr is required: the learning rate, >= 0")
-    problem = chosen_problem(chosen)
-    algorithm = SGD(**chosen_hyper_parameters(chosen))
+    problem, algorithm = chosen_setting(chosen)
     rows, passages = [], []
     for batch_size in chosen.batch_size:
         law = risk_distribution(
@@ -72,20 +66,14 @@ def _law(chosen: argparse.Namespace) -> None:
         if chosen.target is not None:
             passages.append(_passage(problem, algorithm, batch_size, chosen))
     if chosen.json:
-        facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}
-        facts |= {"algorithm": algorithm_facts(algorithm), "target": chosen.target}
+        facts = setting_facts(chosen, problem, algorithm)
         print_json("law", facts, rows, first_passage=passages)
         return
-    flat = [
-        {name: x for name, x in row.items() if name != "quantiles"} | _columns(row) for row in rows
-    ]
-    print_results({"problem": repr(problem), "algorithm": repr(algorithm)}, flat)
+    said = {"problem": repr(problem), "algorithm": repr(algorithm)}
+    print_results(said, [_with_columns(row) for row in rows])
     if passages:
         print(f"first step at which the risk is at most {chosen.target:g}:")
-        print_table(
-            [{name: x for name, x in row.items() if name != "quantiles"} | _columns(row)
-             for row in passages]
-        )  # fmt: skip
+        print_table([_with_columns(row) for row in passages])
 
 
 def _rows(law: RiskDistribution, batch_size: float, quantiles: list[float]) -> list[dict[str, Any]]:
@@ -133,6 +121,7 @@ def _pairs(quantiles: list[float], values: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _columns(row: dict[str, Any]) -> dict[str, Any]:
-    """Write the quantiles of a row as columns."""
-    return {f"{100.0 * pair['q']:g} %": pair["value"] for pair in row["quantiles"]}
+def _with_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for a table, with a column for each quantile in the place of their list."""
+    columns = {f"{100.0 * pair['q']:g} %": pair["value"] for pair in row["quantiles"]}
+    return {name: value for name, value in row.items() if name != "quantiles"} | columns

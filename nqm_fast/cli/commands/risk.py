@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ... import SGD, InputError, expected_risk, steps_to_target
+from ... import expected_risk, steps_to_target
 from ...validation import plain_number
 from ..options import (
     add_backend,
     add_hyper_parameters,
     add_problem,
-    algorithm_facts,
-    chosen_hyper_parameters,
-    chosen_problem,
-    problem_facts,
+    chosen_setting,
+    setting_facts,
 )
 from ..tables import finite, print_json, print_results, whole_number
 
@@ -36,10 +34,7 @@ def add(commands: Any) -> None:
 
 
 def _risk(chosen: argparse.Namespace) -> None:
-    if chosen.lr is None:
-        raise InputError("--lr is required: the learning rate, >= 0")
-    problem = chosen_problem(chosen)
-    algorithm = SGD(**chosen_hyper_parameters(chosen))
+    problem, algorithm = chosen_setting(chosen)
     rows, first = [], []
     for batch_size in chosen.batch_size:
         risks = expected_risk(problem, algorithm, batch_size, chosen.steps, backend=chosen.backend)
@@ -53,8 +48,7 @@ def _risk(chosen: argparse.Namespace) -> None:
             )
             first.append({"batch_size": plain_number(batch_size), "steps": finite(steps)})
     if chosen.json:
-        facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}
-        facts |= {"algorithm": algorithm_facts(algorithm), "target": chosen.target}
+        facts = setting_facts(chosen, problem, algorithm)
         print_json("risk", facts, rows, steps_to_target=first)
         return
     said = {"problem": repr(problem), "algorithm": repr(algorithm)} | {
