@@ -119,3 +119,19 @@ def check_length(name: str, schedule: Schedule, steps: int) -> None:
             f"{name} has values for {counted(int(schedule.length), 'step')}, but {steps} are asked "
             f"for{hint}"
         )
+
+
+def ordered_records(
+    steps: NDArray[np.int64], lr: Schedule, batch_size: Schedule
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Return the different steps in ascending order, and where each of those asked for is there.
+
+    Raises
+    ------
+    InputError
+        If a schedule ends before the last of them.
+    """
+    ordered, position = np.unique(steps, return_inverse=True)
+    check_length("lr", lr, int(ordered[-1]))
+    check_length("batch_size", batch_size, int(ordered[-1]))
+    return ordered, position

@@ -17,7 +17,7 @@ from ..html import facts_table
 from ..parallel import in_threads
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..timeline import check_length
+from ..timeline import ordered_records
 from ..validation import Array, InputError, counted, real_array, step_array
 from .certified import BLOCK
 from .inversion import Inverted, inverted, quantile
@@ -252,9 +252,7 @@ def risk_distribution(
     if not asked.size:
         nothing = np.zeros(asked.shape)
         return RiskDistribution(asked, nothing, nothing, nothing, ())
-    ordered, position = np.unique(asked, return_inverse=True)
-    check_length("lr", algorithm.lr, int(ordered[-1]))
-    check_length("batch_size", batch, int(ordered[-1]))
+    ordered, position = ordered_records(asked, algorithm.lr, batch)
     laws = _laws(problem, algorithm, batch, ordered)
     at_steps = tuple(laws[number] for number in position.ravel().tolist())
 

@@ -18,7 +18,7 @@ from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..timeline import WINDOW, check_length
+from ..timeline import WINDOW, ordered_records
 from ..validation import Array, step_array
 from .certified import coordinate_sums
 from .timeline import RecordedSegments, weighted_segments, with_records
@@ -160,11 +160,7 @@ def expected_risk(
     asked = step_array("steps", steps)
     if not asked.size:
         return np.zeros(asked.shape)
-    ordered, position = np.unique(asked, return_inverse=True)
-    last = int(ordered[-1])
-    check_length("lr", algorithm.lr, last)
-    check_length("batch_size", batch, last)
-
+    ordered, position = ordered_records(asked, algorithm.lr, batch)
     risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)
