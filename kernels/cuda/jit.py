@@ -15,13 +15,14 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import cuda as numba_cuda
 from numba.cuda import compiler, dispatcher
 from numba.cuda.core import config
+from numpy.typing import DTypeLike, NDArray
 
 from .. import noise
 
@@ -51,7 +52,25 @@ class _Simulator:
     """
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(simulator._get_kernel_context() or numba_cuda, name)
+        context = simulator._get_kernel_context()
+        if context and name == "shared":
+            return _SimulatedMemory(context.shared._allocations)
+        return getattr(context or numba_cuda, name)
+
+
+class _SimulatedMemory(NamedTuple):
+    """Memory that the threads of a simulated block share.
+
+    The simulator's own looks whether an array exists and makes it if not, in two steps, between
+    which another thread may make it too; then threads that should share an array have two.
+    """
+
+    arrays: dict[tuple[CodeType, int], NDArray[Any]]
+
+    def array(self, shape: int, dtype: DTypeLike) -> NDArray[Any]:
+        """Return the array that is asked for in the line of the caller, in one step."""
+        caller = sys._getframe(1)
+        return self.arrays.setdefault((caller.f_code, caller.f_lineno), np.empty(shape, dtype))
 
 
 cuda: Any = _Simulator() if SIMULATED else numba_cuda

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import python
 
@@ -20,24 +23,36 @@ def _installed():
 @pytest.mark.slow
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("name", ["same_bits", "devices", "hardware"])
-def test_in_the_simulator(name, tmp_path):
-    """All tests that are marked `gpu` pass in NVIDIA's simulator, but those that need a GPU.
-
-    Now and then a test fails there and passes when it is repeated, which the threads of the
-    simulator are suspected of; those that failed are run again, up to twice.
-    """
+def test_in_the_simulator(name):
+    """All tests that are marked `gpu` pass in NVIDIA's simulator, but those that need a GPU."""
     file = Path(__file__).with_name(f"test_{name}.py")
-    options = "-q", "-n0", "-o", f"cache_dir={tmp_path}", "--last-failed", "-m", "gpu"
+    options = "-q", "-n0", "-p", "no:cacheprovider", "-m", "gpu"
     # The simulator is chosen when Numba is imported, hence a process of its own.
     command = [sys.executable, "-m", "pytest", *options, str(file)]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
-    runs = []
-    while len(runs) < 3 and (not runs or runs[-1].returncode):
-        runs.append(subprocess.run(command, env=environment, capture_output=True, text=True))
-    assert runs[-1].returncode == 0, runs[-1].stdout[-5000:]
-    skipped = [line for line in runs[0].stdout.splitlines() if line.startswith("SKIPPED")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:]
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
     assert bool(skipped) == (name == "hardware")
     assert all("needs a GPU" in line for line in skipped)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_simulated_threads_share_one_array(monkeypatch):
+    """All threads get the same array, also where they ask for it at the same moment."""
+    from nqm_fast.kernels.cuda import jit
+
+    make, together = np.empty, threading.Barrier(8, timeout=10)
+
+    def slow_empty(*arguments):
+        together.wait()
+        return make(*arguments)
+
+    monkeypatch.setattr(jit.np, "empty", slow_empty)
+    memory = jit._SimulatedMemory({})
+    with ThreadPoolExecutor(8) as threads:
+        arrays = list(threads.map(lambda _: memory.array(3, np.float64), range(8)))
+    assert all(array is arrays[0] for array in arrays)
 
 
 # -- what it says ------------------------------------------------------------------------
