@@ -43,6 +43,10 @@ class Recurrence(NamedTuple):
         ``s_0 = start * w_0``.
     read : n floats
         q, the combination of components whose risk counts.
+    gradient : n floats, optional
+        The combination of components at which the gradient is taken: the part of A that is
+        proportional to h is ``h b gradient^T``. By default it is the first component. Noise that
+        depends on the iterate is that of this point; other noise does not ask for it.
 
     Examples
     --------
@@ -62,6 +66,7 @@ class Recurrence(NamedTuple):
     terms: Sequence[tuple[Sequence[Sequence[Entry]], Sequence[Entry]]]
     start: Sequence[float]
     read: Sequence[float]
+    gradient: Sequence[float] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recurrence) and bool(comparable([*self]) == comparable([*other]))
@@ -83,6 +88,7 @@ class Recurrence(NamedTuple):
             ],
             [self.start[a] for a in components],
             [self.read[a] for a in components],
+            None if self.gradient is None else [self.gradient[a] for a in components],
         )
 
 

@@ -84,7 +84,7 @@ def sum_of_terms(recurrence: Recurrence, weights: Array) -> Recurrence:
     kicks = [kick for _, kick in recurrence.terms]
     matrix = [[total([m[a][b] for m in matrices]) for b in range(n)] for a in range(n)]
     kick = [total([k[a] for k in kicks]) for a in range(n)]
-    return Recurrence([(matrix, kick)], recurrence.start, recurrence.read)
+    return recurrence._replace(terms=[(matrix, kick)])
 
 
 def term_weights(
@@ -124,8 +124,9 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
     """
     name = f"recurrence of {type(algorithm).__name__}"
     try:
-        terms, start, read = algorithm.recurrence(h)
+        terms, start, read, gradient = Recurrence(*algorithm.recurrence(h))
         sizes = len(read), len(start), len(terms)
+        points = [] if gradient is None else [("gradient", gradient, len(gradient))]
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be a Recurrence(terms, start, read): {error}") from error
     n = sizes[0]
@@ -134,7 +135,11 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
             f"{name} must have as many numbers in start as in read, at least one, not "
             f"{sizes[1]} and {n}"
         )
-    for part, numbers in (("start", start), ("read", read)):
+    for part, numbers, size in (("start", start, n), ("read", read, n), *points):
+        if size != n:
+            raise InputError(
+                f"{name} must have as many numbers in {part} as in read, {n}, not {size}"
+            )
         for x in numbers:
             if not _is_real(x) or not np.isfinite(x):
                 raise InputError(f"{part} in the {name} must be finite numbers, not {shown(x)}")
@@ -154,7 +159,7 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
         may_overflow = getattr(algorithm, "may_overflow", False)
         for entry in (*(x for row in matrix for x in row), *kick):
             _check_entry(where, entry, h, may_overflow)
-    return Recurrence(terms, start, read)
+    return Recurrence(terms, start, read, gradient)
 
 
 def _check_entry(where: str, entry: Any, h: Array, may_overflow: bool) -> None:

@@ -25,7 +25,7 @@ class Custom(nqm.Algorithm):
 
     def recurrence(self, h):
         fixed, per_lr = ([[0.0]], [0.0]), ([[(-1.0, h)]], [-1.0])
-        parts = {"terms": [fixed, per_lr], "start": [1.0], "read": [1.0]}
+        parts = {"terms": [fixed, per_lr], "start": [1.0], "read": [1.0], "gradient": None}
         if self.part == "entry":
             parts["terms"][0] = ([[self.value(h)]], [0.0])
         elif self.part in parts:
@@ -62,6 +62,8 @@ WRONG = {
     "start that is not a number": ("start", lambda s: ["w"], "start in the recurrence of Custom"),
     "infinite start": ("start", lambda s: [np.inf], "must be finite numbers, not inf"),
     "read that is not a number": ("read", lambda r: [np.nan], "must be finite numbers, not nan"),
+    "gradient of two": ("gradient", lambda g: [1.0, 0.0], "as many numbers in gradient as in"),
+    "gradient that is not a number": ("gradient", lambda g: ["w"], "gradient in the recurrence"),
     "two rows": (
         "terms", lambda t: [([[0.0], [0.0]], [0.0]), t[1]], "term 0 in the recurrence of Custom"
     ),
