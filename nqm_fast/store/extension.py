@@ -13,11 +13,14 @@ from ..simulation.experiment import Experiment, with_replicas
 from ..simulation.recorder import SavedArrays
 from ..validation import InputError
 from . import checkpoints, serialization
-from .files import Files, locked, resume_command
+from .files import Files, explained_errors, locked, resume_command
 from .header import checkpoint_interval, permanent_attributes, status_attributes
 from .layout import RECORD, Whole, record_variables
 from .reading import ENDED_STATUSES, Stored, read
 from .writing import write_whole
+
+
+_AGAIN = "mend that, then ask again"
 
 
 class Extension(NamedTuple):
@@ -38,17 +41,18 @@ def lengthen(files: Files, stored: Stored, extension: Extension) -> None:
     The caller has the lock. A kill at any moment leaves the one run or the other.
     """
     experiment = extension.experiment
-    if stored.status in ENDED_STATUSES:
-        if extension.state is not None:
-            checkpoints.save(files, _metadata(stored), extension.state)
-    else:
-        _forget_blocks(files, stored)
     count = f"{stored.records} of {experiment.records.size} records are there"
     message = f"{count}; go on with: {resume_command(files.given)}"
     stats = json.loads(stored.header["stats"])
     header, arrays = _new_header(stored, experiment, extension.fingerprint)
     header |= status_attributes("interrupted", message, stats, 1, _resumed(stored))
-    write_whole(files, experiment, Whole(header, arrays, stored.values, stored.diverged_at, None))
+    whole = Whole(header, arrays, stored.values, stored.diverged_at, None)
+    with explained_errors(files, lambda: f"the run is as it was; {_AGAIN}"):
+        if stored.status not in ENDED_STATUSES:
+            _forget_blocks(files, stored)
+        elif extension.state is not None:
+            checkpoints.save(files, _metadata(stored), extension.state)
+        write_whole(files, experiment, whole)
     for path in stored.continuations:
         path.unlink(missing_ok=True)
 
@@ -178,7 +182,8 @@ class AddedReplicas:
             if not (ended and is_ours):
                 raise InputError(f"path {str(files.given)!r} has changed while replicas were added")
             order = np.argsort(numbers)[np.searchsorted(np.sort(numbers), wanted.replicas)]
-            write_whole(files, wanted, _joined(stored, more, wanted, order))
+            with explained_errors(files, lambda: f"no replicas were added; {_AGAIN}"):
+                write_whole(files, wanted, _joined(stored, more, wanted, order))
             self.path.unlink(missing_ok=True)
 
 

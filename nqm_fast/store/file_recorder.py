@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from errno import ENOENT
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..simulation.recorder import KernelSeconds, Recorder, RunProgress, SavedArr
 from ..simulation.result import Run, with_public_axes
 from ..validation import InputError
 from . import checkpoints, serialization
-from .files import Files, resume_command
+from .files import Files, explained_errors, resume_command
 from .header import new_header, permanent_attributes, status_attributes, timestamp
 from .layout import RECORD, Whole
 from .reading import ENDED_STATUSES, Stored, same_run
@@ -62,7 +61,7 @@ class FileRecorder(Recorder):
             path, arrays = files.continuation(number), None
         self.resumed = "" if stored is None else timestamp()
         self.live_header = self.header | status_attributes("running", "", {}, number, self.resumed)
-        with self._explained_errors("out must be a file that can be written"):
+        with explained_errors(files, lambda: "out must be a file that can be written"):
             self.live = LiveFile(path, files.part, experiment, self.live_header, arrays)
         self.base = files.base.stat()
         self.base_header = self.live_header if stored is None else stored.header
@@ -273,23 +272,9 @@ class FileRecorder(Recorder):
         earlier = [] if self.stored is None else self.stored.continuations
         return [*earlier, *([] if self.live.path == self.files.base else [self.live.path])]
 
-    @contextmanager
-    def _explained_errors(self, advice: str = "") -> Generator[None]:
-        """Add advice what to do to errors of the file system within the context.
-
-        The disk may be full, or a folder or file not as it was.
-        """
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # HDF5 raises both for errors of the system.
-            of_hdf5 = re.search(r"errno = (\d+)", str(error))
-            number = getattr(error, "errno", None) or (int(of_hdf5[1]) if of_hdf5 else 0)
-            text = None if of_hdf5 else getattr(error, "strerror", None)
-            reason = text or (os.strerror(number) if number else str(error))
-            with suppress(OSError):
-                self.files.part.unlink(missing_ok=True)
-            message = f"{reason}: {advice or self._advice()}"
-            raise OSError(number, message, str(self.files.given)) from None
+    def _explained_errors(self) -> AbstractContextManager[None]:
+        """Say in errors of the file system how to go on with the run."""
+        return explained_errors(self.files, self._advice)
 
     def _advice(self) -> str:
         """What the user can do after an error of the file system."""

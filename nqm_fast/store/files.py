@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOTDIR
 from pathlib import Path
@@ -107,6 +107,29 @@ def is_signed(path: Path) -> bool:
             digest.update(block)
             size -= len(block)
     return end == SIGNATURE + digest.digest()
+
+
+@contextmanager
+def explained_errors(files: Files, advice: Callable[[], str]) -> Generator[None]:
+    """Add advice what to do to errors of the file system within the context.
+
+    The disk may be full, or a folder or file not as it was. What is half written is removed.
+
+    Raises
+    ------
+    OSError
+        With the reason and the advice, for the name of the run that the user gave.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # HDF5 raises both for errors of the system.
+        of_hdf5 = re.search(r"errno = (\d+)", str(error))
+        number = getattr(error, "errno", None) or (int(of_hdf5[1]) if of_hdf5 else 0)
+        text = None if of_hdf5 else getattr(error, "strerror", None)
+        reason = text or (os.strerror(number) if number else str(error))
+        with suppress(OSError):
+            files.part.unlink(missing_ok=True)
+        raise OSError(number, f"{reason}: {advice()}", str(files.given)) from None
 
 
 _held_here: dict[Path, int] = {}  # locks, and the process that holds them

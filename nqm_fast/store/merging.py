@@ -19,7 +19,7 @@ from ..simulation.fingerprint import fingerprint
 from ..simulation.merging import Computed, Shard, coordinates_of, merged, merging_order
 from ..simulation.result import Run
 from . import access
-from .files import Files, resume_command
+from .files import Files, explained_errors, resume_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,4 +279,6 @@ def _write(
     header |= status_attributes(status, message, result.stats, 1)
     values = {RECORD: whole.records, **result.observed, "wall_time": result.wall_time}
     states = None if result.states is None else list(result.states)
-    write_whole(target, whole, Whole(header, arrays, values, result.diverged_at, states))
+    content = Whole(header, arrays, values, result.diverged_at, states)
+    with explained_errors(target, lambda: "the shards are as they were; mend that, then ask again"):
+        write_whole(target, whole, content)

@@ -109,3 +109,48 @@ def test_a_second_signal_while_a_file_is_written(path, monkeypatch, which, undis
         monkeypatch.setattr(writing.Output, "write", usual)
     assert nqm.open_run(path).status in ("killed", "interrupted", "finished")
     assert_same(nqm.resume(path), undisturbed)
+
+
+LONGER = "import nqm_fast as nqm, sys; nqm.resume(sys.argv[1], steps=400)"
+MORE_REPLICAS = "import nqm_fast as nqm, sys; nqm.resume(sys.argv[1], replicas=5)"
+MERGED = "import nqm_fast as nqm, sys; nqm.merge(sys.argv[2:], sys.argv[1])"
+
+
+def said_without_room(code, paths, size):
+    """The last line of a program whose files may have so many bytes."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return python("-c", code, *paths, limit=limit, status=1).stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("code", "was"),
+    [(LONGER, "the run is as it was"), (MORE_REPLICAS, "no replicas were added")],
+    ids=["longer", "more replicas"],
+)
+def test_no_room_to_extend(code, was, path):
+    """The run stays as it was where there is no room for a longer one, and what to do is said."""
+    run = simulate_to(path, steps=300, record=1, replicas=4)
+    before = path.read_bytes()
+    said = said_without_room(code, [path], len(before))
+    assert said.startswith("OSError: [Errno 27] File too large: ")
+    assert f"{was}; mend that, then ask again: '{path}'" in said
+    assert path.read_bytes() == before
+    assert not Files(path).part.exists()
+    assert_same(nqm.open_run(path), run)
+
+
+def test_no_room_to_merge(tmp_path):
+    """The shards stay as they were, and nothing is left of the file that they were to become."""
+    problem, out = nqm.Problem.power_law(200), tmp_path / "run.h5"
+    paths = [tmp_path / "low.h5", tmp_path / "high.h5"]
+    for shard, ends in zip(paths, [(0, 128), (128, 200)], strict=True):
+        nqm.simulate(
+            problem, nqm.SGD(0.1), 8, 300, coordinates=ends, record=1, out=shard, progress=False
+        )
+    size = paths[0].stat().st_size
+    said = said_without_room(MERGED, [out, *paths], size // 2)
+    assert said.startswith("OSError: [Errno 27] File too large: the shards are as they were; mend")
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
