@@ -19,7 +19,6 @@ from .layout import RECORD, Whole, record_variables
 from .reading import ENDED_STATUSES, Stored, read
 from .writing import write_whole
 
-
 _AGAIN = "mend that, then ask again"
 
 
