@@ -26,14 +26,26 @@ settings.load_profile("fixed")
 # -- what is slow -----------------------------------------------------------------------------
 
 
+def evenly_spaced(items, keep):
+    """So many of the items, evenly spaced, and the others."""
+    kept = {round(k * (len(items) - 1) / max(keep - 1, 1)) for k in range(keep)}
+    return (
+        [item for number, item in enumerate(items) if number in kept],
+        [item for number, item in enumerate(items) if number not in kept],
+    )
+
+
 class MostlySlow:
     """Marks all cases of a test with ``mostly_slow(keep)`` as slow, but so many, evenly spaced.
+
+    With ``mostly_slow(keep, slow=n)`` only n of the slow ones are run, unless NQM_EVERY_CASE is
+    set: a grid of cases that are much alike is run as a whole after a change of what it tests.
 
     What Numba compiles for is slow, too; in `kernels/` tests say themselves which few are not.
     """
 
     @pytest.hookimpl(tryfirst=True)  # before slow ones are deselected
-    def pytest_collection_modifyitems(self, items):
+    def pytest_collection_modifyitems(self, config, items):
         cases = {}
         for item in items:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
@@ -42,12 +54,19 @@ class MostlySlow:
         for item in items:
             mark = item.get_closest_marker("mostly_slow")
             if mark is not None:
-                cases.setdefault((item.path, item.originalname, *mark.args), []).append(item)
-        for (*_, keep), found in cases.items():
-            fast = {round(k * (len(found) - 1) / max(keep - 1, 1)) for k in range(keep)}
-            for number, item in enumerate(found):
-                if number not in fast:
-                    item.add_marker(pytest.mark.slow)
+                key = (item.path, item.originalname, *mark.args, mark.kwargs.get("slow"))
+                cases.setdefault(key, []).append(item)
+        left_out = []
+        for (*_, keep, slow), found in cases.items():
+            others = evenly_spaced(found, keep)[1]
+            for item in others:
+                item.add_marker(pytest.mark.slow)
+            if slow is not None and not os.environ.get("NQM_EVERY_CASE"):
+                left_out += evenly_spaced(others, slow)[1]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            numbers = {id(item) for item in left_out}
+            items[:] = [item for item in items if id(item) not in numbers]
 
 
 def pytest_configure(config):

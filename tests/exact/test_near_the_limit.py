@@ -3,7 +3,6 @@
 import mpmath
 import numpy as np
 import pytest
-from helpers import slow_where
 from nqm_fast.kernels import reference
 from oracles import risk_to_60_digits
 
@@ -47,7 +46,8 @@ def conditioning(problem, algorithm, steps, exact):
     return moved
 
 
-@pytest.mark.parametrize("seed", slow_where(lambda seed: seed >= 30, range(200)))
+@pytest.mark.mostly_slow(30, slow=40)
+@pytest.mark.parametrize("seed", range(200))
 def test_the_risk_is_as_right_as_its_input(seed):
     """Errors are at most 10 times those that the last digit of the input makes."""
     problem, algorithm, steps = random_case(seed)
@@ -69,7 +69,8 @@ def test_a_setting_that_once_seemed_to_diverge():
     assert risk == pytest.approx([96866.68671, 96869.97204, 96869.97204], rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", slow_where(lambda seed: seed >= 15, range(60)))
+@pytest.mark.mostly_slow(15, slow=10)
+@pytest.mark.parametrize("seed", range(60))
 def test_first_passage_near_the_limit(seed):
     """It is the first step at which the expected risk is low enough, looked at one by one."""
     rng = np.random.default_rng(seed)
@@ -146,7 +147,8 @@ def leapt_risk(problem, algorithm, steps, backend="numpy"):
     return risk
 
 
-@pytest.mark.parametrize("seed", slow_where(lambda seed: seed >= 8, range(100)))
+@pytest.mark.mostly_slow(8, slow=20)
+@pytest.mark.parametrize("seed", range(100))
 def test_a_leap_is_as_right_as_its_input(seed):
     problem, algorithm, steps = random_case(seed)
     problem = nqm.Problem(problem.h, problem.c, mean0=problem.mean0, var0=0.0)

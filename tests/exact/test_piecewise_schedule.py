@@ -11,7 +11,7 @@ from nqm_fast import bounds
 from nqm_fast.schedules import Piecewise
 
 
-@pytest.mark.mostly_slow(6)
+@pytest.mark.mostly_slow(6, slow=8)
 @pytest.mark.parametrize(("problem", "batch_size", "target"), SEARCHES.values(), ids=SEARCHES)
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_the_best_schedule_is_not_worse_than_the_best_constant(problem, batch_size, target, power):

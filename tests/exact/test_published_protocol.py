@@ -121,7 +121,7 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.mostly_slow(4)
+@pytest.mark.mostly_slow(4, slow=8)
 @rows("momentum", "ema")
 def test_momentum_and_ema_to_the_step(row):
     family, power, batch_size = row["family"], float(row["p"]), int(row["batch_size"])
@@ -173,7 +173,7 @@ def test_the_row_that_is_off_by_two_steps():
 # -- schedules ---------------------------------------------------------------------------
 
 
-@pytest.mark.mostly_slow(4)
+@pytest.mark.mostly_slow(4, slow=8)
 @rows("schedule10", "schedule50")
 def test_schedules_within_1_percent(row):
     pieces = int(row["family"].removeprefix("schedule"))

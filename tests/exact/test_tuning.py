@@ -67,7 +67,7 @@ def test_a_pair_on_the_paper_problem_beats_lr_alone(over):
 # -- small problems, against grids -------------------------------------------------------
 
 
-@pytest.mark.mostly_slow(6)
+@pytest.mark.mostly_slow(6, slow=5)
 @searches
 @pytest.mark.parametrize("power", [0.0, 0.5])
 def test_no_grid_beats_lr(problem, batch_size, target, power):
@@ -76,7 +76,7 @@ def test_no_grid_beats_lr(problem, batch_size, target, power):
     assert_no_grid_beats(best, problem, batch_size, target, ["lr"], 2000, 1, power=power)
 
 
-@pytest.mark.mostly_slow(2)
+@pytest.mark.mostly_slow(2, slow=5)
 @searches
 @pytest.mark.parametrize("name", ["momentum", "ema"])
 def test_no_grid_beats_a_pair(problem, batch_size, target, name):
@@ -85,7 +85,7 @@ def test_no_grid_beats_a_pair(problem, batch_size, target, name):
     assert_no_grid_beats(best, problem, batch_size, target, ["lr", name], 200, 25)
 
 
-@pytest.mark.mostly_slow(4)
+@pytest.mark.mostly_slow(4, slow=9)
 @pytest.mark.parametrize("lr", [0.3, 1.6])
 @pytest.mark.parametrize("over", [("momentum",), ("ema",), ("momentum", "ema")], ids=str)
 @searches
@@ -98,7 +98,7 @@ def test_no_grid_beats_momentum_and_ema_at_a_given_lr(problem, batch_size, targe
         assert_consistent(problem, batch_size, target, best)
 
 
-@pytest.mark.mostly_slow(1)
+@pytest.mark.mostly_slow(1, slow=2)
 @searches
 def test_no_grid_beats_all_three(problem, batch_size, target):
     over = ("lr", "momentum", "ema")
@@ -225,7 +225,7 @@ def test_settings_that_minimisation_does_not_find(problem, batch_size, target, o
     assert_consistent(problem, batch_size, target, best)
 
 
-@pytest.mark.mostly_slow(3)
+@pytest.mark.mostly_slow(3, slow=6)
 @pytest.mark.parametrize("seed", range(30))
 def test_more_hyper_parameters_never_need_more_steps(seed):
     problem, batch_size, target = random_case(1000 + seed)

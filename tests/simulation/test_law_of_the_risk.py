@@ -113,7 +113,7 @@ def test_there_are_enough_combinations():
     assert {case.law.partition(" of ")[0] for case in CASES.values()} == set(noise.LAWS)
 
 
-@pytest.mark.mostly_slow(40)
+@pytest.mark.mostly_slow(40, slow=100)
 @pytest.mark.parametrize("name", CASES)
 def test_mean_risk(name):
     case = CASES[name]
@@ -122,7 +122,7 @@ def test_mean_risk(name):
     assert np.abs(scores(name)[0]).max() < LIMIT
 
 
-@pytest.mark.mostly_slow(20)
+@pytest.mark.mostly_slow(20, slow=80)
 @pytest.mark.parametrize("name", HAVE_VARIANCE)
 def test_variance_of_the_risk(name):
     assert np.abs(scores(name)[1]).max() < LIMIT

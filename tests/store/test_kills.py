@@ -13,7 +13,7 @@ from helpers import assert_same, long_run, python
 
 import nqm_fast as nqm
 
-KILLS = int(os.environ.get("NQM_KILLS", "20"))  # in all, of both orders
+KILLS = int(os.environ.get("NQM_KILLS", "8"))  # in all, of both orders
 ORDERS = ["steps", pytest.param("blocks", marks=pytest.mark.slow)]
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 

@@ -14,6 +14,12 @@ from nqm_fast.simulation.lowering import band_numbers
 pytestmark = pytest.mark.gpu
 
 LAPLACE, RADEMACHER = noise.LAWS["laplace"].code, noise.LAWS["rademacher"].code
+# Of the simulator's slow ones there are fewer.
+JOBS = [(n, law) for n in (1, 2, 3, 4, 5, 7) for law in (-1, LAPLACE, "leap")]
+if SIMULATED:
+    JOBS = [(n, law) for n, law in JOBS if law == -1 or n in ((1, 3) if law == LAPLACE else (2, 7))]
+OWN_BATCHES = [3, 2, schedules.Piecewise([1, 3], [7, 12]), 1]
+STREAMS = [(x, OWN_BATCHES) for x in ("minibatch", "per-sample", "leap")] + [("per-sample", 2)]
 PIECES = schedules.Piecewise([0.3, 0.1, 0.2], RATES)
 
 
@@ -32,8 +38,7 @@ def test_chunks(name, monkeypatch):
     assert_same(run(name, backend="cuda"), whole)
 
 
-@pytest.mark.parametrize("sampling", ["minibatch", "per-sample", "leap"])
-@pytest.mark.parametrize("batches", [2, [3, 2, schedules.Piecewise([1, 3], [7, 12]), 1]])
+@pytest.mark.parametrize(("sampling", "batches"), STREAMS)
 def test_settings_on_one_noise_stream(sampling, batches, monkeypatch):
     """Settings have equal batch sizes or their own; one of them diverges."""
     algorithms = [nqm.SGD(0.3), nqm.SGD(0.2, momentum=0.9), nqm.SGD(1e30), nqm.SGD(PIECES)]
@@ -52,8 +57,7 @@ def test_leaps_near_the_limit():
     assert_same(run("plain", backend="cuda", **how), run("plain", backend="numpy", **how))
 
 
-@pytest.mark.parametrize("components", [1, 2, 3, 4, 5, 7])
-@pytest.mark.parametrize("law", [-1, LAPLACE, "leap"])
+@pytest.mark.parametrize(("components", "law"), JOBS)
 def test_any_recurrence(components, law):
     """A state may have more components than SGD's; one setting of a replica has diverged."""
     *arguments, state = arbitrary_job(components, 2, 1, -1 if law == "leap" else law)
