@@ -102,6 +102,7 @@ def test_peers_simulate_the_model(gpu, name):
     assert 0.5 * (x @ x) == pytest.approx(expected, rel=0.12)
 
 
+@pytest.mark.long
 def test_the_estimate(capsys):
     """This is no benchmark: the estimate needs no GPU, is plausible, and is called an estimate."""
     pytest.importorskip("cuda.core")

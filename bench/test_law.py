@@ -28,6 +28,7 @@ def test_quantiles_at_a_hundred_steps(benchmark, algorithm):
     benchmark.pedantic(quantiles, rounds=7, warmup_rounds=1)
 
 
+@pytest.mark.long
 @ALGORITHMS
 def test_collapsed_paths(benchmark, algorithm):
     """1000 replicas of some 190 records; ten times as many in 30 s, with momentum in 120 s."""

@@ -141,6 +141,7 @@ def test_settings(benchmark, alternate, sizes):
     note(benchmark, work, ours, ("NumPy", peer), **more)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("work", ["plain SGD", "momentum + EMA"])
 def test_compiled_ahead(benchmark, alternate, sizes, work):
     """The compiled extension against Numba, with the widest vectors of this processor."""

@@ -1,11 +1,12 @@
 """A new linear algorithm is one class: risk, first passage, tuning and simulation take it."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from helpers import MACHINES
+from helpers import MACHINES, slow_where
 from oracles import stepped_by_matrices
 
 import nqm_fast as nqm
@@ -156,8 +157,14 @@ on_machines = pytest.mark.parametrize(
 )
 
 
-@on_machines
-@pytest.mark.parametrize("sampling", ["minibatch", "leap"])
+@pytest.mark.parametrize(
+    ("machine", "sampling"),
+    slow_where(
+        lambda machine, _: machine == "numba",
+        [("numba", "minibatch"), *product(MACHINES[1:], ["minibatch", "leap"])],
+    ),
+    indirect=["machine"],
+)
 def test_a_state_of_any_size(machine, sampling):
     arguments = {"replicas": 2, "record": [1, 10, 40], "seed": 5, "sampling": sampling}
     run = nqm.simulate(PROBLEM, Averages(0.3), 4, 40, **arguments, backend=machine)

@@ -24,8 +24,16 @@ EASY = {
 takes a minute to compile."""
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder in which JAX keeps what it has compiled, for the next process of a test."""
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
 @pytest.fixture
-def needs_jax():
+def needs_jax(monkeypatch, compiled):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", compiled)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     for name in ("jax", "optax", "kfac_jax", "mnist1d"):
         pytest.importorskip(name)
 

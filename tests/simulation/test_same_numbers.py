@@ -41,7 +41,7 @@ def test_leaps_in_chunks(usual, monkeypatch):
 PARTS = {"one by one": [1], "few": [2, 3, 1, 13, 4, 28, 5], "in two": [40]}
 
 
-IN_MANY_PARTS = ("leap", "all", "schedule", "bands", "diverging", "student-t")
+IN_MANY_PARTS = ("leap", "all", "schedule", "bands", "diverging")
 
 
 def in_parts():

@@ -34,6 +34,9 @@ def expected():
     return [answers(algorithm) for algorithm in ALGORITHMS]
 
 
+LIKE_1 = "numba", 2  # two components, too
+
+
 def is_slow(machine, which):
     """Numba compiles anew for each number of components."""
     return slow_to_compile(machine) and which != 1
@@ -41,7 +44,9 @@ def is_slow(machine, which):
 
 @pytest.mark.parametrize(
     ("machine", "which"),
-    slow_where(is_slow, product(MACHINES, range(len(ALGORITHMS)))),
+    slow_where(
+        is_slow, [row for row in product(MACHINES, range(len(ALGORITHMS))) if row != LIKE_1]
+    ),
     indirect=["machine"],
 )
 def test_the_exact_model_has_the_same_bits(expected, machine, which):
