@@ -72,7 +72,15 @@ SEARCH = {"problem": nqm.Problem([1.0, 0.5]), "batch_size": 16, "target": 0.1, "
 TAKES = {
     "Problem": (nqm.Problem, usual(h=[1.0, 0.5], c=None, mean0=0.0, var0=1.0, count=1.0)),
     "sigma": (nqm.Problem, usual(h=[1.0, 0.5], sigma=1.0)),
-    "power_law": (nqm.Problem.power_law, usual(dim=3, exponent=1.0)),
+    "power_law": (
+        nqm.Problem.power_law,
+        usual(dim=3, exponent=1.0, noise_exponent=None, start_exponent=None, scale=1.0, noise=None,
+              start=None, damping=0.0),
+    ),
+    "compressed": (
+        lambda problem, nodes: as_problem(problem).compressed(nodes),
+        usual(problem=nqm.Problem.power_law(10**12), nodes=20),
+    ),
     "from_matrices": (
         nqm.Problem.from_matrices,
         usual(H=MATRIX, C=MATRIX, mean0=[0.0, 1.0], second_moment0=MATRIX, P=None),
@@ -126,6 +134,14 @@ TAKES = {
         usual(**SETTING | {"batch_size": 2}, steps=3, sampling="per-sample", data="student-t",
               df=5.0, backend="numpy"),
     ),
+    "collapsed": (
+        nqm.simulate,
+        usual(**SETTING, steps=3, sampling="collapsed", record=[1, 3], replicas=2, seed=0),
+    ),
+    "first_passage_distribution": (
+        nqm.first_passage_distribution,
+        usual(**SEARCH, algorithm=ALGORITHMS, replicas=2, seed=0, every=None),
+    ),
     "leaps": (
         nqm.simulate, usual(**SETTING, steps=3, sampling="leap", record=[1, 3], backend="numpy"),
     ),
@@ -144,6 +160,11 @@ def numbers_in(answer):
     if isinstance(answer, nqm.Problem):
         names = ("h", "c", "sigma", "mean0", "var0", "count") if answer.dim < 1000 else ()
         return numbers_in([getattr(answer, name) for name in names])
+    if isinstance(answer, nqm.RiskDistribution):
+        probabilities = [answer.cdf(1.0), answer.sf(0.1), answer.quantile(0.5)]
+        return numbers_in([answer.mean, answer.std, answer.skewness, *probabilities])
+    if isinstance(answer, nqm.FirstPassage):
+        return numbers_in([answer.steps, answer.of_expected_risk])
     if isinstance(answer, nqm.SGD):
         return numbers_in([answer.lr, answer.momentum, answer.ema, answer.power])
     return np.ravel(np.asarray(answer, dtype=float))

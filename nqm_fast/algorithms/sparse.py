@@ -62,7 +62,7 @@ def sparse_recurrence(recurrence: Recurrence, size: int) -> SparseRecurrence:
     return SparseRecurrence(
         tuple(float(x) for x in recurrence.read),
         tuple(float(x) for x in recurrence.start),
-        values[0][None] if len(values) == 1 else np.array(values).reshape(-1, size),
+        values[0][None] if len(values) == 1 else np.array(values).reshape(len(values), size),
         np.array(entries, dtype=np.int64).reshape(-1, 4),
         np.array(factors, dtype=np.float64),
     )
