@@ -40,8 +40,7 @@ def write(path: Path, facts: Mapping[str, Any], found: Found) -> None:
 
 def _write_unit(group: Any, unit: Unit, result: Result) -> None:
     """Write a unit: its best settings as attributes, its trainings as arrays."""
-    plain = {"target": unit.target, "seeds": unit.seeds, "near": unit.near}
-    group.attrs["unit"] = json.dumps(plain)
+    group.attrs["unit"] = json.dumps(dict(zip(unit._fields[3:], unit[3:], strict=True)))
     group.attrs["best"] = json.dumps([asdict(best) for best in result.best])
     group.attrs["point"] = result.point
     group["curve"] = result.curve
@@ -92,9 +91,9 @@ def _check_facts(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
 
 def _read_unit(task: str, optimizer: str, batch_size: int, group: Any) -> tuple[Unit, Result]:
     """Read a unit."""
-    plain = json.loads(group.attrs["unit"])
-    near = None if plain["near"] is None else tuple(plain["near"])
-    unit = Unit(task, optimizer, batch_size, plain["target"], plain["seeds"], near)
+    fields = json.loads(group.attrs["unit"])
+    near = None if fields["near"] is None else tuple(fields["near"])
+    unit = Unit(task, optimizer, batch_size, **(fields | {"near": near}))
     best = [Best(**values) for values in json.loads(group.attrs["best"])]
     columns = {name: array[()] for name, array in group["trainings"].items()}
     outcomes = [

@@ -49,6 +49,7 @@ class Chain(NamedTuple):
     batch_sizes: tuple[int, ...]
     target: float | None
     seeds: int
+    quick: bool
 
 
 def study(
@@ -84,7 +85,8 @@ def study(
     seeds : int, default 3
         Trainings of the best settings in the end.
     quick : bool, default False
-        Only digits, and every fourth power of two, unless `task` or `batch_sizes` say otherwise.
+        Only digits, and every fourth power of two, unless `task` or `batch_sizes` say otherwise;
+        and losses are measured of fewer samples, and less often (`Task.roughly_measured`).
     out : path, optional
         A folder for ``networks.h5``, which has all trainings, and ``networks.csv``, the table. What
         is found there already is not computed again: a study that was stopped goes on.
@@ -140,7 +142,13 @@ def _chains(
         found = as_task(each)
         sizes = _batch_sizes(batch_sizes, found.size, quick)
         sent = each if isinstance(each, str) else found
-        chains += [Chain(sent, found.name, name, sizes, target, seeds) for name in chosen]
+        # Batch sizes that are far apart have little to tell each other, and need not wait either.
+        parts = [(size,) for size in reversed(sizes)] if quick else [sizes]
+        chains += [
+            Chain(sent, found.name, name, part, target, seeds, quick)
+            for name in chosen
+            for part in parts
+        ]
     if not chains:
         raise InputError("task and optimizers must name at least one each")
     return chains
@@ -205,7 +213,8 @@ def _recorded(out: str | os.PathLike[str] | None, chains: list[Chain]) -> Genera
     """Give the record of a study, whose folder no other process uses meanwhile."""
     facts: dict[str, Any] = dict(versions())
     for chain in chains:
-        values = as_task(chain.task).facts()
+        task = as_task(chain.task)
+        values = (task.roughly_measured() if chain.quick else task).facts()
         facts |= {f"{name} of {chain.name}": value for name, value in values.items()}
     if out is None:
         yield _Record(None, facts, chains)
@@ -266,7 +275,8 @@ def _followed(
     """Go through a chain; what was done before is not done again."""
     near = None
     for size in chain.batch_sizes:
-        unit = Unit(chain.task, chain.optimizer, size, chain.target, chain.seeds, near)
+        target, seeds, quick = chain[4:]
+        unit = Unit(chain.task, chain.optimizer, size, target, seeds, near, quick)
         result = record.done_before(unit, chain.name) or solve(unit)
         near = (*result.point, size)
         yield chain, unit, result
@@ -277,8 +287,8 @@ def _in_processes(
 ) -> Iterator[tuple[Chain, Unit, Result]]:
     """Go through chains in worker processes, each of which takes the next chain when it is idle."""
     waiting: queue.SimpleQueue[Chain] = queue.SimpleQueue()
-    # Long chains first: those of K-FAC, and of the tasks that come later.
-    for chain in sorted(chains, key=lambda chain: chain.optimizer != "kfac"):
+    # Long chains first, so that in the end no worker waits long for another.
+    for chain in sorted(chains, key=lambda chain: -list(OPTIMIZERS).index(chain.optimizer)):
         waiting.put(chain)
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     # A task of somebody's own is found where this process finds it.

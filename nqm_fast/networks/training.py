@@ -164,7 +164,11 @@ class Trainer:
     # -- what drives it ------------------------------------------------------------------
 
     def run(
-        self, trials: Sequence[Trial], best: Floats | None = None, patience: float = PATIENCE
+        self,
+        trials: Sequence[Trial],
+        best: Floats | None = None,
+        patience: float = PATIENCE,
+        resolution: float | None = None,
     ) -> list[Outcome]:
         """Train until the best have reached the target, and little more.
 
@@ -175,18 +179,22 @@ class Trainer:
             Fewest steps that are known already, of the last iterate and of the best average.
         patience : float
             Trainings that take so many times the steps of the best are not waited for.
+        resolution : float, optional
+            Distance of neighbouring measurements of the loss; by default that of the task.
         """
         outcomes: list[Outcome] = []
         known = np.full(2, math.inf) if best is None else np.array(best)
         for at in range(0, len(trials), self.width):
             part = list(trials[at : at + self.width])
-            found = self._run_together(part, known, patience)
+            found = self._run_together(part, known, patience, resolution or self.task.resolution)
             outcomes += found
             for outcome in found:
                 known = np.minimum(known, best_of_both(outcome.steps))
         return outcomes
 
-    def _run_together(self, trials: list[Trial], known: Floats, patience: float) -> list[Outcome]:
+    def _run_together(
+        self, trials: list[Trial], known: Floats, patience: float, resolution: float
+    ) -> list[Outcome]:
         """Train at most `width` trials side by side."""
         jax = self.jax
         padded = trials + trials[:1] * (self.width - len(trials))
@@ -198,7 +206,7 @@ class Trainer:
         most = self.task.most_steps(self.batch_size)
         step = 0
         while not watch.has_seen_enough(step, known, most):
-            stops = next_stops(step, self.task.resolution)
+            stops = next_stops(step, resolution)
             (_, carry), losses = self.advance(step, carry, keys, lr, second, stops)
             step = int(stops[-1])
             new = watch.see(stops, np.asarray(losses, dtype=np.float64)[:, : len(trials)])

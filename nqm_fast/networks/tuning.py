@@ -15,6 +15,7 @@ import numpy as np
 
 from .optimizers import OPTIMIZERS
 from .tasks import as_task
+from .tasks.base import ROUGH_RESOLUTION
 from .training import DECAYS, LAST_PATIENCE, PATIENCE, Floats, Outcome, Trainer, Trial, best_of_both
 
 COARSE, FINE = 2, 1
@@ -45,6 +46,8 @@ class Unit(NamedTuple):
     seeds : int
     near : tuple of int, or None
         The best point at a larger batch size, and that batch size.
+    quick : bool
+        Whether losses are measured roughly.
     """
 
     task: Any
@@ -53,6 +56,7 @@ class Unit(NamedTuple):
     target: float | None = None
     seeds: int = 3
     near: tuple[int, int, int] | None = None
+    quick: bool = False
 
 
 @dataclass
@@ -84,6 +88,10 @@ class _Grid:
     """Points that have been trained, with their outcomes by seed."""
 
     trainer: Trainer
+    resolution: float
+    """Distance of neighbouring measurements of the loss."""
+    fewest: Floats = field(default_factory=lambda: np.full(2, math.inf))
+    """Steps known before, of the last iterate and of averages."""
     trained: dict[tuple[Point, int], Outcome] = field(default_factory=dict)
 
     @property
@@ -101,7 +109,7 @@ class _Grid:
         wanted = [(p, seed) for seed in seeds for p in dict.fromkeys(points) if self.is_inside(p)]
         new = [key for key in wanted if key not in self.trained]
         trials = [self._trial(point, seed) for point, seed in new]
-        outcomes = self.trainer.run(trials, self._known(), patience)
+        outcomes = self.trainer.run(trials, self.known(), patience, self.resolution)
         self.trained.update(zip(new, outcomes, strict=True))
         return bool(new)
 
@@ -109,10 +117,10 @@ class _Grid:
         second = self.optimizer.values[point[1]]
         return Trial(self.optimizer.lr(point[0], second), second, seed)
 
-    def _known(self) -> Floats:
+    def known(self) -> Floats:
         """The fewest steps found with any seed, of the last iterate and of averages."""
         found = [best_of_both(outcome.steps) for outcome in self.trained.values()]
-        return np.min(found, axis=0) if found else np.full(2, math.inf)
+        return np.min([self.fewest, *found], axis=0)
 
     def ranking(self, kind: int, seeds: int = 1) -> list[Point]:
         """The points of which so many seeds were trained, the best first.
@@ -136,8 +144,11 @@ def tune_unit(unit: Unit) -> Result:
     task, optimizer = as_task(unit.task), OPTIMIZERS[unit.optimizer]
     if unit.target is not None:
         task = task.with_target(unit.target)
+    if unit.quick:
+        task = task.roughly_measured()
     width = WIDTHS[unit.batch_size > LARGE]
-    grid = _Grid(Trainer(task, optimizer, unit.batch_size, width))
+    trainer = Trainer(task, optimizer, unit.batch_size, width)
+    grid = _Grid(trainer, max(task.resolution, ROUGH_RESOLUTION))
     if unit.near is None:
         places, second = FIRST_LRS, optimizer.first
     else:
@@ -153,12 +164,12 @@ def tune_unit(unit: Unit) -> Result:
             if not grid.train([p for x in around for p in _cross(x, distance)], [0]):
                 break
     finalists = [p for kind in (0, 1) for p in grid.ranking(kind)[:FINALISTS]]
-    grid.train(finalists, range(unit.seeds), LAST_PATIENCE)
-    best = tuple(_best(grid, kind, unit.seeds) for kind in (0, 1))
-    point = grid.ranking(0, unit.seeds)[0]
-    return Result(
-        (best[0], best[1]), point, _mean_curve(grid, point, unit.seeds), list(grid.trained.values())
-    )
+    final = _Grid(trainer, task.resolution, grid.known())
+    final.train(finalists, range(unit.seeds), LAST_PATIENCE)
+    best = tuple(_best(final, kind, unit.seeds) for kind in (0, 1))
+    point = final.ranking(0, unit.seeds)[0]
+    outcomes = [*grid.trained.values(), *final.trained.values()]
+    return Result((best[0], best[1]), point, _mean_curve(final, point, unit.seeds), outcomes)
 
 
 def _cross(point: Point, distance: int) -> list[Point]:

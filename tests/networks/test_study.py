@@ -13,6 +13,7 @@ from helpers import command, python
 
 import nqm_fast as nqm
 from nqm_fast import networks
+from nqm_fast.networks import studies
 from nqm_fast.networks.tasks import as_task
 
 slow = pytest.mark.slow
@@ -135,6 +136,18 @@ def test_a_target_below_the_minimum_says_what_was_reached(needs_jax):
     task.most_epochs, task.least_steps = 0.0, 60
     with pytest.raises(nqm.InputError, match=r"target must be above \d\.\d+, the lowest loss of"):
         networks.study(task, "sgd", [1024], target=0.01, seeds=1)
+
+
+def test_a_quick_study_is_of_few_batch_sizes_and_roughly_measured(needs_jax):
+    pytest.importorskip("sklearn")
+    chains = studies._chains(None, ["sgd", "kfac"], None, None, 3, True)
+    assert [(x.name, x.optimizer, x.batch_sizes) for x in chains] == [
+        ("digits", name, (size,)) for name in ("sgd", "kfac") for size in (4, 64, 1024)
+    ]
+    task = as_task("digits")
+    facts, rough = task.facts(), task.roughly_measured().facts()
+    assert (facts["measured samples"], rough["measured samples"]) == (1437, 512)
+    assert facts["resolution"] < rough["resolution"]
 
 
 @slow

@@ -45,7 +45,9 @@ def add(commands: Any) -> None:
         "--seeds", type=whole_number, default=3, help="trainings of the best settings (3)"
     )
     networks.add_argument(
-        "--quick", action="store_true", help="only digits, and every fourth power of two"
+        "--quick",
+        action="store_true",
+        help="only digits at every fourth power of two, and losses roughly measured",
     )
     networks.add_argument(
         "--out",

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..objective import half_squared_norm
 
+ROUGHLY_MEASURED, ROUGH_RESOLUTION = 512, 0.05
+"""Samples, and distance of measurements, where losses may be roughly measured."""
+
 
 class Task(ABC):
     """A network that is trained until the loss of its training set is below a target.
@@ -79,9 +82,22 @@ class Task(ABC):
         other.target = target
         return other
 
+    def roughly_measured(self) -> Task:
+        """Return the same task with losses measured of fewer samples, and less often."""
+        other = copy.copy(self)
+        other.measured = min(self.measured or self.size, ROUGHLY_MEASURED)
+        other.resolution = max(self.resolution, ROUGH_RESOLUTION)
+        return other
+
     def facts(self) -> dict[str, Any]:
         """Return what a result depends on, for its file."""
-        return {"target": self.target, "weight_decay": self.weight_decay, "samples": self.size}
+        return {
+            "target": self.target,
+            "weight_decay": self.weight_decay,
+            "samples": self.size,
+            "measured samples": self.measured or self.size,
+            "resolution": self.resolution,
+        }
 
     @property
     def origin(self) -> type:
