@@ -23,8 +23,10 @@ EXPORTS = {
     "closed_form": "constant_risk",
     "first_passage": "first_passage",
     "leap_map": "map_of_many_steps",
+    "array_moments": "add_moments",
 }
 TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
+WHOLE_CHUNKS = 1 << 17  # of coordinates that are added to many cells, where each call costs as much
 
 
 class Lanes:
@@ -136,6 +138,25 @@ class _ToArrays(ast.NodeTransformer):
         return node
 
 
+def _add_to_cells(cell: Any, x: Any, size: int, weight: Any, first: int, table: Any) -> None:
+    """Add moments to cells in the order of coordinates, each to what there was before.
+
+    `np.bincount` adds up from zero, so that its first weights are what there was before.
+    """
+    cells = len(table)
+    at = np.append(np.arange(cells), cell[:size])
+    x, power = x[:size], np.empty(size)
+    power[:] = weight if weight.size == 1 else weight[first : first + size]
+    for k in range(4):
+        table[:, k] = np.bincount(at, np.append(table[:, k], power), cells)
+        power = power * x
+
+
+def _count_in_cells(cell: Any, size: int, count: Any) -> None:
+    """Add the numbers of coordinates to those of their cells."""
+    count += np.bincount(cell[:size], minlength=count.size)
+
+
 class _Loader(SourceFileLoader):
     """Loads a module of kernels with its loops turned into operations on arrays."""
 
@@ -166,6 +187,9 @@ def load(tile: int = TILE) -> dict[str, Any]:
     names = tuple(f"exact.{name}" for name in EXACT)
     loaded: dict[str, Any] = pure_python.load(names, partial(_Loader, tile=tile))
     modules = {name: loaded[f"exact.{name}"] for name in EXPORTS}
+    # Lanes of the same cell would be added to what it was before all of them.
+    modules["array_moments"].add_to_cells = _add_to_cells
+    modules["array_moments"].count_in_cells = _count_in_cells
     for name, entry in EXPORTS.items():
         setattr(modules[name], entry, _ignoring_overflow(getattr(modules[name], entry)))
     return modules
