@@ -174,7 +174,7 @@ def test_a_pool_of_processes(simulated):
 
 
 def test_loky(simulated):
-    loky = pytest.importorskip("loky")
+    loky = pytest.importorskip("joblib.externals.loky")
     with loky.ProcessPoolExecutor(2) as pool:
         found = nqm.sweep("simulate", GRID, executor=pool, **SIMULATED)
     assert np.array_equal(found.risk, simulated)
