@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ class SearchSpace:
             if not self.stackable:
                 risks = np.array([self._risks_at(point, steps) for point in points])
             else:
-                count = max(STACKED_COORDINATES // self.block.h.size, 1)
+                count = self.at_a_time
                 starts = range(0, len(points), count)
                 if len(starts) == 1:
                     risks = self._stacked_risks(points, steps)
@@ -174,7 +175,7 @@ class SearchSpace:
             )
         else:
             per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
-            block = Block(*(np.tile(x, count) for x in self.block))
+            block = Block(*(x[: count * size] for x in self._copies))
             algorithm = self.template.with_values(**per_coordinate)
             terms = algorithm.recurrence(block.h)
             recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
@@ -184,6 +185,16 @@ class SearchSpace:
         partial = constant_partials(block, sparse, weights[0], inverse_batch, steps)
         risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
         return risks
+
+    @cached_property
+    def _copies(self) -> Block:
+        """As many copies of the spectrum as are computed at a time."""
+        return Block(*(np.tile(x, self.at_a_time) for x in self.block))
+
+    @property
+    def at_a_time(self) -> int:
+        """How many points a thread works on at a time."""
+        return max(STACKED_COORDINATES // self.block.h.size, 1)
 
     def _recurrence_at(self, values: dict[str, float]) -> SparseRecurrence:
         """Return the recurrence at values other than the learning rate, which mostly are the last.
