@@ -227,8 +227,10 @@ def _moments(
             )
         return table, count
 
-    tables = in_threads(of_range, range(0, dim, length), "spectrum")
-    table, count = (sum(columns) for columns in zip(*tables, strict=True))
+    (table, count), *others = in_threads(of_range, range(0, dim, length), "spectrum")
+    for more, further in others:
+        table += more
+        count += further
     return table.transpose(0, 2, 1), count
 
 
