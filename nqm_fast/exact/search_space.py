@@ -54,7 +54,7 @@ GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5
 """Distance of learning rates in log; wider where three hyper-parameters are searched."""
 
 # How the risk at many points is computed.
-STACKED_COORDINATES = 1 << 13
+STACKED_COORDINATES = 1 << 14
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
 Point = tuple[float, ...]

@@ -233,7 +233,8 @@ def resume(
     path : path
         The file that was the argument `out` of `simulate`.
     steps : int, optional
-        Steps that the run shall have, counted from its start: not fewer than it has.
+        Steps that the run shall have, counted from its start: not fewer than it has, and with
+        ``sampling="collapsed"`` no more either.
     replicas : int or sequence of int, optional
         How many replicas the run shall have, or their numbers, with those that it has among them.
     record : int or array_like of int, optional
