@@ -261,7 +261,7 @@ class ReferenceBackend(Backend):
     @property
     def array_moments(self) -> Any:
         """The module of the moments of arrays in cells of curvature, on NumPy's arrays."""
-        return vectorized.load(vectorized.WHOLE_CHUNKS)["array_moments"]
+        return vectorized.load(vectorized.SIMPLE_TILE)["array_moments"]
 
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]

@@ -26,7 +26,7 @@ EXPORTS = {
     "array_moments": "add_moments",
 }
 TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
-WHOLE_CHUNKS = 1 << 17  # of coordinates that are added to many cells, where each call costs as much
+SIMPLE_TILE = 4096  # where few arrays are worked on, which so stay in the cache
 
 
 class Lanes:
@@ -139,22 +139,18 @@ class _ToArrays(ast.NodeTransformer):
 
 
 def _add_to_cells(cell: Any, x: Any, size: int, weight: Any, first: int, table: Any) -> None:
-    """Add moments to cells in the order of coordinates, each to what there was before.
-
-    `np.bincount` adds up from zero, so that its first weights are what there was before.
-    """
-    cells = len(table)
-    at = np.append(np.arange(cells), cell[:size])
-    x, power = x[:size], np.empty(size)
-    power[:] = weight if weight.size == 1 else weight[first : first + size]
-    for k in range(4):
-        table[:, k] = np.bincount(at, np.append(table[:, k], power), cells)
+    """Add moments to cells in the order of coordinates, each to what there was before."""
+    flat, at, x = table.reshape(-1), 4 * cell[:size], x[:size]
+    power = np.full(size, weight[0]) if weight.size == 1 else weight[first : first + size]
+    for _ in range(4):
+        np.add.at(flat, at, power)
+        at += 1
         power = power * x
 
 
 def _count_in_cells(cell: Any, size: int, count: Any) -> None:
     """Add the numbers of coordinates to those of their cells."""
-    count += np.bincount(cell[:size], minlength=count.size)
+    np.add.at(count, cell[:size], 1)
 
 
 class _Loader(SourceFileLoader):
