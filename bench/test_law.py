@@ -54,6 +54,18 @@ def test_collapsed_paths(benchmark, algorithm):
         )
 
 
+def test_collapsed_paths_in_a_file(benchmark, alternate, tmp_path):
+    """Time of a run that is written to a file, in turns with the same run in memory."""
+
+    def paths(**given):
+        return nqm.simulate(
+            HUGE, PLAIN, 64, LAST, replicas=200, sampling="collapsed", progress=False, **given
+        )
+
+    there, here = alternate(lambda: paths(out=tmp_path / "run.h5", overwrite=True), paths, rounds=3)
+    benchmark.extra_info["times the run in memory"] = there / here
+
+
 def test_first_passage_of_single_runs(benchmark):
     risk = nqm.expected_risk(HUGE, PLAIN, 64, 10**6)
 

@@ -163,6 +163,11 @@ class Backend(ABC):
     def first_passage(self) -> Any:
         """The module of the search for the first passage, with `first_passage`."""
 
+    @property
+    @abstractmethod
+    def array_moments(self) -> Any:
+        """The module of the moments of arrays in cells of curvature, with `add_moments`."""
+
     @abstractmethod
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]

@@ -216,6 +216,23 @@ def _first_passage(
     return found[0], found[1]
 
 
+def _add_moments(
+    h, double largest, int64_t base, int64_t side, int64_t shift, weight, other_weight, table, count,
+):
+    """Call `array_moments.add_moments`."""
+    cdef Arena arena = Arena(NULL, NULL)
+    cdef int failed
+    cdef f64_1 c_h = as_f64_1(h), c_weight = as_f64_1(weight), c_other = as_f64_1(other_weight)
+    cdef f64_3 c_table = as_f64_3(table)
+    cdef i64_1 c_count = as_i64_1(count)
+    with nogil:
+        failed = code.add_moments(
+            &arena, c_h, largest, base, side, shift, c_weight, c_other, c_table, c_count,
+        )
+    arena_free(&arena)
+    check(failed)
+
+
 def _up_to_size(compiled, name, export):
     """Return the compiled function, but with NumPy's for more than COMPONENTS components."""
     def run(read, *others):
@@ -242,6 +259,7 @@ class CythonBackend(tiled.TiledBackend):
         UNREACHABLE=first_passage_UNREACHABLE,
         first_passage=_up_to_size(_first_passage, "first_passage", "first_passage"),
     )
+    array_moments = SimpleNamespace(add_moments=_add_moments)
     levels = staticmethod(levels)
     level = staticmethod(level)
 

@@ -258,6 +258,11 @@ class ReferenceBackend(Backend):
         """The module of the search for the first passage, on NumPy's arrays."""
         return vectorized.load()["first_passage"]
 
+    @property
+    def array_moments(self) -> Any:
+        """The module of the moments of arrays in cells of curvature, on NumPy's arrays."""
+        return vectorized.load(vectorized.SIMPLE_TILE)["array_moments"]
+
     def philox4x32(
         self, counters: NDArray[np.uint32], keys: NDArray[np.uint32]
     ) -> NDArray[np.uint32]:

@@ -15,6 +15,7 @@ EXACT = (
     "closed_form",
     "risk_bounds",
     "first_passage",
+    "array_moments",
 )
 """Modules of the exact model, each after those it imports."""
 COMPILED = (

@@ -18,16 +18,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import kernels
 from .blocks import Block, joined_blocks
 from .lanczos import lanczos_rule
-from .progress import track
+from .parallel import in_threads
 from .validation import Array
 
 CELL_BITS = 9
 """Bits of the significand by which cells are told apart: 2^9 cells for each octave."""
 SHIFT = 52 - CELL_BITS
-HALF_CELL = 0.5 ** (CELL_BITS + 1)
-"""Half the width of the widest cells, relative to their distance from an end."""
 NEAREST_CELLS = 0.5**30
 """Distance from the largest curvature, relative to it, that is not divided any more."""
 NEAREST_OCTAVES = 6
@@ -36,6 +35,10 @@ MOST_NODES = 32
 """Nodes of a merged rule; where more are asked for, the cells themselves are hardly more."""
 CHUNK = 1 << 17
 """Coordinates that are read at a time, so that what is computed of them stays in the cache."""
+MOST_RANGES = 16
+"""Ranges of coordinates with tables of their own, which bounds the memory of these."""
+LEAST_RANGE = 4
+"""Coordinates in a range for each cell, so that tables take less than what they are made of."""
 LEAST_VARIANCE = 1e-13
 """Variance, in squared halves of a cell, below which the coordinates of a cell are all alike."""
 
@@ -72,24 +75,11 @@ class Cells(NamedTuple):
     """The largest curvature."""
 
     @classmethod
-    def of(cls, h: Array) -> Cells:
-        """Choose cells for a spectrum."""
-        largest = float(h.max())
-        ends = np.array([min(h.min(), 0.5 * largest, NEAREST_CELLS * largest), 0.5 * largest])
+    def of(cls, least: float, largest: float) -> Cells:
+        """Choose cells for a spectrum, of which these are the ends."""
+        ends = np.array([min(least, 0.5 * largest, NEAREST_CELLS * largest), 0.5 * largest])
         low, high = (ends.view(np.int64) >> SHIFT).tolist()
         return cls(low & ~1, (high + 2 & ~1) - (low & ~1), largest)
-
-    def place(self, h: Array) -> tuple[NDArray[np.int64], Array]:
-        """Find the cell of each coordinate, and its distance from the nearer end."""
-        distance = self.largest - h
-        is_near = distance < h
-        np.minimum(distance, h, out=distance)
-        cell = distance.view(np.int64) >> SHIFT
-        cell -= self.base
-        # Only next to the largest curvature are there distances below those of the first cell.
-        np.maximum(cell, 0, out=cell)
-        cell += is_near * self.side
-        return cell, distance
 
     def curvatures(self, distance: Array, first: int) -> Array:
         """Return the curvatures of nodes in cells from `first` on, all of one side."""
@@ -109,14 +99,21 @@ class ArrayNodes:
     """
 
     def __init__(
-        self, h: Array, read: Callable[[int, int], Block], noise: float | None, is_alike: bool
+        self,
+        dim: int,
+        curvature_range: tuple[float, float],
+        read: Callable[[int, int], Block],
+        noise: float | None,
+        is_alike: bool,
     ) -> None:
         """Read all coordinates once.
 
         Parameters
         ----------
-        h : ndarray, shape (d,)
-            Curvatures.
+        dim : int
+            How many coordinates there are.
+        curvature_range : tuple of float
+            Least and largest curvature.
         read : callable
             Gives the block of the coordinates begin .. end - 1.
         noise : float, optional
@@ -125,17 +122,18 @@ class ArrayNodes:
             Whether the start of all coordinates is.
         """
         first = read(0, 1)
-        self.dim = h.size
+        self.dim = dim
         """How many coordinates there are."""
         self.is_pointwise = noise is not None and is_alike
         """Whether the fields of nodes are those that coordinates of their curvature have."""
         self._noise = None if noise is None or math.isnan(noise) else np.array([noise])
         self._second_moment, self._variance = first.second_moment, first.variance
-        self._cells = Cells.of(h)
+        self._cells = Cells.of(*curvature_range)
         keys = self._cells.keys()
-        moments, count = _moments(self._cells, read, h.size, self.is_pointwise)
-        self._fine = [_two_node_rule(m, _middle(keys), HALF_CELL) for m in moments]
-        self._rough = [_merged_pairs(m, _edge(keys[1::2]), 2.0 * HALF_CELL) for m in self._fine]
+        moments, count = _moments(self._cells, read, dim, self.is_pointwise)
+        half = 0.5 * (_edge(keys + 1) - _edge(keys))
+        self._fine = [_two_node_rule(m, _middle(keys), half) for m in moments]
+        self._rough = [_merged_pairs(m, _edge(keys[1::2]), 2.0 * half[::2]) for m in self._fine]
         self._has_few = np.add.reduceat(count, np.arange(0, count.size, 2)) <= 2
         self.spans = self._cut(count > 0)
         """The coordinates by octaves of their distance from the nearer end of the spectrum."""
@@ -207,37 +205,44 @@ def _moments(
 ) -> tuple[Array, NDArray[np.int64]]:
     """Add up moments 0 to 3 of each measure in each cell, and count coordinates.
 
-    Returns arrays of shape (measures, 4, cells) and (cells,).
+    Returns arrays of shape (measures, 4, cells) and (cells,). Ranges of coordinates have tables of
+    their own, which are added in order, so that sums do not depend on the number of threads.
     """
+    add_moments = kernels.fastest_backend().array_moments.add_moments
     size = 2 * cells.side
-    inverse = 1.0 / _middle(cells.keys())
-    table = np.zeros((1 if is_pointwise else 2, 4, size))
-    count = np.zeros(size, dtype=np.int64)
-    begins = range(0, dim, CHUNK)
-    for begin in track(begins, len(begins), "spectrum"):
-        block = read(begin, min(begin + CHUNK, dim))
-        cell, x = cells.place(block.h)
-        x *= inverse[cell]
-        x -= 1.0
-        x *= 1.0 / HALF_CELL
-        counts = np.bincount(cell, minlength=size)
-        count += counts
-        weights = [block.multiplicity]
-        if not is_pointwise:
-            weights = [block.multiplicity * block.second_moment, block.multiplicity * block.c]
-        for moments, weight in zip(table, weights, strict=True):
-            # A weight that is the same for all is a factor of their sums.
-            factor, power = (weight[0], None) if weight.size == 1 else (1.0, weight)
-            for row in moments:
-                row += factor * (counts if power is None else np.bincount(cell, power, size))
-                power = x if power is None else power * x
-    return table, count
+    parts = min(MOST_RANGES, -(-dim // max(CHUNK, LEAST_RANGE * size)))
+    length = CHUNK * -(-dim // (CHUNK * parts))
+
+    def of_range(begin: int) -> tuple[Array, NDArray[np.int64]]:
+        table = np.zeros((1 if is_pointwise else 2, size, 4))
+        count = np.zeros(size, dtype=np.int64)
+        end = min(begin + length, dim)
+        for first in range(begin, end, CHUNK):
+            block = read(first, min(first + CHUNK, end))
+            weight = other = block.multiplicity
+            if not is_pointwise:
+                weight, other = _times(weight, block.second_moment), _times(weight, block.c)
+            add_moments(
+                block.h, cells.largest, cells.base, cells.side, SHIFT, weight, other, table, count
+            )
+        return table, count
+
+    (table, count), *others = in_threads(of_range, range(0, dim, length), "spectrum")
+    for more, further in others:
+        table += more
+        count += further
+    return table.transpose(0, 2, 1), count
 
 
-def _two_node_rule(moments: Array, middle: Array, unit: float) -> Measure:
+def _times(count: Array, field: Array) -> Array:
+    """Multiply a field by counts, unless these are all 1."""
+    return field if count.size == 1 and count[0] == 1.0 else count * field
+
+
+def _two_node_rule(moments: Array, middle: Array, half: Array) -> Measure:
     """Compute the Gauss rule of two nodes of each cell.
 
-    Moments 0 to 3, shape (4, cells), are those of ``x = (distance / middle - 1) / unit``.
+    Moments 0 to 3, shape (4, cells), are those of ``x = (distance - middle) / half``.
     """
     total = moments[0]
     mean, second, third = moments[1:] / np.where(total > 0.0, total, 1.0)
@@ -249,15 +254,15 @@ def _two_node_rule(moments: Array, middle: Array, unit: float) -> Measure:
     nodes = mean + np.where(is_alike, 0.0, np.array([tilt - root, tilt + root]))
     share = np.where(is_alike, 1.0, 0.5 * (1.0 + tilt / root))
     weight = np.array([total * share, total * (1.0 - share)])
-    return Measure(middle * (1.0 + unit * nodes), weight)
+    return Measure(middle + half * nodes, weight)
 
 
-def _merged_pairs(fine: Measure, middle: Array, unit: float) -> Measure:
+def _merged_pairs(fine: Measure, middle: Array, half: Array) -> Measure:
     """Compute rules of two nodes for pairs of cells."""
     distance, weight = (x.reshape(2, -1, 2) for x in fine)
-    x = (distance / middle[:, None] - 1.0) / unit
+    x = (distance - middle[:, None]) / half[:, None]
     moments = np.array([(weight * x**k).sum(axis=(0, 2)) for k in range(4)])
-    return _two_node_rule(moments, middle, unit)
+    return _two_node_rule(moments, middle, half)
 
 
 def _gauss_rule(h: Array, weight: Array, nodes: int) -> tuple[Array, Array]:

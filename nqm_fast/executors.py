@@ -29,7 +29,9 @@ from .validation import integer
 TRIES = 3
 """Most attempts at a task that raises an error, or whose worker dies."""
 IN_FLIGHT = 4096
-"""Tasks that an executor is given at a time: more would not keep it busier, and take memory."""
+"""Tasks that an executor is given at a time, as more take memory, unless it has many workers."""
+WAITING = 2
+"""Tasks for each worker that keep it busy: what it does, and what it does next."""
 PATIENCE = 5.0
 """Seconds without news after which a client of Dask is looked at."""
 LOOKING = 0.1
@@ -157,6 +159,11 @@ class Engine(NamedTuple):
     is_local: bool
     """Whether it is processes of this machine that were started here."""
 
+    @property
+    def in_flight(self) -> int:
+        """How many tasks it is given at a time."""
+        return max(IN_FLIGHT, WAITING * self.workers)
+
 
 @contextmanager
 def as_executor(executor: Any) -> Generator[Engine]:
@@ -206,7 +213,7 @@ class Outcome(NamedTuple):
 
 
 def outcomes(
-    executor: Executor,
+    engine: Engine,
     function: Callable[[Any], Any],
     tasks: Iterable[Any],
     split: Callable[[Any], list[Any]] | None = None,
@@ -226,9 +233,10 @@ def outcomes(
     done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     running: dict[Future[Any], tuple[Any, int]] = {}
     waiting = deque((task, 1) for task in tasks)
+    executor = engine.executor
     try:
         while waiting or running:
-            while waiting and len(running) < IN_FLIGHT:
+            while waiting and len(running) < engine.in_flight:
                 task, attempt = waiting.popleft()
                 future = _submitted(executor, function, task)
                 running[future] = task, attempt

@@ -19,9 +19,18 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
     Threads suffice because the kernels release the interpreter's lock. `label` names the work on
     the progress bar.
     """
+    return list(track(each_in_threads(function, items), len(items), label))
+
+
+def each_in_threads(function: Callable[[int], Any], items: range) -> Generator[Any]:
+    """Yield the function's result for each item as `in_threads` returns them, as soon as possible.
+
+    Where the generator is closed early, items that are not begun are left out.
+    """
     threads = min(cores(), len(items))
     if threads < 2:
-        return list(track(map(function, items), len(items), label))
+        yield from map(function, items)
+        return
     from concurrent.futures import ThreadPoolExecutor
 
     def within(context: Context, item: int) -> Any:
@@ -30,7 +39,7 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
     # A thread has the caller's backend, and treats overflow as the caller does.
     contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(track(pool.map(within, contexts, items), len(items), label))
+        yield from pool.map(within, contexts, items)
 
 
 _limit: ContextVar[int | None] = ContextVar("_limit", default=None)

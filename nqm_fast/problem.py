@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import astuple, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -360,7 +361,7 @@ class Problem(SampleLosses, Unchangeable):
         """Number of identical coordinates each entry stands for, shape (d,)."""
         return self._broadcast(self._count)
 
-    @property
+    @cached_property
     def curvature_range(self) -> tuple[float, float]:
         """Least and largest curvature."""
         if isinstance(self._h, PowerLaw):
@@ -390,7 +391,7 @@ class Problem(SampleLosses, Unchangeable):
         noise = math.nan if self._c is None else self._c
         is_alike = not any(isinstance(x, np.ndarray) for x in (self._mean0, self._var0))
         same_noise = None if isinstance(noise, np.ndarray) else noise
-        return ArrayNodes(self._h, self.block, same_noise, is_alike)
+        return ArrayNodes(self.dim, self.curvature_range, self.block, same_noise, is_alike)
 
     def compressed(self, nodes: int = 20) -> Problem:
         """Few coordinates with counts that stand for all of this problem's.

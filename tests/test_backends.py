@@ -284,6 +284,33 @@ def test_a_forked_child_computes(tmp_path, backends):
     python("-W", "ignore", "fork.py", *backends, cwd=tmp_path)
 
 
+JOBLIB = """
+import signal, sys
+import joblib
+import nqm_fast as nqm
+def run():
+    signal.alarm(60)
+    return nqm.simulate(nqm.Problem.power_law(2000), nqm.SGD(0.3), 8, 40, replicas=2, threads=2,
+                        backend=sys.argv[1]).risk[-1, -1]
+wanted = run()
+parallel = joblib.Parallel(n_jobs=2, backend="multiprocessing")
+assert parallel(joblib.delayed(run)() for _ in range(3)) == 3 * [wanted]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    "backend", ["cython", "numpy", pytest.param("numba", marks=pytest.mark.slow)]
+)
+def test_joblib_with_processes_that_are_forked(tmp_path, backend):
+    """Its backend "multiprocessing" forks, here after threads of OpenMP; there is no hang."""
+    pytest.importorskip("joblib")
+    if not kernels.is_installed(backend):
+        pytest.skip(f"{backend} is not installed")
+    (tmp_path / "jobs.py").write_text(JOBLIB)
+    python("-W", "ignore", "jobs.py", backend, cwd=tmp_path)
+
+
 def test_a_gpu_is_refused_after_a_fork(monkeypatch):
     pytest.importorskip("numba_cuda")
     pytest.importorskip("nqm_fast.kernels.cuda.jit", exc_type=ImportError)

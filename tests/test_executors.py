@@ -15,14 +15,14 @@ import pytest
 from helpers import python
 
 from nqm_fast import InputError, executors
-from nqm_fast.executors import ExecutorError, LocalProcesses, as_executor, outcomes
+from nqm_fast.executors import Engine, ExecutorError, LocalProcesses, as_executor, outcomes
 from nqm_fast.packing import packed, unpacked
 
 
 def collected(executor, function, tasks, **more):
     """Results by task, and errors by task."""
     with as_executor(executor) as engine:
-        found = list(outcomes(engine.executor, function, tasks, **more))
+        found = list(outcomes(engine, function, tasks, **more))
     good = {x.task: x.result for x in found if x.error is None}
     return good, {x.task: x.error for x in found if x.error is not None}
 
@@ -106,9 +106,9 @@ def kill_self(number):
 
 def test_a_worker_that_is_killed_is_replaced():
     with as_executor(1) as engine:
-        found = list(outcomes(engine.executor, kill_self, [signal.SIGKILL]))
+        found = list(outcomes(engine, kill_self, [signal.SIGKILL]))
         assert "by signal 9" in str(found[0].error)
-        assert next(iter(outcomes(engine.executor, math.sqrt, [4.0]))).result == 2.0
+        assert next(iter(outcomes(engine, math.sqrt, [4.0]))).result == 2.0
         ids = engine.executor.process_ids()
     assert len(ids) == 1
     with pytest.raises(ProcessLookupError):
@@ -120,8 +120,20 @@ def test_a_pool_that_broke_has_ended_with_a_word():
         pool.submit(math.sqrt, 4.0).result()
         (process,) = pool._processes
         with pytest.raises(ExecutorError, match="ProcessPoolExecutor, has ended"):
-            for _ in outcomes(pool, partial(os.kill, process), [signal.SIGKILL]):
+            for _ in outcomes(Engine(pool, 1, False), partial(os.kill, process), [signal.SIGKILL]):
                 pass
+
+
+def test_loky_and_a_worker_of_it_that_is_killed():
+    """The executor of joblib, which scikit-learn brings."""
+    loky = pytest.importorskip("joblib.externals.loky")
+    pool = loky.get_reusable_executor(max_workers=1)
+    try:
+        assert collected(pool, math.sqrt, [9.0])[0] == {9.0: 3.0}
+        with pytest.raises(ExecutorError, match="has ended"):
+            collected(pool, kill_self, [signal.SIGKILL])
+    finally:
+        pool.shutdown(kill_workers=True)
 
 
 def test_an_executor_that_was_shut_down_has_ended():
@@ -138,7 +150,7 @@ def test_an_exception_ends_the_processes_at_once():
     def stop():
         with (
             as_executor(2) as engine,
-            closing(outcomes(engine.executor, time.sleep, [0.0, 60.0, 60.0, 60.0])) as found,
+            closing(outcomes(engine, time.sleep, [0.0, 60.0, 60.0, 60.0])) as found,
         ):
             processes.append(engine.executor)
             next(found)
@@ -159,7 +171,9 @@ def test_what_waits_is_cancelled_when_nobody_wants_it():
             return futures[-1]
 
     with Keeping(1) as pool:
-        found = outcomes(pool, lambda task: gate.wait() if task else 0, [0, 1, 2, 3])
+        found = outcomes(
+            Engine(pool, 1, False), lambda task: gate.wait() if task else 0, [0, 1, 2, 3]
+        )
         assert next(found).task == 0
         found.close()
         cancelled = futures[3].cancelled()
@@ -167,7 +181,8 @@ def test_what_waits_is_cancelled_when_nobody_wants_it():
     assert cancelled
 
 
-def test_no_more_tasks_are_in_flight_than_allowed(monkeypatch):
+@pytest.mark.parametrize(("workers", "most"), [(1, 3), (5, 10)])
+def test_no_more_tasks_are_in_flight_than_allowed(monkeypatch, workers, most):
     monkeypatch.setattr(executors, "IN_FLIGHT", 3)
     given, gate = [], threading.Event()
 
@@ -177,11 +192,12 @@ def test_no_more_tasks_are_in_flight_than_allowed(monkeypatch):
             return super().submit(*args)
 
     with Counting(1) as pool:
-        found = outcomes(pool, lambda task: gate.wait() and task, range(10))
+        engine = Engine(pool, workers, False)
+        found = outcomes(engine, lambda task: gate.wait() and task, range(12))
         threading.Timer(0.2, gate.set).start()
         next(found)
-        assert len(given) == 3
-        assert len(list(found)) == 9
+        assert len(given) == most
+        assert len(list(found)) == 11
 
 
 def test_a_script_is_not_run_again_by_its_workers(tmp_path):
@@ -192,7 +208,7 @@ def test_a_script_is_not_run_again_by_its_workers(tmp_path):
         "from nqm_fast.executors import as_executor, outcomes\n"
         "print('run')\n"
         "with as_executor(1) as engine:\n"
-        "    print(*[x.result for x in outcomes(engine.executor, math.sqrt, [4.0])])\n"
+        "    print(*[x.result for x in outcomes(engine, math.sqrt, [4.0])])\n"
     )
     assert python(script).stdout.split() == ["run", "2.0"]
 

@@ -65,6 +65,7 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "exact.first_passage.first_passage": (
         NUMBERS, *RECURRENCE, F2, F1, I1, "i64", "f64", "i64", "i64", *FIELDS, F3, F3,
     ),
+    "exact.array_moments.add_moments": (F1, "f64", "i64", "i64", "i64", F1, F1, F3, I1),
 }  # fmt: skip
 """The kernels that Cython calls, and the types of their arguments."""
 

@@ -141,7 +141,7 @@ class CudaBackend(Backend):
         """The exact model has no kernels for GPUs; it runs on the CPU."""
         raise NotImplementedError("the exact model runs on the CPU")
 
-    closed_form = first_passage = moments
+    closed_form = first_passage = array_moments = moments
 
     def prepare(self, workers: Any) -> None:
         """Make sure that CUDA works in this process."""

@@ -23,8 +23,10 @@ EXPORTS = {
     "closed_form": "constant_risk",
     "first_passage": "first_passage",
     "leap_map": "map_of_many_steps",
+    "array_moments": "add_moments",
 }
 TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
+SIMPLE_TILE = 4096  # where few arrays are worked on, which so stay in the cache
 
 
 class Lanes:
@@ -136,6 +138,21 @@ class _ToArrays(ast.NodeTransformer):
         return node
 
 
+def _add_to_cells(cell: Any, x: Any, size: int, weight: Any, first: int, table: Any) -> None:
+    """Add moments to cells in the order of coordinates, each to what there was before."""
+    flat, at, x = table.reshape(-1), 4 * cell[:size], x[:size]
+    power = np.full(size, weight[0]) if weight.size == 1 else weight[first : first + size]
+    for _ in range(4):
+        np.add.at(flat, at, power)
+        at += 1
+        power = power * x
+
+
+def _count_in_cells(cell: Any, size: int, count: Any) -> None:
+    """Add the numbers of coordinates to those of their cells."""
+    np.add.at(count, cell[:size], 1)
+
+
 class _Loader(SourceFileLoader):
     """Loads a module of kernels with its loops turned into operations on arrays."""
 
@@ -166,6 +183,9 @@ def load(tile: int = TILE) -> dict[str, Any]:
     names = tuple(f"exact.{name}" for name in EXACT)
     loaded: dict[str, Any] = pure_python.load(names, partial(_Loader, tile=tile))
     modules = {name: loaded[f"exact.{name}"] for name in EXPORTS}
+    # Lanes of the same cell would be added to what it was before all of them.
+    modules["array_moments"].add_to_cells = _add_to_cells
+    modules["array_moments"].count_in_cells = _count_in_cells
     for name, entry in EXPORTS.items():
         setattr(modules[name], entry, _ignoring_overflow(getattr(modules[name], entry)))
     return modules

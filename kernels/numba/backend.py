@@ -51,6 +51,13 @@ class NumbaBackend(TiledBackend):
 
         return first_passage
 
+    @cached_property
+    def array_moments(self) -> Any:
+        """The module of the moments of arrays in cells of curvature."""
+        from ..exact import array_moments
+
+        return array_moments
+
     def compile_seconds(self) -> float:
         """Return the seconds spent on compiling kernels, or loading them from the cache, so far."""
         return float(clock.duration) if clock.done else 0.0

@@ -211,7 +211,9 @@ class LinearAlgorithm(Algorithm):
 
         By default there are two terms, one fixed and one proportional to `lr`.
         """
-        return np.stack([np.ones(lr.size), lr], axis=1)
+        weights = np.ones((lr.size, 2))
+        weights[:, 1] = lr
+        return weights
 
 
 def as_algorithm(name: str, value: object) -> LinearAlgorithm:

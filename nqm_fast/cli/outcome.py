@@ -132,9 +132,14 @@ def _print_summary(run: Run) -> None:
         print(f"at step {run.steps[-1]}, of {last.size} replicas:")
         print_table(rows)
     stats = run.stats
-    rate = stats["coordinate_steps"] / max(stats["compute"], 1e-9)
+    done, unit = stats["coordinate_steps"], "coordinate-steps"
+    if stats["order"] == "replicas" and run.experiment is not None:
+        # No coordinate takes steps in collapsed sampling.
+        each = run.experiment.problem.dim * run.experiment.steps
+        done, unit = done // max(each, 1), "replicas"
+    rate = done / max(stats["compute"], 1e-9)
     seconds = ", ".join(f"{name} {stats[name]:.2f} s" for name in ("compile", "compute", "write"))
-    print(f"{seconds}; {rate:.3g} coordinate-steps/s on {_describe_workers(stats)}")
+    print(f"{seconds}; {rate:.3g} {unit}/s on {_describe_workers(stats)}")
 
 
 def _describe_workers(stats: Mapping[str, Any]) -> str:

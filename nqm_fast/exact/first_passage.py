@@ -15,7 +15,7 @@ from ..blocks import Block
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, integer, number, shown
-from .certified import FINE, certified_block, summed_nodes
+from .certified import COARSE, FINE, certified_block, summed_nodes
 from .risk import RiskSums, expected_risk
 from .timeline import weighted_segments
 
@@ -26,8 +26,11 @@ MARGINS = (1e-9, 1e-12)
 It sums in another order than `expected_risk`, so that at the target itself rounding errors could
 make it miss the step. A wide margin may stop it too early, therefore a narrow one comes next.
 """
-CONFIRMED_STEPS = 64
-"""Steps from the answer of the search on at which `expected_risk` is compared with the target."""
+CONFIRMED_STEPS = 4, 60
+"""Steps from the answer of the search on at which `expected_risk` is compared with the target.
+
+The first of them nearly always is the answer.
+"""
 SCANNED_WORK = 1 << 27
 """Steps times coordinates that are looked at one by one after them, where the search has failed."""
 NODES = 1 << 10
@@ -37,6 +40,8 @@ PROBED_STEPS = 100
 
 CHECKED_STEPS = 32
 """Steps, evenly spread in their logarithm, at which the nodes that are searched are certified."""
+CHECKED_BITS = 3
+"""Leading bits of these steps that are not zero: each further one takes a product of maps."""
 
 
 @takes_backend
@@ -97,18 +102,27 @@ def steps_to_target(
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))
     nodes = summed_nodes(problem)
-    block = problem.block(0, problem.dim) if nodes is None else nodes.joined(FINE)
+    # Nodes with which twice as many agree are as good for the search as those.
+    first = problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
+    block = first
     steps = np.zeros(1, dtype=np.int64)
     while True:
         found = _confirmed_passage(problem, block, algorithm, batch, target, limit)
         if nodes is None or block.h.size == problem.dim:
             return found
-        checked = np.geomspace(1.0, max(min(found, limit), 1), CHECKED_STEPS).astype(np.int64)
-        steps = np.union1d(steps, np.minimum(checked, limit))
+        steps = np.union1d(steps, checked_steps(int(min(found, limit))))
         finer = certified_block(problem, nodes, RiskSums(algorithm, batch, steps))
-        if finer.h.size == block.h.size:
+        agreed = finer is nodes.joined(FINE) and block is first
+        if agreed or finer.h.size == block.h.size:
             return found
         block = finer
+
+
+def checked_steps(last: int) -> NDArray[np.int64]:
+    """Choose steps up to a last one at which nodes are certified, ascending."""
+    steps = np.geomspace(1.0, max(last, 1), CHECKED_STEPS).astype(np.int64)
+    shift = np.maximum(np.frexp(steps)[1] - CHECKED_BITS, 0)
+    return np.union1d(np.minimum(steps >> shift << shift, last), [last])
 
 
 def _confirmed_passage(
@@ -125,11 +139,15 @@ def _confirmed_passage(
         found = _searched_passage(block, algorithm, batch, target * (1.0 + margin), limit, skip)
         if found is None:
             return math.inf
-        candidates = np.arange(found, min(found + CONFIRMED_STEPS, limit + 1))
-        first = _first_reached(problem, algorithm, batch, target, candidates)
-        if first is not None:
-            return first
-        skip = int(candidates[-1])
+        skip = found - 1
+        for count in CONFIRMED_STEPS:
+            candidates = np.arange(skip + 1, min(skip + count, limit) + 1)
+            if not candidates.size:
+                break
+            first = _first_reached(problem, algorithm, batch, target, candidates)
+            if first is not None:
+                return first
+            skip = int(candidates[-1])
     return _scanned_passage(problem, algorithm, batch, target, skip, limit)
 
 
@@ -158,8 +176,8 @@ def _scanned_passage(
     The risk hardly changes any more, and rounding errors of `expected_risk` itself decide. Where
     that goes on for too long to look at every step, the answer is one step of several.
     """
-    last = min(low + max(SCANNED_WORK // min(problem.dim, NODES), CONFIRMED_STEPS), limit)
-    size = CONFIRMED_STEPS
+    last = min(low + max(SCANNED_WORK // min(problem.dim, NODES), sum(CONFIRMED_STEPS)), limit)
+    size = sum(CONFIRMED_STEPS)
     while low < last:
         steps = np.arange(low + 1, min(low + size, last) + 1)
         first = _first_reached(problem, algorithm, batch, target, steps)

@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,13 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
-from ..algorithms.sparse import checked_recurrence, sparse_recurrence, sum_of_terms, term_weights
+from ..algorithms.sparse import (
+    SparseRecurrence,
+    checked_recurrence,
+    sparse_recurrence,
+    sum_of_terms,
+    term_weights,
+)
 from ..blocks import Block
 from ..parallel import in_threads
 from ..problem import Problem
@@ -47,7 +54,7 @@ GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5
 """Distance of learning rates in log; wider where three hyper-parameters are searched."""
 
 # How the risk at many points is computed.
-STACKED_COORDINATES = 1 << 13
+STACKED_COORDINATES = 1 << 14
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
 Point = tuple[float, ...]
@@ -85,6 +92,7 @@ class SearchSpace:
         tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
         self.block = _padded(block, tile)
         self.dim = block.h.size
+        self._last_recurrence: tuple[dict[str, float] | None, SparseRecurrence | None] = None, None
         self.stackable = not kind.depends_on_step and all(
             isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
         )
@@ -130,13 +138,17 @@ class SearchSpace:
             if not self.stackable:
                 risks = np.array([self._risks_at(point, steps) for point in points])
             else:
-                count = max(STACKED_COORDINATES // self.block.h.size, 1)
-                parts = in_threads(
-                    lambda i: self._stacked_risks(points[i : i + count], steps),
-                    range(0, len(points), count),
-                    "settings",
-                )
-                risks = np.concatenate(parts)
+                count = self.at_a_time
+                starts = range(0, len(points), count)
+                if len(starts) == 1:
+                    risks = self._stacked_risks(points, steps)
+                else:
+                    parts = in_threads(
+                        lambda i: self._stacked_risks(points[i : i + count], steps),
+                        starts,
+                        "settings",
+                    )
+                    risks = np.concatenate(parts)
             logs: Array = np.log(risks)
         return logs
 
@@ -157,20 +169,45 @@ class SearchSpace:
         lr = values.pop("lr", np.full(count, self.template.lr.least))
         weights = term_weights(self.template, self.terms, lr, np.zeros(count, dtype=np.int64))
         if count == 1:
-            algorithm = self.template.with_values(**{n: float(x[0]) for n, x in values.items()})
-            block, recurrence = self.block, algorithm.recurrence(self.block.h)
+            block, sparse = (
+                self.block,
+                self._recurrence_at({n: float(values[n][0]) for n in values}),
+            )
         else:
             per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
-            block = Block(*(np.tile(x, count) for x in self.block))
+            block = Block(*(x[: count * size] for x in self._copies))
             algorithm = self.template.with_values(**per_coordinate)
             terms = algorithm.recurrence(block.h)
             recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
             weights = np.ones((1, 1))
-        sparse = sparse_recurrence(recurrence, block.h.size)
+            sparse = sparse_recurrence(recurrence, block.h.size)
         inverse_batch = 1.0 / self.batch_size.least
         partial = constant_partials(block, sparse, weights[0], inverse_batch, steps)
         risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
         return risks
+
+    @cached_property
+    def _copies(self) -> Block:
+        """As many copies of the spectrum as are computed at a time."""
+        return Block(*(np.tile(x, self.at_a_time) for x in self.block))
+
+    @property
+    def at_a_time(self) -> int:
+        """How many points a thread works on at a time."""
+        return max(STACKED_COORDINATES // self.block.h.size, 1)
+
+    def _recurrence_at(self, values: dict[str, float]) -> SparseRecurrence:
+        """Return the recurrence at values other than the learning rate, which mostly are the last.
+
+        A learning rate is in the weights alone.
+        """
+        known, recurrence = self._last_recurrence
+        if known != values:
+            algorithm = self.template.with_values(**values)
+            recurrence = sparse_recurrence(algorithm.recurrence(self.block.h), self.block.h.size)
+            self._last_recurrence = values, recurrence
+        assert recurrence is not None
+        return recurrence
 
     def bounds(self) -> Array:
         """Limits of the box, shape (searched, 2)."""

@@ -31,7 +31,7 @@ from ..validation import InputError, any_array, choice, integer, number, real_ar
 from .certified import COARSE, certified_block
 from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
-from .first_passage import CHECKED_STEPS, steps_to_target
+from .first_passage import checked_steps, steps_to_target
 from .minimiser import Minimiser
 from .risk import RiskSums, expected_risk
 from .search_space import Point, SearchSpace, example_values
@@ -113,8 +113,7 @@ def finer_nodes(
     nodes = problem.nodes
     if nodes is None:
         return problem.block(0, problem.dim)
-    checked = np.unique(np.geomspace(1.0, max(steps, 1), CHECKED_STEPS).astype(np.int64))
-    sums = RiskSums(algorithm, batch_size, checked)
+    sums = RiskSums(algorithm, batch_size, checked_steps(steps))
     return certified_block(problem, nodes, sums, WHOLE_SPECTRUM_DIM)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..columns import Table, distinct_values, rows_where, table_of_rows
+from ..columns import Table, rows_where, table_of_rows
 from ..jobs import Job, Solved
-from ..networks.model import PARTS, predictions
+from ..networks.model import PARTS
 from ..networks.optimizers import OPTIMIZERS
-from ..networks.table import shipped, shipped_curves
+from ..networks.table import shipped, shipped_predictions
 from ._model import Study
 from ._networks import COLOURS, LINES, curve, task_panels
 from ._style import add_caption, add_legend, with_gaps, wrapped
@@ -28,30 +26,25 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def predicted(task: str) -> list[Any]:
-    """Fit the model of a task, and predict the steps at all its batch sizes (a job)."""
-    rows = rows_where(shipped(), task=task)
-    curves = rows_where(shipped_curves(), task=task)
-    sizes = np.unique(rows["batch_size"]).tolist()
-    return predictions(curves, float(rows["target"][0]), sizes)
+def compared() -> Table:
+    """Tabulate measured and predicted steps (a job)."""
+    table, predictions = shipped(), shipped_predictions()
+    rows = []
+    names = ("task", "optimizer", "ema", "batch_size", "predicted_steps", "fit_error")
+    for *which, steps, error in zip(*(predictions[name].tolist() for name in names), strict=True):
+        here = rows_where(table, **dict(zip(names, which, strict=False)))
+        rows.append((*which, float(here["target"][0]), float(here["steps"][0]), steps, error))
+    return table_of_rows(COLUMNS, rows)
 
 
 def jobs(_: Study) -> list[Job]:
-    """List a job for each task."""
-    return [Job(predicted, (task,), long=True) for task in distinct_values(shipped(), "task")]
+    """List the only job, as the models were fitted where the results were shipped."""
+    return [Job(compared)]
 
 
-def compute(study: Study, solved: Solved) -> Table:
-    """Tabulate measured and predicted steps."""
-    table = shipped()
-    rows = []
-    for job in jobs(study):
-        task = job.arguments[0]
-        for optimizer, ema, size, steps, error in solved[job]:
-            here = rows_where(table, task=task, optimizer=optimizer, ema=ema, batch_size=size)
-            target, real = float(here["target"][0]), float(here["steps"][0])
-            rows.append((task, optimizer, ema, size, target, real, steps, error))
-    return table_of_rows(COLUMNS, rows)
+def compute(_: Study, solved: Solved) -> Table:
+    """Return the table."""
+    return dict(solved[Job(compared)])
 
 
 def plot(figure: Figure, table: Table, _: Study) -> None:

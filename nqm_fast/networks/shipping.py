@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import read_csv, table_of_rows, write_csv
+from ..columns import Table, distinct_values, read_csv, rows_where, table_of_rows, write_csv
 from . import results_file
-from .table import CURVES, ORIGIN, SHIPPED, as_results
+from .model import predictions
+from .table import CURVES, ORIGIN, PREDICTIONS, SHIPPED, as_results
 
 CURVE_POINTS = 40
 """Points of a shipped loss curve, evenly spaced in the logarithm of the step."""
 
 
 def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
-    """Write the table, two loss curves of plain SGD on each task, and their origin."""
+    """Write the table, two loss curves of plain SGD on each task, predictions, and their origin.
+
+    Predictions take a minute.
+    """
     facts, found = results_file.read(folder / results_file.NAME, {})
     table = as_results(read_csv(folder / results_file.CSV_NAME))
     digits = {name: _rounded(column) for name, column in table.items()}
@@ -35,9 +39,22 @@ def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
     names = ("task", "batch_size", "lr", "step", "loss")
     curves = {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
     write_csv(target / CURVES.name, curves)
+    write_csv(target / PREDICTIONS.name, predicted(digits, curves))
     origin = facts | {"date": date.today().isoformat(), "python": platform.python_version()}
     text = json.dumps(origin, indent=2, sort_keys=True)
     (target / ORIGIN.name).write_text(text + "\n", encoding="utf-8")
+
+
+def predicted(table: Table, curves: Table) -> Table:
+    """Fit a model to the loss curves of each task, and tabulate its predictions."""
+    rows: list[tuple[Any, ...]] = []
+    for task in distinct_values(table, "task"):
+        here = rows_where(table, task=task)
+        sizes, target = np.unique(here["batch_size"]).tolist(), float(here["target"][0])
+        found = predictions(rows_where(curves, task=task), target, sizes)
+        rows += [(task, *row) for row in found]
+    names = ("task", "optimizer", "ema", "batch_size", "predicted_steps", "fit_error")
+    return {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
 
 
 def _rounded(column: Any) -> Any:

@@ -39,6 +39,7 @@ COLUMNS = (
 )
 SHIPPED = Path(__file__).with_name("results.csv")
 CURVES = Path(__file__).with_name("curves.csv")
+PREDICTIONS = Path(__file__).with_name("predictions.csv")
 ORIGIN = Path(__file__).with_name("results.json")
 
 
@@ -162,6 +163,18 @@ def shipped_curves() -> dict[str, Any]:
         Columns ``task``, ``batch_size``, ``lr``, ``step`` and ``loss``.
     """
     return read_csv(CURVES)
+
+
+def shipped_predictions() -> dict[str, Any]:
+    """Return what models fitted to the shipped loss curves predict (see `model.predictions`).
+
+    Returns
+    -------
+    dict of ndarray
+        Columns ``task``, ``optimizer``, ``ema``, ``batch_size``, ``predicted_steps`` and
+        ``fit_error``.
+    """
+    return as_results(read_csv(PREDICTIONS))
 
 
 def shipped_origin() -> dict[str, Any]:

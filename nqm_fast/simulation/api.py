@@ -89,7 +89,8 @@ def simulate(
         the risk from record to record, exact in law, without the coordinates: those that are alike
         (a `count`, whole or large) take as long as one of them, under schedules of any kind. It is
         computed by NumPy, whose generators it uses: bits depend on `record`, but not on `threads`
-        or on which replicas are together. It has no files yet.
+        or on which replicas are together. All records of a replica are made at once, so that in a
+        file none is complete before the end.
     data : {"normal", "uniform", "rademacher", "laplace", "student-t"}
         Law of the data; all but "normal" need ``sampling="per-sample"``.
     df : float, optional
@@ -191,12 +192,11 @@ def simulate(
     resources = as_resources(backend, threads if here else threads or 1, devices, here=here)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
     replaces = flag("overwrite", overwrite)
-    if experiment.sampling == "collapsed":
-        from .collapsed import check_resources, run_collapsed  # It takes long to load.
-
-        check_resources(backend, devices, files, executor)
-        with shown(progress):
-            return run_collapsed(experiment, resources.threads)
+    if experiment.sampling == "collapsed" and not here:
+        raise InputError(
+            "executor must be left out for sampling='collapsed', which uses the threads of one "
+            "machine"
+        )
     with shown(progress):
         if executor is not None:
             from .distribution import run_in_shards  # It takes long to load.
@@ -233,7 +233,8 @@ def resume(
     path : path
         The file that was the argument `out` of `simulate`.
     steps : int, optional
-        Steps that the run shall have, counted from its start: not fewer than it has.
+        Steps that the run shall have, counted from its start: not fewer than it has, and with
+        ``sampling="collapsed"`` no more either.
     replicas : int or sequence of int, optional
         How many replicas the run shall have, or their numbers, with those that it has among them.
     record : int or array_like of int, optional

@@ -8,24 +8,30 @@ depend neither on threads nor on the other replicas.
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..exact.law_nodes import sampled_block
-from ..exact.states import Passage, passages
+from ..exact.states import Passage, States, passages
 from ..kernels.contract import LIMIT
-from ..parallel import in_threads, threads_limited
+from ..parallel import each_in_threads, threads_limited
+from ..progress import rated
 from ..validation import Array, InputError
 from .execution import ending
 from .experiment import Experiment
-from .gram import Kinds, Many, Ones, leaps_of, split_kinds, streams_of
+from .gram import Kinds, Many, Ones, chi_squares, leaps_of, normals, split_kinds, streams_of
 from .lowering import band_numbers
 from .memory import available_bytes
 from .observables import RISK
+from .recorder import KernelSeconds, Recorder, RunProgress
+from .resources import Wanted
 from .result import Run, with_public_axes
 from .settings import Setting
+from .signals import Signals
 
 CHUNK_NUMBERS = 1 << 14
 """Numbers of a state that a thread works on at a time, in whole replicas."""
@@ -33,6 +39,10 @@ DRAWN_NUMBERS = 1 << 13
 """Numbers of a replica that are drawn at a time, in whole leaps; the bits depend on it."""
 MOST_ENTRIES = 1 << 24
 """Different coordinates that are sampled at most."""
+HASHED_DRAWS = 4096
+"""Numbers of each kind whose bits show that a generator is the same."""
+HASHED_RECORDS = 3
+"""Records to which leaps are compared with those of another machine."""
 
 
 def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
@@ -67,94 +77,219 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
     return Kinds(h, c, mean0, var0, count)
 
 
-def check_resources(backend: str, devices: Any, files: Any, executor: Any) -> None:
-    """Refuse what collapsed sampling cannot use.
+def plan_collapsed(experiment: Experiment, wanted: Wanted) -> CollapsedPlan:
+    """Plan to sample all replicas under all settings.
 
     Raises
     ------
     InputError
-        If a backend, a device, a file or an executor is asked for.
+        If the problem's counts do not allow it, there is too little memory, or a backend or device
+        is asked for that cannot be used.
     """
-    if backend not in ("auto", "numpy"):
+    if wanted.is_named and wanted.name != "numpy":
         raise InputError(
-            f"backend must be 'numpy' or 'auto' for sampling='collapsed', not {backend!r}"
+            f"backend must be 'numpy' or 'auto' for sampling='collapsed', not {wanted.name!r}"
         )
-    for name, value, what in (
-        ("devices", devices, "which runs on the CPU"),
-        ("out", files, "whose runs are in memory only"),
-        ("executor", executor, "which uses the threads of one machine"),
-    ):
-        if value is not None:
-            raise InputError(f"{name} must be left out for sampling='collapsed', {what}")
+    if wanted.devices is not None:
+        raise InputError("devices must be left out for sampling='collapsed', which runs on the CPU")
+    records = experiment.records.size
+    kinds = []
+    for setting in experiment.settings:
+        components = len(setting.algorithm.recurrence(np.ones(1)).read)
+        kinds.append(split_kinds(kinds_of(experiment, setting, 2.0 * components - 1.0), components))
+        size = sum(part.h.size for part in kinds[-1])
+        numbers = experiment.replicas.size * len(experiment.layout.rows) * records
+        _check_memory(2 * len(experiment.settings) * numbers + 2 * components**2 * size * records)
+    return CollapsedPlan(experiment, wanted.threads, tuple(kinds))
 
 
-def run_collapsed(experiment: Experiment, threads: int) -> Run:
-    """Sample all replicas under all settings.
+@dataclass(frozen=True)
+class CollapsedPlan:
+    """How the paths of all settings are sampled, each from its start to the last record.
 
-    Raises
-    ------
-    InputError
-        If the problem's counts do not allow it, or there is too little memory.
+    Attributes
+    ----------
+    kinds : tuple of pairs of Kinds
+        For each setting those of one coordinate, and those of many.
     """
-    layout, replicas = experiment.layout, experiment.replicas
-    shape = experiment.records.size, len(experiment.settings), replicas.size, len(layout.rows)
-    values = np.zeros(shape)
-    begin = time.perf_counter()
-    with threads_limited(threads):
-        for number, setting in enumerate(experiment.settings):
-            _sample(experiment, setting, values[:, number])
-    diverged_at = _first_divergence(values[..., 0], experiment.records)
-    public = with_public_axes(values, experiment.records, diverged_at)
-    status, message = ending(experiment, diverged_at)
-    run = Run(
-        experiment.records.copy(),
-        layout.split(public),
-        status,
-        message,
-        diverged_at,
-        None,
-        {"backend": "numpy", "threads": threads, "order": "steps",
-         "compute": time.perf_counter() - begin},
-        experiment,
-    )  # fmt: skip
-    return run if experiment.listed else run.only_setting()
+
+    experiment: Experiment
+    threads: int
+    kinds: tuple[tuple[Kinds, Kinds], ...]
+
+    def fingerprint(self) -> str:
+        """Tell whether another machine has the same coordinates, leaps and generators."""
+        import hashlib
+
+        experiment = self.experiment
+        digest = hashlib.sha256()
+        streams = streams_of(experiment.seed, np.zeros(1, dtype=np.int64))
+        digest.update(normals(streams, (HASHED_DRAWS,)).tobytes())
+        digest.update(chi_squares(streams, np.geomspace(0.5, 1e12, HASHED_DRAWS)).tobytes())
+        first = experiment.records[:HASHED_RECORDS]
+        for setting, pair in zip(experiment.settings, self.kinds, strict=True):
+            for kinds in pair:
+                for field in kinds.fields:
+                    digest.update(np.ascontiguousarray(field).tobytes())
+                for leap in leaps_of(States(kinds.block, setting.algorithm), _ways(setting, first)):
+                    digest.update(leap.map.tobytes() + leap.factor.tobytes())
+        return digest.hexdigest()
+
+    def execute(self, signals: Signals, recorder: Recorder) -> Run:
+        """Sample all paths, or those that were not when the recorder has saved the others."""
+        experiment = self.experiment
+        paths = Paths(experiment, recorder)
+        with (
+            threads_limited(self.threads),
+            rated("simulation", paths.total, "replicas") as report,
+            closing(self._rest_of(paths)) as rest,
+        ):
+            for part in rest:
+                paths.add(part)
+                now = paths.progress()
+                with signals.shield():
+                    recorder.event(now)
+                    stopped = signals.number is not None
+                    if stopped:
+                        recorder.stop(now)
+                report(paths.done)
+                if stopped:
+                    break
+                signals.waiting = True
+        with signals.shield():
+            run = recorder.finish(self._as_run(paths, signals, recorder))
+        return run if experiment.listed else run.only_setting()
+
+    def _rest_of(self, paths: Paths) -> Generator[Array]:
+        """Sample paths that are not done, in the order in which they are to be added."""
+        while paths.done < paths.total:
+            number, first = divmod(paths.done, self.experiment.replicas.size)
+            sampler = Sampler(self.experiment, self.experiment.settings[number], self.kinds[number])
+            yield from sampler.from_replica(first)
+
+    def _as_run(self, paths: Paths, signals: Signals, recorder: Recorder) -> Run:
+        """Make a run of the paths, with an axis of settings."""
+        experiment = self.experiment
+        now = paths.progress()
+        stats = {
+            "backend": "numpy",
+            "threads": self.threads,
+            "order": "replicas",
+            "coordinate_steps": now.coordinate_steps,
+            "compile": now.kernel_seconds.compile,
+            "compute": now.kernel_seconds.compute,
+            "write": recorder.write_seconds,
+        }
+        values, records = paths.values, experiment.records
+        diverged_at = _first_divergence(values[..., 0], records)
+        status, message = ending(experiment, diverged_at)
+        if paths.done < paths.total:
+            stats["signal"] = signals.number
+            status, values, records = "interrupted", values[:0], records[:0]
+            counted = f"after {paths.done} of {paths.total} replicas of all settings"
+            message = f"{counted}, so that no record is complete"
+            diverged_at = np.full_like(diverged_at, -1)
+        public = with_public_axes(values, records, diverged_at)
+        return Run(
+            records.copy(),
+            experiment.layout.split(public),
+            status,
+            message,
+            diverged_at,
+            None,
+            stats,
+            experiment,
+        )
 
 
-def _sample(experiment: Experiment, setting: Setting, values: Array) -> None:
-    """Write the records of one setting, (records, replicas, rows)."""
-    records, replicas = experiment.records, experiment.replicas
-    components = len(setting.algorithm.recurrence(np.ones(1)).read)
-    kinds = kinds_of(experiment, setting, 2.0 * components - 1.0)
-    few, many = split_kinds(kinds, components)
-    _check_memory(2 * values.size + 2 * components**2 * kinds.h.size * records.size)
-    parts = [part for part in (Ones(few, setting), Many(many, setting)) if part.kinds.h.size]
-    rows = [_row_weights(experiment, part.kinds) for part in parts]
-    first = int(records.size > 0 and records[0] == 0)
-    ways = _ways(setting, records[first:])
-    leaps = [list(leaps_of(part.states, ways)) for part in parts]
-    numbers = components**2 * (few.h.size + many.h.size)
-    size = max(CHUNK_NUMBERS // numbers, 1)
-    together = max(DRAWN_NUMBERS // numbers, 1)
+class Paths:
+    """The records of all paths that were sampled so far, setting by setting, replica by replica."""
 
-    def sample_chunk(begin: int) -> None:
-        """Take a chunk of the replicas through all records."""
-        chunk = slice(begin, begin + size)
-        streams = streams_of(experiment.seed, replicas[chunk])
-        states = [part.start(streams) for part in parts]
-        if first:
-            for part, state, weights in zip(parts, states, rows, strict=True):
-                values[0, chunk] += weighted_sums(part.squares(state), weights)
-        for done in range(0, len(ways), together):
-            stop = min(done + together, len(ways))
-            for k, part in enumerate(parts):
-                noise = part.noise(streams, stop - done)
-                for record in range(done, stop):
-                    states[k] = part.moved(states[k], leaps[k][record], noise, record - done)
-                    squares = part.squares(states[k])
-                    values[first + record, chunk] += weighted_sums(squares, rows[k])
+    def __init__(self, experiment: Experiment, recorder: Recorder) -> None:
+        self._experiment = experiment
+        settings, replicas = len(experiment.settings), experiment.replicas.size
+        shape = experiment.records.size, settings, replicas, len(experiment.layout.rows)
+        self.values = np.zeros(shape)
+        self.total = settings * replicas
+        """Paths of all settings."""
+        self.done = 0
+        """Paths that were sampled."""
+        saved = recorder.take_saved_state()
+        if saved is not None:
+            self.values, self.done = saved["values"], int(saved["paths"])
+        self._earlier = recorder.earlier_kernel_seconds
+        self._begin = time.perf_counter()
+        self._undiverged = np.full((settings, replicas), -1, dtype=np.int64)
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        in_threads(sample_chunk, range(0, replicas.size, size), "simulation")
+    def add(self, part: Array) -> None:
+        """Add the next paths of a setting, (records, paths, rows)."""
+        number, first = divmod(self.done, self.values.shape[2])
+        self.values[:, number, first : first + part.shape[1]] = part
+        self.done += part.shape[1]
+
+    def progress(self) -> RunProgress:
+        """Say how far the run has come; no record is complete before all paths are."""
+        seconds = self._earlier.compute + time.perf_counter() - self._begin
+        steps = self.done * self._experiment.problem.dim * self._experiment.steps
+        return RunProgress(
+            0,
+            self.values,
+            self._undiverged,
+            steps,
+            KernelSeconds(self._earlier.compile, seconds),
+            lambda: {"values": self.values, "paths": np.array(self.done)},
+        )
+
+
+class Sampler:
+    """Samples the paths of one setting."""
+
+    def __init__(
+        self, experiment: Experiment, setting: Setting, kinds: tuple[Kinds, Kinds]
+    ) -> None:
+        few, many = kinds
+        records = experiment.records
+        self._experiment = experiment
+        both = (Ones(few, setting), Many(many, setting))
+        self._parts = [part for part in both if part.kinds.h.size]
+        self._rows = [_row_weights(experiment, part.kinds) for part in self._parts]
+        self._first = int(records.size > 0 and records[0] == 0)
+        ways = _ways(setting, records[self._first :])
+        self._leaps = [list(leaps_of(part.states, ways)) for part in self._parts]
+        self._ways = len(ways)
+        components = len(setting.algorithm.recurrence(np.ones(1)).read)
+        numbers = components**2 * (few.h.size + many.h.size)
+        self._size = max(CHUNK_NUMBERS // numbers, 1)
+        self._together = max(DRAWN_NUMBERS // numbers, 1)
+
+    def from_replica(self, first: int) -> Generator[Array]:
+        """Yield the records of paths, (records, paths, rows), from a replica on to the last."""
+        yield from each_in_threads(
+            self._sampled, range(first, self._experiment.replicas.size, self._size)
+        )
+
+    def _sampled(self, begin: int) -> Array:
+        """Take some replicas through all records."""
+        experiment = self._experiment
+        replicas = experiment.replicas[begin : begin + self._size]
+        streams = streams_of(experiment.seed, replicas)
+        shape = experiment.records.size, replicas.size, len(experiment.layout.rows)
+        values = np.zeros(shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            states = [part.start(streams) for part in self._parts]
+            if self._first:
+                for part, state, weights in zip(self._parts, states, self._rows, strict=True):
+                    values[0] += weighted_sums(part.squares(state), weights)
+            for done in range(0, self._ways, self._together):
+                stop = min(done + self._together, self._ways)
+                for k, part in enumerate(self._parts):
+                    noise = part.noise(streams, stop - done)
+                    for record in range(done, stop):
+                        leap = self._leaps[k][record]
+                        states[k] = part.moved(states[k], leap, noise, record - done)
+                        squares = part.squares(states[k])
+                        values[self._first + record] += weighted_sums(squares, self._rows[k])
+        return values
 
 
 def _ways(setting: Setting, records: NDArray[np.int64]) -> list[list[Passage]]:

@@ -276,7 +276,7 @@ def _carry_out(
     failed: list[tuple[Task, BaseException]] = []
     with rated("simulation", total, "coordinate-steps") as report:
         report(done)
-        for task, result, error in outcomes(engine.executor, compute, tasks):
+        for task, result, error in outcomes(engine, compute, tasks):
             if isinstance(error, InputError):
                 raise error
             if error is not None:

@@ -15,6 +15,7 @@ from ..progress import rated
 from .chunking import ChunkSizer
 from .controller import Controller
 from .experiment import Experiment
+from .fingerprint import fingerprint
 from .loops import Outcome, by_blocks, by_steps
 from .lowering import group_settings
 from .memory import LoopOrder, check_memory, choose_order, saved_order
@@ -33,6 +34,14 @@ class ExecutionPlan:
     resources: Resources
     task: Task
     order: LoopOrder
+
+    def fingerprint(self) -> str:
+        """Tell whether another machine starts from the same numbers."""
+        return fingerprint(self.experiment)
+
+    def execute(self, signals: Signals, recorder: Recorder) -> Run:
+        """Compute the run from its start, or from the state that the recorder has saved."""
+        return execute(self, signals, recorder)
 
 
 SECONDS_PER_STEP = 5e-10

@@ -151,6 +151,11 @@ def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment
             f"steps must be at least {done}, which the run has already (they count from its "
             f"start), not {steps}"
         )
+    if experiment.sampling == "collapsed" and steps > done:
+        raise InputError(
+            "steps of a run with sampling='collapsed' cannot become more, as what it draws depends "
+            "on all of its records: begin another run"
+        )
     for setting in experiment.settings:
         check_length("lr", setting.algorithm.lr, steps)
         check_length("batch_size", setting.batch_size, steps)

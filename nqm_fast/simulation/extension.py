@@ -9,7 +9,7 @@ import numpy as np
 from ..validation import InputError
 from .execution import ExecutionPlan, plan_execution
 from .experiment import Experiment, longer
-from .fingerprint import fingerprint
+from .planning import Plan, plan_run
 from .propagation import state_of_finished
 from .recorder import SavedArrays
 from .resources import Wanted
@@ -23,9 +23,7 @@ STREAMED = 1 << 32
 the end."""
 
 
-def checked_plan(
-    path: Any, stored: Stored, resources: Wanted, most_bytes: int = STREAMED
-) -> ExecutionPlan:
+def checked_plan(path: Any, stored: Stored, resources: Wanted, most_bytes: int = STREAMED) -> Plan:
     """Plan a stored run, and make sure that it gives the same bits here.
 
     Raises
@@ -33,8 +31,8 @@ def checked_plan(
     InputError
         If it does not, or cannot be carried out.
     """
-    plan = plan_execution(stored.experiment, resources, most_bytes)
-    if fingerprint(plan.experiment) != stored.header["fingerprint"]:
+    plan = plan_run(stored.experiment, resources, most_bytes)
+    if plan.fingerprint() != stored.header["fingerprint"]:
         raise InputError(
             f"path {str(path)!r} cannot be gone on with here: powers or schedules come out "
             "with other last bits than where it was begun, as of another library of mathematics"
@@ -59,8 +57,9 @@ def longer_run(
         return None
     plan = checked_plan(path, stored, resources)
     new_plan = plan_execution(experiment, resources, STREAMED)
+    assert isinstance(plan, ExecutionPlan)  # Runs of other kinds have no more steps.
     state = _final_state(stored, plan)
-    return Extension(experiment, fingerprint(new_plan.experiment), state)
+    return Extension(experiment, new_plan.fingerprint(), state)
 
 
 def _final_state(stored: Stored, plan: ExecutionPlan) -> SavedArrays | None:

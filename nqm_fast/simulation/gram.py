@@ -37,13 +37,18 @@ class Kinds:
     count: Array
 
     @property
+    def fields(self) -> tuple[Array, ...]:
+        """All arrays, in their order."""
+        return self.h, self.c, self.mean0, self.var0, self.count
+
+    @property
     def block(self) -> Block:
         """The kinds as the exact engine takes them."""
         return Block(self.h, self.c, self.mean0**2 + self.var0, self.count, self.var0)
 
     def some(self, rows: Any) -> Kinds:
         """Some of the kinds."""
-        return Kinds(*(x[rows] for x in (self.h, self.c, self.mean0, self.var0, self.count)))
+        return Kinds(*(x[rows] for x in self.fields))
 
 
 def split_kinds(kinds: Kinds, components: int) -> tuple[Kinds, Kinds]:

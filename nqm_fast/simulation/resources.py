@@ -42,6 +42,8 @@ class Wanted:
     name: str
     threads: int
     devices: Any
+    is_named: bool = False
+    """Whether the user has named the backend in this call, not in the environment."""
 
     def resources(self, load: Load) -> Resources:
         """Choose the backend by the size of the run, if the user has not, and get it ready.
@@ -70,7 +72,7 @@ def as_resources(backend: Any, threads: Any, devices: Any, *, here: bool = True)
         If they are not allowed, or what they name is not there.
     """
     count = cores() if threads is None else integer("threads", threads, least=1)
-    wanted = Wanted(backend_name(backend), count, devices)
+    wanted = Wanted(backend_name(backend), count, devices, backend != "auto")
     if here and wanted.name != "auto":  # it is used whatever the run
         wanted.resources(Load((), 0, 1, count, False, 0.0))
     return wanted

@@ -56,9 +56,9 @@ class Run:
         attribute of the run: ``run.weight_norm``.
     stats : dict
         Backend, threads, coordinate-steps done (settings, replicas and coordinates times
-        steps), the order of the loops ("steps", "blocks", or "shards" of a run that was merged),
-        and seconds spent in "compile" (kernels compiled, or loaded from the cache), "compute" and
-        "write", which are those of all shards together.
+        steps), the order of the loops ("steps", "blocks", "replicas" of collapsed sampling, or
+        "shards" of a run that was merged), and seconds spent in "compile" (kernels compiled, or
+        loaded from the cache), "compute" and "write", which are those of all shards together.
     experiment : Experiment
         What was simulated: `problem`, `settings`, `seed` and so on.
     wall_time : ndarray, shape (records,), or None

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..store import access
 from ..store.files import Files
-from .execution import ExecutionPlan, execute, plan_execution
 from .experiment import Experiment
 from .extension import STREAMED, checked_plan
-from .fingerprint import fingerprint
+from .planning import Plan, plan_run
 from .recorder import Recorder
 from .resources import Wanted
 from .result import Run
@@ -36,8 +35,8 @@ class Terminated(SystemExit):
 def run_in_memory(experiment: Experiment, resources: Wanted) -> Run:
     """Compute a run that has no file."""
     with caught([signal.SIGINT]) as signals:
-        plan = plan_execution(experiment, resources, IN_MEMORY)
-        return execute(plan, signals, Recorder())
+        plan = plan_run(experiment, resources, IN_MEMORY)
+        return plan.execute(signals, Recorder())
 
 
 def run_in_file(
@@ -53,10 +52,8 @@ def run_in_file(
     It works in blocks if its state takes more than `most_bytes`.
     """
     # The plan is made, and its errors are raised, before anything is overwritten.
-    plan = plan_execution(experiment, resources, STREAMED if most_bytes is None else most_bytes)
-    opening = access.recorder_of_new_run(
-        files, experiment, fingerprint(experiment), overwrite, interval
-    )
+    plan = plan_run(experiment, resources, STREAMED if most_bytes is None else most_bytes)
+    opening = access.recorder_of_new_run(files, experiment, plan.fingerprint(), overwrite, interval)
     with _recording(opening) as (signals, recorder):
         return _execute_in_file(plan, signals, recorder)
 
@@ -69,7 +66,7 @@ def go_on(
     most_bytes: int = STREAMED,
 ) -> Run:
     """Go on with a run, after it was extended; give what is in the file if it has ended."""
-    plans: list[ExecutionPlan] = []
+    plans: list[Plan] = []
 
     def check(stored: Stored) -> None:
         """Plan the rest of the run, and make sure that it gives the same bits here."""
@@ -112,9 +109,9 @@ def _recording(
         yield signals, recorder
 
 
-def _execute_in_file(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
+def _execute_in_file(plan: Plan, signals: Signals, recorder: Recorder) -> Run:
     """Execute the plan, and end the process if a signal other than Ctrl-C has stopped the run."""
-    run = execute(plan, signals, recorder)
+    run = plan.execute(signals, recorder)
     if run.status == "interrupted" and signals.number not in (None, signal.SIGINT):
         raise Terminated(int(signals.number or 0), run)
     return run

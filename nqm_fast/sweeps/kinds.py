@@ -24,7 +24,7 @@ from ..schedules import Constant, as_schedule
 from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment
-from ..simulation.observables import OBSERVABLES
+from ..simulation.observables import OBSERVABLES, RISK
 from ..simulation.resources import as_resources
 from ..simulation.running import IN_MEMORY
 from ..validation import InputError, number, shown, step_array
@@ -32,6 +32,10 @@ from .arguments import Arguments
 
 OVERHEAD = 1e-3
 """Seconds that a point takes at least, roughly."""
+SECONDS_PER_KIND = 2e-8
+"""Time of a leap of alike coordinates in collapsed sampling, times the square of components."""
+NODES_PER_OCTAVE = 20
+"""Nodes of a power law, for each factor of 2 in its coordinates, that are sampled at most."""
 
 
 class Dimension(NamedTuple):
@@ -156,6 +160,14 @@ def _simulated_fields(arguments: Arguments) -> dict[str, Field]:
     return fields | {"diverged_at": Field((replica,), text, "<i8")}
 
 
+def _sampled_kinds(experiment: Experiment) -> int:
+    """Return how many kinds of coordinates collapsed sampling has, at most, roughly."""
+    problem = experiment.problem
+    if problem.is_power_law and experiment.observe == (RISK,):
+        return min(problem.dim, NODES_PER_OCTAVE * problem.dim.bit_length())
+    return problem.dim
+
+
 def _simulation_load(arguments: Arguments) -> Load:
     experiment = _experiment(arguments)
     dim, replicas = experiment.problem.dim, experiment.replicas.size
@@ -164,6 +176,10 @@ def _simulation_load(arguments: Arguments) -> Load:
     seconds = SECONDS_PER_STEP * samples * experiment.steps
     if experiment.sampling == "leap":
         seconds = SECONDS_PER_LEAP * experiment.records.size
+    if experiment.sampling == "collapsed":
+        components = len(experiment.settings[0].algorithm.recurrence(np.ones(1)).read)
+        dim = _sampled_kinds(experiment)
+        seconds = SECONDS_PER_KIND * components**2 * experiment.records.size
     state = min(8.0 * dim * (8 * replicas + 16), IN_MEMORY)
     rows = len(experiment.observe) + (0 if experiment.bands is None else experiment.bands.size)
     memory = state + 32.0 * replicas * experiment.records.size * rows
@@ -319,7 +335,7 @@ SMALL = Problem.power_law(64)
 def warm(kind: Kind, arguments: Arguments) -> None:
     """Compile what a point needs, where that is left to the first call, and keep it on disk."""
     backend = arguments.call.get("backend", "auto")
-    if kind.function is not simulate:
+    if kind.function is not simulate or arguments.call.get("sampling") == "collapsed":
         moving = SGD(0.1, momentum=0.5)
         expected_risk(SMALL, moving, 8, [1, 4], backend=backend)
         steps_to_target(SMALL, moving, 8, 2.0, max_steps=4, backend=backend)

@@ -138,7 +138,7 @@ class _Session:
             if engine.is_local:
                 self._warm(engine, groups[0])
             tasks = (self._task(group) for group in groups)
-            with closing(outcomes(engine.executor, solve, tasks, self._split)) as found:
+            with closing(outcomes(engine, solve, tasks, self._split)) as found:
                 for task, result, error in found:
                     self._note(task, result, error)
                     finished += len(task.points)

@@ -10,6 +10,7 @@ from helpers import assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast.exact import certified
+from nqm_fast.exact.first_passage import checked_steps
 from nqm_fast.exact.risk import RiskSums
 from nqm_fast.schedules import Constant, Cosine, Piecewise
 
@@ -189,6 +190,17 @@ def test_a_long_schedule_of_few_pieces_is_a_constant():
     got = nqm.expected_risk(problem, pieces, 8, 2 * half)
     want = nqm.expected_risk(problem, nqm.SGD(0.1, momentum=0.5), 8, 2 * half)
     np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+@pytest.mark.parametrize("last", [0, 1, 7, 9, 10**9 + 1, 2**61 + 5])
+def test_steps_at_which_nodes_are_certified_have_few_bits(last):
+    steps = checked_steps(last)
+    assert steps[-1] == last
+    assert (np.diff(steps) > 0).all()
+    for step in steps[:-1].tolist():
+        assert step.bit_length() - (step & -step).bit_length() < 3
+    # None is far from the next.
+    assert (steps[2:] <= 2.0 * max(last, 1) ** (1 / 31) * steps[1:-1]).all()
 
 
 # -- arrays -------------------------------------------------------------------------------

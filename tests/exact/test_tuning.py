@@ -12,7 +12,9 @@ from helpers import PAPER, SEARCHES, assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast import bounds
-from nqm_fast.schedules import Cosine, Linear, PerStep, as_schedule
+from nqm_fast.exact.search_space import SearchSpace
+from nqm_fast.exact.tuning import searched_nodes
+from nqm_fast.schedules import Constant, Cosine, Linear, PerStep, as_schedule
 
 searches = pytest.mark.parametrize(
     ("problem", "batch_size", "target"), SEARCHES.values(), ids=SEARCHES
@@ -397,3 +399,17 @@ def test_a_low_start_takes_no_steps(over):
     best = nqm.tune(problem, 64, start, over=over)
     assert (best.steps, best.risk) == (0, start)
     assert nqm.tune(problem, 2**20, 0.99 * start, over=over).steps == 1
+
+
+@pytest.mark.parametrize("over", [["lr"], ["lr", "momentum"], ["lr", "ema"]], ids="+".join)
+def test_a_point_has_the_risk_of_its_algorithm_whatever_was_looked_at_before(over):
+    space = SearchSpace(nqm.SGD, over, {"power": 0.5}, Constant(8.0), PAPER, searched_nodes(PAPER))
+    steps = np.array([3, 500])
+    cube = np.random.default_rng(2).random((space.at_a_time + 3, len(over)))
+    points = space.from_cube(cube, 500)
+    together = space.log_risks(points, steps)
+    for number in (0, 5, 0, -1):
+        alone = space.log_risks(points[number][None], steps)[0]
+        np.testing.assert_allclose(alone, together[number], rtol=0.0, atol=1e-12)
+        risk = nqm.expected_risk(PAPER, space.algorithm(points[number]), 8, steps)
+        np.testing.assert_allclose(np.exp(alone), risk, rtol=1e-10)

@@ -5,9 +5,12 @@ import pytest
 from helpers import HERE
 
 from nqm_fast import figures, networks
-from nqm_fast.columns import distinct_values
+from nqm_fast.columns import distinct_values, rows_where
 from nqm_fast.figures._networks import critical_batch
+from nqm_fast.networks import shipped_curves, shipping
+from nqm_fast.networks.model import PARTS
 from nqm_fast.networks.optimizers import OPTIMIZERS
+from nqm_fast.networks.table import shipped_predictions
 
 TABLE = networks.shipped()
 TASKS = distinct_values(TABLE, "task")
@@ -155,7 +158,6 @@ def test_figures_are_drawn_of_a_study_of_ones_own(tmp_path):
         figures.draw("networks", tmp_path, results=tmp_path / "nowhere")
 
 
-@pytest.mark.slow
 def test_the_model_is_fitted_to_small_batches_and_predicts_large_ones(tmp_path):
     """A first version: up to 4.3 times too fast and 2.6 too slow, with averages far too fast."""
     drawn = figures.draw("networks_model", tmp_path)[0]
@@ -168,3 +170,26 @@ def test_the_model_is_fitted_to_small_batches_and_predicts_large_ones(tmp_path):
     on_digits = last & (table["task"] == "digits") & (table["batch_size"] == 1024)
     assert (ratio[on_digits] > 0.4).all()
     assert (table["fit_error"] < 0.1).all()
+
+
+@pytest.mark.slow
+def test_shipped_predictions_are_those_of_a_fresh_fit():
+    results, curves = TABLE.where(task="digits"), rows_where(shipped_curves(), task="digits")
+    fresh, stored = (
+        shipping.predicted(results, curves),
+        rows_where(shipped_predictions(), task="digits"),
+    )
+    for name in ("task", "optimizer", "ema", "batch_size"):
+        assert (fresh[name] == stored[name]).all()
+    for name in ("predicted_steps", "fit_error"):
+        assert fresh[name] == pytest.approx(stored[name], rel=1e-2)
+
+
+def test_there_is_a_prediction_for_all_that_the_model_has():
+    stored = shipped_predictions()
+    for task in TASKS:
+        part = rows_where(stored, task=task)
+        for optimizer in PARTS:
+            for ema in (False, True):
+                here = rows_where(part, optimizer=optimizer, ema=ema)
+                assert (here["batch_size"] == rows(task, optimizer, ema)["batch_size"]).all()

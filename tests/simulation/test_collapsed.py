@@ -187,7 +187,6 @@ def test_a_setting_that_diverges_is_infinite_from_then_on():
         ({"coordinates": (0, 64)}, "coordinates must be left out for sampling='collapsed'"),
         ({"data": "laplace"}, "data='laplace' needs sampling='per-sample'"),
         ({"backend": "numba"}, "backend must be 'numpy' or 'auto' for sampling='collapsed'"),
-        ({"out": "run.h5"}, "out must be left out for sampling='collapsed'"),
         ({"executor": 2}, "executor must be left out for sampling='collapsed'"),
     ],
 )

@@ -12,7 +12,8 @@ import nqm_fast as nqm
 from nqm_fast import InputError
 from nqm_fast.parallel import cores
 from nqm_fast.sweeps import grouping, session
-from nqm_fast.sweeps.kinds import KINDS
+from nqm_fast.sweeps.arguments import Arguments
+from nqm_fast.sweeps.kinds import KINDS, warm
 from nqm_fast.sweeps.session import SweepWarning
 
 xarray = pytest.importorskip("xarray")
@@ -70,6 +71,22 @@ def test_settings_of_a_problem_and_seed_are_simulated_at_once(monkeypatch):
     monkeypatch.setattr("nqm_fast.sweeps.kinds.simulate", counted)
     sweep("simulate", GRID, **SIMULATED)
     assert calls == [4, 4]
+
+
+def test_collapsed_simulations_are_those_of_each_alone_at_any_dimension():
+    common = {"replicas": 2, "record": [10**6], "sampling": "collapsed"}
+    found = sweep("simulate", {"lr": RATES}, dim=10**12, batch_size=16, steps=10**6, **common)
+    problem = nqm.Problem.power_law(10**12)
+    for lr, risk in zip(RATES, found.risk.values, strict=True):
+        alone = nqm.simulate(problem, nqm.SGD(lr), 16, 10**6, **common)
+        assert np.array_equal(risk, alone.risk)
+    # Steps of all coordinates would take years, and more memory than there is.
+    call = {"batch_size": 16, "steps": 10**6, **common}
+    kind, arguments = KINDS["simulate"], Arguments(problem, nqm.SGD(0.1), {}, call)
+    load = kind.load(arguments)
+    assert 0.0 < load.seconds < 1.0
+    assert load.memory < 1e8
+    warm(kind, arguments)
 
 
 @pytest.mark.parametrize("seeds", [[0, 7], [0, 2**64 - 1]])
@@ -174,7 +191,7 @@ def test_a_pool_of_processes(simulated):
 
 
 def test_loky(simulated):
-    loky = pytest.importorskip("loky")
+    loky = pytest.importorskip("joblib.externals.loky")
     with loky.ProcessPoolExecutor(2) as pool:
         found = nqm.sweep("simulate", GRID, executor=pool, **SIMULATED)
     assert np.array_equal(found.risk, simulated)
