@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..exact.law_nodes import sampled_block
 from ..exact.states import Passage, passages
+from ..free_memory import available_bytes
 from ..kernels.contract import LIMIT
 from ..parallel import in_threads, threads_limited
 from ..validation import Array, InputError
@@ -22,7 +23,6 @@ from .execution import ending
 from .experiment import Experiment
 from .gram import Kinds, Many, Ones, leaps_of, split_kinds, streams_of
 from .lowering import band_numbers
-from .memory import available_bytes
 from .observables import RISK
 from .result import Run, with_public_axes
 from .settings import Setting

@@ -30,6 +30,7 @@ from ..validation import (
 from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, observed_names
 from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
+from .trajectory import as_trajectory
 
 SAMPLING = ("minibatch", "per-sample", "leap", "collapsed")
 DEFAULT_DF = 5.0
@@ -60,16 +61,28 @@ class Experiment(Immutable):
     keep_state: bool
     observe: tuple[str, ...] = (RISK,)
     coordinates: Coordinates | None = None  # of a shard, whose problem is these alone
+    trajectory: NDArray[np.int64] | None = None
+    """Numbers of the coordinates to trace, ascending, among those of the run that a shard is of."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "records", "bands"):
+        for name in ("replicas", "records", "bands", "trajectory"):
             array = getattr(self, name)
             self._settle(**{name: None if array is None else frozen(np.array(array))})
 
     @property
     def layout(self) -> RecordLayout:
-        """The rows of a record."""
-        return RecordLayout(self.observe, None if self.bands is None else self.bands.copy())
+        """The numbers of a record."""
+        edges = None if self.bands is None else self.bands.copy()
+        return RecordLayout(self.observe, edges, self.traced.size)
+
+    @property
+    def traced(self) -> NDArray[np.int64]:
+        """Numbers of the traced coordinates that this experiment has, in the whole run's count."""
+        numbers = np.zeros(0, np.int64) if self.trajectory is None else self.trajectory
+        if self.coordinates is None:
+            return numbers
+        first, last, _ = self.coordinates
+        return numbers[(first <= numbers) & (numbers < last)]
 
 
 def as_experiment(
@@ -88,6 +101,7 @@ def as_experiment(
     keep_state: Any,
     observe: Any,
     coordinates: Any = None,
+    trajectory: Any = None,
 ) -> Experiment:
     """The experiment that the arguments of `simulate` describe."""
     as_problem(problem)
@@ -101,8 +115,9 @@ def as_experiment(
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
     own = as_coordinates(coordinates, problem.dim)
+    traced = as_trajectory(trajectory, problem.dim)
     if sampling == "collapsed":
-        _check_collapsed(flag("keep_state", keep_state), own)
+        _check_collapsed(flag("keep_state", keep_state), own, traced)
     whole = Experiment(
         problem,
         settings,
@@ -117,6 +132,7 @@ def as_experiment(
         edges,
         flag("keep_state", keep_state),
         observed_names(observe, edges),
+        trajectory=traced,
     )
     return whole if own is None else shard_of(whole, own)
 
@@ -289,7 +305,9 @@ def _check_limits(
         check_piecewise_constant(settings, steps)
 
 
-def _check_collapsed(keep_state: bool, coordinates: Coordinates | None) -> None:
+def _check_collapsed(
+    keep_state: bool, coordinates: Coordinates | None, traced: NDArray[np.int64] | None
+) -> None:
     """Make sure that nothing is asked for that collapsed sampling does not have."""
     if keep_state:
         raise InputError(
@@ -299,6 +317,11 @@ def _check_collapsed(keep_state: bool, coordinates: Coordinates | None) -> None:
         raise InputError(
             "coordinates must be left out for sampling='collapsed', which takes coordinates that "
             "are alike together"
+        )
+    if traced is not None:
+        raise InputError(
+            f"trajectory = {shown(traced.tolist())} cannot be recorded with sampling='collapsed', "
+            "which draws the risk without the coordinates: use another sampling"
         )
 
 
