@@ -49,7 +49,7 @@ COLUMNS = (
     "optimiser", "steps", "x", "y", "w_x", "w_y", "mean_x", "mean_y", "deviation_x", "deviation_y"
 )  # fmt: skip
 
-Row = tuple[str, int, float, float, float, float, float, float, float, float]
+Row = tuple[Any, ...]
 
 
 class Plane(NamedTuple):

@@ -179,22 +179,10 @@ def simulate(
     """
     files = None if out is None else Files(out, "out")  # absolute from the start
     experiment = as_experiment(
-        problem,
-        algorithm,
-        batch_size,
-        steps,
-        replicas=replicas,
-        seed=seed,
-        record=record,
-        sampling=sampling,
-        data=data,
-        df=df,
-        bands=bands,
-        keep_state=keep_state,
-        observe=observe,
-        coordinates=coordinates,
-        trajectory=trajectory,
-    )
+        problem, algorithm, batch_size, steps, replicas=replicas, seed=seed, record=record,
+        sampling=sampling, data=data, df=df, bands=bands, keep_state=keep_state, observe=observe,
+        coordinates=coordinates, trajectory=trajectory,
+    )  # fmt: skip
     here = executor is None
     resources = as_resources(backend, threads if here else threads or 1, devices, here=here)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)

@@ -20,15 +20,13 @@ from ..validation import (
     any_array,
     choice,
     flag,
-    in_range,
     integer,
     number,
-    real_array,
     shown,
     step_array,
 )
 from .coordinates import Coordinates, as_coordinates
-from .observables import RISK, RecordLayout, observed_names
+from .observables import RISK, RecordLayout, band_edges, observed_names
 from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
 from .trajectory import as_trajectory
 
@@ -37,7 +35,6 @@ DEFAULT_DF = 5.0
 DEFAULT_RECORDS = 200
 MOST_RECORDS = 1 << 28
 """Records that a stride may stand for; their steps alone take 2 GB."""
-MOST_BANDS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def as_experiment(
     choice("data", data, tuple(noise.LAWS))
     replica_numbers = _replica_numbers(replicas)
     seed = integer("seed", seed, least=0, most=None)
-    edges = _band_edges(bands, problem)
+    edges = band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
     own = as_coordinates(coordinates, problem.dim)
@@ -344,22 +341,3 @@ def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:
             f"record must be steps from 0 to the last, {steps}, but contains {recorded[-1]}"
         )
     return recorded
-
-
-def _band_edges(bands: Any, problem: Problem) -> Array | None:
-    """The edges of the bands, from how many there are or from the edges themselves."""
-    if bands is None:
-        return None
-    if any_array("bands", bands).ndim:
-        edges = real_array("bands", bands)
-        in_range("bands", edges, least=0.0)
-        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
-            raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
-        return edges
-    count = integer("bands", bands, least=1, most=MOST_BANDS)
-    low, high = problem.curvature_range
-    if low == high and count > 1:
-        raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")
-    edges = np.geomspace(low, high, count + 1) if low < high else np.array([low, 2.0 * low])
-    edges[0], edges[-1] = low, max(high, edges[-1])
-    return edges

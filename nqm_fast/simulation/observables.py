@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.contract import ALL
-from ..validation import Array, InputError, choice, shown
+from ..problem import Problem
+from ..validation import Array, InputError, any_array, choice, in_range, integer, real_array, shown
 
 
 class Observable(NamedTuple):
@@ -46,6 +47,7 @@ def risk_weight(h: Array) -> Array:
 
 
 RISK, BAND_RISK = "risk", "band_risk"
+MOST_BANDS = 1 << 20
 
 OBSERVABLES = {
     RISK: Observable("excess risk, 1/2 sum h w^2", risk_weight),
@@ -100,6 +102,25 @@ def observed_names(observe: Any, bands: Array | None) -> tuple[str, ...]:
         choice("observe", name, allowed)
     chosen = {RISK, *asked} | (set() if bands is None else {BAND_RISK})
     return tuple(name for name in OBSERVABLES if name in chosen)
+
+
+def band_edges(bands: Any, problem: Problem) -> Array | None:
+    """The edges of the bands, from how many there are or from the edges themselves."""
+    if bands is None:
+        return None
+    if any_array("bands", bands).ndim:
+        edges = real_array("bands", bands)
+        in_range("bands", edges, least=0.0)
+        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
+            raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
+        return edges
+    count = integer("bands", bands, least=1, most=MOST_BANDS)
+    low, high = problem.curvature_range
+    if low == high and count > 1:
+        raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")
+    edges = np.geomspace(low, high, count + 1) if low < high else np.array([low, 2.0 * low])
+    edges[0], edges[-1] = low, max(high, edges[-1])
+    return edges
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ on the number of coordinates of the problem.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -55,7 +56,8 @@ class TracingPropagation(Propagation):
 
     def _columns(self, first: int, last: int) -> slice:
         """Where coordinates first .. last - 1 are among all that are traced."""
-        return slice(*np.searchsorted(self.task.traced, [first, last]).tolist())
+        low, high = np.searchsorted(self.task.traced, [first, last]).tolist()
+        return slice(low, high)
 
     def collect(self) -> float:
         """Trace coordinates through the chunk, then wait for its end, and store the records."""
@@ -69,8 +71,8 @@ class TracingPropagation(Propagation):
             piece.trace(self.task.records[first:last], self.chunk_end, paths)
             self.paths[first:last, numbers, :, :, columns] = paths
         seconds = time.perf_counter() - begin
-        together = max if self.is_asynchronous else sum
-        return float(together((seconds, super().collect())))
+        beside = super().collect()
+        return max(seconds, beside) if self.is_asynchronous else seconds + beside
 
     def restore(self, saved: SavedArrays) -> None:
         """Return to the step at which the arrays were saved, which have all coordinates' state."""
@@ -90,13 +92,12 @@ class Piece:
         """Take coordinates begin .. end - 1 of the problem, the first of which is at `place`."""
         self.task, self.group, self.place, self.size = task, group, place, end - begin
         self.places = task.traced[(begin <= task.traced) & (task.traced < end)] - begin
-        # Zero weights are the identity of a linear recurrence alone.
-        is_linear = all(isinstance(s.algorithm, LinearAlgorithm) for s in group.settings)
-        self.copies = MOST_COPIES if is_linear and not task.leaps else 1
         self.seconds_per_step = SECONDS_PER_STEP * task.backend.relative_time * self.size
         self.seconds_per_step *= len(group.numbers) * task.replica_count
-        if self.seconds_per_step > SECONDS_PER_CALL:
-            self.copies = 1
+        # Zero weights are the identity of a linear recurrence alone, and a leap has no steps.
+        is_linear = all(isinstance(s.algorithm, LinearAlgorithm) for s in group.settings)
+        worth = math.isqrt(int(SECONDS_PER_CALL / self.seconds_per_step))
+        self.copies = min(max(worth, 1), MOST_COPIES) if is_linear and not task.leaps else 1
         several = replace(
             group, settings=group.settings * self.copies, terms=group.terms * self.copies
         )

@@ -132,8 +132,9 @@ def test_blocks_do_not_matter(usual, monkeypatch):
         assert np.array_equal(found.observed[name], array)
 
 
-def test_a_power_law_is_no_arrays():
-    problem = nqm.Problem.power_law(3000)
+@pytest.mark.parametrize("more", [{}, {"exponent": 1.3, "start_exponent": 1.7, "damping": 1e-4}])
+def test_a_power_law_is_no_arrays(more):
+    problem = nqm.Problem.power_law(3000, **more)
     found = simulate(problem=problem, trajectory=[2999, 5], keep_state=True)
     assert found.trajectory.coordinates.tolist() == [5, 2999]
     assert_ends_at_the_state(found, [5, 2999])
