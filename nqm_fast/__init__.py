@@ -12,6 +12,7 @@ del find_spec, Path
 from . import bounds, figures, networks, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
+from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
@@ -36,6 +37,7 @@ __all__ = [
     "FirstPassage",
     "InputError",
     "LinearAlgorithm",
+    "Moments",
     "Problem",
     "Recurrence",
     "RiskDistribution",
@@ -47,6 +49,7 @@ __all__ = [
     "first_passage_distribution",
     "measure",
     "merge",
+    "moments",
     "networks",
     "open_run",
     "optimal_schedule",

@@ -28,7 +28,7 @@ ARGUMENTS = {
     "record": 100,
     "backend": BACKEND,
 }
-SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy"}
+SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy", "trajectory": [5, 2999]}
 PROBLEM = nqm.Problem.power_law(3000)
 FOR_GOOD = SimpleNamespace(setattr=setattr)  # what monkeypatch is to a test
 WRITES = [

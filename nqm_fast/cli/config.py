@@ -149,6 +149,7 @@ class RunTable(_Table):
     df: float | None = None
     bands: Any = None
     observe: Any = RISK
+    trajectory: Any = None
     keep_state: bool = False
     checkpoint_every: Annotated[float, Field(ge=0.0)] = 60.0
     backend: str = "auto"

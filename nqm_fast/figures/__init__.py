@@ -8,7 +8,8 @@ A figure is a module of this package without a leading underscore. It has
   sizes (`_model.Study`); a job that several figures need is solved once;
 - ``compute(study, solved)``, which makes its table, columns by name, from the solved jobs;
 - ``plot(figure, table, study)``, which draws the table into a Matplotlib figure;
-- ``OWN_PROBLEM = True``, if its problem cannot be chosen.
+- ``OWN_PROBLEM = True``, if its problem cannot be chosen;
+- ``LEAST_DIM``, if a problem must have so many coordinates, and ``check(study)``, if more must be.
 
 A table with the columns optimiser, power, target, batch_size and steps takes part in the
 summary.
@@ -32,7 +33,7 @@ from ..algorithms.sgd import SGD
 from ..exact.risk import expected_risk
 from ..problem import Problem, as_problem
 from ..saving import writable_folder
-from ..validation import InputError, choice, in_range, number, real_array
+from ..validation import InputError, choice, in_range, number, real_array, shown, step_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,9 +114,26 @@ def counterparts() -> dict[str, str]:
     return {name: module.PAPER for name, module in _modules().items()}
 
 
-def _has_own_problem(name: str) -> bool:
-    """Whether the problem of a figure cannot be chosen."""
-    return getattr(_modules()[name], "OWN_PROBLEM", False)
+def _why_not(name: str, problem: Problem | None) -> str:
+    """What must be otherwise before a figure is drawn of what was chosen; empty if nothing."""
+    module = _modules()[name]
+    if getattr(module, "OWN_PROBLEM", False):
+        return f"be left out for {name}, which has a problem of its own"
+    least = getattr(module, "LEAST_DIM", 1)
+    if problem is not None and as_problem(problem).dim < least:
+        return f"have {least} coordinates or more for {name}"
+    return ""
+
+
+def _two_coordinates(value: Any) -> tuple[int, int]:
+    """Check the two coordinates of the figure plane, but not whether the problem has them."""
+    numbers = step_array("coordinates", value)
+    if numbers.shape != (2,) or numbers[0] == numbers[1]:
+        raise InputError(
+            f"coordinates must be two different numbers of coordinates, not {shown(value)}"
+        )
+    first, second = numbers.tolist()
+    return first, second
 
 
 def draw(
@@ -128,6 +146,7 @@ def draw(
     target: float | None = None,
     batch_sizes: ArrayLike | None = None,
     results: Path | str | None = None,
+    coordinates: ArrayLike | None = None,
 ) -> list[Drawn]:
     """Compute and draw figures: ``out/NAME.png`` and ``out/NAME.csv`` of each.
 
@@ -151,6 +170,9 @@ def draw(
     results : path, optional
         The folder of a study of networks (`networks.study`), which the figures networks and
         networks_lr then show instead of the shipped one.
+    coordinates : (int, int), optional
+        The two coordinates of the figure plane, counted from 0: by default those of the lecture's
+        problem, or the first and the tenth (the last, if there are fewer) of a problem of your own.
 
     Returns
     -------
@@ -167,17 +189,20 @@ def draw(
     given = {"problem": problem, "target": target, "batch_sizes": batch_sizes}
     chosen = [name for name, value in given.items() if value is not None]
     asked = [names] if isinstance(names, str) else list(names)
-    usual = [name for name in _modules() if not (chosen and _has_own_problem(name))]
+    usual = [name for name in _modules() if not (chosen and _why_not(name, problem))]
     wanted = {choice("figure", name, list(_modules())): None for name in asked or usual}
     for name in wanted:
-        if chosen and _has_own_problem(name):
-            raise InputError(
-                f"{chosen[0]} must be left out for {name}, which has a problem of its own"
-            )
+        reason = _why_not(name, problem) if chosen else ""
+        if reason:
+            raise InputError(f"{chosen[0]} must {reason}")
     check_matplotlib()
     study = _study(problem, target, batch_sizes)
     if results is not None:
         study = study._replace(results=str(Path(results).absolute()))
+    if coordinates is not None:
+        study = study._replace(coordinates=_two_coordinates(coordinates))
+    for name in wanted:
+        getattr(_modules()[name], "check", lambda _: None)(study)
     needed = {name: set(_modules()[name].jobs(study)) for name in wanted}
     folder = writable_folder("out", out)
     # Another thread may change the working directory meanwhile.

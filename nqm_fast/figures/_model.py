@@ -48,12 +48,15 @@ class Study(NamedTuple):
         Those of the figure, if none are given.
     results : str or None
         The folder of a study of networks; None for the one that is shipped.
+    coordinates : tuple of int, or None
+        Two coordinates, of the figure plane.
     """
 
     pickled: bytes | None = None
     target: float = TARGET
     batch_sizes: tuple[float, ...] | None = None
     results: str | None = None
+    coordinates: tuple[int, int] | None = None
 
     @property
     def problem(self) -> Problem:
@@ -83,8 +86,11 @@ class Study(NamedTuple):
 @cache
 def _problem(pickled: bytes | None) -> Problem:
     """Make a problem of its bytes, or that of the paper."""
-    if pickled is None:
-        return Problem.power_law(DIM)
+    return Problem.power_law(DIM) if pickled is None else unpickled(pickled)
+
+
+def unpickled(pickled: bytes) -> Problem:
+    """Make a problem of its bytes."""
     problem: Problem = pickle.loads(pickled)
     return problem
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..kernels.contract import LEAF, padded
@@ -29,7 +27,8 @@ class ChunkSizer:
         most = 8 * BURST * self._draws_per_step(0, 1)[0]
         # The length of a chunk is measured in draws of a coordinate, which take equally long.
         self.draws_per_chunk = min(SECONDS / GUESSED_SECONDS / parallel, most)
-        record_bytes = 8 * math.prod(task.record_shape) * padded(coordinates) // LEAF
+        rows = task.setting_count * task.replica_count * len(task.layout.rows)
+        record_bytes = 8 * rows * padded(coordinates) // LEAF
         self.most_records = max(PARTIAL_BYTES // record_bytes, 1)
 
     def _draws_per_step(self, begin: int, end: int) -> Array:

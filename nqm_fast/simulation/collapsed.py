@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..exact.law_nodes import sampled_block
 from ..exact.states import Passage, States, passages
+from ..free_memory import available_bytes
 from ..kernels.contract import LIMIT
 from ..parallel import each_in_threads, threads_limited
 from ..progress import rated
@@ -25,7 +26,6 @@ from .execution import ending
 from .experiment import Experiment
 from .gram import Kinds, Many, Ones, chi_squares, leaps_of, normals, split_kinds, streams_of
 from .lowering import band_numbers
-from .memory import available_bytes
 from .observables import RISK
 from .recorder import KernelSeconds, Recorder, RunProgress
 from .resources import Wanted

@@ -130,6 +130,7 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
         experiment.layout,
         resources.backend,
         resources.workers,
+        experiment.traced - first,
     )
 
 

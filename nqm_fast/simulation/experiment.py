@@ -20,23 +20,21 @@ from ..validation import (
     any_array,
     choice,
     flag,
-    in_range,
     integer,
     number,
-    real_array,
     shown,
     step_array,
 )
 from .coordinates import Coordinates, as_coordinates
-from .observables import RISK, RecordLayout, observed_names
+from .observables import RISK, RecordLayout, band_edges, observed_names
 from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
+from .trajectory import as_trajectory
 
 SAMPLING = ("minibatch", "per-sample", "leap", "collapsed")
 DEFAULT_DF = 5.0
 DEFAULT_RECORDS = 200
 MOST_RECORDS = 1 << 28
 """Records that a stride may stand for; their steps alone take 2 GB."""
-MOST_BANDS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,28 @@ class Experiment(Immutable):
     keep_state: bool
     observe: tuple[str, ...] = (RISK,)
     coordinates: Coordinates | None = None  # of a shard, whose problem is these alone
+    trajectory: NDArray[np.int64] | None = None
+    """Numbers of the coordinates to trace, ascending, among those of the run that a shard is of."""
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "records", "bands"):
+        for name in ("replicas", "records", "bands", "trajectory"):
             array = getattr(self, name)
             self._settle(**{name: None if array is None else frozen(np.array(array))})
 
     @property
     def layout(self) -> RecordLayout:
-        """The rows of a record."""
-        return RecordLayout(self.observe, None if self.bands is None else self.bands.copy())
+        """The numbers of a record."""
+        edges = None if self.bands is None else self.bands.copy()
+        return RecordLayout(self.observe, edges, self.traced.size)
+
+    @property
+    def traced(self) -> NDArray[np.int64]:
+        """Numbers of the traced coordinates that this experiment has, in the whole run's count."""
+        numbers = np.zeros(0, np.int64) if self.trajectory is None else self.trajectory
+        if self.coordinates is None:
+            return numbers
+        first, last, _ = self.coordinates
+        return numbers[(first <= numbers) & (numbers < last)]
 
 
 def as_experiment(
@@ -88,6 +98,7 @@ def as_experiment(
     keep_state: Any,
     observe: Any,
     coordinates: Any = None,
+    trajectory: Any = None,
 ) -> Experiment:
     """The experiment that the arguments of `simulate` describe."""
     as_problem(problem)
@@ -97,12 +108,13 @@ def as_experiment(
     choice("data", data, tuple(noise.LAWS))
     replica_numbers = _replica_numbers(replicas)
     seed = integer("seed", seed, least=0, most=None)
-    edges = _band_edges(bands, problem)
+    edges = band_edges(bands, problem)
     df = _degrees_of_freedom(df, data)
     _check_limits(problem, settings, steps, seed, sampling, data)
     own = as_coordinates(coordinates, problem.dim)
+    traced = as_trajectory(trajectory, problem.dim)
     if sampling == "collapsed":
-        _check_collapsed(flag("keep_state", keep_state), own)
+        _check_collapsed(flag("keep_state", keep_state), own, traced)
     whole = Experiment(
         problem,
         settings,
@@ -117,6 +129,7 @@ def as_experiment(
         edges,
         flag("keep_state", keep_state),
         observed_names(observe, edges),
+        trajectory=traced,
     )
     return whole if own is None else shard_of(whole, own)
 
@@ -294,7 +307,9 @@ def _check_limits(
         check_piecewise_constant(settings, steps)
 
 
-def _check_collapsed(keep_state: bool, coordinates: Coordinates | None) -> None:
+def _check_collapsed(
+    keep_state: bool, coordinates: Coordinates | None, traced: NDArray[np.int64] | None
+) -> None:
     """Make sure that nothing is asked for that collapsed sampling does not have."""
     if keep_state:
         raise InputError(
@@ -304,6 +319,11 @@ def _check_collapsed(keep_state: bool, coordinates: Coordinates | None) -> None:
         raise InputError(
             "coordinates must be left out for sampling='collapsed', which takes coordinates that "
             "are alike together"
+        )
+    if traced is not None:
+        raise InputError(
+            f"trajectory = {shown(traced.tolist())} cannot be recorded with sampling='collapsed', "
+            "which draws the risk without the coordinates: use another sampling"
         )
 
 
@@ -326,22 +346,3 @@ def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:
             f"record must be steps from 0 to the last, {steps}, but contains {recorded[-1]}"
         )
     return recorded
-
-
-def _band_edges(bands: Any, problem: Problem) -> Array | None:
-    """The edges of the bands, from how many there are or from the edges themselves."""
-    if bands is None:
-        return None
-    if any_array("bands", bands).ndim:
-        edges = real_array("bands", bands)
-        in_range("bands", edges, least=0.0)
-        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
-            raise InputError(f"bands must be two or more ascending edges, not {shown(bands)}")
-        return edges
-    count = integer("bands", bands, least=1, most=MOST_BANDS)
-    low, high = problem.curvature_range
-    if low == high and count > 1:
-        raise InputError(f"bands must be 1 where all curvatures are alike, not {count}")
-    edges = np.geomspace(low, high, count + 1) if low < high else np.array([low, 2.0 * low])
-    edges[0], edges[-1] = low, max(high, edges[-1])
-    return edges

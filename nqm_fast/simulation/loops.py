@@ -13,6 +13,7 @@ from .controller import Controller
 from .propagation import Propagation
 from .recorder import RunProgress, SavedArrays
 from .task import Task, block_size
+from .tracing import propagation_of
 
 
 @dataclass
@@ -32,7 +33,7 @@ def by_steps(
     task: Task, controller: Controller, saved: SavedArrays | None, keep_state: bool
 ) -> Outcome:
     """Take all coordinates through a chunk of the steps, then through the next chunk."""
-    propagation = Propagation(task, 0, task.problem.dim)
+    propagation = propagation_of(task, 0, task.problem.dim)
     if saved is not None:
         propagation.restore(saved)
 
@@ -123,7 +124,7 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
     if saved is not None:
         sums.restore(saved)
     while sums.done < dim:
-        propagation = Propagation(task, sums.done, min(sums.done + sums.size, dim))
+        propagation = propagation_of(task, sums.done, min(sums.done + sums.size, dim))
         if saved is not None:
             propagation.restore(saved)
             saved = None

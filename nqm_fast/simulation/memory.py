@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ..free_memory import available_bytes
 from ..kernels.contract import padded
 from ..validation import InputError
 from .recorder import SavedArrays
-from .task import Task, block_size
+from .task import Task, block_size, traced_ranges
 
 
 class LoopOrder(NamedTuple):
@@ -16,13 +17,6 @@ class LoopOrder(NamedTuple):
 
     in_blocks: bool
     coordinates: int  # that are held at a time
-
-
-def available_bytes() -> int:
-    """Bytes of this machine's memory that are free."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def held_bytes(task: Task, coordinates: int) -> int:
@@ -70,10 +64,13 @@ def check_memory(task: Task, order: LoopOrder, keep_state: bool) -> None:
         )
     in_blocks = ", or keep_state=False, which works through the coordinates in blocks"
     results = 16 * task.records.size * math.prod(task.record_shape)
-    held = held_bytes(task, order.coordinates)
+    traced = sum(b - a for a, b in traced_ranges(task.traced, 0, task.problem.dim))
+    held = held_bytes(task, order.coordinates) + (held_bytes(task, traced) if traced else 0)
     needed, available = results + held, available_bytes()
     if needed > available:
         change = "record fewer steps" if results > needed / 2 else "use fewer replicas or settings"
+        if 2 * task.layout.traced > len(task.layout.rows):
+            change += ", or fewer coordinates in trajectory"
         if keep_state and results <= needed / 2:
             change += in_blocks
         raise InputError(

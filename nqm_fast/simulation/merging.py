@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..validation import Array, InputError
 from .coordinates import Coordinates
 from .experiment import Experiment
 from .loops import PairwiseSum
+from .observables import PATHS
 from .result import with_public_axes
 
 ADDED = ("coordinate_steps", "compile", "compute", "write")
@@ -97,12 +99,13 @@ class _Sum:
         self.values = PairwiseSum()  # of arrays (settings, replicas, records, rows)
         self.first_divergence: NDArray[np.int64] | None = None
         self.states: list[list[Array]] = []  # of each shard and setting
+        self.paths: list[list[Array]] = [[] for _ in PATHS]  # each (settings, replicas, records, .)
 
     def add(
         self, experiment: Experiment, level: int, own: Computed, rows: NDArray[np.intp]
     ) -> None:
         """Add the next shard, of which these rows are the replicas."""
-        values = experiment.layout.joined(dict(own.observed))[:, rows]
+        values = replace(experiment.layout, traced=0).joined(own.observed)[:, rows]
         with np.errstate(over="ignore", invalid="ignore"):
             self.values.add(values, level)
         diverged_at = own.diverged_at[:, rows]
@@ -111,6 +114,9 @@ class _Sum:
         self.first_divergence = first if earlier is None else np.minimum(earlier, first)
         if own.states is not None:
             self.states.append([state[rows] for state in own.states])
+        for name, parts in zip(PATHS, self.paths, strict=True):
+            if name in own.observed:  # Coordinates that are traced may be in other shards.
+                parts.append(own.observed[name][:, rows])
 
     def total(self) -> tuple[Array, NDArray[np.int64], list[Array] | None]:
         """The values, the first steps of divergence, and the states, inf where they diverged."""
@@ -120,7 +126,9 @@ class _Sum:
         for state, at in zip(states, diverged_at, strict=False):
             state[at >= 0] = np.inf
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.values.total(), diverged_at, states or None
+            sums = self.values.total()
+        paths = [path for parts in self.paths for path in parts]
+        return np.concatenate([sums, *paths], axis=-1), diverged_at, states or None
 
 
 def merged(

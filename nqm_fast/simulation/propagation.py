@@ -75,7 +75,7 @@ class Propagation:
         group_seconds = []
         for state, numbers, alive, rows in self.launched:
             (values, first), seconds = state.collect()
-            self.values[rows, numbers] = values
+            self.values[rows, numbers, :, : values.shape[-1]] = values
             self.diverged_at[numbers] = np.where(alive, first, self.diverged_at[numbers])
             group_seconds.append(seconds)
         self.launched = []

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..html import facts_table, rows_table
 from ..validation import Array, counted
 from .experiment import Experiment
-from .observables import BAND_RISK, OBSERVABLES, RISK
+from .observables import BAND_RISK, OBSERVABLES, PATHS, RISK
 from .tables import dataset, frame
+from .trajectory import Trajectory, named_coordinates
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +54,7 @@ class Run:
     observed : dict of str to ndarray
         All that was recorded, by name: "risk", with bands "band_risk", and what the argument
         `observe` named, such as "weight_norm" of shape (replicas, records). Each is also an
-        attribute of the run: ``run.weight_norm``.
+        attribute of the run: ``run.weight_norm``. With paths also the two arrays of `trajectory`.
     stats : dict
         Backend, threads, coordinate-steps done (settings, replicas and coordinates times
         steps), the order of the loops ("steps", "blocks", "replicas" of collapsed sampling, or
@@ -61,6 +62,11 @@ class Run:
         loaded from the cache), "compute" and "write", which are those of all shards together.
     experiment : Experiment
         What was simulated: `problem`, `settings`, `seed` and so on.
+    trajectory : Trajectory, or None
+        Paths of the coordinates that the argument `trajectory` of `simulate` named: their numbers
+        `coordinates`, shape (traced,), with `w` and `evaluated`, shape (replicas, records, traced):
+        the first component of the state, which is the iterate w for SGD, and the evaluated iterate,
+        inf where the risk is after divergence. None also for a shard that has none of them.
     wall_time : ndarray, shape (records,), or None
         Seconds that a run with a file had taken when a record was made, without breaks; those of
         all shards together, of a run that was merged.
@@ -90,6 +96,13 @@ class Run:
     def band_edges(self) -> Array | None:
         """Curvatures that bound the bands, shape (bands + 1,), or None."""
         return None if self.experiment is None else self.experiment.bands
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """Paths of the traced coordinates, or None."""
+        if self.experiment is None or not self.experiment.traced.size:
+            return None
+        return Trajectory(self.experiment.traced, *(self.observed[name] for name in PATHS))
 
     def __getattr__(self, name: str) -> Array:
         """Give an observable by its name."""
@@ -174,6 +187,8 @@ class Run:
         }
         if experiment.coordinates is not None:
             facts["shard"] = f"coordinates {experiment.coordinates}"
+        if experiment.traced.size:
+            facts["trajectory"] = named_coordinates(experiment.traced)
         rows = []
         risks = self.risk if self.risk.ndim == 3 else self.risk[None]
         for setting, risk in zip(experiment.settings, risks, strict=True):

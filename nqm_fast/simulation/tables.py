@@ -9,7 +9,7 @@ import numpy as np
 
 from ..labels import coordinates
 from ..validation import InputError
-from .observables import OBSERVABLES
+from .observables import OBSERVABLES, PATHS, TRACED, recorded
 
 if TYPE_CHECKING:
     import pandas
@@ -38,11 +38,12 @@ def dataset(run: Any) -> xarray.Dataset:
         edges = experiment.bands
         coords |= {"band": np.arange(edges.size - 1)}
         coords |= {"band_low": ("band", edges[:-1]), "band_high": ("band", edges[1:])}
+    if experiment.traced.size:
+        coords[TRACED] = experiment.traced
     variables: dict[str, Any] = {}
     for name, values in run.observed.items():
-        observable = OBSERVABLES[name]
-        dims = [*listed, "replica", "step", *["band"] * observable.by_band]
-        variables[name] = dims, values, _attributes(observable.units, observable.description)
+        own, units, text = recorded(name)
+        variables[name] = [*listed, "replica", "step", *own], values, _attributes(units, text)
     variables["diverged_at"] = (
         [*listed, "replica"],
         run.diverged_at,
@@ -70,13 +71,14 @@ def dataset(run: Any) -> xarray.Dataset:
 
 
 TAKEN = {"setting", "replica", "step", "band", "band_low", "band_high", "diverged_at", "wall_time"}
+TAKEN |= {TRACED, *OBSERVABLES, *PATHS}
 """Names of tables' own columns, which parameters of a user's algorithms may have too."""
 
 
 def _setting_columns(experiment: Any) -> dict[str, Any]:
     """Return the parameters of settings, by names that no other column has."""
     return {
-        f"{name}_of_setting" if name in TAKEN or name in OBSERVABLES else name: values
+        f"{name}_of_setting" if name in TAKEN else name: values
         for name, values in coordinates(experiment.settings).items()
     }
 
@@ -100,10 +102,11 @@ def frame(run: Any) -> pandas.DataFrame:
     columns["replica"] = experiment.replicas[:, None]
     columns["step"] = run.steps
     for name, values in run.observed.items():
-        if OBSERVABLES[name].by_band:
-            by_band = np.reshape(values, (*shape, -1))
-            for band in range(by_band.shape[-1]):
-                columns[f"{name}_{band}"] = by_band[..., band]
+        if recorded(name).dims:
+            several = np.reshape(values, (*shape, -1))
+            numbers = experiment.traced if name in PATHS else range(several.shape[-1])
+            for k, number in enumerate(numbers):
+                columns[f"{name}_{number}"] = several[..., k]
         else:
             columns[name] = np.reshape(values, shape)
     flat = {name: np.broadcast_to(values, shape).ravel() for name, values in columns.items()}

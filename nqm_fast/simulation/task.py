@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.contract import TILE, Backend, Noise
+from ..kernels.contract import LEAF, TILE, Backend, Noise
 from ..problem import Problem
 from .lowering import Group
 from .observables import RecordLayout
@@ -27,6 +28,7 @@ class Task:
     layout: RecordLayout
     backend: Backend
     workers: int | tuple[int, ...]  # how many threads, or the numbers of the devices
+    traced: NDArray[np.int64]  # coordinates whose paths are recorded, ascending
 
     @property
     def setting_count(self) -> int:
@@ -45,11 +47,23 @@ class Task:
 
     @property
     def record_shape(self) -> tuple[int, int, int]:
-        """The shape of a record: (settings, replicas, rows)."""
-        return self.setting_count, self.replica_count, len(self.layout.rows)
+        """The shape of a record: (settings, replicas, rows and paths)."""
+        return self.setting_count, self.replica_count, self.layout.size
 
 
 def block_size(task: Task) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
     most = max(task.backend.block_bytes // (8 * task.numbers_per_coordinate), 1)
     return max(TILE, 1 << most.bit_length() - 1)
+
+
+def traced_ranges(traced: NDArray[np.int64], begin: int, end: int) -> list[tuple[int, int]]:
+    """Return the neighbouring leaves with traced coordinates, as ranges within begin .. end - 1."""
+    leaves = np.unique(traced[(begin <= traced) & (traced < end)] // LEAF)
+    if not leaves.size:
+        return []
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(leaves) > 1) + 1, [leaves.size]])
+    return [
+        (int(leaves[a]) * LEAF, min((int(leaves[b - 1]) + 1) * LEAF, end))
+        for a, b in pairwise(cuts.tolist())
+    ]

@@ -69,7 +69,7 @@ def as_run(files: Files, stored: Stored) -> Run:
             message = f"{count}; go on with: {resume_command(files.given)}"
     run = Run(
         values["step"],
-        {name: values[name] for name in experiment.observe},
+        {name: values[name] for name in experiment.layout.recorded_names},
         stored.status,
         message,
         stored.diverged_at,

@@ -10,6 +10,7 @@ from typing import Any
 from .. import kernels
 from ..backends import VARIABLE, backend_name
 from ..parallel import cores
+from ..simulation.trajectory import named_coordinates
 from .access import as_run
 from .checkpoints import usable
 from .files import Files
@@ -94,6 +95,8 @@ def describe_file(path: Path) -> dict[str, str]:
         described["shard"] = f"coordinates {experiment.coordinates}"
     for g, setting in enumerate(experiment.settings):
         described[f"setting {g}"] = f"{setting.algorithm!r}, batch size {setting.batch_size_text}"
+    if experiment.traced.size:
+        described["trajectory"] = named_coordinates(experiment.traced)
     law = "" if experiment.data == "normal" else f", {experiment.data}"
     described |= {
         "steps": experiment.steps,

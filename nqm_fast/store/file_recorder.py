@@ -233,7 +233,7 @@ class FileRecorder(Recorder):
         return replace(
             run,
             steps=values[RECORD],
-            observed={name: values[name] for name in self.experiment.observe},
+            observed={name: values[name] for name in self.experiment.layout.recorded_names},
             diverged_at=np.maximum(stored.diverged_at, run.diverged_at),
             state=None,
         )

@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulation.experiment import Experiment
-from ..simulation.observables import OBSERVABLES
+from ..simulation.observables import OBSERVABLES, PATHS, TRACED, recorded
 from ..validation import Array
 
 NAME = "nqm_fast run"
-VERSION = 3
-"""Version 1, which is read as well, had only the risk and the risk by band; 2 had no shards."""
+VERSION = 4
+"""Versions before it are read as well: 1 had only the risk and the risk by band, 2 no shards, and 3
+no paths of coordinates."""
 FORMAT_BOUNDS = ("v110", "v110")  # oldest and newest version of HDF5's file format
 CHUNK_BYTES = 1 << 19  # HDF5 chunks have over half of it, if the array is that large, up to this.
 FILTERS: dict[str, Any] = {
@@ -55,6 +56,7 @@ DIMENSION_SCALES = {
     "replica": Variable(("replica",), "1", "number of the replica", "i8", -1),
     "step": Variable(("step",), "1", "steps done when the record was made", "i8", -1),
     "band": Variable(("band",), "1", "number of the band of curvatures, from 0", "i8", -1),
+    TRACED: Variable((TRACED,), "1", "number of the coordinate whose path is recorded", "i8", -1),
 }
 
 _WALL_TIME = Variable(("step",), "s", "running time when the record was made, without breaks")
@@ -75,20 +77,19 @@ def record_variables(experiment: Experiment) -> dict[str, Variable]:
     The step is the last, because a record is committed as soon as its step is there. The checksums
     of records depend on the order as well.
     """
-    first, *others = experiment.observe
+    first, *others = experiment.layout.recorded_names
     return {
-        first: _observable_variable(first),
+        first: _recorded_variable(first),
         "wall_time": _WALL_TIME,
-        **{name: _observable_variable(name) for name in others},
+        **{name: _recorded_variable(name) for name in others},
         RECORD: DIMENSION_SCALES[RECORD],
     }
 
 
-def _observable_variable(name: str) -> Variable:
-    """The variable of an observable."""
-    observable = OBSERVABLES[name]
-    dims = ("setting", "replica", RECORD, *["band"] * observable.by_band)
-    return Variable(dims, observable.units, observable.description)
+def _recorded_variable(name: str) -> Variable:
+    """The variable of an observable or a path."""
+    dims, units, description = recorded(name)
+    return Variable(("setting", "replica", RECORD, *dims), units, description)
 
 
 def live_variables(experiment: Experiment) -> dict[str, Variable]:
@@ -191,7 +192,7 @@ def add_setting_coordinates(file: h5py.File, columns: Mapping[str, NDArray[Any]]
 
     Nothing of it is read here: experiments are read from the configuration.
     """
-    taken = {*DIMENSION_SCALES, *OBSERVABLES, *_LIVE_ONLY, "wall_time", "band_edge"}
+    taken = {*DIMENSION_SCALES, *OBSERVABLES, *PATHS, *_LIVE_ONLY, "wall_time", "band_edge"}
     columns = {name: values for name, values in columns.items() if name not in taken}
     for name, values in columns.items():
         is_text = values.dtype == object

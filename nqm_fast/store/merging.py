@@ -59,7 +59,7 @@ class Part(NamedTuple):
         experiment, whole = read_whole(self.files)
         if whole.header["run_id"] != self.header["run_id"]:
             raise InputError(f"path {str(self.files.given)!r} was replaced while it was merged")
-        observed = {name: whole.values[name] for name in experiment.observe}
+        observed = {name: whole.values[name] for name in experiment.layout.recorded_names}
         stats = json.loads(whole.header["stats"])
         times = whole.values["wall_time"]
         return Computed(observed, whole.diverged_at, whole.states, times, stats)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..labels import coordinates
 from ..saving import replace
 from ..simulation.experiment import Experiment
+from ..simulation.observables import TRACED
 from .files import Files, sign
 from .layout import (
     BAND_EDGE,
@@ -48,7 +49,8 @@ def dimension_sizes(experiment: Experiment) -> dict[str, int]:
     """The sizes of the dimensions by name; that of records is 0, as it grows."""
     bands = 0 if experiment.bands is None else experiment.bands.size - 1
     replicas = experiment.replicas.size
-    return {"setting": len(experiment.settings), "replica": replicas, "band": bands, RECORD: 0}
+    sizes = {"setting": len(experiment.settings), "replica": replicas, "band": bands, RECORD: 0}
+    return sizes | {TRACED: experiment.traced.size}
 
 
 class Output(io.FileIO):
@@ -108,6 +110,7 @@ def add_fixed(file: h5py.File, experiment: Experiment, arrays: Values | None) ->
         "setting": np.arange(size["setting"]),
         "replica": experiment.replicas,
         "band": np.arange(size["band"]),
+        TRACED: experiment.traced,
     }
     for name, values in numbers.items():
         if values.size:

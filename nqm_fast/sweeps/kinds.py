@@ -24,7 +24,7 @@ from ..schedules import Constant, as_schedule
 from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment
-from ..simulation.observables import OBSERVABLES, RISK
+from ..simulation.observables import RISK, TRACED, recorded
 from ..simulation.resources import as_resources
 from ..simulation.running import IN_MEMORY
 from ..validation import InputError, number, shown, step_array
@@ -146,15 +146,15 @@ def _simulated_fields(arguments: Arguments) -> dict[str, Field]:
     experiment = _experiment(arguments)
     replica = Dimension("replica", experiment.replicas)
     step = Dimension("step", experiment.records)
-    band = []
-    if experiment.bands is not None:
-        band = [Dimension("band", np.arange(experiment.bands.size - 1))]
+    layout = experiment.layout
+    others = {
+        "band": Dimension("band", np.arange(layout.bands)),
+        TRACED: Dimension(TRACED, experiment.traced),
+    }
     fields = {
-        name: Field(
-            (replica, step, *(band if OBSERVABLES[name].by_band else [])),
-            OBSERVABLES[name].description,
-        )
-        for name in experiment.observe
+        name: Field((replica, step, *(others[dim] for dim in found.dims)), found.description)
+        for name in layout.recorded_names
+        for found in [recorded(name)]
     }
     text = "first step at which a coordinate's risk exceeded 1e290, -1 for none"
     return fields | {"diverged_at": Field((replica,), text, "<i8")}
@@ -181,8 +181,7 @@ def _simulation_load(arguments: Arguments) -> Load:
         dim = _sampled_kinds(experiment)
         seconds = SECONDS_PER_KIND * components**2 * experiment.records.size
     state = min(8.0 * dim * (8 * replicas + 16), IN_MEMORY)
-    rows = len(experiment.observe) + (0 if experiment.bands is None else experiment.bands.size)
-    memory = state + 32.0 * replicas * experiment.records.size * rows
+    memory = state + 32.0 * replicas * experiment.records.size * experiment.layout.size
     return Load(OVERHEAD + seconds * dim * replicas, memory)
 
 
@@ -344,7 +343,7 @@ def warm(kind: Kind, arguments: Arguments) -> None:
     plan = plan_execution(experiment, as_resources(backend, None, None), IN_MEMORY)
     if not kernels.REGISTRY[plan.resources.name].compiled_code:
         return
-    left_out = ("steps", "record", "backend", "replicas", "bands")
+    left_out = ("steps", "record", "backend", "replicas", "bands", "trajectory")
     call = {name: x for name, x in arguments.call.items() if name not in left_out}
     steps = min(experiment.steps, 2)
     backend = plan.resources.name

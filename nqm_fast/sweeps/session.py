@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..executors import Engine, as_executor, outcomes
+from ..free_memory import available_bytes
 from ..packing import packed
 from ..progress import rated
-from ..simulation.memory import available_bytes
 from ..store.files import Files, locked
 from ..validation import InputError, counted, integer, shown
 from . import folder as files

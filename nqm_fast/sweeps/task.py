@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from ..free_memory import available_bytes
 from ..packing import unpacked
 from ..parallel import threads_limited
-from ..simulation.memory import available_bytes
 from ..validation import InputError
 from . import folder as files
 from .arguments import Arguments

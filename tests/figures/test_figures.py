@@ -1,15 +1,16 @@
 """Every figure is drawn, and its table holds what the library says."""
 
 import csv
+import pickle
 
 import numpy as np
 import pytest
 
 import nqm_fast as nqm
 from nqm_fast import figures
-from nqm_fast.figures import digits
+from nqm_fast.figures import digits, plane
 
-QUICK = ["training_curves", "one_coordinate", "digits", "risk_law"]
+QUICK = ["training_curves", "one_coordinate", "plane", "digits", "risk_law"]
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_real_data_networks_and_the_law():
-    assert len(figures.names()) == 14
+def test_there_are_the_nine_of_the_paper_real_data_networks_the_law_and_the_plane():
+    assert len(figures.names()) == 15
     assert "digits" in figures.names()
 
 
@@ -71,6 +72,41 @@ def test_simulated_runs_lie_on_the_density_and_within_the_band(drawn):
     }
     mean = table["value"][table["quantity"] == "mean"]
     assert ((of[0.05] < mean) & (mean < of[0.95])).all()
+
+
+def test_the_plane_has_paths_and_exact_means_of_one_noise_stream(drawn):
+    table = drawn["plane"].table
+    problem = nqm.Problem([0.1, 1.0], mean0=[8.0, 2.5], var0=0.0)
+    for name, more in (("SGD", {}), ("momentum", {"momentum": 0.8}), ("EMA", {"ema": 0.95})):
+        rows = {x: column[table["optimiser"] == name] for x, column in table.items()}
+        algorithm, size = nqm.SGD(0.3, **more), 2.0
+        exact = nqm.moments(problem, algorithm, size, rows["steps"])
+        means = np.stack([rows["mean_x"], rows["mean_y"]], axis=1)
+        assert means == pytest.approx(exact.evaluated_mean, rel=1e-12, abs=1e-14)
+        last = len(means) - 1
+        paths = nqm.simulate(
+            problem, algorithm, size, last, record=1, trajectory=[0, 1], seed=plane.SEED
+        ).trajectory
+        assert np.array_equal(rows["x"], paths.evaluated[0, :, 0])
+        assert np.array_equal(rows["w_y"], paths.w[0, :, 1])
+
+
+def test_the_plane_is_of_any_two_coordinates(tmp_path):
+    problem = nqm.Problem.power_law(10**12)
+    (far,) = figures.draw("plane", tmp_path, workers=1, problem=problem, coordinates=[99, 0])
+    assert far.table["x"][0] == far.table["y"][0] == 1.0
+    chosen = plane.plane_of(pickle.dumps(OWN), (3, 11), (64.0,))
+    assert (chosen.numbers, chosen.batch_size) == ((11, 3), 64.0)
+    assert chosen.problem.h.tolist() == OWN.h[[11, 3]].tolist()
+    assert plane.plane_of(pickle.dumps(OWN), None, None).numbers == (9, 0)
+
+
+def test_problems_of_one_coordinate_have_no_plane(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_draw", lambda study, needed, *_: drawn.extend(needed) or [])
+    figures.draw(out=tmp_path, problem=nqm.Problem([1.0]))
+    assert "momentum" in drawn
+    assert "plane" not in drawn
 
 
 def test_a_sweep_finds_what_tune_finds(tmp_path):
@@ -141,7 +177,7 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
         for name in figures.names()
         if name not in ("one_coordinate", "digits", "risk_law") and not name.startswith("networks")
     ]
-    assert len(list(tmp_path.iterdir())) == 16
+    assert len(list(tmp_path.iterdir())) == 18
 
 
 @pytest.mark.parametrize(
@@ -152,6 +188,10 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
         ("momentum", {"batch_sizes": [0.5]}, "batch_sizes must be >= 1"),
         ("momentum", {"batch_sizes": []}, "batch_sizes must be one or more"),
         ("momentum", {"problem": 3}, "problem must be a Problem"),
+        ("plane", {"coordinates": [0, 2]}, "coordinates must be two from 0 to 1 .*contain 2"),
+        ("plane", {"coordinates": [1, 1]}, "coordinates must be two different numbers"),
+        ("plane", {"coordinates": 1}, "coordinates must be two different numbers"),
+        ("plane", {"problem": nqm.Problem([1.0])}, "problem must have 2 coordinates or more"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(tmp_path, names, changes, said):

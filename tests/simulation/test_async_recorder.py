@@ -158,3 +158,11 @@ def test_blocks_of_another_size(monkeypatch, tmp_path):
     assert part.status == "interrupted"
     in_blocks(monkeypatch, 4 * contract.TILE)
     assert np.array_equal(nqm.resume(tmp_path / "run.h5", backend="numpy").risk, whole.risk)
+
+
+def test_traced_coordinates_are_computed_beside_it(tmp_path, usual):
+    found = run(tmp_path / "run.h5", trajectory=[3, 199])
+    alone = nqm.simulate(PROBLEM, ALGORITHM, 8, STEPS, record=1, replicas=2, trajectory=[3, 199])
+    assert np.array_equal(found.risk, usual.risk)
+    for name, array in alone.observed.items():
+        assert np.array_equal(found.observed[name], array)

@@ -92,7 +92,7 @@ def test_the_attributes_say_what_was_run_where_and_when(path):
     with h5py.File(path) as file:
         facts = dict(file.attrs)
     assert facts["schema"] == "nqm_fast run"
-    assert facts["schema_version"] == 3
+    assert facts["schema_version"] == 4
     assert facts["seed"] == 3
     assert facts["status"] == "finished"
     assert facts["started"] <= facts["ended"]

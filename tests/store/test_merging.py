@@ -266,10 +266,11 @@ def test_other_noise_and_other_last_bits(left, monkeypatch, tmp_path):
     assert "was computed with other last bits" in refused(left, right, out=out)
 
 
-def test_files_of_schema_version_2_are_of_all_coordinates(tmp_path):
-    """They have no entry for coordinates."""
+@pytest.mark.parametrize("name", ["coordinates", "trajectory"])
+def test_files_before_schema_versions_3_and_4(tmp_path, name):
+    """They have no entry for coordinates, or for those that are traced."""
     simulate_to(tmp_path / "run.h5", problem=UNEVEN)
     experiment = nqm.open_run(tmp_path / "run.h5").experiment
     text, arrays = serialization.encode(experiment)
-    assert text.pop("coordinates") is None
+    assert text.pop(name) is None
     assert serialization.decode(text, arrays) == experiment

@@ -47,7 +47,7 @@ def test_foreign_files_are_refused(path):
 @pytest.mark.parametrize(
     ("name", "version", "said"),
     [
-        ("VERSION", 4, "has schema version 4, and this version of nqm_fast reads up to 3"),
+        ("VERSION", 5, "has schema version 5, and this version of nqm_fast reads up to 4"),
         ("STREAM", 7, "made with version 7 of the noise, and this version of nqm_fast has"),
     ],
 )

@@ -50,6 +50,13 @@ def add(commands: Any) -> None:
         help="the folder of a study of networks (default: the shipped one)",
     )
     figures.add_argument(
+        "--coordinates",
+        type=whole_number,
+        nargs=2,
+        metavar=("I", "J"),
+        help="the two coordinates of the figure plane, counted from 0 (default: 0 9)",
+    )
+    figures.add_argument(
         "--run",
         dest="trained_first",
         action="store_true",
@@ -77,6 +84,7 @@ def _figures(chosen: argparse.Namespace) -> None:
             target=chosen.target,
             batch_sizes=chosen.batch_size,
             results=chosen.results,
+            coordinates=chosen.coordinates,
         )
     for figure in drawn:
         print(f"{figure.picture}  {figure.title}")

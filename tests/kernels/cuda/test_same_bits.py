@@ -30,6 +30,16 @@ def test_runs(name):
     assert (found.status == "diverged") == ("diverg" in name)
 
 
+@pytest.mark.parametrize("name", ["momentum", "rademacher", "leap", "diverging"])
+def test_paths_of_coordinates(name, monkeypatch):
+    """The CPU computes them beside the GPU, and they end where the GPU's state does."""
+    how = {"trajectory": [0, D - 1], "record": [0, 3, 8, 14, 19]}
+    chunks_of(monkeypatch, 7)
+    found = run(name, backend="cuda", **how)
+    assert_same(found, run(name, backend="numpy", **how))
+    assert np.array_equal(found.trajectory.w[:, -1], found.state[:, 0, [0, D - 1]])
+
+
 @pytest.mark.parametrize("name", ["momentum", "schedule", "rademacher"])
 def test_chunks(name, monkeypatch):
     """Chunks need not fit the noise's blocks of four steps."""
