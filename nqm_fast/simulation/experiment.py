@@ -29,7 +29,13 @@ from ..validation import (
 )
 from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, observed_names
-from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
+from .settings import (
+    Setting,
+    as_settings,
+    check_linear,
+    check_piecewise_constant,
+    check_whole_batches,
+)
 
 SAMPLING = ("minibatch", "per-sample", "leap", "collapsed")
 DEFAULT_DF = 5.0
@@ -285,6 +291,8 @@ def _check_limits(
         )
     if sampling == "per-sample":
         check_whole_batches(settings, steps, noise.LAWS[data].most_samples)
+    if sampling in ("leap", "collapsed"):
+        check_linear(settings, sampling)
     if sampling == "leap":
         check_piecewise_constant(settings, steps)
 

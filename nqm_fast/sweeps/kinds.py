@@ -18,7 +18,6 @@ from ..algorithms.sgd import SGD
 from ..exact.first_passage import steps_to_target
 from ..exact.piecewise_schedule import optimal_schedule
 from ..exact.risk import expected_risk
-from ..exact.tuning import tune
 from ..problem import Problem
 from ..schedules import Constant, as_schedule
 from ..simulation.api import simulate
@@ -27,6 +26,7 @@ from ..simulation.experiment import Experiment, as_experiment
 from ..simulation.observables import OBSERVABLES
 from ..simulation.resources import as_resources
 from ..simulation.running import IN_MEMORY
+from ..tuning import tune
 from ..validation import InputError, number, shown, step_array
 from .arguments import Arguments
 

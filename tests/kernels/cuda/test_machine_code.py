@@ -23,8 +23,10 @@ OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.LAWS["stu
 OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.LAWS["student-t"].code)]
 SELDOM = [(name, n, BATCH) for name in ("map", "leap", "measure") for n in (1, 3, 8)]
 ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
-EVERY = [*OFTEN, *SELDOM, *ONCE]
-DIVIDING = ("map", "harmonic")  # once for a stretch of steps, or for a run
+STUDENT_T = noise.LAWS["student-t"].code
+RULES = [("advance by rule", n, law) for n in (1, 2, 3, 4) for law in (BATCH, STUDENT_T)]
+EVERY = [*OFTEN, *RULES, *SELDOM, *ONCE]
+DIVIDING = ("map", "harmonic", "advance by rule")  # the last one as its rule says
 
 
 @cache
