@@ -260,7 +260,10 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
 
 def _tune_load(arguments: Arguments) -> Load:
     over = arguments.call.get("over", ("lr",))
-    return Load(0.4 * 3.0 ** (len(over) - 1), _exact_memory(arguments))
+    seconds = 0.4 * 3.0 ** (len(over) - 1)
+    if arguments.call.get("by") == "simulation":
+        seconds *= 10.0
+    return Load(seconds, _exact_memory(arguments))
 
 
 def _schedule(point: Arguments) -> Result:
