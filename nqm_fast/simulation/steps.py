@@ -92,8 +92,9 @@ def simulated_curves(
         mean = run.risk.mean(axis=1)
         deviation = run.risk.std(axis=1, ddof=1)
     width = float(stdtrit(count - 1, 0.5 + 0.5 * CONFIDENCE)) / math.sqrt(count)
-    half = np.where(np.isfinite(deviation), width * deviation, math.inf)
-    return Curves(run.steps, np.where(np.isnan(mean), math.inf, mean), half)
+    mean = np.where(np.isnan(mean), math.inf, mean)
+    half = np.where(np.isnan(deviation), math.inf, width * deviation)
+    return Curves(run.steps, mean, np.where(np.isinf(mean), 0.0, half))
 
 
 def spread_steps(last: int) -> NDArray[np.int64]:
