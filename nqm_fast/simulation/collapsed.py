@@ -47,7 +47,7 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
     """
     problem, records = experiment.problem, experiment.records
     if experiment.observe == (RISK,):
-        nodes = sampled_block(problem, setting.algorithm, setting.batch_size, records, least)
+        nodes = sampled_block(problem, setting.linear, setting.batch_size, records, least)
         if nodes is not None:
             h, c, start, count = np.broadcast_arrays(
                 nodes.h, nodes.c, nodes.second_moment, nodes.multiplicity
@@ -123,7 +123,7 @@ def run_collapsed(experiment: Experiment, threads: int) -> Run:
 def _sample(experiment: Experiment, setting: Setting, values: Array) -> None:
     """Write the records of one setting, (records, replicas, rows)."""
     records, replicas = experiment.records, experiment.replicas
-    components = len(setting.algorithm.recurrence(np.ones(1)).read)
+    components = len(setting.linear.recurrence(np.ones(1)).read)
     kinds = kinds_of(experiment, setting, 2.0 * components - 1.0)
     few, many = split_kinds(kinds, components)
     _check_memory(2 * values.size + 2 * components**2 * kinds.h.size * records.size)
@@ -162,7 +162,7 @@ def _ways(setting: Setting, records: NDArray[np.int64]) -> list[list[Passage]]:
     ways: list[list[Passage]] = [[]]
     if not records.size:
         return []
-    for passage in passages(setting.algorithm, setting.batch_size, records):
+    for passage in passages(setting.linear, setting.batch_size, records):
         ways[-1].append(passage)
         if passage.ends_at_record:
             ways.append([])

@@ -198,9 +198,7 @@ def _reads_curvature_only(group: Group) -> bool:
 
 def _linear(group: Group) -> Iterator[LinearAlgorithm]:
     """Yield the algorithms of a group whose settings are linear."""
-    for setting in group.settings:
-        assert not isinstance(setting.algorithm, RuleAlgorithm)
-        yield setting.algorithm
+    yield from (setting.linear for setting in group.settings)
 
 
 class _Recurrences(NamedTuple):

@@ -20,6 +20,12 @@ class Setting(NamedTuple):
     batch_size: Schedule
 
     @property
+    def linear(self) -> LinearAlgorithm:
+        """The algorithm, where only linear ones come."""
+        assert not isinstance(self.algorithm, RuleAlgorithm)
+        return self.algorithm
+
+    @property
     def batch_size_text(self) -> str:
         """The batch size as a person would write it."""
         batch_size = self.batch_size
