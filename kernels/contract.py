@@ -10,8 +10,9 @@ a step is, in this order,
 
     s_a + (((b_a (sigma amplitude) z + D_a0 s_0) + (D_a1 s_1 + D_a2 s_2)) + ...)
 
-and a row of an observable is the sum over coordinates of ``(weight x) x``, where x is the
-evaluated iterate ``read_0 s_0 + read_1 s_1 + ...``.
+unless the model has a rule, which takes state and gradient ``h s_0 + (sigma amplitude) z`` to the
+next state (see `rules`). A row of an observable is the sum over coordinates of ``(weight x) x``,
+where x is the evaluated iterate ``read_0 s_0 + read_1 s_1 + ...``.
 
 Numba takes the named tuples as they are. The structs of C and the code that fills them are
 generated from the annotations; that of an array says how many axes it has.
@@ -60,7 +61,11 @@ class Formula(NamedTuple):
 
 
 class Model(NamedTuple):
-    """Settings with n components in the state, on d coordinates, zeros filling the last leaf."""
+    """Settings with n components in the state, on d coordinates, zeros filling the last leaf.
+
+    With a rule there are no entries, the first row of `values` is h, and the evaluated iterate is
+    the component at which `read` is 1.
+    """
 
     entries: Annotated[Ints, 2]  # (entries, 4): term, row, column (n for b), row of values or -1
     offsets: Annotated[Ints, 1]  # (settings + 1,): where each setting's entries begin
@@ -72,6 +77,7 @@ class Model(NamedTuple):
     group: Annotated[Ints, 1]  # (d,): the group of each coordinate, from 1; or empty
     read: Annotated[Floats, 2]  # (settings, n): the evaluated iterate is read . state
     extremes: Annotated[Floats, 2]  # (2, arrays + 2): least, largest of values, sigma, h / 2
+    rule: int = 0  # the code of a rules.Rule, negative if states have averages; 0 if linear
 
 
 _NO_LOOKS, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
@@ -80,7 +86,8 @@ _NO_LOOKS, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
 class Timeline(NamedTuple):
     """Steps `begin` .. `end` - 1, in segments of constant settings.
 
-    A backend that needs looks adds them by `excursions.watched`.
+    A backend that needs looks adds them by `excursions.watched`. If the model has a rule, the
+    weights are its numbers.
     """
 
     begin: int
@@ -112,12 +119,13 @@ class Chunk(NamedTuple):
 class Load(NamedTuple):
     """The size of a run, by which a backend is chosen."""
 
-    components: tuple[int, ...]  # of the states of its groups of settings
+    components: tuple[int, ...]  # of the states of its groups of linear settings
     size: int  # coordinates in a state, in whole leaves
     replicas: int
     threads: int
     leaps: bool
     seconds: float  # that the work takes the fastest backend, roughly
+    has_rules: bool = False  # whether there are settings with an update rule
 
 
 class Measured(NamedTuple):

@@ -113,6 +113,7 @@ def _run(job, leaves, threads, bint leaps):
     cdef int64_t turn, turns = job.turns
     cdef int last = job.state.shape[2] - 1, size = leaves > 1, failed = 0
     cdef int workers = team(min(threads, turns, MOST_THREADS))
+    cdef bint by_rule = job.model.rule != 0
     cdef Arena *arena
     cdef Arena *arenas = <Arena *>calloc(workers, sizeof(Arena))
     check(arenas == NULL)
@@ -122,6 +123,11 @@ def _run(job, leaves, threads, bint leaps):
             if leaps:
                 failed += code.leap_tile[last][size](
                     arena, &noise, &model, &timeline, stops, turn, state, alive, partial,
+                    diverged_at,
+                )
+            elif by_rule:
+                failed += code.advance_rule_tile[size](
+                    arena, &noise, &model, &timeline, burst, turn, state, alive, partial,
                     diverged_at,
                 )
             else:
@@ -294,7 +300,7 @@ class CythonBackend(tiled.TiledBackend):
 
     def advance(self, chunk):
         """Go through a chunk step by step; threads share the tiles of all replicas."""
-        few = chunk.state.shape[2] <= COMPONENTS
+        few = chunk.state.shape[2] <= COMPONENTS or chunk.model.rule
         return super().advance(chunk) if few else reference.BACKEND.advance(chunk)
 
     def leap(self, chunk):

@@ -26,6 +26,7 @@ from .contract import (
     nothing_measured,
 )
 from .exact import vectorized
+from .rules import rule_of
 
 Array = NDArray[np.float64]
 
@@ -145,6 +146,20 @@ def _stepped(change: Floats, kick: Floats, state: Floats, z: Floats) -> Floats:
     return np.array(new)
 
 
+def _stepped_by_rule(
+    model: Model, timeline: Timeline, segment: int, g: int, state: Floats, z: Floats
+) -> Floats:
+    """Return the state one step on by the model's rule, the average of the iterates last."""
+    rule, numbers = rule_of(abs(model.rule)), timeline.weights[segment, g]
+    noise = (model.sigma * timeline.amplitude[segment, g]) * z
+    gradient = model.values[0] * state[0] + noise
+    new = list(rule.update(tuple(state[: rule.components]), gradient, tuple(numbers)))
+    if model.rule < 0:
+        decay = numbers[-1]
+        new.append(decay * state[-1] + (1.0 - decay) * new[0])
+    return np.array(new)
+
+
 def _leapt(whole: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Floats:
     """Return ``whole s + factor draws``, summed from the left."""
     new = []
@@ -160,6 +175,9 @@ def _leapt(whole: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Fl
 
 def _evaluated_iterate(model: Model, g: int, state: Floats) -> Floats:
     """Return the evaluated iterate of every coordinate, (d,)."""
+    if model.rule:  # other components may be infinite
+        evaluated: Floats = state[int(np.flatnonzero(model.read[g])[0])]
+        return evaluated
     x: Floats = model.read[g, 0] * state[0]
     for a in range(1, len(state)):
         x = x + model.read[g, a] * state[a]
@@ -289,9 +307,11 @@ class ReferenceBackend(Backend):
         noise, model, timeline = chunk[:3]
 
         def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
-            change, kick = _coefficients(model, timeline, segment, g)
             samples = int(timeline.samples[segment, g])
             z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
+            if model.rule:
+                return _stepped_by_rule(model, timeline, segment, g, s, z), step + 1
+            change, kick = _coefficients(model, timeline, segment, g)
             return _stepped(change, kick, s, z), step + 1
 
         return _run_timeline(chunk, move)

@@ -20,8 +20,9 @@ EXACT = (
 """Modules of the exact model, each after those it imports."""
 COMPILED = (
     "noise",
+    "rules",
     *(f"exact.{name}" for name in EXACT),
-    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
+    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "rule", "leap")),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 

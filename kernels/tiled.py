@@ -82,7 +82,7 @@ class TiledBackend(Backend):
         separate = chunk.noise.summed and bool(np.ptp(chunk.timeline.samples, axis=1).any())
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
         turns = replicas * (d // (LEAF * tile_leaves(d)))
-        timeline = watched(*chunk[:3], chunk.alive)
+        timeline = chunk.timeline if chunk.model.rule else watched(*chunk[:3], chunk.alive)
         return self._measured(chunk._replace(timeline=timeline), self.advance_tiles, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:

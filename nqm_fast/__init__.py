@@ -10,38 +10,51 @@ if find_spec(f"{__name__}.kernels") is None:
 del find_spec, Path
 
 from . import bounds, figures, networks, schedules
+from .algorithms.adam import Adam, AdamW
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
+from .algorithms.rmsprop import RMSProp
 from .algorithms.sgd import SGD
+from .algorithms.sign import SignSGD, Signum
 from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
-from .exact.tuning import Tuned, tune
+from .exact.tuning import Tuned
 from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
 from .simulation.first_passage import FirstPassage, first_passage_distribution
 from .simulation.result import Run
+from .simulation.steps import SimulatedSteps, simulated_steps_to_target
+from .simulation.tuning import SimulatedTuned
 from .spectra import read_spectrum
 from .store.access import open_run
 from .store.merging import merge
 from .sweeps.api import sweep
+from .tuning import tune
 from .validation import InputError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "Algorithm",
     "FirstPassage",
     "InputError",
     "LinearAlgorithm",
     "Moments",
     "Problem",
+    "RMSProp",
     "Recurrence",
     "RiskDistribution",
     "Run",
+    "SignSGD",
+    "Signum",
+    "SimulatedSteps",
+    "SimulatedTuned",
     "Tuned",
     "bounds",
     "expected_risk",
@@ -58,6 +71,7 @@ __all__ = [
     "risk_distribution",
     "schedules",
     "simulate",
+    "simulated_steps_to_target",
     "steps_to_target",
     "sweep",
     "tune",

@@ -57,6 +57,7 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.noise.make_normals": (LEAVES, W1, "i64", Z1),
     "numba.tile.add_leaves": (F2, F1),
     "numba.step.advance_tile": (*DESCRIPTION, "i64", *TURN),
+    "numba.rule.advance_rule_tile": (LEAVES, NOISE, MODEL, TIMELINE, "i64", *TURN),
     "numba.leap.leap_tile": (*DESCRIPTION, I1, *TURN),
     "exact.moments.propagate": (
         NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F3, "i64", "i64", F2,
@@ -227,9 +228,9 @@ def _export_one_size(
 def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any]]:
     """Translate all exports; return the program, the exports, and constants by their C names."""
     sources = pure_python.load(COMPILED)
-    noise, compiler = sources["noise"], sources["numba.jit"]
+    noise, rules, compiler = (sources[name] for name in ("noise", "rules", "numba.jit"))
     program = new_program()
-    program.inline = compiler.inline | {noise.fma, *noise.SHARED}
+    program.inline = compiler.inline | {noise.fma, *noise.SHARED, *rules.SHARED}
     program.special = {
         compiler.fma: _fused_multiply_add,
         compiler.product_error: _product_error,

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract import LEAF, Model, Noise, Timeline
-from . import leap, reduce, start, step, tasks
+from . import leap, reduce, rule, start, step, tasks
 from .jit import disassembler, signature
 
 _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>.*);")
 _LABEL = re.compile(r"^(\.L_x_\d+):")
 _TARGET = re.compile(r"`\((\.L_x_\d+)\)")
+_RULES = {1: 4, 2: 2, 3: 1, 4: -1}  # the code of a rule with so many components
 
 
 def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
@@ -54,6 +55,9 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
         "add leaves": (reduce.add_leaves, (floats, 1, 1, floats)),
         "clear": (reduce.clear, (floats,)),
     }
+    if components in _RULES:
+        kernel = rule.advance_rule_kernel(_RULES[components], law)
+        examples["advance by rule"] = kernel, (*stepping, floats, floats, first)
     return {name: (kernel, signature(*given)) for name, (kernel, given) in examples.items()}
 
 

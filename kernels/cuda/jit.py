@@ -24,7 +24,7 @@ from numba.cuda import compiler, dispatcher
 from numba.cuda.core import config
 from numpy.typing import DTypeLike, NDArray
 
-from .. import noise
+from .. import noise, rules
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -348,7 +348,7 @@ def disassembler() -> str:
     return str(program)
 
 
-# -- the functions that backends share, compiled as they are except for these three ----------
+# -- the functions that backends share, compiled as they are except for these four ----------
 
 if not SIMULATED:
     from llvmlite import ir
@@ -382,9 +382,10 @@ if not SIMULATED:
         noise.fma: lambda x, y, z: lambda x, y, z: cuda.fma(x, y, z),
         noise.select: lambda condition, x, y: lambda condition, x, y: x if condition else y,
         noise.root: lambda x: _root,
+        rules.root_of: lambda x: lambda x: math.sqrt(x),
     }
     for _function, _replacement in _replacements.items():
         extending.overload(_function)(_replacement)
-    for _shared in (*noise.SHARED, noise.root_from):
+    for _shared in (*noise.SHARED, noise.root_from, *rules.SHARED):
         if _shared not in _replacements:
             extending.register_jitable(_shared)

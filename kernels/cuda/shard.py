@@ -18,6 +18,7 @@ from ..excursions import watched
 from . import reduce, tasks
 from .jit import cuda, explained, launch
 from .leap import leap_kernel, map_kernel, measure_kernel, numbers_of_maps
+from .rule import advance_rule_kernel
 from .start import harmonic
 from .step import advance_kernel, search_kernel
 
@@ -145,7 +146,9 @@ class Shard:
             launch(reduce.clear, (-(-partial.size // LEAF),), LEAF, stream, partial)
             after = self.state[1 - self.current]
             after.copy_to_device(self.state[self.current], stream=stream)
-            if leaps:
+            if self.model.rule:
+                found, search, used = self._advance_by_rule(timeline, living, partial)
+            elif leaps:
                 found, search, used = self._leap(timeline, living, partial)
             else:
                 looked_at = watched(self.stream, self.model, timeline, alive)
@@ -198,6 +201,23 @@ class Shard:
             return found
 
         return suspect, search, (flat, none)
+
+    def _advance_by_rule(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
+        """Launch the steps of settings with an update rule.
+
+        Returns the first steps of divergence, no search, and the arrays that must not be freed.
+        """
+        stream = self.computing
+        flat = tasks.steps(self.model, timeline, self.law)
+        flat_timeline = copy_to_device(flat, stream)
+        settings, replicas, _, _ = self.shape
+        diverged_at = cuda.to_device(np.full(settings * replicas, NO_STEP), stream=stream)
+        launch(
+            advance_rule_kernel(self.model.rule, self.law), grid(self.leaves, replicas), LEAF,
+            stream, self.noise, self.coefficients, flat_timeline, self.sizes, alive,
+            self.state[1 - self.current], partial, diverged_at,
+        )  # fmt: skip
+        return diverged_at, None, (flat, flat_timeline)
 
     def _leap(self, timeline: Timeline, alive: Any, partial: Any) -> Any:
         """Launch the leaps from stop to stop.

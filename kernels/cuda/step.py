@@ -45,7 +45,8 @@ class FlatModel(NamedTuple):
 class FlatTimeline(NamedTuple):
     """A `Timeline` flattened, and cut into tasks of one setting within a burst and a segment."""
 
-    factor: Floats  # (segments entries,): the multiple of a row of values, or the number itself
+    factor: Floats  # (segments entries,): the multiple of a row of values, or the number itself;
+    # or the numbers of a rule, (segments settings numbers,)
     amplitude: Floats  # (segments settings,)
     harmless: Floats  # (settings n,)
     setting: Shorts  # (tasks,)
@@ -221,8 +222,8 @@ def record_rows(model, x, at, sizes, sums, partial):
 
 
 @cache
-def _device_functions(n: int, law: int) -> Any:
-    """Return the device functions for n components and the code of a law, or `BATCH`."""
+def burst_function(n: int, law: int) -> Any:
+    """Return the device function that draws noise, for n components and a law or `BATCH`."""
     draw = DRAWS[law]
     length = burst(n, law)
 
@@ -239,6 +240,14 @@ def _device_functions(n: int, law: int) -> Any:
             draw(noise, coordinate, replica, quad, timeline.samples, numbers, z, at, LEAF)
             quad += 1
             left = np.int32(left - 1)
+
+    return draw_burst
+
+
+@cache
+def _device_functions(n: int, law: int) -> Any:
+    """Return the device functions for n components and the code of a law, or `BATCH`."""
+    draw_burst = burst_function(n, law)
 
     @device
     def own_iterate(sizes, model, g, state):

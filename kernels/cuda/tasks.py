@@ -50,7 +50,9 @@ def flat_model(model: Model, size: int) -> FlatModel:
 def flat_timeline(model: Model, timeline: Timeline) -> FlatTimeline:
     """Flatten a timeline without cutting it into tasks, as leaps need it."""
     order, _, setting = _entries_by_element(model)
-    factor = timeline.weights[:, setting, model.entries[order, 0]] * model.factors[order]
+    factor = timeline.weights
+    if not model.rule:
+        factor = factor[:, setting, model.entries[order, 0]] * model.factors[order]
     none, nothing = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
     return FlatTimeline(
         factor.ravel(),

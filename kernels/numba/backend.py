@@ -17,6 +17,7 @@ from .jit import clock, is_ready, team
 from .jit import threads as using_threads
 from .leap import leap_parallel, leap_serial
 from .noise import make_normals
+from .rule import advance_rule_parallel, advance_rule_serial
 from .start import philox_rows, start_tiles
 from .step import advance_parallel, advance_serial
 from .tile import add_leaves
@@ -78,22 +79,31 @@ class NumbaBackend(TiledBackend):
 
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile and replica through the job step by step."""
-        self._run(advance_serial, advance_parallel, job, leaves, threads)
+        if job.model.rule:
+            self._run(advance_rule_serial, advance_rule_parallel, (), job, leaves, threads)
+        else:
+            zeros = ((0.0,) * job.state.shape[2],)
+            self._run(advance_serial, advance_parallel, zeros, job, leaves, threads)
 
     def leap_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile through the job by leaps."""
-        self._run(leap_serial, leap_parallel, job, leaves, threads)
+        zeros = ((0.0,) * job.state.shape[2],)
+        self._run(leap_serial, leap_parallel, zeros, job, leaves, threads)
 
     @staticmethod
-    def _run(serial: Any, parallel: Any, job: TileJob, leaves: int, threads: int) -> None:
-        """Run the serial loop over tiles, or the parallel one if there is work for two threads."""
-        zeros = (0.0,) * job.state.shape[2]
+    def _run(
+        serial: Any, parallel: Any, first: Any, job: TileJob, leaves: int, threads: int
+    ) -> None:
+        """Run the serial loop over tiles, or the parallel one if there is work for two threads.
+
+        `first` has the arguments before the tuple of leaves.
+        """
         most = team(min(threads, job.turns))
         if most == 1:
-            serial(zeros, leaf_tuple(leaves), *job)
+            serial(*first, leaf_tuple(leaves), *job)
         else:
             with using_threads(min(threads, most)):
-                parallel(zeros, leaf_tuple(leaves), *job)
+                parallel(*first, leaf_tuple(leaves), *job)
 
     def prepare(self, workers: Any) -> None:
         """Make sure that there is a threading layer."""
@@ -106,7 +116,11 @@ class NumbaBackend(TiledBackend):
         )  # fmt: skip
         leaves = tile_leaves(load.size)
         turns = load.size // (LEAF * leaves) * (1 if load.leaps else load.replicas)
-        kernel = serial if min(load.threads, turns) == 1 else parallel
+        alone = min(load.threads, turns) == 1
+        by_rule = advance_rule_serial if alone else advance_rule_parallel
+        if load.has_rules and not is_ready(by_rule, leaf_tuple(leaves)):
+            return False
+        kernel = serial if alone else parallel
         return all(is_ready(kernel, (0.0,) * n, leaf_tuple(leaves)) for n in load.components)
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:

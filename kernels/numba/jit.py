@@ -13,7 +13,7 @@ from numba.core import event
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.np.ufunc import parallel
 
-from .. import noise
+from .. import noise, rules
 from .. import threads as kernel_threads
 from ..notice import say_once
 from .cache import KernelCache
@@ -62,6 +62,11 @@ def uncached_kernel(function: Function) -> Function:
     Its code is cached as a part of the kernels that call it.
     """
     return cast(Function, numba.njit(**OPTIONS)(function))
+
+
+def uncached_inlined(function: Function) -> Function:
+    """Compile such a function as `inlined` does."""
+    return cast(Function, numba.njit(**OPTIONS, forceinline=True)(function))
 
 
 def parallel_kernel(function: Function) -> Function:
@@ -139,7 +144,7 @@ extending.overload(noise.fma, **_INLINED)(lambda x, y, z: lambda x, y, z: fma(x,
 extending.overload(noise.select, **_INLINED)(
     lambda condition, x, y: lambda condition, x, y: x if condition else y
 )
-for _shared in noise.SHARED:
+for _shared in (*noise.SHARED, *rules.SHARED):
     extending.register_jitable(**OPTIONS, forceinline=True)(_shared)
 
 

@@ -4,7 +4,20 @@
 and turns it into the arrays that kernels take.
 """
 
+from .adam import Adam, AdamW
 from .base import Algorithm, LinearAlgorithm, Recurrence
+from .rmsprop import RMSProp
 from .sgd import SGD
+from .sign import SignSGD, Signum
 
-__all__ = ["SGD", "Algorithm", "LinearAlgorithm", "Recurrence"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Algorithm",
+    "LinearAlgorithm",
+    "RMSProp",
+    "Recurrence",
+    "SignSGD",
+    "Signum",
+]

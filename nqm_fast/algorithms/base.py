@@ -216,11 +216,54 @@ class LinearAlgorithm(Algorithm):
         return weights
 
 
+class RuleAlgorithm(Algorithm):
+    """An algorithm that is not linear: an update rule, and its numbers for each step.
+
+    Rules are functions of one coordinate's state and gradient (``kernels/rules.py``). What follows
+    from a recurrence does not from a rule, so that these algorithms are simulated only.
+    """
+
+    ema: float
+    """Decay of the exponential moving average of the iterates, whose risk counts; 0 for none."""
+
+    @property
+    @abstractmethod
+    def rule(self) -> str:
+        """The name of the update rule."""
+
+    @abstractmethod
+    def numbers(self, lr: Array, step: NDArray[np.int64]) -> Array:
+        """The numbers of the rule at the given learning rates and steps, shape (steps, numbers)."""
+
+    @property
+    def varies_until(self) -> int:
+        """The step from which on the numbers depend on the learning rate alone."""
+        return 0
+
+    def __repr__(self) -> str:
+        this: Any = self
+        own = [f for f in fields(this) if f.init and f.name != "lr"]
+        lr = self.lr.value if isinstance(self.lr, Constant) else self.lr
+        extras = [f"{f.name}={x!r}" for f in own if (x := getattr(self, f.name)) != f.default]
+        return f"{type(self).__name__}({', '.join([repr(lr), *extras])})"
+
+
 def as_algorithm(name: str, value: object) -> LinearAlgorithm:
-    """Return `value` if it is a linear algorithm, which the engines can carry out."""
+    """Return `value` if it is a linear algorithm, which all engines can carry out."""
+    algorithm = as_simulated_algorithm(name, value)
+    if isinstance(algorithm, RuleAlgorithm):
+        raise InputError(
+            f"{name} must be linear here, which {algorithm!r} is not: use nqm.simulate, "
+            "nqm.simulated_steps_to_target, or nqm.tune(..., by='simulation')"
+        )
+    return algorithm
+
+
+def as_simulated_algorithm(name: str, value: object) -> LinearAlgorithm | RuleAlgorithm:
+    """Return `value` if it is an algorithm that the Monte Carlo engine can carry out."""
     if not isinstance(value, Algorithm):
         raise InputError(f"{name} must be an algorithm such as nqm.SGD(0.1), not {shown(value)}")
-    if not isinstance(value, LinearAlgorithm):
+    if not isinstance(value, LinearAlgorithm | RuleAlgorithm):
         raise InputError(
             f"{name} must be linear, with a recurrence and a largest_lr as nqm.SGD has them, "
             f"but {shown(value)} lacks one"

@@ -230,6 +230,6 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
 
 
 def algorithm_facts(algorithm: Any) -> dict[str, float]:
-    """Return all hyper-parameters of SGD by name, for JSON."""
-    values = {name: getattr(algorithm, name) for name in HYPER_PARAMETERS}
+    """Return all hyper-parameters of an algorithm by name, for JSON."""
+    values = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
     return values | {"lr": algorithm.lr.value}

@@ -181,14 +181,15 @@ def tune(
     as_problem(problem)
     target = number("target", target, above=0.0)
     max_steps = integer("max_steps", max_steps, least=1)
-    several = _several_batch_sizes(batch_size)
+    several = several_batch_sizes(batch_size)
     if several is not None:
         limits: dict[str, Any] = {"algorithm": algorithm, "max_steps": max_steps, "effort": effort}
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     choice("effort", effort, EFFORTS)
-    kind, names = _checked_search(over, algorithm, fixed)
-    example = kind(**example_values(names) | fixed)
+    names, any_kind = checked_search(over, algorithm, fixed)
+    example = as_algorithm("algorithm", any_kind)
+    kind = type(example)
     _check_curvatures(problem, example)
     length = example.lr.length
     limit = int(min(max_steps, batch.length, length))
@@ -299,7 +300,7 @@ def _find_fewest(search: Minimiser, too_few: int, enough: int, *, rough: bool = 
     return fewest_steps(excess, guess, enough)
 
 
-def _several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
+def several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
     """Return the batch sizes in a list or an array, or None if there is only one."""
     if isinstance(batch_size, Schedule):
         return None
@@ -320,10 +321,10 @@ def _several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
     return [as_schedule("batch_size", size, least=1.0) for size in sizes]
 
 
-def _checked_search(
+def checked_search(
     over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]
-) -> tuple[type[LinearAlgorithm], list[str]]:
-    """Check and return the kind of algorithm and the names of the hyper-parameters to search."""
+) -> tuple[list[str], Algorithm]:
+    """Check and return the names of the hyper-parameters to search, and an example algorithm."""
     if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
         raise InputError(
             f"algorithm must be a kind of algorithm such as nqm.SGD, not {shown(kind)}"
@@ -342,7 +343,7 @@ def _checked_search(
         example = kind(**example_values(names) | fixed)
     except TypeError:
         raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
-    return type(as_algorithm("algorithm", example)), names
+    return names, example
 
 
 def _check_curvatures(problem: Problem, example: LinearAlgorithm) -> None:

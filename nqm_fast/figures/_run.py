@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.base import RuleAlgorithm
 from ..exact.risk import expected_risk
 from ..labels import common_text, setting_labels
 from ..problem import Problem
@@ -54,9 +55,10 @@ def exact_risk(
 ) -> Array:
     """Compute the expected risk of a setting at some steps, in the whole problem or a part.
 
-    It is NaN where the setting's classes are missing.
+    It is NaN where the setting's classes are missing, and where the algorithm is not linear.
     """
-    if not is_known(experiment.settings[g]):
+    algorithm = experiment.settings[g].algorithm
+    if not is_known(experiment.settings[g]) or isinstance(algorithm, RuleAlgorithm):
         return np.full(steps.shape, np.nan)
     algorithm, batch_size = experiment.settings[g]
     risk: Array = expected_risk(problem or experiment.problem, algorithm, batch_size, steps)
@@ -169,7 +171,8 @@ def _plot_settings(figure: Figure, run: Any) -> None:
         width = 2.5 if look.scale is None else 1.5
         cut |= curve.draw(axes, look.colors[g], look.dashes[g], width)
     marked = _with_divergence(look, run)
-    marked.explain(figure, axes, [Line2D([], [], label="exact expectation", **EXACT)])
+    is_exact = any(not isinstance(s.algorithm, RuleAlgorithm) for s in experiment.settings)
+    marked.explain(figure, axes, [Line2D([], [], label="exact expectation", **EXACT)] * is_exact)
     axes.set_xlabel("step $t$")
     axes.set_ylabel("excess risk")
     replicas = experiment.replicas.size

@@ -57,7 +57,7 @@ def kinds_of(experiment: Experiment, setting: Setting, least: float) -> Kinds:
     """
     problem, records = experiment.problem, experiment.records
     if experiment.observe == (RISK,):
-        nodes = sampled_block(problem, setting.algorithm, setting.batch_size, records, least)
+        nodes = sampled_block(problem, setting.linear, setting.batch_size, records, least)
         if nodes is not None:
             h, c, start, count = np.broadcast_arrays(
                 nodes.h, nodes.c, nodes.second_moment, nodes.multiplicity
@@ -95,7 +95,7 @@ def plan_collapsed(experiment: Experiment, wanted: Wanted) -> CollapsedPlan:
     records = experiment.records.size
     kinds = []
     for setting in experiment.settings:
-        components = len(setting.algorithm.recurrence(np.ones(1)).read)
+        components = len(setting.linear.recurrence(np.ones(1)).read)
         kinds.append(split_kinds(kinds_of(experiment, setting, 2.0 * components - 1.0), components))
         size = sum(part.h.size for part in kinds[-1])
         numbers = experiment.replicas.size * len(experiment.layout.rows) * records
@@ -131,7 +131,7 @@ class CollapsedPlan:
             for kinds in pair:
                 for field in kinds.fields:
                     digest.update(np.ascontiguousarray(field).tobytes())
-                for leap in leaps_of(States(kinds.block, setting.algorithm), _ways(setting, first)):
+                for leap in leaps_of(States(kinds.block, setting.linear), _ways(setting, first)):
                     digest.update(leap.map.tobytes() + leap.factor.tobytes())
         return digest.hexdigest()
 
@@ -257,7 +257,7 @@ class Sampler:
         ways = _ways(setting, records[self._first :])
         self._leaps = [list(leaps_of(part.states, ways)) for part in self._parts]
         self._ways = len(ways)
-        components = len(setting.algorithm.recurrence(np.ones(1)).read)
+        components = len(setting.linear.recurrence(np.ones(1)).read)
         numbers = components**2 * (few.h.size + many.h.size)
         self._size = max(CHUNK_NUMBERS // numbers, 1)
         self._together = max(DRAWN_NUMBERS // numbers, 1)
@@ -297,7 +297,7 @@ def _ways(setting: Setting, records: NDArray[np.int64]) -> list[list[Passage]]:
     ways: list[list[Passage]] = [[]]
     if not records.size:
         return []
-    for passage in passages(setting.algorithm, setting.batch_size, records):
+    for passage in passages(setting.linear, setting.batch_size, records):
         ways[-1].append(passage)
         if passage.ends_at_record:
             ways.append([])

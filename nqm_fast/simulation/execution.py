@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.base import RuleAlgorithm
 from ..algorithms.stability import largest_stable_lr
 from ..kernels import noise
 from ..kernels.contract import NO_STEP, Load, Noise, padded
@@ -106,9 +107,11 @@ def load_of(experiment: Experiment, threads: int) -> Load:
         samples = [s.batch_size.least if experiment.sampling == "per-sample" else 1.0
                    for s in experiment.settings]  # fmt: skip
         steps = sum(samples) * experiment.steps * SECONDS_PER_STEP
-    components = tuple(sorted({group.components for group in groups}))
+    components = tuple(sorted({group.components for group in groups if not group.rule}))
+    has_rules = any(group.rule for group in groups)
     size = padded(experiment.problem.dim)
-    return Load(components, size, experiment.replicas.size, threads, leaps, each * steps)
+    replicas, seconds = experiment.replicas.size, each * steps
+    return Load(components, size, replicas, threads, leaps, seconds, has_rules)
 
 
 def _as_task(experiment: Experiment, resources: Resources) -> Task:
@@ -168,7 +171,9 @@ def ending(experiment: Experiment, diverged_at: NDArray[np.int64]) -> tuple[str,
     setting = f"setting {g}, " if len(experiment.settings) > 1 else ""
     message = (
         f"{setting}{algorithm!r} diverged at step {step[g, r]} (replica "
-        f"{experiment.replicas[r]}): lower the learning rate; constant ones are stable up to "
-        f"about {largest_stable_lr(algorithm, experiment.problem.curvature_range):.4g} here"
+        f"{experiment.replicas[r]}): lower the learning rate"
     )
+    if not isinstance(algorithm, RuleAlgorithm):
+        limit = largest_stable_lr(algorithm, experiment.problem.curvature_range)
+        message += f"; constant ones are stable up to about {limit:.4g} here"
     return "diverged", message

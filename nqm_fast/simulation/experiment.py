@@ -27,7 +27,13 @@ from ..validation import (
 )
 from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, band_edges, observed_names
-from .settings import Setting, as_settings, check_piecewise_constant, check_whole_batches
+from .settings import (
+    Setting,
+    as_settings,
+    check_linear,
+    check_piecewise_constant,
+    check_whole_batches,
+)
 from .trajectory import as_trajectory
 
 SAMPLING = ("minibatch", "per-sample", "leap", "collapsed")
@@ -303,6 +309,8 @@ def _check_limits(
         )
     if sampling == "per-sample":
         check_whole_batches(settings, steps, noise.LAWS[data].most_samples)
+    if sampling in ("leap", "collapsed"):
+        check_linear(settings, sampling)
     if sampling == "leap":
         check_piecewise_constant(settings, steps)
 

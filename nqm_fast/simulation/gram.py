@@ -163,7 +163,7 @@ class Ones:
 
     def __init__(self, kinds: Kinds, setting: Setting) -> None:
         self.kinds = kinds
-        self.states = States(kinds.block, setting.algorithm)
+        self.states = States(kinds.block, setting.linear)
 
     def start(self, streams: Streams) -> Array:
         """Draw initial states."""
@@ -199,7 +199,7 @@ class Many:
 
     def __init__(self, kinds: Kinds, setting: Setting) -> None:
         self.kinds = kinds
-        self.states = States(kinds.block, setting.algorithm)
+        self.states = States(kinds.block, setting.linear)
         # Bartlett's decomposition of a Wishart matrix has a chi-square on its diagonal, of one
         # degree less in each row.
         n = self.states.components

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.base import LinearAlgorithm, RuleAlgorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
 from ..kernels.contract import Backend, Formula, Model, Timeline, padded
 from ..kernels.excursions import extremes
+from ..kernels.rules import RULES
 from ..problem import Problem
 from ..timeline import pieces, values_at
 from ..validation import Array
@@ -21,7 +23,9 @@ from .settings import Setting
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that share kernel calls, as their recurrences have the same number of components.
+    """Settings that share kernel calls, as their states have the same number of components.
+
+    They are linear, or have one update rule.
 
     Where they are computed by leaps, their schedules change at the same steps as well: a leap ends
     at each change, and what it draws must not depend on the other settings of a run.
@@ -30,25 +34,47 @@ class Group:
     numbers: tuple[int, ...]  # of the group's settings, among those of the run
     settings: tuple[Setting, ...]
     components: int
-    terms: tuple[int, ...]  # how many the recurrence of each setting has
+    terms: tuple[int, ...]  # how many the recurrence of each setting has; or numbers of the rule
+    rule: int = 0  # as in a Model
 
 
 def group_settings(settings: Sequence[Setting], steps: int, leaps: bool) -> list[Group]:
     """Group the settings that can share kernel calls in a run of so many steps."""
-    recurrences = [checked_recurrence(setting.algorithm, np.ones(1)) for setting in settings]
-    members: dict[tuple[int, bytes], list[int]] = {}
-    for i, (setting, recurrence) in enumerate(zip(settings, recurrences, strict=True)):
+    forms = [_form(setting) for setting in settings]
+    members: dict[tuple[int, int, bytes], list[int]] = {}
+    for i, (setting, form) in enumerate(zip(settings, forms, strict=True)):
         cuts = np.unique(np.concatenate(_segment_ends(setting, 0, steps))) if leaps else _NO_CUTS
-        members.setdefault((len(recurrence.read), cuts.tobytes()), []).append(i)
+        members.setdefault((form.components, form.rule, cuts.tobytes()), []).append(i)
     return [
         Group(
             tuple(numbers),
             tuple(settings[i] for i in numbers),
             components,
-            tuple(len(recurrences[i].terms) for i in numbers),
+            tuple(forms[i].terms for i in numbers),
+            rule,
         )
-        for (components, _), numbers in sorted(members.items(), key=lambda item: item[0][0])
+        for (components, rule, _), numbers in sorted(members.items(), key=lambda item: item[0][:2])
     ]
+
+
+class _Form(NamedTuple):
+    """How the kernels see an algorithm, whatever its values."""
+
+    rule: int  # as in a Model
+    components: int
+    terms: int  # of the recurrence, or numbers of the rule
+
+
+def _form(setting: Setting) -> _Form:
+    """Return the form of a setting's algorithm."""
+    algorithm = setting.algorithm
+    if not isinstance(algorithm, RuleAlgorithm):
+        recurrence = checked_recurrence(algorithm, np.ones(1))
+        return _Form(0, len(recurrence.read), len(recurrence.terms))
+    rule = RULES[algorithm.rule]
+    if algorithm.ema:
+        return _Form(-rule.code, rule.components + 1, rule.numbers + 1)
+    return _Form(rule.code, rule.components, rule.numbers)
 
 
 _NO_CUTS = np.zeros(0, dtype=np.int64)
@@ -71,6 +97,9 @@ def timeline(
     `sample_scale` gives a sample variance 1; it is None if the means of batches are drawn.
     """
     ends = [np.array([end])]  # of the segments of each schedule
+    if group.rule:
+        until = max(s.algorithm.varies_until for s in group.settings)  # type: ignore[union-attr]
+        ends.append(np.arange(begin + 1, min(until, end) + 1))
     if any(setting.algorithm.depends_on_step for setting in group.settings):
         ends.append(np.arange(begin + 1, end + 1))
     else:
@@ -79,7 +108,7 @@ def timeline(
     segment_end = np.unique(np.concatenate(ends))
     segment_start = np.concatenate([[begin], segment_end[:-1]])
     weights = [
-        term_weights(s.algorithm, terms, values_at(s.algorithm.lr, segment_start), segment_start)
+        _weights(s.algorithm, terms, values_at(s.algorithm.lr, segment_start), segment_start)
         for s, terms in zip(group.settings, group.terms, strict=True)
     ]
     batches = np.stack([values_at(s.batch_size, segment_start) for s in group.settings], axis=1)
@@ -100,6 +129,19 @@ def timeline(
         samples,
         records,
     )
+
+
+def _weights(
+    algorithm: LinearAlgorithm | RuleAlgorithm, terms: int, lr: Array, steps: NDArray[np.int64]
+) -> Array:
+    """Return the weights of a recurrence, or the numbers of a rule, (steps, terms)."""
+    if not isinstance(algorithm, RuleAlgorithm):
+        return term_weights(algorithm, terms, lr, steps)
+    numbers = algorithm.numbers(lr, steps)
+    if algorithm.ema:
+        numbers = np.append(numbers, np.full((lr.size, 1), algorithm.ema), axis=1)
+    assert numbers.shape == (lr.size, terms)
+    return numbers
 
 
 def pad_to_leaves(array: Any, size: int) -> Any:
@@ -145,27 +187,52 @@ def model_or_formula(
 def _reads_curvature_only(group: Group) -> bool:
     """Whether the recurrences have no arrays over coordinates but h itself."""
     h = np.ones(2)  # An array at the same address is this one.
+    if group.rule:
+        return True
     return all(
         array.ctypes.data == h.ctypes.data
-        for setting in group.settings
-        for array in sparse_recurrence(setting.algorithm.recurrence(h), h.size).values
+        for setting in _linear(group)
+        for array in sparse_recurrence(setting.recurrence(h), h.size).values
     )
 
 
-def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
-    """Coordinates begin .. end - 1 of the problem under the group's settings."""
-    block = problem.block(begin, end)
-    size = end - begin
+def _linear(group: Group) -> Iterator[LinearAlgorithm]:
+    """Yield the algorithms of a group whose settings are linear."""
+    yield from (setting.linear for setting in group.settings)
+
+
+class _Recurrences(NamedTuple):
+    """The fields of a `Model` that say how states are stepped and read."""
+
+    entries: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    factors: Array
+    values: Array
+    read: Array
+
+
+def _rule(group: Group, h: Array) -> _Recurrences:
+    """Return these fields for settings with an update rule: curvatures, and no entries."""
+    read = np.zeros((len(group.settings), group.components))
+    read[:, -1 if group.rule < 0 else 0] = 1.0
+    offsets = np.zeros(len(group.settings) + 1, dtype=np.int64)
+    no_entries = np.zeros((0, 4), dtype=np.int64)
+    return _Recurrences(no_entries, offsets, np.zeros(0), pad_to_leaves(h, h.size)[None], read)
+
+
+def _recurrences(group: Group, h: Array) -> _Recurrences:
+    """Return these fields for linear settings at curvatures h."""
+    size = h.size
     row_of: dict[int | bytes, int] = {}  # the place in `values` of each different array
     values: list[Array] = []
     entries, factors, offsets, read = [], [], [0], []
-    for setting in group.settings:
-        recurrence = checked_recurrence(setting.algorithm, block.h)
+    for algorithm in _linear(group):
+        recurrence = checked_recurrence(algorithm, h)
         sparse = sparse_recurrence(recurrence, size)
         entries_here = sparse.entries.copy()
         for source, array in enumerate(sparse.values):
             # Settings mostly share their arrays, which are h itself or equal powers of it.
-            is_h = array.ctypes.data == block.h.ctypes.data
+            is_h = array.ctypes.data == h.ctypes.data
             key = 0 if is_h else array.tobytes() if len(group.settings) > 1 else source + 1
             if key not in row_of:
                 row_of[key] = len(values)
@@ -175,31 +242,46 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
         factors.append(sparse.factors)
         offsets.append(offsets[-1] + len(sparse.factors))
         read.append(sparse.read)
+    rows = values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size))
+    return _Recurrences(
+        np.concatenate(entries), np.array(offsets), np.concatenate(factors), rows, np.array(read)
+    )
+
+
+def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
+    """Coordinates begin .. end - 1 of the problem under the group's settings."""
+    block = problem.block(begin, end)
+    size = end - begin
+    entries, offsets, factors, rows, read = (_rule if group.rule else _recurrences)(group, block.h)
     each = [pad_to_leaves(weight(block.h), size) for weight in layout.weights]
     groups = np.zeros(0, dtype=np.int64)
     if layout.edges is not None:
         groups = pad_to_leaves(band_numbers(layout.edges, block.h), size)
-    rows = values[0][None] if len(values) == 1 else np.array(values).reshape(-1, padded(size))
     sigma = pad_to_leaves(np.sqrt(block.c), size)
     weights = each[0][None] if len(each) == 1 else np.array(each)
     return Model(
-        np.concatenate(entries),
-        np.array(offsets),
-        np.concatenate(factors),
+        entries,
+        offsets,
+        factors,
         rows,
         sigma,
         weights,
         layout.rows,
         groups,
-        np.array(read),
+        read,
         extremes(rows, sigma, weights),
+        group.rule,
     )
 
 
 def initial_factors(group: Group) -> Array:
     """The initial state of every setting, divided by w_0, (settings, components)."""
+    if group.rule:
+        start = np.zeros((len(group.settings), group.components))
+        start[:, [0, -1] if group.rule < 0 else [0]] = 1.0
+        return start
     h = np.ones(1)
-    return np.array([s.algorithm.recurrence(h).start for s in group.settings])
+    return np.array([algorithm.recurrence(h).start for algorithm in _linear(group)])
 
 
 def band_numbers(edges: Array, h: Array) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..algorithms.base import LinearAlgorithm, as_algorithm
+from ..algorithms.base import LinearAlgorithm, RuleAlgorithm, as_simulated_algorithm
 from ..schedules import Constant, PerStep, Schedule, as_schedule
 from ..timeline import check_length, pieces, segments
 from ..validation import InputError, any_array, counted
@@ -16,8 +16,14 @@ from ..validation import InputError, any_array, counted
 class Setting(NamedTuple):
     """An algorithm at a batch size."""
 
-    algorithm: LinearAlgorithm
+    algorithm: LinearAlgorithm | RuleAlgorithm
     batch_size: Schedule
+
+    @property
+    def linear(self) -> LinearAlgorithm:
+        """The algorithm, where only linear ones come."""
+        assert not isinstance(self.algorithm, RuleAlgorithm)
+        return self.algorithm
 
     @property
     def batch_size_text(self) -> str:
@@ -37,12 +43,12 @@ def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, .
     if not algorithms:
         raise InputError("algorithm must be an algorithm or a list of them, not an empty list")
     for given in algorithms:
-        as_algorithm("algorithm", given)
+        as_simulated_algorithm("algorithm", given)
     count = len(algorithms)
     batch_sizes = _batch_sizes(batch_size, count, steps) if listed else [batch_size]
     settings = []
     for given_algorithm, given_size in zip(algorithms, batch_sizes, strict=True):
-        checked = as_algorithm("algorithm", given_algorithm)
+        checked = as_simulated_algorithm("algorithm", given_algorithm)
         schedule = as_schedule("batch_size", given_size, least=1.0)
         check_length("lr", checked.lr, steps)
         check_length("batch_size", schedule, steps)
@@ -90,6 +96,16 @@ def check_whole_batches(settings: Sequence[Setting], steps: int, most: int) -> N
                     f"batch_size must be at most {most} for sampling='per-sample', "
                     f"where its samples are numbered, but is {part.batch_size.max():g}"
                 )
+
+
+def check_linear(settings: Sequence[Setting], sampling: str) -> None:
+    """Make sure that settings are linear, as sampling from record to record needs."""
+    for setting in settings:
+        if isinstance(setting.algorithm, RuleAlgorithm):
+            raise InputError(
+                f"sampling={sampling!r} needs a linear algorithm, which {setting.algorithm!r} is "
+                "not: use 'minibatch' or 'per-sample'"
+            )
 
 
 def check_piecewise_constant(settings: Sequence[Setting], steps: int) -> None:

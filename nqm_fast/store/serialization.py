@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.base import Algorithm, LinearAlgorithm
+from ..algorithms.base import Algorithm
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.coordinates import Coordinates
@@ -104,7 +104,7 @@ def _decoded_setting(description: Mapping[str, Any]) -> Setting:
     """The setting that a table describes, as far as its classes are defined in this process."""
     algorithm, batch_size = description["algorithm"], description["batch_size"]
     try:
-        built: LinearAlgorithm = build(Algorithm, algorithm)
+        built = build(Algorithm, algorithm)
     except Exception as error:  # A class of others may have changed, and raise what it likes.
         built = UnknownAlgorithm(algorithm, _reason(algorithm, error))
     try:

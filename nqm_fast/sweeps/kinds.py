@@ -18,7 +18,6 @@ from ..algorithms.sgd import SGD
 from ..exact.first_passage import steps_to_target
 from ..exact.piecewise_schedule import optimal_schedule
 from ..exact.risk import expected_risk
-from ..exact.tuning import tune
 from ..problem import Problem
 from ..schedules import Constant, as_schedule
 from ..simulation.api import simulate
@@ -27,6 +26,7 @@ from ..simulation.experiment import Experiment, as_experiment
 from ..simulation.observables import RISK, TRACED, recorded
 from ..simulation.resources import as_resources
 from ..simulation.running import IN_MEMORY
+from ..tuning import tune
 from ..validation import InputError, number, shown, step_array
 from .arguments import Arguments
 
@@ -275,7 +275,10 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
 
 def _tune_load(arguments: Arguments) -> Load:
     over = arguments.call.get("over", ("lr",))
-    return Load(0.4 * 3.0 ** (len(over) - 1), _exact_memory(arguments))
+    seconds = 0.4 * 3.0 ** (len(over) - 1)
+    if arguments.call.get("by") == "simulation":
+        seconds *= 10.0
+    return Load(seconds, _exact_memory(arguments))
 
 
 def _schedule(point: Arguments) -> Result:

@@ -19,8 +19,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_real_data_networks_the_law_and_the_plane():
-    assert len(figures.names()) == 15
+def test_there_are_the_nine_of_the_paper_real_data_networks_the_law_the_plane_and_adam():
+    assert len(figures.names()) == 16
     assert "digits" in figures.names()
 
 
@@ -175,7 +175,8 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
     assert [figure.name for figure in drawn] == [
         name
         for name in figures.names()
-        if name not in ("one_coordinate", "digits", "risk_law") and not name.startswith("networks")
+        if name not in ("one_coordinate", "digits", "risk_law", "adam")
+        and not name.startswith("networks")
     ]
     assert len(list(tmp_path.iterdir())) == 18
 

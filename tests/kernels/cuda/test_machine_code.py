@@ -23,13 +23,15 @@ OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.LAWS["stu
 OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.LAWS["student-t"].code)]
 SELDOM = [(name, n, BATCH) for name in ("map", "leap", "measure") for n in (1, 3, 8)]
 ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
-EVERY = [*OFTEN, *SELDOM, *ONCE]
+STUDENT_T = noise.LAWS["student-t"].code
+RULES = [("advance by rule", n, law) for n in (1, 2, 3, 4) for law in (BATCH, STUDENT_T)]
+EVERY = [*OFTEN, *RULES, *SELDOM, *ONCE]
 # The older GPU stands for others; laws of samples differ only in their draws.
 ON_GPUS = pytest.mark.parametrize(
     ("name", "components", "law", "gpu"),
     [(*row, gpu) for gpu in GPUS for row in EVERY if gpu == "H100" or row[2] == BATCH],
 )
-DIVIDING = ("map", "harmonic")  # once for a stretch of steps, or for a run
+DIVIDING = ("map", "harmonic", "advance by rule")  # the last one as its rule says
 
 
 @cache

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gpu import BACKEND, RATES, SIMULATED, D, module, run
-from helpers import arbitrary_job, assert_same, chunks_of
+from helpers import arbitrary_job, assert_same, chunks_of, irregular
 from nqm_fast.kernels import noise, reference
 from nqm_fast.kernels.contract import LEAF, Chunk, Formula
 
@@ -159,3 +159,24 @@ def test_shards(exponent, tmp_path):
     merged = nqm.merge(paths, tmp_path / "run.h5")
     assert merged.stats["backend"] == "cuda, numpy"
     assert_same(merged, run("bands", backend="numpy", problem=problem))
+
+
+RULES = {
+    "adam": [nqm.Adam(PIECES, eps=0.1), nqm.SGD(0.3), nqm.AdamW(0.02, decay=0.3)],
+    "adam, averaged": [nqm.Adam(0.05, ema=0.9)],
+    "rmsprop": [nqm.RMSProp(0.02), nqm.RMSProp(0.02, momentum=0.9)],
+    "sign": [nqm.SignSGD(PIECES), nqm.SignSGD(1e170), nqm.Signum(0.03)],
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_algorithms_that_are_not_linear(name, monkeypatch):
+    given = {"algorithm": RULES[name], "batch_size": 3, "problem": nqm.Problem.power_law(D)}
+    if name == "rmsprop":
+        given |= {"problem": irregular(D), "sampling": "per-sample", "data": "laplace"}
+    whole = run("plain", backend="numpy", **given)
+    assert (whole.status == "diverged") == (name == "sign")
+    assert_same(run("plain", backend="cuda", **given), whole)
+    if name == "adam":
+        chunks_of(monkeypatch, 7)
+        assert_same(run("plain", backend="cuda", **given), whole)
