@@ -9,13 +9,15 @@ if find_spec(f"{__name__}.kernels") is None:
     __path__.append(str(Path(__file__).parents[1]))
 del find_spec, Path
 
-from . import bounds, figures, networks, schedules
+from . import bounds, figures, networks, noise, schedules
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.sgd import SGD
 from .exact.distribution import RiskDistribution, risk_distribution
+from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
+from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned, tune
 from .measurement import measure
 from .problem import Problem
@@ -42,12 +44,15 @@ __all__ = [
     "Run",
     "Tuned",
     "bounds",
+    "epochs",
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "largest_stable_lr",
     "measure",
     "merge",
     "networks",
+    "noise",
     "open_run",
     "optimal_schedule",
     "read_spectrum",
