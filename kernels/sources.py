@@ -20,7 +20,7 @@ EXACT = (
 COMPILED = (
     "noise",
     *(f"exact.{name}" for name in EXACT),
-    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap")),
+    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "leap", "features")),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 

@@ -291,6 +291,32 @@ def as_noise(name: str, value: object) -> Noise:
     return value
 
 
+def described_noise(table: Mapping[str, Any]) -> Noise:
+    """Return the noise that a table describes: its kind, and its parameters by name.
+
+    Raises
+    ------
+    InputError
+        If the kind or a parameter is unknown, or a value is outside its limits.
+    """
+    known = [name for name, kind in KINDS.items() if not kind.is_data]
+    kind = table.get("kind")
+    if kind not in known:
+        raise InputError(
+            f"noise_model must have a kind, one of {', '.join(known)}, not {shown(kind)}"
+        )
+    values = {name: value for name, value in table.items() if name != "kind"}
+    names = [f.name for f in fields(KINDS[kind])]
+    for name in values:
+        if name not in names:
+            raise InputError(f"{name} is not a parameter of {kind}, which has {', '.join(names)}")
+    try:
+        noise: Noise = KINDS[kind](**values)
+    except TypeError:
+        raise InputError(f"noise_model = {kind!r} needs {', '.join(names)}") from None
+    return noise
+
+
 # -- files -------------------------------------------------------------------------------
 
 

@@ -47,6 +47,7 @@ class _Moments:
         self._data, self._risk_weight = data, 0.5 * problem.h
         # In the coordinates of the problem the features are not correlated.
         self._features = np.einsum("kj,kj->j", rows, rows) / len(rows)
+        self._buffer = np.empty(rows.shape)
         start, mean0 = self._rows.start_vector, problem.mean0
         self.mean = start[:, None] * mean0
         """First moments, shape (n, d)."""
@@ -65,10 +66,14 @@ class _Moments:
         point, x, features = self._rows.point_vector, self._data.rows, self._features
         errors, pull = self._data.errors, self._data.pull
         mean = point @ self.mean
-        second = np.einsum("a,b,abij->ij", point, point, self.second)
+        second = np.tensordot(np.outer(point, point), self.second, 2)
+        # Memory for an array like the data is taken once, as that takes as long as a product.
+        rows = np.matmul(x, second, out=self._buffer)
+        rows *= x
         # The mean square of a row's error is not negative, but for rounding errors.
-        square = np.einsum("kj,kj->k", x @ second, x) + errors * (2.0 * (x @ mean) + errors)
-        weighted = x * np.sqrt(np.maximum(square, 0.0) / len(x))[:, None]
+        square = rows @ np.ones(rows.shape[1]) + errors * (2.0 * (x @ mean) + errors)
+        root = np.sqrt(np.maximum(square, 0.0) / len(x))
+        weighted = np.multiply(x, root[:, None], out=self._buffer)
         pulled = np.outer(features * mean, pull)
         expected = np.outer(features, features) * second - pulled - pulled.T + np.outer(pull, pull)
         return np.asarray(weighted.T @ weighted - expected)

@@ -103,7 +103,7 @@ def run_collapsed(experiment: Experiment, threads: int) -> Run:
     with threads_limited(threads):
         for number, setting in enumerate(experiment.settings):
             _sample(experiment, setting, values[:, number])
-    diverged_at = _first_divergence(values[..., 0], experiment.records)
+    diverged_at = first_divergence(values[..., 0], experiment.records)
     public = with_public_axes(values, experiment.records, diverged_at)
     status, message = ending(experiment, diverged_at)
     run = Run(
@@ -188,7 +188,7 @@ def weighted_sums(squares: Array, weights: Array) -> Array:
     return np.stack([(squares * row).sum(axis=1) for row in weights], axis=1)
 
 
-def _first_divergence(risk: Array, records: NDArray[np.int64]) -> NDArray[np.int64]:
+def first_divergence(risk: Array, records: NDArray[np.int64]) -> NDArray[np.int64]:
     """The first record at which a risk is beyond all limits, or -1; (settings, replicas)."""
     if not records.size:
         return np.full(risk.shape[1:], -1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..immutable import Immutable, frozen
 from ..kernels import noise
 from ..parts import part
-from ..problem import Problem, as_additive_problem
+from ..problem import Problem, as_problem
 from ..timeline import check_length
 from ..validation import (
     Array,
@@ -90,7 +90,7 @@ def as_experiment(
     coordinates: Any = None,
 ) -> Experiment:
     """The experiment that the arguments of `simulate` describe."""
-    as_additive_problem(problem, "simulate")
+    as_problem(problem)
     steps = integer("steps", steps, least=0)
     settings = as_settings(algorithm, batch_size, steps)
     choice("sampling", sampling, SAMPLING)

@@ -181,6 +181,26 @@ def test_a_target_below_the_plateau_is_never_reached():
     assert nqm.steps_to_target(problem, nqm.SGD(0.3), 4, 1e-3) == math.inf
 
 
+def test_tuned_rates_reach_the_target_in_the_fewest_steps():
+    problem = nqm.Problem.power_law(300).with_noise(Gaussian())
+    found = nqm.tune(problem, 32, 0.1)
+    for factor in (0.9, 0.97, 1.03, 1.1):
+        other = nqm.SGD(factor * found.algorithm.lr.value)
+        assert nqm.steps_to_target(problem, other, 32, 0.1) >= found.steps
+    assert nqm.steps_to_target(problem, found.algorithm, 32, 0.1) == found.steps
+    assert found.steps > nqm.tune(problem.with_noise(None), 32, 0.1).steps
+
+
+@pytest.mark.parametrize("kind", [{}, {"momentum": 0.99}, {"momentum": 0.999, "ema": 0.9}])
+def test_without_dependence_it_is_the_model_of_additive_noise(kind):
+    problem = nqm.Problem.power_law(10_000)
+    steps = np.unique(np.geomspace(1, 10**7, 50).astype(int))
+    algorithm = nqm.SGD(0.9 * (1 - kind.get("momentum", 0)), **kind)
+    want = nqm.expected_risk(problem, algorithm, 30, steps)
+    got = nqm.expected_risk(problem.with_noise(LossDependent(0.0)), algorithm, 30, steps)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
 # -- stability ---------------------------------------------------------------------------
 
 

@@ -36,6 +36,8 @@ LEAST_SHARE = 1.0 / 64.0
 """Least value in a panel, relative to the largest: else the panel would blur small values."""
 NEGLIGIBLE = 1e-270
 """Values below are taken to be 0, as they have few digits or none."""
+LARGEST = 1e200
+"""A number of this size has overflown somewhere, unless it is infinite in the end."""
 LONGEST = 62 - LEVEL_STEPS
 """Panels of 2^62 steps are longer than there are steps."""
 
@@ -286,6 +288,8 @@ def walk(
         if solved is None:
             solved = np.full(PARTS + 1, math.inf), np.full(moments.shape, math.inf)
         risk, moments = solved
-        panel = Panel(first, level, np.where(np.isnan(risk), math.inf, risk))
+        # Rounding errors of what has overflown, or of what has vanished, may be negative.
+        risk = np.where(np.isnan(risk) | (risk < -LARGEST), math.inf, np.maximum(risk, 0.0))
+        panel = Panel(first, level, risk)
         yield panel, moments
         first = panel.last
