@@ -140,6 +140,26 @@ def _run(job, leaves, threads, bint leaps):
     check(failed)
 
 
+def advance_features(samples, change, kick, int64_t batch, int64_t replica, int64_t begin,
+                     int64_t end, state):
+    """Take a state through steps of equal settings, in place; see `kernels.features`."""
+    cdef Arena arena = Arena(NULL, NULL)
+    cdef int failed
+    cdef int64_t law = samples.law
+    cdef uint64_t k0 = samples.key[0], k1 = samples.key[1]
+    cdef f64_1 root = as_f64_1(samples.root), variance = as_f64_1(samples.variance)
+    cdef f64_1 label = as_f64_1(samples.label), point = as_f64_1(samples.point)
+    cdef f64_3 c_change = as_f64_3(change)
+    cdef f64_2 c_kick = as_f64_2(kick), c_state = as_f64_2(state)
+    with nogil:
+        failed = code.advance_state(
+            &arena, law, k0, k1, root, variance, label, point, c_change, c_kick, batch, replica,
+            begin, end, c_state,
+        )
+    arena_free(&arena)
+    check(failed)
+
+
 # -- the exact model -----------------------------------------------------------------------
 # Arguments have the names of the kernels; c_NAME is an argument as C takes it.
 

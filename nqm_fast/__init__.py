@@ -9,7 +9,7 @@ if find_spec(f"{__name__}.kernels") is None:
     __path__.append(str(Path(__file__).parents[1]))
 del find_spec, Path
 
-from . import bounds, figures, networks, schedules
+from . import bounds, figures, networks, noise, schedules
 from .algorithms.adam import Adam, AdamW
 from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
 from .algorithms.rmsprop import RMSProp
@@ -17,9 +17,11 @@ from .algorithms.sgd import SGD
 from .algorithms.sign import SignSGD, Signum
 from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
+from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
+from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
 from .measurement import measure
 from .problem import Problem
@@ -57,13 +59,16 @@ __all__ = [
     "SimulatedTuned",
     "Tuned",
     "bounds",
+    "epochs",
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "largest_stable_lr",
     "measure",
     "merge",
     "moments",
     "networks",
+    "noise",
     "open_run",
     "optimal_schedule",
     "read_spectrum",

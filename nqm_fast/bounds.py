@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .blocks import Block, joined_blocks
 from .exact.certified import coordinate_sums
-from .problem import Problem, as_problem
+from .problem import Problem, as_additive_problem
 from .validation import Array, InputError, number, step_array
 
 __all__ = [
@@ -410,7 +410,7 @@ def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Arr
 
     ``risk(block, t)`` gives the risk of each coordinate of a block after t steps, t of shape (1,).
     """
-    as_problem(problem)
+    as_additive_problem(problem, "closed forms and bounds")
     t = step_array("steps", steps)
     if not t.size:
         return np.zeros(t.shape)
@@ -431,7 +431,7 @@ def _sum_over_coordinates(
     Nodes have the noise or the start alone where these do not follow from the curvature: they give
     the sum only if it `is_linear` in both.
     """
-    as_problem(problem)
+    as_additive_problem(problem, "closed forms and bounds")
 
     def expression(block: Block, _: Array) -> Array:
         return np.broadcast_to(summand(block), block.h.shape)

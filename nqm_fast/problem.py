@@ -19,6 +19,7 @@ from .blocks import Block
 from .html import facts_table
 from .immutable import Unchangeable, frozen
 from .losses import SampleLosses
+from .noise import DataSet, Gaussian, Noise, as_noise, noise_fields, noise_of_fields
 from .power_law_nodes import PowerLawNodes
 from .spectrum import NEGATIVE, Dropped, PowerLaw, checked_law, usable
 from .validation import (
@@ -100,6 +101,8 @@ class Problem(SampleLosses, Unchangeable):
     _mean0: Array | float
     _var0: Array | float
     _count: Array | float
+    noise_model: Noise | None = None
+    """How the noise depends on the iterate, or None where it is the same everywhere."""
     dropped: Dropped = Dropped()
     """Coordinates that `negative` has dropped or made positive: count, share of the trace.
 
@@ -284,13 +287,15 @@ class Problem(SampleLosses, Unchangeable):
         ridge: float = 0.0,
         negative: str = "error",
         damping: float = 0.0,
+        noise: str = "optimum",
+        replace: bool = True,
     ) -> Problem:
         """The quadratic model of linear regression on real data, started at zero weights.
 
-        Sample loss ``1/2 (x . w - y)^2 + ridge/2 |w|^2`` over the rows of X, drawn with
-        replacement. The Hessian is ``X^T X / n + ridge``, the noise the covariance of the
-        per-sample gradient at the optimum, and the initial error is minus the optimum.
-        What the model leaves out is that the noise grows away from the optimum.
+        Sample loss ``1/2 (x . w - y)^2 + ridge/2 |w|^2`` over the rows of X. The Hessian is ``X^T
+        X / n + ridge``, c the variance of the per-sample gradient at the optimum, and the initial
+        error is minus the optimum. That the noise grows away from the optimum is left out, unless
+        `noise` is "gaussian" or "data".
 
         Parameters
         ----------
@@ -303,6 +308,12 @@ class Problem(SampleLosses, Unchangeable):
             curvature are left out, in which neither the weights nor the loss ever change.
         damping : float
             Added to all curvatures, >= 0; the minimum and the noise stay those of the data.
+        noise : {"optimum", "gaussian", "data"}
+            The noise is that at the optimum everywhere; or that of features with the curvatures of
+            X which are normal, see `noise.Gaussian`; or exactly that of this data set, see
+            `noise.DataSet`, whose steps take ``d^2 n`` operations each.
+        replace : bool
+            Whether the rows of a batch are drawn with replacement, or are all different.
 
         Raises
         ------
@@ -310,18 +321,60 @@ class Problem(SampleLosses, Unchangeable):
             If shapes do not match, or X does not determine all weights and all of `ridge`,
             `negative` and `damping` are as they are by default.
         """
-        from .reductions import quadratic_of_least_squares
+        from .reductions import least_squares
 
-        may_be_singular = damping > 0.0 or negative != "error"
-        dense = quadratic_of_least_squares(X, y, ridge, may_be_singular)
-        return cls.from_matrices(
-            dense.hessian,
-            dense.gradient_covariance,
-            mean0=dense.mean0,
-            second_moment0=dense.second_moment0,
-            negative=negative,
-            damping=damping,
-        )
+        reduced, model = least_squares(X, y, ridge, negative, damping, noise, replace)
+        h, c, mean0, var0, _ = reduced
+        return cls(h, c, mean0=mean0, var0=var0, negative=negative).with_noise(model)
+
+    def with_noise(self, noise: Noise | None) -> Problem:
+        """The same problem with noise that depends on the iterate, or as it is without.
+
+        Parameters
+        ----------
+        noise : Noise or None
+            Such as ``nqm.noise.Gaussian()``, least squares on normal features, of which `c` is
+            the noise at the optimum; with None the noise is `c` everywhere again.
+
+        Raises
+        ------
+        InputError
+            If it is no description of noise, or is one of another problem.
+
+        Examples
+        --------
+        >>> import nqm_fast as nqm
+        >>> problem = nqm.Problem.power_law(10_000).with_noise(nqm.noise.Gaussian())
+        >>> nqm.steps_to_target(problem, nqm.SGD(1.0), 64, 0.05)
+        20274
+        """
+        if noise is not None:
+            as_noise("noise", noise)
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__getstate__())
+        changed._settle(noise_model=noise)
+        if isinstance(noise, DataSet) and noise.rows.shape[1] != self.dim:
+            raise InputError(
+                f"noise must be that of {counted(self.dim, 'feature')}, as many as the problem has "
+                f"coordinates, not of {noise.rows.shape[1]}"
+            )
+        if isinstance(noise, Gaussian) and noise.label_noise is not None:
+            changed._settle_label_noise(noise, noise.label_noise)
+        return changed
+
+    def _settle_label_noise(self, noise: Gaussian, labels: float) -> None:
+        """Have c be the noise of labels, while the problem is being made."""
+        law = self._h
+        if not isinstance(law, PowerLaw):
+            self._settle(_c=frozen(real_array("c", noise.optimum_variance(law))))
+            return
+        if law.damping or noise.ridge:
+            raise InputError(
+                "label_noise must be left out for a power law with damping or ridge, whose noise "
+                "is then no power law: give it as noise and noise_exponent of the problem"
+            )
+        changed = replace(law, noise=labels * law.scale, noise_exponent=law.exponent)
+        self._settle(_h=checked_law(changed))
 
     # -- arrays of the problem -----------------------------------------------------------
 
@@ -429,9 +482,15 @@ class Problem(SampleLosses, Unchangeable):
         if own is None:
             return self
         block = own.joined(count)
-        return Problem(
+        if self.noise_model is not None and not own.is_pointwise:
+            raise InputError(
+                "problem has noise that depends on the iterate, and its noise or start are arrays: "
+                "compressed nodes would have the one or the other only"
+            )
+        few = Problem(
             block.h, block.c, var0=_as_field(block.second_moment), count=block.multiplicity
         )
+        return few.with_noise(self.noise_model)
 
     @property
     def is_power_law(self) -> bool:
@@ -480,21 +539,22 @@ class Problem(SampleLosses, Unchangeable):
         return Block(h, noise, np.asarray(mean * mean + variance), count, np.asarray(variance))
 
     def __repr__(self) -> str:
+        noise = "" if self.noise_model is None else f"{self.noise_model!r}"
         if isinstance(self._h, PowerLaw) and not self._h.first:
-            return f"Problem.power_law({self._h})"
+            return f"Problem.power_law({self._h}){noise and f'.with_noise({noise})'}"
         low, high = self.curvature_range
-        left_out = f", {self.dropped}" if self.dropped else ""
-        return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}{left_out}>"
+        more = f"{noise and f', {noise}'}{f', {self.dropped}' if self.dropped else ''}"
+        return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}{more}>"
 
     def _values(self) -> object:
         """Return the arrays, by which problems are equal, however they were given."""
         if isinstance(self._h, PowerLaw):
-            return self._h
-        return [self.h, self.mean0, self.var0, self.count, self.c]
+            return self._h, self.noise_model
+        return [self.h, self.mean0, self.var0, self.count, self.c, self.noise_model]
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what a copy or a pickle keeps, without what others remember of this problem."""
-        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count", "dropped")
+        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count", "noise_model", "dropped")
         return {name: getattr(self, name) for name in kept}
 
     def _repr_html_(self) -> str:
@@ -506,6 +566,8 @@ class Problem(SampleLosses, Unchangeable):
             if self._h.first:
                 facts["curvatures h"] += f" from i = {self._h.first + 1} on"
         facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
+        if self.noise_model is not None:
+            facts["noise off the optimum"] = repr(self.noise_model)
         facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
         if self.has_counts:
             facts["count"] = _span(self._count)
@@ -518,9 +580,10 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def fields(self) -> dict[str, Any]:
         """The numbers and arrays from which `from_fields` rebuilds the problem."""
+        noise = noise_fields(self.noise_model)
         if isinstance(self._h, PowerLaw):
-            return dict(self._h.fields)
-        fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0}
+            return dict(self._h.fields) | noise
+        fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0} | noise
         fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
         return fields | ({"dropped": np.array(astuple(self.dropped))} if self.dropped else {})
 
@@ -535,6 +598,15 @@ class Problem(SampleLosses, Unchangeable):
         InputError
             If a value is outside its limits.
         """
+        noise, fields = noise_of_fields(fields)
+        if noise is not None:
+            if noise.is_data and (damping or negative != "error"):
+                raise InputError(
+                    "damping and negative must be left out for a problem with the noise of a data "
+                    "set: give them to Problem.from_least_squares"
+                )
+            plain = cls.from_fields(fields, negative=negative, damping=damping)
+            return plain.with_noise(noise)
         if "exponent" in fields:
             damping = number("damping", damping, least=0.0)
             law = {name: x for name, x in fields.items() if name != "first"}
@@ -602,6 +674,23 @@ def as_problem(value: object) -> Problem:
             f"problem must be a Problem such as nqm.Problem.power_law(10000), not {shown(value)}"
         )
     return value
+
+
+def as_additive_problem(value: object, function: str) -> Problem:
+    """Return `value` if it is a problem whose noise is the same everywhere.
+
+    Raises
+    ------
+    InputError
+        If it is not, with the name of the function that needs that.
+    """
+    problem = as_problem(value)
+    if problem.noise_model is not None:
+        raise InputError(
+            f"problem must have noise that is the same everywhere for {function}, not "
+            f"{problem.noise_model!r}: problem.with_noise(None) has c everywhere"
+        )
+    return problem
 
 
 def _as_field(column: Array) -> Array | float:

@@ -13,8 +13,12 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
+from .noise import DataSet, FinitePopulation, Gaussian, Noise
 from .spectrum import NEGATIVE, advice, vanishing
-from .validation import Array, InputError, choice, number, precision, real_array
+from .validation import Array, InputError, choice, flag, number, precision, real_array
+
+LEAST_SQUARES_NOISE = ("optimum", "gaussian", "data")
+"""Kinds of noise of linear regression."""
 
 SYMMETRY, DEFINITENESS = 1e-8, 1e-10
 """Relative errors that symmetric and semi-definite matrices of doubles may have."""
@@ -33,6 +37,8 @@ class Diagonalised(NamedTuple):
     """Mean of the initial iterate."""
     var0: Array
     """Variance of the initial iterate."""
+    basis: Array
+    """Iterates times this matrix of shape (d, d) are in the coordinates of the problem."""
 
 
 class DenseQuadratic(NamedTuple):
@@ -46,6 +52,10 @@ class DenseQuadratic(NamedTuple):
     """``E[w_0]``, shape (d,)."""
     second_moment0: Array
     """``E[w_0 w_0^T]``, shape (d, d)."""
+    rows: Array
+    """The data, shape (n, d)."""
+    errors: Array
+    """Predictions minus labels at the optimum, shape (n,)."""
 
 
 def diagonalise(
@@ -111,7 +121,8 @@ def diagonalise(
         second = np.einsum("ij,ij->j", iterate_basis, moment @ iterate_basis)
         start = mean @ iterate_basis
         variance = _finite("second_moment0", second - start**2)
-    return Diagonalised(h, np.maximum(c, 0.0), start, np.maximum(variance, 0.0))
+    start_variance = np.maximum(variance, 0.0)
+    return Diagonalised(h, np.maximum(c, 0.0), start, start_variance, iterate_basis)
 
 
 def quadratic_of_least_squares(
@@ -153,11 +164,59 @@ def quadratic_of_least_squares(
             optimum = basis @ ((right @ basis) / eigenvalues[curved])
         else:
             optimum = np.asarray(np.linalg.solve(hessian, right), dtype=np.float64)
-        gradient = rows * (rows @ optimum - target)[:, None] + ridge * optimum
+        errors = rows @ optimum - target
+        gradient = rows * errors[:, None] + ridge * optimum
         noise = _finite("the covariance of gradients of X and y", gradient.T @ gradient / n)
         start: Array = np.outer(optimum, optimum)
         _finite("the square of the optimum for X and y", start)
-    return DenseQuadratic(hessian, noise, -optimum, start)
+    return DenseQuadratic(hessian, noise, -optimum, start, rows, errors)
+
+
+def least_squares(
+    X: ArrayLike,
+    y: ArrayLike,
+    ridge: float,
+    negative: str,
+    damping: float,
+    noise: str,
+    replace: bool,
+) -> tuple[Diagonalised, Noise | None]:
+    """Reduce linear regression to independent coordinates, and describe its noise.
+
+    The arguments are those of `Problem.from_least_squares`.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, X does not determine all weights as it must, or the noise is none
+        that there is.
+    """
+    noise = choice("noise", noise, LEAST_SQUARES_NOISE)
+    if not flag("replace", replace) and noise == "gaussian":
+        raise InputError(
+            "replace = False must have noise 'optimum' or 'data': Gaussian features are no data "
+            "set, and so never repeat"
+        )
+    may_be_singular = damping > 0.0 or negative != "error"
+    dense = quadratic_of_least_squares(X, y, ridge, may_be_singular)
+    reduced = diagonalise(
+        dense.hessian,
+        dense.gradient_covariance,
+        dense.mean0,
+        dense.second_moment0,
+        None,
+        negative,
+        damping,
+    )
+    if noise == "gaussian":
+        return reduced, Gaussian(ridge=ridge + damping)
+    if noise == "data":
+        kept = reduced.h > 0.0 if negative == "drop" else reduced.h != 0.0
+        rows = dense.rows @ reduced.basis[:, kept]
+        pull = -ridge * reduced.mean0[kept]
+        return reduced, DataSet(rows, dense.errors, pull, replace)
+    samples = len(dense.rows)
+    return reduced, None if replace else FinitePopulation(max(samples, 2))
 
 
 def _symmetric(name: str, value: ArrayLike, d: int | None = None) -> Array:

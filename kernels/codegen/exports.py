@@ -59,6 +59,9 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.step.advance_tile": (*DESCRIPTION, "i64", *TURN),
     "numba.rule.advance_rule_tile": (LEAVES, NOISE, MODEL, TIMELINE, "i64", *TURN),
     "numba.leap.leap_tile": (*DESCRIPTION, I1, *TURN),
+    "numba.features.advance_state": (
+        "i64", "u64", "u64", F1, F1, F1, F1, F3, F2, "i64", "i64", "i64", "i64", F2,
+    ),
     "exact.moments.propagate": (
         NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F3, "i64", "i64", F2,
     ),

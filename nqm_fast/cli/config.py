@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 
 from ..algorithms.base import Algorithm
 from ..kernels.noise import LAWS
+from ..noise import described_noise
 from ..problem import Problem
 from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
@@ -94,8 +95,18 @@ class ProblemTable(_Table):
     mean0: Any = None
     var0: Any = None
     count: Any = None
+    noise_model: dict[str, Any] | None = None
 
     def build(self) -> Problem:
+        """Make or load the problem, with its noise."""
+        problem = self._without_noise()
+        return (
+            problem
+            if self.noise_model is None
+            else problem.with_noise(described_noise(self.noise_model))
+        )
+
+    def _without_noise(self) -> Problem:
         """Make or load the problem."""
         given = {key: getattr(self, key) for key in ARRAYS & self.model_fields_set}
         if given.keys() - SPECTRAL:
@@ -126,7 +137,7 @@ class ProblemTable(_Table):
         """Make the problem of curvatures and other arrays that are listed here."""
         if "h" not in given:
             raise InputError(f"{min(given.keys() - SPECTRAL)} needs h, the list of curvatures")
-        others = sorted(self.model_fields_set - ARRAYS)
+        others = sorted(self.model_fields_set - ARRAYS - {"noise_model"})
         if others:
             raise InputError(
                 f"{others[0]} = {shown(getattr(self, others[0]))} contradicts h: a problem is "

@@ -14,8 +14,10 @@ from typing import Any
 
 from .. import SGD, InputError, Problem
 from ..kernels import REGISTRY
+from ..noise import described_noise
 from ..spectra import read_spectrum
 from ..spectrum import NEGATIVE, SHAPE
+from ..validation import plain_number
 from .tables import whole_number
 
 DEFAULT_DIM = 10_000
@@ -53,6 +55,12 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
     )
     add_power_law(parser)
     add_problem_file(parser)
+    parser.add_argument(
+        "--noise-model",
+        nargs="+",
+        metavar=("KIND", "NAME=VALUE"),
+        help="noise that depends on the iterate, such as Gaussian label_noise=0.1 (default: none)",
+    )
     parser.add_argument(
         "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
     )
@@ -156,7 +164,30 @@ def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
 
 
 def chosen_problem(chosen: argparse.Namespace) -> Problem:
-    """Load or make the problem that the options describe."""
+    """Load or make the problem that the options describe, with its noise."""
+    problem = _chosen_spectrum(chosen)
+    words = getattr(chosen, "noise_model", None)
+    return problem if words is None else problem.with_noise(described_noise(_noise_table(words)))
+
+
+def _noise_table(words: list[str]) -> dict[str, Any]:
+    """Return the table that the words of --noise-model stand for."""
+    table: dict[str, Any] = {"kind": words[0]}
+    for word in words[1:]:
+        name, equals, text = word.partition("=")
+        try:
+            table[name] = plain_number(float(text))
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise InputError(
+                f"--noise-model must be a kind and NAME=VALUE, such as kurtosis=1, not {word!r}"
+            )
+    return table
+
+
+def _chosen_spectrum(chosen: argparse.Namespace) -> Problem:
+    """Load or make the problem that the options describe, with the same noise everywhere."""
     names = ("dim", *SHAPE, "negative", "damping")
     given = {name: x for name in names if (x := getattr(chosen, name)) is not None}
     if chosen.problem is None:
@@ -226,6 +257,8 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
     }
     laws = SHAPE[1:] if problem.is_power_law else ()
     facts |= {name: problem.fields[name] for name in laws if name in problem.fields}
+    if problem.noise_model is not None:
+        facts["noise_model"] = repr(problem.noise_model)
     return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 

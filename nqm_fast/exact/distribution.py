@@ -15,7 +15,7 @@ from ..backends import takes_backend
 from ..blocks import Block
 from ..html import facts_table
 from ..parallel import in_threads
-from ..problem import Problem, as_problem
+from ..problem import Problem, as_additive_problem
 from ..schedules import Schedule, as_schedule
 from ..timeline import ordered_records
 from ..validation import Array, InputError, counted, real_array, step_array
@@ -245,7 +245,7 @@ def risk_distribution(
     >>> bool(abs(law.cdf(law.quantile(0.95)) - 0.95) < 1e-12)
     True
     """
-    as_problem(problem)
+    as_additive_problem(problem, "risk_distribution")
     algorithm = as_algorithm("algorithm", algorithm)
     batch = as_schedule("batch_size", batch_size, least=1.0)
     asked = step_array("steps", steps)

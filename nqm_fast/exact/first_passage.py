@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,9 @@ from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, integer, number, shown
 from .certified import COARSE, FINE, certified_block, summed_nodes
+from .coupled.risk import coupled_passage
+from .data_noise import data_passage
+from .population import population_batch
 from .risk import RiskSums, expected_risk
 from .timeline import weighted_segments
 
@@ -101,6 +105,8 @@ def steps_to_target(
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))
+    if problem.noise_model is not None:
+        return _dependent_passage(problem, algorithm, batch, target, limit)
     nodes = summed_nodes(problem)
     # Nodes with which twice as many agree are as good for the search as those.
     first = problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
@@ -123,6 +129,25 @@ def checked_steps(last: int) -> NDArray[np.int64]:
     steps = np.geomspace(1.0, max(last, 1), CHECKED_STEPS).astype(np.int64)
     shift = np.maximum(np.frexp(steps)[1] - CHECKED_BITS, 0)
     return np.union1d(np.minimum(steps >> shift << shift, last), [last])
+
+
+def _dependent_passage(
+    problem: Problem, algorithm: LinearAlgorithm, batch: Schedule, target: float, limit: int
+) -> int | float:
+    """Find the first passage under noise that depends on the iterate or on the data."""
+    assert problem.noise_model is not None
+    if problem.noise_model.is_data:
+        return data_passage(problem, algorithm, batch, target, limit)
+    if not problem.noise_model.is_coupled:
+        batch = population_batch(problem, batch)
+        return steps_to_target(problem.with_noise(None), algorithm, batch, target, max_steps=limit)
+    sums = partial(RiskSums, algorithm, batch)
+    found = coupled_passage(problem, algorithm, batch, target, limit, sums)
+    if found == math.inf:
+        return found
+    near = np.arange(max(int(found) - 1, 0), min(int(found) + CONFIRMED_STEPS, limit) + 1)
+    first = _first_reached(problem, algorithm, batch, target, near)
+    return found if first is None else first
 
 
 def _confirmed_passage(

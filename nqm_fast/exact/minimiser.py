@@ -197,7 +197,7 @@ class Minimiser:
         """
         ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
         points = self.space.grid()
-        if self.space.stackable:
+        if self.space.has_quick_curves:
             logs = self.space.log_risks(points, ladder)
         else:  # Every step costs time, so the ladder is climbed no further than needed.
             columns: list[Array] = []
@@ -265,7 +265,7 @@ class Minimiser:
         unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
         points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
         share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
-        if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
+        if len(points) * self.space.dim * steps > EXHAUSTIVE_WORK // share:
             return steps
         fewer = np.arange(1, steps)
         if not self.space.stackable or not fewer.size:

@@ -11,7 +11,7 @@ from ..algorithms.sgd import SGD
 from ..backends import takes_backend
 from ..blocks import Block
 from ..bounds import SMALLEST_RISK, bayes_samples
-from ..problem import Problem, as_problem
+from ..problem import Problem, as_additive_problem
 from ..schedules import Constant, Piecewise
 from ..validation import Array, integer, number
 from .fewest_steps import estimate_fewest_steps, fewest_steps
@@ -197,7 +197,7 @@ def optimal_schedule(
     >>> best.steps < nqm.tune(nqm.Problem.power_law(10_000), 1024, 0.01).steps
     True
     """
-    as_problem(problem)
+    as_additive_problem(problem, "optimal_schedule")
     batch_size = number("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     pieces = integer("pieces", pieces, least=1, most=MOST_PIECES)

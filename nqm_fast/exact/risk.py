@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -21,6 +22,9 @@ from ..schedules import Schedule, as_schedule
 from ..timeline import WINDOW, ordered_records
 from ..validation import Array, step_array
 from .certified import coordinate_sums
+from .coupled.risk import coupled_risk
+from .data_noise import data_risk
+from .population import population_batch
 from .timeline import RecordedSegments, weighted_segments, with_records
 
 WORTH_A_THREAD = 1 << 12
@@ -161,7 +165,16 @@ def expected_risk(
     if not asked.size:
         return np.zeros(asked.shape)
     ordered, position = ordered_records(asked, algorithm.lr, batch)
-    risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
+    if problem.noise_model is None:
+        risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
+    elif problem.noise_model.is_data:
+        risk = data_risk(problem, algorithm, batch, ordered)
+    elif not problem.noise_model.is_coupled:
+        with_population = population_batch(problem, batch)
+        risk = expected_risk(problem.with_noise(None), algorithm, with_population, ordered)
+    else:
+        sums = partial(RiskSums, algorithm, batch)
+        risk = coupled_risk(problem, algorithm, batch, ordered, sums)
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)
 

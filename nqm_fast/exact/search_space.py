@@ -26,6 +26,8 @@ from ..parallel import in_threads
 from ..problem import Problem
 from ..schedules import Constant, Schedule
 from ..validation import Array
+from .coupled.curve import Curve
+from .coupled.maps import CoupledBlock
 from .risk import block_risk, constant_partials
 from .timeline import weighted_segments, with_records
 
@@ -76,7 +78,7 @@ class SearchSpace:
         fixed: dict[str, Any],
         batch_size: Schedule,
         problem: Problem,
-        block: Block,
+        block: Block | CoupledBlock,
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
         self.template = kind(**example_values(over) | fixed)
@@ -88,14 +90,22 @@ class SearchSpace:
         self.largest_lr = min(self.template.largest_lr(ends), LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
         self.terms = len(recurrence.terms)
-        backend = kernels.fastest_backend()
-        tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
-        self.block = _padded(block, tile)
         self.dim = block.h.size
         self._last_recurrence: tuple[dict[str, float] | None, SparseRecurrence | None] = None, None
-        self.stackable = not kind.depends_on_step and all(
+        is_constant = not kind.depends_on_step and all(
             isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
         )
+        self.noise = problem.noise_model
+        self.stackable = is_constant and self.noise is None
+        """Whether the risk at many points is computed at once."""
+        self.has_quick_curves = is_constant
+        """Whether many steps take hardly longer than few."""
+        if isinstance(block, Block):
+            backend = kernels.fastest_backend()
+            tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
+            self.block: Block = _padded(block, tile)
+        else:
+            self.coupled_block = block
 
     def hyper_parameters(self, points: Array) -> dict[str, Any]:
         """Convert points of shape (G, searched) to values by name, arrays of shape (G,)."""
@@ -155,6 +165,8 @@ class SearchSpace:
     def _risks_at(self, point: Array, steps: NDArray[np.int64]) -> Array:
         """Compute the risk at one point and ascending steps, shape (steps,)."""
         algorithm = self.algorithm(point.tolist())
+        if self.noise is not None:
+            return Curve(self.coupled_block, algorithm, self.batch_size, self.noise).at(steps)
         timeline = weighted_segments(algorithm, self.batch_size, max(int(steps[-1]), 1))
         return block_risk(self.block, algorithm, with_records(timeline, steps))
 

@@ -52,6 +52,22 @@ def weighted_segments(
         yield WeightedSegments(part.start, part.length, weights, 1.0 / part.batch_size, False)
 
 
+def every_step(
+    algorithm: LinearAlgorithm, batch_size: Schedule, stop: int
+) -> Iterator[tuple[Array, float]]:
+    """Yield the weights of terms and 1 / batch size of each of the steps 0 .. stop - 1."""
+    done = 0
+    for part in weighted_segments(algorithm, batch_size, stop):
+        for weights, inverse_batch, length in zip(
+            part.weights, part.inverse_batch.tolist(), part.length.tolist(), strict=True
+        ):
+            for _ in range(min(length, stop - done)):
+                yield weights, inverse_batch
+            done += length
+            if done >= stop:
+                return
+
+
 class RecordedSegments(NamedTuple):
     """Consecutive segments, and the records that fall into them."""
 

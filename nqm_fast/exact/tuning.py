@@ -15,6 +15,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,14 +26,19 @@ from ..algorithms.sgd import SGD
 from ..backends import takes_backend
 from ..blocks import Block
 from ..html import facts_table
+from ..noise import FinitePopulation
 from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
 from .certified import COARSE, certified_block
+from .coupled.maps import CoupledBlock
+from .coupled.nodes import CoupledNodes
+from .coupled.risk import certified_block as certified_coupled_block
 from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import checked_steps, steps_to_target
 from .minimiser import Minimiser
+from .population import population_batch
 from .risk import RiskSums, expected_risk
 from .search_space import Point, SearchSpace, example_values
 
@@ -100,16 +106,22 @@ class Tuned(NamedTuple):
         return facts_table("Tuned", facts)
 
 
-def searched_nodes(problem: Problem) -> Block:
+def searched_nodes(problem: Problem) -> Block | CoupledBlock:
     """Return few nodes that stand for all coordinates well enough to begin a search."""
+    if problem.noise_model is not None:
+        coupled = CoupledNodes(problem)
+        return coupled.joined(COARSE, rough=True) if coupled.parts else coupled.every()
     nodes = problem.nodes
     return problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
 
 
 def finer_nodes(
     problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
-) -> Block:
+) -> Block | CoupledBlock:
     """Return nodes that stand for all coordinates at a setting and at steps up to a number."""
+    if problem.noise_model is not None:
+        sums = partial(RiskSums, algorithm, batch_size)
+        return certified_coupled_block(problem, algorithm, batch_size, steps, sums)
     nodes = problem.nodes
     if nodes is None:
         return problem.block(0, problem.dim)
@@ -186,6 +198,13 @@ def tune(
         limits: dict[str, Any] = {"algorithm": algorithm, "max_steps": max_steps, "effort": effort}
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
+    if problem.noise_model is not None and problem.noise_model.is_data:
+        raise InputError(
+            "problem must have no noise of a data set for tune, whose risk takes too long at many "
+            "settings: noise='gaussian' is near, and steps_to_target takes one setting"
+        )
+    if isinstance(problem.noise_model, FinitePopulation):
+        batch, problem = population_batch(problem, batch), problem.with_noise(None)
     choice("effort", effort, EFFORTS)
     names, any_kind = checked_search(over, algorithm, fixed)
     example = as_algorithm("algorithm", any_kind)

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.sgd import SGD
 from ..exact.risk import expected_risk
-from ..problem import Problem, as_problem
+from ..problem import Problem, as_additive_problem
 from ..saving import writable_folder
 from ..validation import InputError, choice, in_range, number, real_array, shown, step_array
 
@@ -221,7 +221,7 @@ def _study(problem: Problem | None, target: float | None, batch_sizes: ArrayLike
 
     study = Study()
     if problem is not None:
-        study = study._replace(pickled=pickle.dumps(as_problem(problem)))
+        study = study._replace(pickled=pickle.dumps(as_additive_problem(problem, "figures")))
     initial = float(expected_risk(study.problem, SGD(0.0), 1.0, 0))
     goal = TARGET
     if target is not None:

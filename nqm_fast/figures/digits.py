@@ -28,6 +28,8 @@ OWN_PROBLEM = True
 BATCHES = (4, 16, 64)
 LR = 0.03
 RIDGE = 1e-3
+MODELS = "expected_risk", "additive_risk"
+"""Noise exactly that of the data set, and that at the optimum everywhere."""
 DRAWS = 3200
 """Rows that all runs together draw in a step, so that small batches have more runs."""
 STEPS = 2000
@@ -36,20 +38,21 @@ SEED = 0
 Array = NDArray[np.float64]
 
 
-def experiment() -> list[tuple[int, int, float, float, float]]:
+def experiment() -> list[tuple[int, int, float, float, float, float]]:
     """Run all batch sizes (one job, because loading scikit-learn takes as long as the runs)."""
     from sklearn.datasets import load_digits
 
     pixels, label = load_digits(return_X_y=True)
     x, y = pixels / 16.0, label.astype(np.float64)
-    problem = Problem.from_least_squares(x, y, ridge=RIDGE)
+    problem = Problem.from_least_squares(x, y, ridge=RIDGE, noise="data")
+    additive = problem.with_noise(None)
     steps = np.unique(np.geomspace(1, STEPS, 24).round().astype(np.int64))
     rows = []
     for batch in BATCHES:
         excess = descend(x, y, batch, steps)
         error = excess.std(axis=1, ddof=1) / (DRAWS // batch) ** 0.5
-        predicted = expected_risk(problem, SGD(LR), batch, steps)
-        table = zip(steps.tolist(), excess.mean(axis=1), error, predicted, strict=True)
+        predicted = [expected_risk(model, SGD(LR), batch, steps) for model in (problem, additive)]
+        table = zip(steps.tolist(), excess.mean(axis=1), error, *predicted, strict=True)
         rows += [(batch, *row) for row in table]
     return rows
 
@@ -87,12 +90,15 @@ def jobs(_: Study) -> list[Job]:
 
 def compute(study: Study, solved: Solved) -> Table:
     """Tabulate measured and predicted excess loss."""
-    names = ("batch_size", "step", "mean_excess_loss", "standard_error", "expected_risk")
+    names = "batch_size", "step", "mean_excess_loss", "standard_error", *MODELS
     return table_of_rows(names, solved[jobs(study)[0]])
 
 
 def plot(figure: Figure, table: Table, _: Study) -> None:
-    """Draw predictions as lines and measurements as markers, and below them their ratio."""
+    """Draw predictions as lines and measurements as markers, and below them their ratio.
+
+    Dashed lines are where noise is the same everywhere.
+    """
     figure.set_size_inches(7, 6)
     figure.suptitle(TITLE)
     described = "label regressed on 64 pixels of 1797 images"
@@ -101,7 +107,10 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     batches = distinct_values(table, "batch_size")
     for batch, series in zip(batches, SERIES, strict=False):
         rows = rows_where(table, batch_size=batch)
-        measured, model = rows["mean_excess_loss"], rows["expected_risk"]
+        measured, model, additive = (rows[name] for name in ("mean_excess_loss", *MODELS))
+        dashed: dict[str, Any] = {"color": series["color"], "linestyle": "--", "linewidth": 1}
+        above.plot(rows["step"], additive, **dashed)
+        below.plot(rows["step"], additive / model, **dashed)
         points: dict[str, Any] = {**series, "linestyle": "none", "capsize": 3}
         above.plot(rows["step"], model, color=series["color"])
         above.errorbar(rows["step"], measured, 2.0 * rows["standard_error"], **points)
@@ -118,5 +127,11 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
         for batch, series in zip(batches, SERIES, strict=False)
     ]
     add_legend(
-        above, [*entries, ("lines: model, no fitted parameter", {"color": "black"})], "lower left"
+        above,
+        [
+            *entries,
+            ("model, noise of the data", {"color": "black"}),
+            ("model, noise of the optimum", {"color": "black", "linestyle": "--", "linewidth": 1}),
+        ],
+        "lower left",
     )

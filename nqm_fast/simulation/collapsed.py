@@ -181,7 +181,7 @@ class CollapsedPlan:
             "write": recorder.write_seconds,
         }
         values, records = paths.values, experiment.records
-        diverged_at = _first_divergence(values[..., 0], records)
+        diverged_at = first_divergence(values[..., 0], records)
         status, message = ending(experiment, diverged_at)
         if paths.done < paths.total:
             stats["signal"] = signals.number
@@ -323,7 +323,7 @@ def weighted_sums(squares: Array, weights: Array) -> Array:
     return np.stack([(squares * row).sum(axis=1) for row in weights], axis=1)
 
 
-def _first_divergence(risk: Array, records: NDArray[np.int64]) -> NDArray[np.int64]:
+def first_divergence(risk: Array, records: NDArray[np.int64]) -> NDArray[np.int64]:
     """The first record at which a risk is beyond all limits, or -1; (settings, replicas)."""
     if not records.size:
         return np.full(risk.shape[1:], -1)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import RuleAlgorithm
-from ..algorithms.stability import largest_stable_lr
+from ..exact.stability import largest_stable_lr
 from ..kernels import noise
 from ..kernels.contract import NO_STEP, Load, Noise, padded
 from ..progress import rated
+from ..timeline import values_at
 from .chunking import ChunkSizer
 from .controller import Controller
 from .experiment import Experiment
@@ -167,13 +168,14 @@ def ending(experiment: Experiment, diverged_at: NDArray[np.int64]) -> tuple[str,
         return "finished", ""
     step = np.where(diverged_at < 0, NO_STEP, diverged_at)
     g, r = divmod(int(np.argmin(step)), step.shape[1])
-    algorithm = experiment.settings[g].algorithm
+    algorithm, batch_size = experiment.settings[g]
     setting = f"setting {g}, " if len(experiment.settings) > 1 else ""
     message = (
         f"{setting}{algorithm!r} diverged at step {step[g, r]} (replica "
         f"{experiment.replicas[r]}): lower the learning rate"
     )
     if not isinstance(algorithm, RuleAlgorithm):
-        limit = largest_stable_lr(algorithm, experiment.problem.curvature_range)
+        first = float(values_at(batch_size, np.zeros(1, dtype=np.int64))[0])
+        limit = largest_stable_lr(experiment.problem, algorithm, first)
         message += f"; constant ones are stable up to about {limit:.4g} here"
     return "diverged", message

@@ -13,7 +13,7 @@ from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..exact.distribution import risk_distribution
 from ..exact.first_passage import steps_to_target
 from ..html import facts_table
-from ..problem import Problem, as_problem
+from ..problem import Problem, as_additive_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import Array, InputError, integer, number, real_array, shown
 from .api import simulate
@@ -162,7 +162,7 @@ def first_passage_distribution(
     >>> bool(law.quantile(0.05) < law.of_expected_risk < law.quantile(0.95))
     True
     """
-    as_problem(problem)
+    as_additive_problem(problem, "first_passage_distribution")
     algorithm = as_algorithm("algorithm", algorithm)
     batch = as_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)

@@ -33,7 +33,7 @@ def test_keys_that_are_left_out_have_the_values_of_the_example():
     assert {k: fields[k].default for k in usual.keys() - {"problem", "setting"}} == {
         k: v for k, v in usual.items() if k not in ("problem", "setting")
     }
-    others = {"file", *config.ARRAYS, *config.SHAPE} - {"exponent"}
+    others = {"file", "noise_model", *config.ARRAYS, *config.SHAPE} - {"exponent"}
     assert config.ProblemTable().model_dump(exclude=others) == usual["problem"]
     assert config.ProblemTable().build() == config.Problem.power_law(**usual["problem"])
 
@@ -234,3 +234,15 @@ def test_text_that_no_parser_reads(here):
         Path("my.toml").write_text(text)
         with pytest.raises(nqm.InputError, match="not valid TOML"):
             config.load(Path("my.toml"))
+
+
+def test_noise_that_depends_on_the_iterate_in_toml(here):
+    Path("noise.toml").write_text(
+        "[problem]\ndim = 100\nnoise_model = { kind = 'Gaussian', label_noise = 0.3 }\n"
+        "[[setting]]\nlr = 0.1\n"
+    )
+    problem = config.load(Path("noise.toml")).arguments["problem"]
+    want = config.Problem.power_law(100).with_noise(
+        config.described_noise({"kind": "Gaussian", "label_noise": 0.3})
+    )
+    assert problem == want

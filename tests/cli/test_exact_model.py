@@ -222,3 +222,31 @@ def test_help_loads_nothing_heavy():
         "print([m for m in ('numba', 'scipy', 'matplotlib', 'rich') if m in sys.modules])"
     )
     assert python("-c", code).stdout.splitlines()[-1] == "[]"
+
+
+def test_risk_with_noise_that_depends_on_the_iterate(nqm_fast):
+    noise = ["--noise-model", "Gaussian", "kurtosis=1", "label_noise=0.3"]
+    status, out, _ = nqm_fast("risk", *SMALL, *noise, "--lr", "0.5", "--steps", "0", "50", "--json")
+    problem = nqm.Problem.power_law(100).with_noise(nqm.noise.Gaussian(1.0, label_noise=0.3))
+    content = json.loads(out)
+    expected = nqm.expected_risk(problem, nqm.SGD(0.5), 16, [0, 50])
+    assert status == 0
+    assert [row["risk"] for row in content["results"]] == expected.tolist()
+    assert content["problem"]["noise_model"] == repr(problem.noise_model)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Gauss"], "noise_model must have a kind, one of Gaussian, LossDependent"),
+        (["Gaussian", "width=1"], "width is not a parameter of Gaussian"),
+        (["Gaussian", "kurtosis"], "--noise-model must be a kind and NAME=VALUE"),
+        (["LossDependent"], "noise_model = 'LossDependent' needs slope"),
+    ],
+)
+def test_mistakes_in_a_noise_model_are_named(nqm_fast, words, message):
+    status, _, err = nqm_fast(
+        "risk", *SMALL, "--noise-model", *words, "--lr", "0.1", "--steps", "1"
+    )
+    assert status != 0
+    assert message in err

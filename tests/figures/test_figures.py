@@ -52,10 +52,13 @@ def test_sgd_on_real_data_agrees_with_the_model(drawn):
     assert len(set(table["batch_size"].tolist())) >= 3
     assert digits.DRAWS // max(digits.BATCHES) >= 50
     model = table["expected_risk"]
-    gap = np.abs(table["mean_excess_loss"] / model - 1.0)
-    assert np.median(gap) < 0.05
-    # two standard errors of the mean on top of what the model leaves out
-    assert (gap < 0.12 + 2.0 * table["standard_error"] / model).all()
+    error = table["standard_error"] / model
+    gap = (table["mean_excess_loss"] / model - 1.0) / error
+    assert np.abs(gap).max() < 4.0
+    assert 0.5 < np.sqrt(np.mean(gap**2)) < 1.6
+    # Where noise is the same everywhere the first steps at small batches differ by percents.
+    additive = np.abs(table["additive_risk"] / model - 1.0)
+    assert 0.03 < additive[table["batch_size"] == 4].max() < 0.1
 
 
 def test_simulated_runs_lie_on_the_density_and_within_the_band(drawn):

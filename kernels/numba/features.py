@@ -1,0 +1,149 @@
+"""Least squares on drawn features, compiled: the loops of `kernels.features`, to the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import noise as formulas
+from ..contract import LEAF, TILE
+from ..feature_laws import (
+    FEATURES,
+    LABELS,
+    LAPLACE,
+    LAPLACE_UNIT,
+    NORMAL,
+    UNIFORM,
+    UNIFORM_UNIT,
+)
+from .jit import kernel
+from .noise import draw_words
+
+LEAVES = (0,) * (TILE // LEAF)
+"""The leaves of a tile, whose words are drawn at a time, so that they stay in the cache."""
+
+
+@kernel
+def draw(law, k0, k1, first, step, replica, block, purpose, words, z):
+    """Write four samples of features for a tile of coordinates to z, in four rows."""
+    c1, c2, c3 = formulas.counter(step, replica, block, purpose)
+    draw_words(LEAVES, first, c1, c2, c3, k0, k1, words)
+    if law == NORMAL:
+        for j in range(TILE):
+            x, y = formulas.box_muller(words[j], words[TILE + j])
+            z[j] = np.float64(x)
+            z[TILE + j] = np.float64(y)
+        for j in range(2 * TILE, 3 * TILE):
+            x, y = formulas.box_muller(words[j], words[TILE + j])
+            z[j] = np.float64(x)
+            z[TILE + j] = np.float64(y)
+    elif law == LAPLACE:
+        for j in range(4 * TILE):
+            z[j] = np.float64(formulas.laplace(words[j])) * LAPLACE_UNIT
+    elif law == UNIFORM:
+        for j in range(4 * TILE):
+            z[j] = (np.float64(formulas.signed(words[j])) + 0.5) * UNIFORM_UNIT
+    else:
+        for j in range(4 * TILE):
+            z[j] = np.float64(np.int64(words[j] >> np.uint32(31)) * 2 - 1)
+
+
+@kernel
+def folded(values, leaf, sums):
+    """Sum coordinates in the order of the contract; `values` are overwritten."""
+    leaves = values.size // LEAF
+    for i in range(leaves):
+        for j in range(LEAF):
+            leaf[j] = values[i * LEAF + j]
+        half = LEAF // 2
+        while half > 0:
+            for j in range(half):
+                leaf[j] = leaf[j] + leaf[half + j]
+            half //= 2
+        sums[i] = leaf[0]
+    while leaves > 1:
+        if leaves % 2:
+            sums[leaves] = 0.0
+            leaves += 1
+        for i in range(leaves // 2):
+            sums[i] = sums[2 * i] + sums[2 * i + 1]
+        leaves //= 2
+    return sums[0]
+
+
+@kernel
+def draw_all(law, k0, k1, step, replica, block, words, tile, z):
+    """Write four samples of features for all coordinates to z, (4, d)."""
+    d = z.shape[1]
+    for first in range(0, d, TILE):
+        size = min(TILE, d - first)
+        draw(law, k0, k1, first, step, replica, block, FEATURES, words, tile)
+        for lane in range(4):
+            for j in range(size):
+                z[lane, first + j] = tile[lane * TILE + j]
+
+
+@kernel
+def add_sample(z, root, label, q, error, product, leaf, sums, xi):
+    """Add the gradient of a sample to xi, (d,), with a label noise of variance 1."""
+    for j in range(q.size):
+        product[j] = (z[j] * root[j]) * q[j]
+    total = folded(product, leaf, sums)
+    for j in range(q.size):
+        xi[j] = xi[j] + z[j] * (root[j] * total + label[j] * error)
+
+
+@kernel
+def move(change, kick, xi, state, new):
+    """Take a state a step on: the kick and the first component are added first, then pairs."""
+    n, d = state.shape
+    for a in range(n):
+        for j in range(d):
+            new[a, j] = kick[a, j] * xi[j] + change[a, 0, j] * state[0, j]
+        for b in range(1, n, 2):
+            if b + 1 < n:
+                for j in range(d):
+                    pair = change[a, b, j] * state[b, j] + change[a, b + 1, j] * state[b + 1, j]
+                    new[a, j] = new[a, j] + pair
+            else:
+                for j in range(d):
+                    new[a, j] = new[a, j] + change[a, b, j] * state[b, j]
+    for a in range(n):
+        for j in range(d):
+            state[a, j] = state[a, j] + new[a, j]
+
+
+@kernel
+def advance_state(
+    law, k0, k1, root, variance, label, point, change, kick, batch, replica, begin, end, state
+):
+    """Take a state through the steps begin .. end - 1; see `kernels.features.advance_features`."""
+    n, d = state.shape
+    words = np.zeros(4 * TILE, dtype=np.uint32)
+    tile, errors = np.zeros(4 * TILE), np.zeros(4 * TILE)
+    z, new = np.zeros((4, d)), np.zeros((n, d))
+    q, xi, product = np.zeros(d), np.zeros(d), np.zeros(d)
+    leaf, sums = np.zeros(LEAF), np.zeros(d // LEAF + 1)
+    inverse = 1.0 / batch
+    for step in range(begin, end):
+        for j in range(d):
+            q[j] = point[0] * state[0, j]
+            xi[j] = 0.0
+        for a in range(1, n):
+            for j in range(d):
+                q[j] = q[j] + point[a] * state[a, j]
+        for block in range((batch + 3) // 4):
+            draw_all(law, k0, k1, step, replica, block, words, tile, z)
+            draw(NORMAL, k0, k1, 0, step, replica, block, LABELS, words, errors)
+            used = min(batch - 4 * block, 4)
+            for lane in range(used):
+                error = errors[lane * TILE]
+                add_sample(z[lane], root, label, q, error, product, leaf, sums, xi)
+        for j in range(d):
+            xi[j] = xi[j] * inverse - variance[j] * q[j]
+        move(change, kick, xi, state, new)
+
+
+def advance_features(samples, change, kick, batch, replica, begin, end, state):
+    """Take a state through the steps begin .. end - 1 of equal settings, in place."""
+    law, (k0, k1), *arrays = samples
+    advance_state(law, k0, k1, *arrays, change, kick, batch, replica, begin, end, state)

@@ -1,0 +1,159 @@
+"""The largest learning rate at which an algorithm is stable."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..algorithms.sparse import term_weights
+from ..blocks import Block
+from ..noise import FinitePopulation
+from ..problem import Problem, as_problem
+from ..schedules import Constant, Schedule, as_schedule
+from ..validation import Array, InputError, number
+from .coupled.maps import CoupledBlock, Recurrences
+from .coupled.nodes import CoupledNodes, coupled_block
+
+SCANNED = 128
+"""Learning rates at which stability is looked at first, evenly spread up to the largest."""
+BISECTIONS = 60
+"""Halvings of the interval between a stable rate and one that is not."""
+ROUNDING = 1e-9
+"""How far an eigenvalue may be above 1 by rounding errors, as that of an average always is 1."""
+NODES = 64
+"""Nodes of a span where noise depends on the iterate: the sum over them has a simple form."""
+
+
+def largest_stable_lr(
+    problem: Problem, algorithm: Algorithm, batch_size: ArrayLike | Schedule
+) -> float:
+    """The largest constant learning rate at which the expected risk stays finite.
+
+    Where noise is the same everywhere that is where the mean stops to shrink, whatever the batch
+    size: the spectral radius of the recurrence is 1. Noise that depends on the iterate can grow
+    faster than the mean: there it is the spectral radius of the map of all second moments, which
+    are coupled.
+
+    Parameters
+    ----------
+    problem : Problem
+    algorithm : Algorithm
+        Whose learning rate does not matter. Where updates depend on the step, as of step 0.
+    batch_size : number
+        Samples per step, >= 1.
+
+    Returns
+    -------
+    float
+        The rate up to which all rates are stable; 0 if none is.
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits, or the batch size is a schedule.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> problem = nqm.Problem.power_law(100)
+    >>> round(nqm.largest_stable_lr(problem, nqm.SGD(0.1), 1), 6)
+    2.0
+    >>> features = problem.with_noise(nqm.noise.Gaussian())
+    >>> round(nqm.largest_stable_lr(features, nqm.SGD(0.1), 1), 6)
+    0.336923
+    """
+    as_problem(problem)
+    algorithm = as_algorithm("algorithm", algorithm)
+    batch = as_schedule("batch_size", batch_size, least=1.0)
+    if not isinstance(batch, Constant):
+        raise InputError("batch_size must be one number, as stability is that of equal steps")
+    noise = problem.noise_model
+    if noise is not None and noise.is_data:
+        raise InputError(
+            "problem must have no noise of a data set for largest_stable_lr: nqm.noise.Gaussian() "
+            "of the same curvatures is near"
+        )
+    if noise is None or isinstance(noise, FinitePopulation):
+        return additive_limit(algorithm, problem.curvature_range)
+    inverse_batch = float(noise.inverse_batch(np.array([number("batch_size", batch.value)]))[0])
+    nodes = CoupledNodes(problem)
+    block = nodes.joined(NODES) if nodes.parts else nodes.every()
+    # The ends of the spectrum, which need not be nodes, can be unstable by themselves.
+    low, high = problem.curvature_range
+    ends = Block(np.array([low, high]), *(np.zeros(1) for _ in range(4)))
+    whole = CoupledBlock(
+        *(np.concatenate(x) for x in zip(block, coupled_block(ends, noise), strict=True))
+    )
+    rows = Recurrences(algorithm, whole)
+
+    def is_stable(lr: float) -> bool:
+        return _is_coupled_stable(rows, _weights(algorithm, rows.terms, lr), inverse_batch)
+
+    return _limit(is_stable, algorithm.largest_lr(np.array([low, high])))
+
+
+def additive_limit(algorithm: LinearAlgorithm, curvature_range: tuple[float, float]) -> float:
+    """Find the largest stable rate where noise does not depend on the iterate.
+
+    Only the least and the largest curvature are looked at, and the weights of step 0.
+    """
+    h = np.array(curvature_range)
+    zero = np.zeros(h.size)
+    rows = Recurrences(algorithm, CoupledBlock(h, *(zero for _ in range(6))))
+
+    def is_stable(lr: float) -> bool:
+        with np.errstate(over="ignore", invalid="ignore"):
+            change, _ = rows.matrices(_weights(algorithm, rows.terms, lr))
+        return _spectral_radius(change) <= 1.0 + ROUNDING
+
+    return _limit(is_stable, algorithm.largest_lr(h))
+
+
+def _weights(algorithm: LinearAlgorithm, terms: int, lr: float) -> Array:
+    """Return the weights of terms at a learning rate, in step 0."""
+    zero: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+    return term_weights(algorithm, terms, np.array([lr]), zero)[0]
+
+
+def _spectral_radius(change: Array) -> float:
+    """Return the largest absolute eigenvalue of I + change, for a stack of matrices."""
+    if not np.isfinite(change).all():
+        return np.inf
+    return float(np.abs(1.0 + np.linalg.eigvals(change)).max())
+
+
+def _is_coupled_stable(rows: Recurrences, weights: Array, inverse_batch: float) -> bool:
+    """Whether the map of all second moments shrinks them.
+
+    It is a map L of each coordinate alone plus what they get through their sum, and takes what are
+    second moments to such. So it shrinks them if L does, and the sum gives less than itself to the
+    sum in all later steps: ``sum (I - L)^-1 kick < 1``.
+    """
+    change, kick, _ = rows.step(weights, inverse_batch)
+    if not np.isfinite(kick).all() or _spectral_radius(change) > 1.0 + ROUNDING:
+        return False
+    is_coupled = np.any(kick != 0.0, axis=1) & np.any(rows.sum_weight != 0.0, axis=1)
+    try:
+        later = np.linalg.solve(-change[is_coupled], kick[is_coupled][:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return False
+    share = float(np.vdot(rows.sum_weight[is_coupled], later))
+    return 0.0 <= share < 1.0
+
+
+def _limit(is_stable: object, largest: float) -> float:
+    """Return the rate up to which all rates are stable, at most the largest."""
+    assert callable(is_stable)
+    if not np.isfinite(largest):
+        largest = float(np.finfo(float).max) / 2.0
+    low, high = 0.0, largest
+    for rate in largest * np.arange(1, SCANNED + 1) / SCANNED:
+        if not is_stable(float(rate)):
+            high = float(rate)
+            break
+        low = float(rate)
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if is_stable(middle) else (low, middle)
+    return low
