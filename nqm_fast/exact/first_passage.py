@@ -145,7 +145,8 @@ def _dependent_passage(
     found = coupled_passage(problem, algorithm, batch, target, limit, sums)
     if found == math.inf:
         return found
-    near = np.arange(max(int(found) - 1, 0), min(int(found) + CONFIRMED_STEPS, limit) + 1)
+    last = min(int(found) + sum(CONFIRMED_STEPS), limit)
+    near = np.arange(max(int(found) - 1, 0), last + 1)
     first = _first_reached(problem, algorithm, batch, target, near)
     return found if first is None else first
 

@@ -113,7 +113,7 @@ def additive_limit(algorithm: LinearAlgorithm, curvature_range: tuple[float, flo
 def _weights(algorithm: LinearAlgorithm, terms: int, lr: float) -> Array:
     """Return the weights of terms at a learning rate, in step 0."""
     zero: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-    return term_weights(algorithm, terms, np.array([lr]), zero)[0]
+    return np.asarray(term_weights(algorithm, terms, np.array([lr]), zero)[0])
 
 
 def _spectral_radius(change: Array) -> float:

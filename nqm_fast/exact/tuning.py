@@ -120,8 +120,8 @@ def finer_nodes(
 ) -> Block | CoupledBlock:
     """Return nodes that stand for all coordinates at a setting and at steps up to a number."""
     if problem.noise_model is not None:
-        sums = partial(RiskSums, algorithm, batch_size)
-        return certified_coupled_block(problem, algorithm, batch_size, steps, sums)
+        additive = partial(RiskSums, algorithm, batch_size)
+        return certified_coupled_block(problem, algorithm, batch_size, steps, additive)
     nodes = problem.nodes
     if nodes is None:
         return problem.block(0, problem.dim)

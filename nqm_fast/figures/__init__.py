@@ -120,7 +120,7 @@ def _why_not(name: str, problem: Problem | None) -> str:
     if getattr(module, "OWN_PROBLEM", False):
         return f"be left out for {name}, which has a problem of its own"
     least = getattr(module, "LEAST_DIM", 1)
-    if problem is not None and as_problem(problem).dim < least:
+    if problem is not None and as_additive_problem(problem, "figures").dim < least:
         return f"have {least} coordinates or more for {name}"
     return ""
 

@@ -120,7 +120,7 @@ class _Grid:
     def known(self) -> Floats:
         """The fewest steps found with any seed, of the last iterate and of averages."""
         found = [best_of_both(outcome.steps) for outcome in self.trained.values()]
-        return np.min([self.fewest, *found], axis=0)
+        return np.asarray(np.min([self.fewest, *found], axis=0))
 
     def ranking(self, kind: int, seeds: int = 1) -> list[Point]:
         """The points of which so many seeds were trained, the best first.

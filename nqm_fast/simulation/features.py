@@ -142,7 +142,7 @@ def _sample(
     assert noise is not None
     _, shared, weight = noise.coupling(h, c)
     block = CoupledBlock(h, c, np.ones(h.size), np.ones(h.size), shared, shared, weight)
-    rows = Recurrences(setting.algorithm, block)
+    rows = Recurrences(setting.linear, block)
     n, size = rows.kicks.shape[2], padded(h.size)
     if n * size > MOST_NUMBERS:
         raise InputError(
@@ -153,15 +153,16 @@ def _sample(
     samples = Samples(
         LAWS[experiment.data].code,
         key,
-        *(pad_to_leaves(x, h.size) for x in (np.sqrt(weight), np.array(weight), np.sqrt(c))),
+        pad_to_leaves(np.sqrt(weight), h.size),
+        pad_to_leaves(np.array(weight), h.size),
+        pad_to_leaves(np.sqrt(c), h.size),
         rows.point_vector,
     )
     legs = _legs(setting, rows, records, experiment.steps, h.size)
     measure = _Measure(experiment, rows.read_vector, h)
     stream = Noise(key, experiment.replicas.copy(), 0, 0, False, np.float32(0.0))
-    start = kernels.load_backend(backend).start(
-        stream, *(pad_to_leaves(x, h.size) for x in (problem.mean0, np.sqrt(problem.var0))), 1
-    )
+    mean, deviation = (pad_to_leaves(x, h.size) for x in (problem.mean0, np.sqrt(problem.var0)))
+    start = kernels.load_backend(backend).start(stream, mean, deviation, 1)
     states = np.zeros((experiment.replicas.size, n, size))
 
     def run(replica: int) -> None:
@@ -200,7 +201,7 @@ def _legs(
     if records.size and records[0] == 0:
         legs.append((0, 0, nothing, nothing, 1))
     stops = np.union1d(records, [steps])
-    for part in weighted_segments(setting.algorithm, setting.batch_size, max(steps, 1)):
+    for part in weighted_segments(setting.linear, setting.batch_size, max(steps, 1)):
         for first, length, weights, inverse in zip(
             part.start.tolist(), part.length.tolist(), part.weights, part.inverse_batch, strict=True
         ):

@@ -177,7 +177,7 @@ def _simulation_load(arguments: Arguments) -> Load:
     if experiment.sampling == "leap":
         seconds = SECONDS_PER_LEAP * experiment.records.size
     if experiment.sampling == "collapsed":
-        components = len(experiment.settings[0].algorithm.recurrence(np.ones(1)).read)
+        components = len(experiment.settings[0].linear.recurrence(np.ones(1)).read)
         dim = _sampled_kinds(experiment)
         seconds = SECONDS_PER_KIND * components**2 * experiment.records.size
     state = min(8.0 * dim * (8 * replicas + 16), IN_MEMORY)

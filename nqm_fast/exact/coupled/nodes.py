@@ -178,7 +178,7 @@ def _parts(problem: Problem) -> list[Part]:
             one = np.ones(1)
             return Block(block.h, one, one, np.asarray(block.multiplicity * weight(block)), one)
 
-        return ArrayNodes(problem.h, read, 1.0, True)
+        return ArrayNodes(problem.dim, problem.curvature_range, read, 1.0, True)
 
     parts = [
         Part(measure(lambda block: block.second_moment), True, False, False),

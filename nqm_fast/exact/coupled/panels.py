@@ -187,7 +187,10 @@ class Chain:
             inverse = np.linalg.inv(square)
         except np.linalg.LinAlgError:
             return None
-        return _Level(sums, risks, *constants, sum_response, risk_response, inverse)
+        sum_constant, risk_constant = constants
+        return _Level(
+            sums, risks, sum_constant, risk_constant, sum_response, risk_response, inverse
+        )
 
     def _summed_constant(self, rows: Array, level: int) -> Array:
         """Return what constant noise adds at 65 points."""
