@@ -10,8 +10,22 @@ if find_spec(f"{__name__}.kernels") is None:
 del find_spec, Path
 
 from . import bounds, figures, networks, schedules
-from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
-from .algorithms.sgd import SGD
+from .algorithms import (
+    DANA,
+    EMA,
+    QHM,
+    SGD,
+    Accumulate,
+    AdEMAMix,
+    Algorithm,
+    DelayedSGD,
+    LinearAlgorithm,
+    Lookahead,
+    Nesterov,
+    Recurrence,
+    ScheduleFree,
+    TailAverage,
+)
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.first_passage import steps_to_target
 from .exact.piecewise_schedule import optimal_schedule
@@ -31,15 +45,25 @@ from .validation import InputError
 __version__ = "0.1.0"
 
 __all__ = [
+    "DANA",
+    "EMA",
+    "QHM",
     "SGD",
+    "Accumulate",
+    "AdEMAMix",
     "Algorithm",
+    "DelayedSGD",
     "FirstPassage",
     "InputError",
     "LinearAlgorithm",
+    "Lookahead",
+    "Nesterov",
     "Problem",
     "Recurrence",
     "RiskDistribution",
     "Run",
+    "ScheduleFree",
+    "TailAverage",
     "Tuned",
     "bounds",
     "expected_risk",

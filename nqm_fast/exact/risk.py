@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
+from ..algorithms.sparse import SparseRecurrence, checked_recurrence
 from ..backends import takes_backend
 from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
@@ -21,7 +21,8 @@ from ..schedules import Schedule, as_schedule
 from ..timeline import WINDOW, ordered_records
 from ..validation import Array, step_array
 from .certified import coordinate_sums
-from .timeline import RecordedSegments, weighted_segments, with_records
+from .periodic import engine_recurrence
+from .timeline import RecordedSegments, recorded_segments
 
 WORTH_A_THREAD = 1 << 12
 """Coordinates that take longer than the start of a thread."""
@@ -38,18 +39,25 @@ def tile_risks(
     block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
 ) -> Array:
     """Compute the risk of each tile of a block at all records, shape (records, tiles)."""
-    size = block.h.size
-    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), size)
+    recurrence = engine_recurrence(algorithm, block.h)
     timeline = iter(timeline)
     first = next(timeline)
     if first.segments.is_constant:
         weights, inverse_batch = first.segments.weights[0], first.segments.inverse_batch[0]
         return constant_partials(block, recurrence, weights, inverse_batch, first.record_offset)
+    return partials(block, recurrence, chain([first], timeline))
+
+
+def partials(
+    block: Block, recurrence: SparseRecurrence, timeline: Iterable[RecordedSegments]
+) -> Array:
+    """Compute the risk of each tile of a block at all records, shape (records, tiles)."""
+    size = block.h.size
     moments = kernels.fastest_backend().moments
     n = len(recurrence.read)
     carried = np.empty((2, n + n * (n + 1) // 2, 0))
     risk = []
-    for number, part in enumerate(chain([first], timeline)):
+    for number, part in enumerate(timeline):
         if number == 0 and not part.is_last:
             carried = np.empty((*carried.shape[:2], size))
         partial = np.empty((part.record_segment.size, -(-size // moments.TILE)))
@@ -160,7 +168,7 @@ def expected_risk(
     asked = step_array("steps", steps)
     if not asked.size:
         return np.zeros(asked.shape)
-    ordered, position = ordered_records(asked, algorithm.lr, batch)
+    ordered, position = ordered_records(asked, algorithm.schedules | {"batch_size": batch})
     risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
     answer = risk[position].reshape(asked.shape)
     return answer if asked.ndim else float(answer)
@@ -210,9 +218,8 @@ class RiskSums:
             return tile_risks(block, self.algorithm, timeline)
 
     def _timeline(self, steps: NDArray[np.int64]) -> Iterator[RecordedSegments]:
-        """Yield the timeline; there is at least one segment, for the record at step 0."""
-        last = max(int(steps[-1]), 1)
-        return with_records(weighted_segments(self.algorithm, self.batch_size, last), steps)
+        """Yield the timeline."""
+        return recorded_segments(self.algorithm, self.batch_size, steps)
 
 
 def tile_size(algorithm: LinearAlgorithm) -> int:
