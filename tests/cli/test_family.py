@@ -22,10 +22,10 @@ def test_tune_another_algorithm(nqm_fast):
 
 
 def test_tune_an_algorithm_around_another(nqm_fast):
-    options = ["--algorithm", "Lookahead(SGD)", "--over", "lr,alpha", "--parameter", "period=3"]
-    status, out, _ = nqm_fast("tune", *SMALL, "--target", "0.05", *options)
+    options = ["--algorithm", "Lookahead(SGD)", "--over", "lr", "--parameter", "period=3"]
+    status, out, _ = nqm_fast("tune", *SMALL, "--target", "0.3", *options)
     template = nqm.Lookahead(nqm.SGD(1.0), 3)
-    best = nqm.tune(PROBLEM, 16, 0.05, ("lr", "alpha"), algorithm=template)
+    best = nqm.tune(PROBLEM, 16, 0.3, algorithm=template)
     assert status == 0
     assert "Lookahead(SGD)" in out
     assert str(best.steps) in out
@@ -99,14 +99,14 @@ def test_sweeps_have_axes_of_algorithms_within_algorithms(tmp_path):
             assert float(found.risk[k, j]) == expected
     file = tmp_path / "sweep.toml"
     file.write_text(
-        'what = "tune"\ndim = 50\ntarget = 0.05\nover = ["lr", "decay"]\n'
+        'what = "tune"\ndim = 50\ntarget = 0.5\nover = ["lr", "decay"]\n'
         '[setting]\nkind = "EMA"\ninner = { kind = "SGD", lr = 1.0 }\n'
-        "[grid]\nbatch_size = [8, 64]\n"
+        "[grid]\nbatch_size = [16, 64]\n"
     )
     read = sweep_config.load(file, [])
     tuned = nqm.sweep(read.what, read.grid, **read.common)
     best = nqm.tune(
-        nqm.Problem.power_law(50), 64, 0.05, ("lr", "decay"), algorithm=nqm.EMA(nqm.SGD(1.0))
+        nqm.Problem.power_law(50), 64, 0.5, ("lr", "decay"), algorithm=nqm.EMA(nqm.SGD(1.0))
     )
     assert float(tuned.steps[1]) == best.steps
     assert float(tuned.best_decay[1]) == best.algorithm.decay

@@ -17,7 +17,7 @@ METHODS = {
     "AdEMAMix": nqm.AdEMAMix(0.1, 0.9, 0.99, 2.0),
     "DANA": nqm.DANA(0.2, 0.05, InverseTime(1.0, 8.0)),
     "delay": nqm.DelayedSGD(0.1, 3, momentum=0.2),
-    "long delay": nqm.DelayedSGD(0.02, 30),
+    "long delay": nqm.DelayedSGD(0.05, 12),
     "Schedule-Free": nqm.ScheduleFree(Warmup(9, 0.5, start=0.05), 0.9),
     "tail average": nqm.TailAverage(nqm.Nesterov(0.1, 0.9), 13),
     "Lookahead": nqm.Lookahead(MOMENTUM, 7, 0.4),
@@ -54,7 +54,7 @@ def test_without_noise_a_run_is_its_expectation(name):
 
 def test_runs_have_the_exact_mean():
     settings = list(METHODS.values())
-    run = nqm.simulate(PROBLEM, settings, [4] * len(settings), STEPS, replicas=400, record=[STEPS])
+    run = nqm.simulate(PROBLEM, settings, [4] * len(settings), STEPS, replicas=200, record=[STEPS])
     for number, algorithm in enumerate(settings):
         risk = run.risk[number, :, -1]
         expected = nqm.expected_risk(PROBLEM, algorithm, 4, STEPS)
@@ -76,8 +76,8 @@ def test_files_hold_algorithms_within_algorithms(tmp_path):
     settings = list(METHODS.values())
     whole = nqm.simulate(PROBLEM, settings, [4] * len(settings), STEPS, record=5)
     nqm.simulate(PROBLEM, settings, [4] * len(settings), 20, record=5, out=out)
-    with nqm.open_run(out) as run:
-        assert [setting.algorithm for setting in run.experiment.settings] == settings
+    run = nqm.open_run(out)
+    assert [setting.algorithm for setting in run.experiment.settings] == settings
     longer = nqm.resume(out, steps=STEPS)
     np.testing.assert_array_equal(longer.risk, whole.risk)
 
