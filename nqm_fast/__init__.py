@@ -10,11 +10,27 @@ if find_spec(f"{__name__}.kernels") is None:
 del find_spec, Path
 
 from . import bounds, figures, networks, noise, schedules
-from .algorithms.adam import Adam, AdamW
-from .algorithms.base import Algorithm, LinearAlgorithm, Recurrence
-from .algorithms.rmsprop import RMSProp
-from .algorithms.sgd import SGD
-from .algorithms.sign import SignSGD, Signum
+from .algorithms import (
+    DANA,
+    EMA,
+    QHM,
+    SGD,
+    Accumulate,
+    Adam,
+    AdamW,
+    AdEMAMix,
+    Algorithm,
+    DelayedSGD,
+    LinearAlgorithm,
+    Lookahead,
+    Nesterov,
+    Recurrence,
+    RMSProp,
+    ScheduleFree,
+    SignSGD,
+    Signum,
+    TailAverage,
+)
 from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
@@ -40,23 +56,33 @@ from .validation import InputError
 __version__ = "0.1.0"
 
 __all__ = [
+    "DANA",
+    "EMA",
+    "QHM",
     "SGD",
+    "Accumulate",
+    "AdEMAMix",
     "Adam",
     "AdamW",
     "Algorithm",
+    "DelayedSGD",
     "FirstPassage",
     "InputError",
     "LinearAlgorithm",
+    "Lookahead",
     "Moments",
+    "Nesterov",
     "Problem",
     "RMSProp",
     "Recurrence",
     "RiskDistribution",
     "Run",
+    "ScheduleFree",
     "SignSGD",
     "Signum",
     "SimulatedSteps",
     "SimulatedTuned",
+    "TailAverage",
     "Tuned",
     "bounds",
     "epochs",

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .algorithms.base import Algorithm
 from .schedules import Constant, PerStep, Piecewise, Schedule
 from .unknown import UnknownAlgorithm, as_call
 
@@ -84,7 +85,7 @@ def parameters(setting: Setting) -> dict[str, Any]:
 
     Constant schedules are numbers.
     """
-    algorithm = setting.algorithm
+    algorithm: Any = setting.algorithm  # A user's own need not be a dataclass.
     kind = type(algorithm).__name__
     own: dict[str, Any] = {}
     if isinstance(algorithm, UnknownAlgorithm):
@@ -92,6 +93,12 @@ def parameters(setting: Setting) -> dict[str, Any]:
         kind = own.pop("kind", kind)
     elif is_dataclass(algorithm):
         own = {f.name.rstrip("_"): getattr(algorithm, f.name) for f in fields(algorithm) if f.init}
+        while isinstance(inner := own.pop("inner", None), Algorithm) and is_dataclass(inner):
+            # An algorithm around another one has the parameters of both.
+            kind += f" of {type(inner).__name__}"
+            own = {
+                f.name.rstrip("_"): getattr(inner, f.name) for f in fields(inner) if f.init
+            } | own
     else:
         own = {"algorithm": short_name(algorithm)}
     values = {"kind": kind} | own | {BATCH_SIZE: setting.batch_size}

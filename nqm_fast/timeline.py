@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,13 +75,11 @@ class Segments(NamedTuple):
     """First step of each segment, shape (segments,) like all fields."""
     length: NDArray[np.int64]
     """Number of steps."""
-    lr: Array
-    batch_size: Array
+    values: Array
+    """Values of the schedules, shape (schedules, segments)."""
 
 
-def segments(
-    lr: Schedule, batch_size: Schedule, stop: int, *, merge: bool = True
-) -> Iterator[Segments]:
+def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) -> Iterator[Segments]:
     """Cut steps 0 .. stop - 1 into segments of constant settings, about `WINDOW` at a time.
 
     With ``merge=False`` every step is a segment, for algorithms that depend on the step itself.
@@ -89,25 +87,24 @@ def segments(
     waiting: list[Segments] = []
     begin = 0
     while begin < stop:
-        lr_end, lr_is_constant = piece_at(lr, begin)
-        batch_end, batch_is_constant = piece_at(batch_size, begin)
+        found = [piece_at(schedule, begin) for schedule in schedules]
         # A segment keeps its whole length even beyond `stop`: the order of the kernels' operations
         # depends on it, and an answer must not depend on how many steps are asked for.
-        end = int(min(lr_end, batch_end, max(stop, begin + WINDOW)))
-        if lr_is_constant and batch_is_constant and merge:
+        end = int(min(*(piece_end for piece_end, _ in found), max(stop, begin + WINDOW)))
+        if merge and all(is_constant for _, is_constant in found):
             starts = np.array([begin])
         else:
             end = min(end, begin + WINDOW)
             starts = np.arange(begin, end)
-        rates, batches = values_at(lr, starts), values_at(batch_size, starts)
+        values = np.array([values_at(schedule, starts) for schedule in schedules])
         if merge:
             differs = np.ones(starts.size, dtype=bool)
-            differs[1:] = (rates[1:] != rates[:-1]) | (batches[1:] != batches[:-1])
-            starts, rates, batches = starts[differs], rates[differs], batches[differs]
-        waiting.append(Segments(starts, np.diff(starts, append=end), rates, batches))
+            differs[1:] = (values[:, 1:] != values[:, :-1]).any(axis=0)
+            starts, values = starts[differs], values[:, differs]
+        waiting.append(Segments(starts, np.diff(starts, append=end), values))
         begin = end
         if sum(part.start.size for part in waiting) >= WINDOW or begin >= stop:
-            yield Segments(*(np.concatenate(column) for column in zip(*waiting, strict=True)))
+            yield Segments(*(np.concatenate(part, axis=-1) for part in zip(*waiting, strict=True)))
             waiting = []
 
 
@@ -121,17 +118,27 @@ def check_length(name: str, schedule: Schedule, steps: int) -> None:
         )
 
 
+def check_lengths(schedules: Mapping[str, Schedule], steps: int) -> None:
+    """Raise an InputError unless all schedules, by name, cover `steps` steps."""
+    for name, schedule in schedules.items():
+        check_length(name, schedule, steps)
+
+
+def shortest_length(schedules: Mapping[str, Schedule]) -> float:
+    """Return the number of steps that all of the schedules cover."""
+    return min(schedule.length for schedule in schedules.values())
+
+
 def ordered_records(
-    steps: NDArray[np.int64], lr: Schedule, batch_size: Schedule
+    steps: NDArray[np.int64], schedules: Mapping[str, Schedule]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """Return the different steps in ascending order, and where each of those asked for is there.
 
     Raises
     ------
     InputError
-        If a schedule ends before the last of them.
+        If a schedule, by its name, ends before the last of them.
     """
     ordered, position = np.unique(steps, return_inverse=True)
-    check_length("lr", lr, int(ordered[-1]))
-    check_length("batch_size", batch_size, int(ordered[-1]))
+    check_lengths(schedules, int(ordered[-1]))
     return ordered, position

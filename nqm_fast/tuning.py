@@ -13,6 +13,7 @@ from .exact import tuning as exact
 from .problem import Problem, as_problem
 from .schedules import Schedule, as_schedule
 from .simulation.tuning import Search, tune_by_simulation
+from .timeline import shortest_length
 from .validation import InputError, choice, integer, number, shown
 
 REPLICAS = 8
@@ -26,7 +27,7 @@ def tune(
     target: float,
     over: Sequence[str] = ("lr",),
     *,
-    algorithm: type[Algorithm] = SGD,
+    algorithm: type[Algorithm] | Algorithm = SGD,
     by: str = "exact",
     max_steps: int | None = None,
     effort: str = "full",
@@ -61,8 +62,9 @@ def tune(
         What to search: any of "lr", "momentum", "ema", or of the `tunable` of `algorithm`.
         Other positive hyper-parameters than "lr" are searched up to a factor of 10^6 around
         their default, or around 1.
-    algorithm : type
-        The kind of algorithm; one that is not linear needs ``by="simulation"``.
+    algorithm : type or Algorithm
+        The kind of algorithm, or one whose other hyper-parameters are kept, as one around another
+        must be given; one that is not linear needs ``by="simulation"``.
     by : {"exact", "simulation"}
         Whether the expected risk is computed, or the mean risk of runs.
     max_steps : int, optional
@@ -128,9 +130,9 @@ def tune(
 
     def best_at(size: Any) -> Any:
         batch = as_schedule("batch_size", size, least=1.0)
-        most = int(min(limit, batch.length, example.lr.length))
+        most = int(min(limit, batch.length, shortest_length(example.schedules)))
         return tune_by_simulation(
-            Search(problem, type(example), names, fixed, batch, target, most, arguments)
+            Search(problem, algorithm, names, fixed, batch, target, most, arguments)
         )
 
     several = exact.several_batch_sizes(batch_size)

@@ -141,8 +141,9 @@ def test_the_least_value_is_taken():
 @pytest.mark.parametrize("lr", KINDS.values(), ids=KINDS)
 def test_runs_are_the_schedules(lr, batch, merge):
     stop = min(horizon(lr), horizon(batch))
-    parts = list(segments(lr, batch, stop, merge=merge))
-    start, length, rate, size = (np.concatenate(x) for x in zip(*parts, strict=True))
+    parts = list(segments([lr, batch], stop, merge=merge))
+    start, length = (np.concatenate(x) for x in list(zip(*parts, strict=True))[:2])
+    rate, size = np.concatenate([part.values for part in parts], axis=1)
     np.testing.assert_array_equal(start, np.cumsum(length) - length)
     # the last runs are as long as they are, not cut where nobody asks any more
     assert length.sum() >= stop
@@ -155,17 +156,17 @@ def test_runs_are_the_schedules(lr, batch, merge):
 
 def test_runs_jump_over_constant_pieces():
     lr = Piecewise([1.0, 0.5], [10**9, 1])
-    (part,) = segments(lr, Constant(4.0), 10**10)
+    (part,) = segments([lr, Constant(4.0)], 10**10)
     assert part.length.tolist() == [10**9, 9 * 10**9]
-    (ramp,) = segments(Warmup(100, Constant(0.5)), Constant(4.0), 10**12)
+    (ramp,) = segments([Warmup(100, Constant(0.5)), Constant(4.0)], 10**12)
     assert ramp.length.size == 101
 
 
 def test_long_timelines_come_in_parts():
     rate = np.random.default_rng(0).uniform(size=100_000)
-    parts = list(segments(PerStep(rate), Constant(1.0), rate.size))
+    parts = list(segments([PerStep(rate), Constant(1.0)], rate.size))
     assert len(parts) > 1
-    np.testing.assert_array_equal(np.concatenate([part.lr for part in parts]), rate)
+    np.testing.assert_array_equal(np.concatenate([part.values[0] for part in parts]), rate)
 
 
 # -- what is taken for a schedule --------------------------------------------------------

@@ -11,8 +11,10 @@ Arrays come in pairs of the same layout as in `maps`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..numba.jit import inlined, kernel, product_error
-from .maps import TILE, square
+from .maps import TILE, build_kick, end_of_columns, square
 from .sums import tree_sum
 
 MOST_CANCELLATION = 3.0
@@ -87,6 +89,8 @@ def one_step_map_extended(
         step_low[j] = 0.0
     for e in range(entries.shape[0]):
         row, column, source = entries[e, 1], entries[e, 2], entries[e, 3]
+        if column > n:
+            continue
         # b is built in the first n rows of the covariance, where its square ends up
         at = (cov + row) * TILE if column == n else (row * n + column) * TILE
         f = weight[entries[e, 0]] * factors[e]
@@ -134,6 +138,29 @@ def one_step_map_extended(
                 at = cov + a * (a + 1) // 2 + b
                 step[at * TILE + j] = x
                 step_low[at * TILE + j] = x_low
+    for column in range(n + 1, end_of_columns(n, entries)):
+        add_kick_extended(
+            read, values, entries, factors, weight, noise, first, last, column, step, step_low
+        )
+
+
+@kernel
+def add_kick_extended(
+    read, values, entries, factors, weight, noise, first, last, column, step, step_low
+):
+    """Add the covariance of the kick in a column beyond the first, see `maps.add_kick`."""
+    n = len(read)
+    cov = n * n + n
+    kick = np.empty(n * TILE)
+    build_kick(values, entries, factors, weight, first, last, column, kick)
+    for j in range(TILE):
+        for a in range(n):
+            for b in range(a + 1):
+                at = (cov + a * (a + 1) // 2 + b) * TILE + j
+                x, x_low = plus_product(0.0, 0.0, kick[a * TILE + j], 0.0, noise[j], 0.0)
+                x, x_low = plus_product(step[at], step_low[at], x, x_low, kick[b * TILE + j], 0.0)
+                step[at] = x
+                step_low[at] = x_low
 
 
 @kernel

@@ -17,6 +17,8 @@ component has decayed, M does.
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..numba.jit import kernel
 
 TILE = 128
@@ -90,6 +92,48 @@ def apply(read, step, source, target, fresh_noise):
 
 
 @kernel
+def end_of_columns(n, entries):
+    """Return the number of columns of D and of kicks that entries have, at least n + 1."""
+    end = n + 1
+    for e in range(entries.shape[0]):
+        end = max(end, entries[e, 2] + 1)
+    return end
+
+
+@kernel
+def build_kick(values, entries, factors, weight, first, last, column, kick):
+    """Write the kick in a column beyond the first to `kick`."""
+    for j in range(kick.shape[0]):
+        kick[j] = 0.0
+    for e in range(entries.shape[0]):
+        if entries[e, 2] == column:
+            at = entries[e, 1] * TILE
+            source = entries[e, 3]
+            f = weight[entries[e, 0]] * factors[e]
+            if source < 0:
+                for j in range(TILE):
+                    kick[at + j] += f
+            else:
+                for j in range(last - first):
+                    kick[at + j] += f * values[source, first + j]
+
+
+@kernel
+def add_kick(read, values, entries, factors, weight, noise, first, last, column, step):
+    """Add the covariance of the kick in a column beyond the first to the map `step`."""
+    n = len(read)
+    cov = n * n + n
+    kick = np.empty(n * TILE)
+    build_kick(values, entries, factors, weight, first, last, column, kick)
+    for j in range(TILE):
+        for a in range(n):
+            for b in range(a + 1):
+                x = kick[a * TILE + j] * noise[j]
+                x = x * kick[b * TILE + j]
+                step[(cov + a * (a + 1) // 2 + b) * TILE + j] += x
+
+
+@kernel
 def one_step_map(read, values, entries, factors, weight, noise, first, last, step):
     """Write the map of one step for coordinates first..last-1 into `step`.
 
@@ -97,7 +141,8 @@ def one_step_map(read, values, entries, factors, weight, noise, first, last, ste
     their square may be beyond the range of a double where its product with the variance is not.
 
     Entry e of the recurrence adds ``weight[term] * factors[e]``, times ``values[source]``
-    unless source is negative, to row `row`, column `column` of D; column n is the kick b.
+    unless source is negative, to row `row`, column `column` of D; column n is the kick b. Columns
+    beyond that are kicks too, of noise that is independent of the others and has their variance.
     """
     n = len(read)
     dev = n * n
@@ -106,6 +151,8 @@ def one_step_map(read, values, entries, factors, weight, noise, first, last, ste
         step[j] = 0.0
     for e in range(entries.shape[0]):
         row, column, source = entries[e, 1], entries[e, 2], entries[e, 3]
+        if column > n:
+            continue
         # b is built in the first n rows of the covariance, where its square ends up
         at = (cov + row) * TILE if column == n else (row * n + column) * TILE
         entry = step[at : at + TILE]
@@ -130,6 +177,8 @@ def one_step_map(read, values, entries, factors, weight, noise, first, last, ste
                 x = step[(cov + a) * TILE + j] * noise[j]
                 x = x * step[(cov + b) * TILE + j]
                 step[(cov + a * (a + 1) // 2 + b) * TILE + j] = x
+    for column in range(n + 1, end_of_columns(n, entries)):
+        add_kick(read, values, entries, factors, weight, noise, first, last, column, step)
 
 
 @kernel

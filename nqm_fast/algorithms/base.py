@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -137,9 +137,26 @@ class Algorithm(Immutable, ABC):
     default, or around 1 if it has none or 0.
     """
 
+    batches_per_step: int = 1
+    """How many batches the gradient of a step is the mean of."""
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """All that varies from step to step, by name: the learning rate and maybe more.
+
+        Steps are cut into segments where any of these changes. An algorithm whose `weights` follow
+        schedules of its own lists them here.
+        """
+        return {"lr": self.lr}
+
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
         """Factor from `lr` to the effective learning rate, such as 1 / (1 - momentum)."""
+        return 1.0
+
+    @staticmethod
+    def headroom(hyper: Mapping[str, Any]) -> Any:
+        """Factor by which hyper-parameters raise `largest_lr`, where it depends on them."""
         return 1.0
 
     def _repr_html_(self) -> str:
@@ -148,6 +165,21 @@ class Algorithm(Immutable, ABC):
         shown = {f.name.rstrip("_"): getattr(this, f.name) for f in own if f.init}
         facts = {name: x.value if isinstance(x, Constant) else x for name, x in shown.items()}
         return facts_table(type(self).__name__, facts)
+
+    def parameter_names(self) -> list[str]:
+        """Return the names of its parameters, which are the fields of its dataclass."""
+        this: Any = self
+        return [f.name.rstrip("_") for f in fields(this) if f.init] if is_dataclass(this) else []
+
+    def hyper_parameter(self, name: str) -> Any:
+        """Return a hyper-parameter by name."""
+        return getattr(self, name)
+
+    def with_hyper_parameters(self, **hyper: Any) -> Self:
+        """The same algorithm with other hyper-parameters, by name."""
+        this: Any = self
+        changed: Self = replace(this, **hyper)
+        return changed
 
     def with_values(self, **hyper: Any) -> Self:
         """The same algorithm with other hyper-parameters, which may be arrays.

@@ -5,17 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import numpy as np
-
-from ..schedules import Constant, as_schedule
+from ..schedules import as_schedule
 from ..validation import Array, number
-from .base import Entry, LinearAlgorithm, Recurrence
+from .symbolic import (
+    SymbolicAlgorithm,
+    Update,
+    array_of,
+    is_used,
+    largest_preconditioned,
+    level,
+    number_or_schedule,
+    preconditioner,
+)
 
 
-@dataclass(frozen=True)
-class SGD(LinearAlgorithm):
+@dataclass(frozen=True, repr=False)
+class SGD(SymbolicAlgorithm):
     """Minibatch SGD with momentum, exponential moving average and power preconditioner.
 
     Per coordinate, with gradient ``g_t = h w_t + xi_t`` (Zhang et al. 2019, sections 3.2
@@ -31,9 +38,9 @@ class SGD(LinearAlgorithm):
     ----------
     lr : number, array_like of shape (steps,), or schedule
         Learning rate, >= 0.
-    momentum : float
+    momentum : number, array_like of shape (steps,), or schedule
         In [0, 1).
-    ema : float
+    ema : number, array_like of shape (steps,), or schedule
         Decay of the exponential moving average of the iterates, in [0, 1).
     power : float
         Exponent of the preconditioner ``h^power``; 0 for none, 1 for Newton's method.
@@ -45,64 +52,47 @@ class SGD(LinearAlgorithm):
     """
 
     lr: Any
-    momentum: float = field(default=0.0, kw_only=True)
-    ema: float = field(default=0.0, kw_only=True)
+    momentum: Any = field(default=0.0, kw_only=True)
+    ema: Any = field(default=0.0, kw_only=True)
     power: float = field(default=0.0, kw_only=True)
 
     tunable: ClassVar[dict[str, str]] = {"lr": "positive", "momentum": "unit", "ema": "unit"}
+    scheduled: ClassVar[tuple[str, ...]] = ("momentum", "ema")
     may_overflow: ClassVar[bool] = True  # Powers of curvatures may overflow.
 
     def __post_init__(self) -> None:
         self._settle(
             lr=as_schedule("lr", self.lr),
-            momentum=number("momentum", self.momentum, least=0.0, below=1.0),
-            ema=number("ema", self.ema, least=0.0, below=1.0),
+            momentum=number_or_schedule("momentum", self.momentum, least=0.0, below=1.0),
+            ema=number_or_schedule("ema", self.ema, least=0.0, below=1.0),
             power=number("power", self.power),
         )
 
-    def __repr__(self) -> str:
-        lr = self.lr.value if isinstance(self.lr, Constant) else self.lr
-        extras = ((name, getattr(self, name)) for name in ("momentum", "ema", "power"))
-        return f"SGD({lr!r}{''.join(f', {name}={x!r}' for name, x in extras if x)})"
-
     def largest_lr(self, h: Array) -> float:
         """``4 / max(h^(1 - power))``, the limit of stability as momentum goes to 1."""
-        with np.errstate(over="ignore", under="ignore"):
-            largest = float((h ** (1.0 - self.power)).max())
+        largest = largest_preconditioned(h, self.power)
         return 4.0 / largest if largest > 0.0 else math.inf
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:
         """``1 / (1 - momentum)``, by which momentum lengthens a steady step."""
-        return 1.0 / (1.0 - hyper.get("momentum", 0.0))
+        return 1.0 / (1.0 - level(hyper.get("momentum", 0.0)))
 
-    def recurrence(self, h: Array) -> Recurrence:
-        """The recurrence of (w, v, e), without v if momentum is 0 and without e if ema is 0."""
-        beta, gamma = self.momentum, self.ema
-        fresh = 1.0 - gamma  # This is the weight of the new w in e.
-        with np.errstate(over="ignore", under="ignore"):
-            preconditioned_h = h ** (1.0 - self.power) if self.power else h
-            inverse_preconditioner = h**-self.power if self.power else h
-        if self.power:
-
-            def preconditioned(factor: Any) -> Entry:
-                return (factor, inverse_preconditioner)
-        else:
-
-            def preconditioned(factor: Any) -> Entry:
-                return cast(float, factor)
-
-        fixed: list[list[Entry]] = [
-            [0.0, 0.0, 0.0],
-            [h, -(1.0 - beta), 0.0],
-            [fresh, 0.0, -fresh],
-        ]
-        per_lr: list[list[Entry]] = [
-            [(-1.0, preconditioned_h), preconditioned(-beta), 0.0],
-            [0.0, 0.0, 0.0],
-            [(-fresh, preconditioned_h), preconditioned(-fresh * beta), 0.0],
-        ]
-        kick: list[Entry] = [preconditioned(-1.0), 0.0, preconditioned(-fresh)]
-        read = [0.0, 0.0, 1.0] if np.any(gamma) else [1.0, 0.0, 0.0]
-        whole = Recurrence([(fixed, [0.0, 1.0, 0.0]), (per_lr, kick)], [1.0, 0.0, 1.0], read)
-        return whole.keep([0, *[1] * bool(np.any(beta)), *[2] * bool(np.any(gamma))])
+    def update(self, h: Array) -> Update:
+        """The step of (w, v, e), without v if momentum is 0 and without e if ema is 0."""
+        lr, momentum = self.symbol("lr"), self.symbol("momentum")
+        fresh = self.complement("ema")  # This is the weight of the new w in e.
+        preconditioned_h, inverse = preconditioner(h, self.power)
+        moved = [-lr * preconditioned_h, -momentum * (lr * inverse), 0.0]
+        whole = Update(
+            [
+                moved,
+                [array_of(h), -self.complement("momentum"), 0.0],
+                [fresh + fresh * moved[0], fresh * moved[1], -fresh],
+            ],
+            [-lr * inverse, 1.0, fresh * (-lr * inverse)],
+            [1.0, 0.0, 1.0],
+            [0.0, 0.0, 1.0] if is_used(self.ema) else [1.0, 0.0, 0.0],
+            [1.0, 0.0, 0.0],
+        )
+        return whole.keep([0, *[1] * is_used(self.momentum), *[2] * is_used(self.ema)])

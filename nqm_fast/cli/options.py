@@ -7,16 +7,17 @@ import importlib
 import sys
 from collections.abc import Container, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import SGD, InputError, Problem
+from .. import SGD, Algorithm, InputError, Problem
 from ..kernels import REGISTRY
 from ..noise import described_noise
 from ..spectra import read_spectrum
 from ..spectrum import NEGATIVE, SHAPE
+from ..store import serialization
 from ..validation import plain_number
 from .tables import whole_number
 
@@ -103,9 +104,22 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hyper_parameters(parser: argparse.ArgumentParser, article: str) -> None:
-    """Add an option for every field of the algorithm."""
+    """Add options for the algorithm, and for its parameters."""
+    parser.add_argument(
+        "--algorithm",
+        default="SGD",
+        metavar="NAME",
+        help="such as Nesterov, or 'EMA(Nesterov)' for one around another (default: SGD)",
+    )
     for name in HYPER_PARAMETERS:
-        parser.add_argument(f"--{name}", type=float, help=f"{article} {name} of SGD")
+        parser.add_argument(f"--{name}", type=float, help=f"{article} {name}")
+    parser.add_argument(
+        "--parameter",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"{article} parameters that other algorithms have, such as nu=0.7 form=original",
+    )
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
@@ -218,15 +232,78 @@ def unused_beside(file: Path, given: Container[str]) -> tuple[list[str], str]:
 
 
 def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
-    """Return the hyper-parameters that are given, by name."""
-    return {
+    """Return the parameters of the algorithm that are given, by name."""
+    given = {
         name: getattr(chosen, name)
         for name in HYPER_PARAMETERS
         if getattr(chosen, name) is not None
     }
+    for word in chosen.parameter:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise InputError(f"--parameter must be NAME=VALUE, such as nu=0.7, not {word!r}")
+        given[name] = _number_or_word(text)
+    return given
 
 
-def chosen_setting(chosen: argparse.Namespace) -> tuple[Problem, SGD]:
+def _number_or_word(text: str) -> int | float | str:
+    """Convert text to a number if it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def chosen_algorithm(chosen: argparse.Namespace, searched: Sequence[str] = ()) -> Any:
+    """Return the algorithm that is chosen; the learning rate is 1 if it is `searched`.
+
+    Raises
+    ------
+    InputError
+        If there is no such algorithm, or a parameter is missing or unknown.
+    """
+    kinds = [algorithm_class(name) for name in chosen.algorithm.rstrip(") ").split("(")]
+    given = chosen_hyper_parameters(chosen)
+    left = set(given)
+    algorithm: Any = None
+    for kind in reversed(kinds):
+        names = {f.name.rstrip("_"): f for f in fields(kind) if f.init}
+        if ("inner" in names) != (algorithm is not None):
+            around = f"{kind.__name__}(SGD)" if algorithm is None else kind.__name__
+            raise InputError(f"--algorithm {chosen.algorithm} must be {around} there")
+        values = {name: value for name, value in given.items() if name in names}
+        if algorithm is not None:
+            values["inner"] = algorithm
+        elif "lr" in searched:
+            values.setdefault("lr", 1.0)
+        for name, field in names.items():
+            if name not in values and field.default is MISSING:
+                option = f"--{name}" if name in HYPER_PARAMETERS else f"--parameter {name}=..."
+                raise InputError(f"{option} is required: the {name} of {kind.__name__}")
+        left -= values.keys()
+        algorithm = kind(**{names[name].name: value for name, value in values.items()})
+    if left:
+        raise InputError(f"{min(left)} is not a parameter of {chosen.algorithm}")
+    return algorithm
+
+
+def algorithm_class(name: str) -> Any:
+    """Return the class of algorithms of a name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    known = serialization.kinds(Algorithm)
+    if name.strip() not in known:
+        raise InputError(f"--algorithm must be one of {', '.join(known)}, not {name.strip()!r}")
+    return known[name.strip()]
+
+
+def chosen_setting(chosen: argparse.Namespace) -> tuple[Problem, Any]:
     """Return the problem and the algorithm that are chosen, where no learning rate is searched.
 
     Raises
@@ -236,10 +313,10 @@ def chosen_setting(chosen: argparse.Namespace) -> tuple[Problem, SGD]:
     """
     if chosen.lr is None:
         raise InputError("--lr is required: the learning rate, >= 0")
-    return chosen_problem(chosen), SGD(**chosen_hyper_parameters(chosen))
+    return chosen_problem(chosen), chosen_algorithm(chosen)
 
 
-def setting_facts(chosen: argparse.Namespace, problem: Problem, algorithm: SGD) -> dict[str, Any]:
+def setting_facts(chosen: argparse.Namespace, problem: Problem, algorithm: Any) -> dict[str, Any]:
     """Describe a problem, an algorithm and the target for JSON."""
     facts: dict[str, Any] = {"problem": problem_facts(chosen, problem)}
     return facts | {"algorithm": algorithm_facts(algorithm), "target": chosen.target}
@@ -262,7 +339,15 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
     return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 
-def algorithm_facts(algorithm: Any) -> dict[str, float]:
-    """Return all hyper-parameters of an algorithm by name, for JSON."""
-    values = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
-    return values | {"lr": algorithm.lr.value}
+def algorithm_facts(algorithm: Any) -> dict[str, Any]:
+    """Return all parameters of an algorithm by name, and its kind if it is not SGD, for JSON."""
+    kind = {} if type(algorithm) is SGD else {"kind": algorithm_text(algorithm)}
+    values = {name: algorithm.hyper_parameter(name) for name in algorithm.parameter_names()}
+    return kind | values | {"lr": algorithm.lr.value}
+
+
+def algorithm_text(algorithm: Any) -> str:
+    """Return the kind of an algorithm, such as ``EMA(SGD)``, as an option has it."""
+    inner = getattr(algorithm, "inner", None)
+    name = type(algorithm).__name__
+    return name if inner is None else f"{name}({algorithm_text(inner)})"

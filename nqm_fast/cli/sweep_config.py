@@ -64,7 +64,11 @@ def _setting(table: dict[str, Any]) -> dict[str, Any]:
     known = serialization.kinds(Algorithm)
     if kind not in known:
         raise InputError(f"kind must be one of {', '.join(known)}, not {shown(kind)}")
-    return given | {"algorithm": known[kind]}
+    inner = given.pop("inner", None)
+    if inner is None:
+        return given | {"algorithm": known[kind]}
+    # One around another is made as it is; axes may have any parameter of either.
+    return {"algorithm": serialization.build(Algorithm, {"kind": kind, "inner": inner} | given)}
 
 
 def _problem(table: dict[str, Any], source: Source) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def moments(
     chosen = _numbers(coordinates, problem.dim)
     ordered, position = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     if asked.size:
-        ordered, position = ordered_records(asked, algorithm.lr, batch)
+        ordered, position = ordered_records(asked, algorithm.schedules | {"batch_size": batch})
     blocks = range(-(-chosen.size // BLOCK))
 
     def of_block(k: int) -> list[Array]:

@@ -22,6 +22,7 @@ from ..noise import DataSet
 from ..problem import Problem
 from ..progress import track
 from ..schedules import Schedule
+from ..timeline import piece_at
 from ..validation import Array, InputError
 from .coupled.maps import CoupledBlock, Recurrences
 from .timeline import every_step
@@ -144,7 +145,10 @@ def data_passage(
         As `data_risk`, or if too many steps would have to be taken.
     """
     before = math.inf
-    is_constant = batch_size.piece(0) == algorithm.lr.piece(0) == (math.inf, True)
+    schedules = [*algorithm.schedules.values(), batch_size]
+    is_constant = not algorithm.depends_on_step and all(
+        piece_at(schedule, 0) == (math.inf, True) for schedule in schedules
+    )
     for step, risk in _curve(problem, algorithm, batch_size, min(limit, MOST_STEPS)):
         if risk <= target:
             return step

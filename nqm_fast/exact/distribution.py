@@ -252,7 +252,7 @@ def risk_distribution(
     if not asked.size:
         nothing = np.zeros(asked.shape)
         return RiskDistribution(asked, nothing, nothing, nothing, ())
-    ordered, position = ordered_records(asked, algorithm.lr, batch)
+    ordered, position = ordered_records(asked, algorithm.schedules | {"batch_size": batch})
     laws = _laws(problem, algorithm, batch, ordered)
     at_steps = tuple(laws[number] for number in position.ravel().tolist())
 

@@ -71,8 +71,11 @@ def epochs(
     """
     as_additive_problem(problem, "epochs")
     algorithm = as_algorithm("algorithm", algorithm)
-    if not isinstance(algorithm.lr, Constant) or algorithm.depends_on_step:
-        raise InputError("algorithm must have a constant learning rate and equal steps for epochs")
+    is_constant = all(isinstance(schedule, Constant) for schedule in algorithm.schedules.values())
+    if not is_constant or algorithm.depends_on_step or algorithm.batches_per_step != 1:
+        raise InputError(
+            "algorithm must have constant hyper-parameters and equal steps of one batch for epochs"
+        )
     samples = integer("samples", samples, least=2)
     size = integer("batch_size", batch_size, least=1, most=samples)
     if samples % size:

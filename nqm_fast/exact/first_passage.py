@@ -10,15 +10,25 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..algorithms.sparse import checked_recurrence, sparse_recurrence
+from ..algorithms.sparse import SparseRecurrence
 from ..backends import takes_backend
 from ..blocks import Block
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..validation import InputError, integer, number, shown
+from ..timeline import shortest_length
+from ..validation import Array, InputError, integer, number, shown
 from .certified import COARSE, FINE, certified_block, summed_nodes
 from .coupled.risk import coupled_passage
 from .data_noise import data_passage
+from .periodic import (
+    WHOLE,
+    Period,
+    engine_recurrence,
+    find_period,
+    one_step_maps,
+    with_period,
+    without_period,
+)
 from .population import population_batch
 from .risk import RiskSums, expected_risk
 from .timeline import weighted_segments
@@ -104,7 +114,7 @@ def steps_to_target(
     batch = as_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
-    limit = int(min(limit, algorithm.lr.length, batch.length))
+    limit = int(min(limit, shortest_length(algorithm.schedules), batch.length))
     if problem.noise_model is not None:
         return _dependent_passage(problem, algorithm, batch, target, limit)
     nodes = summed_nodes(problem)
@@ -247,41 +257,107 @@ def _searched_passage(
     skip: int,
 ) -> int | None:
     """Find the first step in (skip, limit] at which the risk is at most `target`."""
-    kernel = kernels.fastest_backend().first_passage
-    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), block.h.size)
-    n = len(recurrence.read)
-    tiles = -(-block.h.size // kernel.TILE)
-    # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates. The
-    # kernel keeps apart the moments of the start and the noise that is injected later.
-    moments = np.zeros((2, tiles, (n + n * (n + 1) // 2) * kernel.TILE))
-    moments[0, :, : n * kernel.TILE] = np.repeat(recurrence.start, kernel.TILE)
-    injected_noise = np.zeros_like(moments)
+    search = _Search(block, engine_recurrence(algorithm, block.h), target)
+    period = find_period(algorithm, batch)
+    if period is not None and limit < period.begin + period.steps:
+        period = None
     done = 0
-    read, _, values, entries, factors = recurrence
+    stop = max(limit, 1) if period is None else period.begin
     # The last segment has one step more, so that the risk after the last step is looked at too.
-    for part in weighted_segments(algorithm, batch, max(limit, 1)):
+    for part in weighted_segments(algorithm, batch, stop) if stop else ():
         length = part.length.copy()
-        is_last = part.start[-1] + length[-1] >= limit
+        is_last = period is None and part.start[-1] + length[-1] >= limit
         length[-1] += bool(is_last)
-        status, step = kernel.first_passage(
+        status, step = search.go(
+            part.weights, part.inverse_batch, length, is_last, skip - done, done > 0
+        )
+        if status == search.kernel.FOUND:
+            return done + step if done + step <= limit else None
+        if status == search.kernel.UNREACHABLE:
+            return None
+        done += step
+    return None if period is None else _periodic_passage(search, period, limit, skip)
+
+
+class _Search:
+    """A search for the first passage of a block of coordinates, and where it has come to."""
+
+    def __init__(self, block: Block, recurrence: SparseRecurrence, target: float) -> None:
+        self.block, self.recurrence, self.target = block, recurrence, target
+        self.kernel = kernels.fastest_backend().first_passage
+        n = len(recurrence.read)
+        tile = self.kernel.TILE
+        # Each tile has a row with the n means and the n (n + 1) / 2 covariances of its coordinates.
+        # The kernel keeps apart the moments of the start and the noise that is injected later.
+        shape = 2, -(-block.h.size // tile), (n + n * (n + 1) // 2) * tile
+        self.moments, self.injected_noise = np.zeros(shape), np.zeros(shape)
+        self.moments[0, :, : n * tile] = np.repeat(recurrence.start, tile)
+
+    def copy(self, recurrence: SparseRecurrence) -> _Search:
+        """Return a search from the same state on, with another recurrence."""
+        other = _Search(self.block, recurrence, self.target)
+        other.moments[:], other.injected_noise[:] = self.moments, self.injected_noise
+        return other
+
+    def go(
+        self,
+        weights: Array,
+        inverse_batch: Array,
+        length: NDArray[np.int64],
+        endless: bool,
+        skip: int,
+        resumed: bool,
+        target: float | None = None,
+    ) -> tuple[int, int]:
+        """Go through segments; return the kernel's status, and the first passage or their steps."""
+        read, _, values, entries, factors = self.recurrence
+        status, step = self.kernel.first_passage(
             read,
             values,
             entries,
             factors,
-            part.weights,
-            part.inverse_batch,
+            weights,
+            inverse_batch,
             length,
-            bool(is_last),
-            target,
-            skip - done,
-            done > 0,
-            *block[:4],
-            moments,
-            injected_noise,
+            bool(endless),
+            self.target if target is None else target,
+            skip,
+            resumed,
+            *self.block[:4],
+            self.moments,
+            self.injected_noise,
         )
-        if status == kernel.FOUND:
-            return done + int(step) if done + step <= limit else None
-        if status == kernel.UNREACHABLE:
-            return None
-        done += int(step)
-    return None
+        return int(status), int(step)
+
+
+def _periodic_passage(search: _Search, period: Period, limit: int, skip: int) -> int | None:
+    """Find the first passage in (skip, limit] from the begin of segments that repeat for ever.
+
+    The risk some steps after the begin of each period is a sequence of its own, of which one step
+    is a whole period. The first passage is the earliest of those of these sequences.
+    """
+    size = search.block.h.size
+    base = without_period(search.recurrence, period)
+    read = np.array(base.read)
+    moves = read @ one_step_maps(base, size, period.weights)
+    is_moving = (moves != 0.0).any(axis=(1, 2))
+    earliest: int | None = None
+    for phase in range(period.steps):
+        before = period.between(phase - 1, phase)
+        # Where the last step has not moved the evaluated iterate, the risk is that of before.
+        if before and not is_moving[before[0][0]]:
+            continue
+        first = period.begin + phase
+        if first > limit:
+            break
+        rotated = period.rotated(phase)
+        here = search.copy(with_period(base, size, rotated))
+        if phase:
+            begin = period.columns(period.between(0, phase))
+            here.go(*begin, False, 0, period.begin > 0, -1.0)
+        whole = period.columns([(WHOLE, (limit - first) // period.steps + 1)])
+        status, count = here.go(*whole, True, (skip - first) // period.steps, first > 0)
+        if status == here.kernel.FOUND:
+            earliest = first + count * period.steps
+            limit = earliest - 1
+    return earliest

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
+from ..algorithms.sparse import SparseRecurrence, checked_recurrence
 from ..backends import takes_backend
 from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
@@ -24,8 +24,9 @@ from ..validation import Array, step_array
 from .certified import coordinate_sums
 from .coupled.risk import coupled_risk
 from .data_noise import data_risk
+from .periodic import engine_recurrence
 from .population import population_batch
-from .timeline import RecordedSegments, weighted_segments, with_records
+from .timeline import RecordedSegments, recorded_segments
 
 WORTH_A_THREAD = 1 << 12
 """Coordinates that take longer than the start of a thread."""
@@ -42,18 +43,25 @@ def tile_risks(
     block: Block, algorithm: LinearAlgorithm, timeline: Iterable[RecordedSegments]
 ) -> Array:
     """Compute the risk of each tile of a block at all records, shape (records, tiles)."""
-    size = block.h.size
-    recurrence = sparse_recurrence(checked_recurrence(algorithm, block.h), size)
+    recurrence = engine_recurrence(algorithm, block.h)
     timeline = iter(timeline)
     first = next(timeline)
     if first.segments.is_constant:
         weights, inverse_batch = first.segments.weights[0], first.segments.inverse_batch[0]
         return constant_partials(block, recurrence, weights, inverse_batch, first.record_offset)
+    return partials(block, recurrence, chain([first], timeline))
+
+
+def partials(
+    block: Block, recurrence: SparseRecurrence, timeline: Iterable[RecordedSegments]
+) -> Array:
+    """Compute the risk of each tile of a block at all records, shape (records, tiles)."""
+    size = block.h.size
     moments = kernels.fastest_backend().moments
     n = len(recurrence.read)
     carried = np.empty((2, n + n * (n + 1) // 2, 0))
     risk = []
-    for number, part in enumerate(chain([first], timeline)):
+    for number, part in enumerate(timeline):
         if number == 0 and not part.is_last:
             carried = np.empty((*carried.shape[:2], size))
         partial = np.empty((part.record_segment.size, -(-size // moments.TILE)))
@@ -164,7 +172,7 @@ def expected_risk(
     asked = step_array("steps", steps)
     if not asked.size:
         return np.zeros(asked.shape)
-    ordered, position = ordered_records(asked, algorithm.lr, batch)
+    ordered, position = ordered_records(asked, algorithm.schedules | {"batch_size": batch})
     if problem.noise_model is None:
         risk = coordinate_sums(problem, RiskSums(algorithm, batch, ordered), "expected risk")
     elif problem.noise_model.is_data:
@@ -223,9 +231,8 @@ class RiskSums:
             return tile_risks(block, self.algorithm, timeline)
 
     def _timeline(self, steps: NDArray[np.int64]) -> Iterator[RecordedSegments]:
-        """Yield the timeline; there is at least one segment, for the record at step 0."""
-        last = max(int(steps[-1]), 1)
-        return with_records(weighted_segments(self.algorithm, self.batch_size, last), steps)
+        """Yield the timeline."""
+        return recorded_segments(self.algorithm, self.batch_size, steps)
 
 
 def tile_size(algorithm: LinearAlgorithm) -> int:

@@ -28,8 +28,9 @@ from ..schedules import Constant, Schedule
 from ..validation import Array
 from .coupled.curve import Curve
 from .coupled.maps import CoupledBlock
-from .risk import block_risk, constant_partials
-from .timeline import weighted_segments, with_records
+from .periodic import Period, find_period, with_period
+from .risk import block_risk, constant_partials, partials
+from .timeline import period_records, recorded_segments
 
 # The limits of the space.
 LOG_LEAST_GAP = math.log(1e-7)
@@ -50,16 +51,19 @@ LARGEST = 1e300
 # The coarse grid from which the search starts.
 GRID_DECADES = 9
 """Decades of the effective learning rate: at the lowest, one e-fold takes over 10^8 steps."""
-GRID_GAPS = 16, 9
-"""Values of momentum or EMA; fewer where three hyper-parameters have many combinations."""
-GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5
-"""Distance of learning rates in log; wider where three hyper-parameters are searched."""
+GRID_GAPS = 16, 9, 5
+"""Values of momentum or EMA; fewer where three or more hyper-parameters have many combinations."""
+GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5, math.log(2.0) * 2.0
+"""Distance of learning rates in log; wider where three or more hyper-parameters are searched."""
 
 # How the risk at many points is computed.
 STACKED_COORDINATES = 1 << 14
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
 Point = tuple[float, ...]
+
+Kind = type[LinearAlgorithm] | LinearAlgorithm
+"""A class of algorithms, or one whose other hyper-parameters are kept."""
 
 
 class SearchSpace:
@@ -73,7 +77,7 @@ class SearchSpace:
 
     def __init__(
         self,
-        kind: type[LinearAlgorithm],
+        kind: Kind,
         over: Sequence[str],
         fixed: dict[str, Any],
         batch_size: Schedule,
@@ -81,23 +85,35 @@ class SearchSpace:
         block: Block | CoupledBlock,
     ) -> None:
         self.kind, self.over, self.fixed, self.batch_size = kind, list(over), fixed, batch_size
-        self.template = kind(**example_values(over) | fixed)
+        self.template = made(kind, example_values(over) | fixed)
+        tunable = self.template.tunable
+        self.others = {
+            name: self.template.hyper_parameter(name) for name in tunable if name != "lr"
+        }
         self.is_lr = np.array([name == "lr" for name in over])
-        self.is_gap = np.array([kind.tunable[name] == "unit" for name in over])
+        self.is_unit = np.array([tunable[name] == "unit" for name in over])
+        self.is_gap = np.array([tunable[name] in ("unit", "gap") for name in over])
         self.middle = np.array([_middle(kind, name, fixed) for name in over])
         # Which rates are stable depends on the ends of the spectrum, which need not be nodes.
         ends = np.array(problem.curvature_range)
-        self.largest_lr = min(self.template.largest_lr(ends), LARGEST)
+        room = float(self.template.headroom(self.others))
+        self.largest_lr = min(self.template.largest_lr(ends) / room, LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
         self.terms = len(recurrence.terms)
         self.dim = block.h.size
         self._last_recurrence: tuple[dict[str, float] | None, SparseRecurrence | None] = None, None
-        is_constant = not kind.depends_on_step and all(
-            isinstance(schedule, Constant) for schedule in (self.template.lr, batch_size)
+        is_constant = (
+            not self.template.depends_on_step
+            and isinstance(batch_size, Constant)
+            and all(
+                isinstance(schedule, Constant) or schedule.period
+                for schedule in self.template.schedules.values()
+            )
         )
         self.noise = problem.noise_model
         self.stackable = is_constant and self.noise is None
         """Whether the risk at many points is computed at once."""
+        self.period = find_period(self.template, batch_size) if self.stackable else None
         self.has_quick_curves = is_constant
         """Whether many steps take hardly longer than few."""
         if isinstance(block, Block):
@@ -111,35 +127,39 @@ class SearchSpace:
         """Convert points of shape (G, searched) to values by name, arrays of shape (G,)."""
         columns = dict(zip(self.over, points.T, strict=True))
         values: dict[str, Any] = {
-            name: -np.expm1(np.minimum(x, -NEGLIGIBLE)) if is_gap else np.exp(x)
-            for (name, x), is_gap in zip(columns.items(), self.is_gap, strict=True)
+            name: -np.expm1(np.minimum(x, -NEGLIGIBLE)) if is_unit else np.exp(x)
+            for (name, x), is_unit in zip(columns.items(), self.is_unit, strict=True)
             if name != "lr"
         }
         if "lr" in columns:
-            values["lr"] = np.exp(columns["lr"]) / self.kind.gain(self.fixed | values)
+            values["lr"] = np.exp(columns["lr"]) / self.template.gain(self.others | values)
         return values
+
+    def largest_lrs(self, values: dict[str, Any]) -> Any:
+        """Return the largest learning rate beside the values of other hyper-parameters."""
+        return self.largest_lr * self.template.headroom(self.others | values)
 
     def algorithm(self, point: Sequence[float]) -> LinearAlgorithm:
         """Return the algorithm with the hyper-parameters at one point."""
         values = self.hyper_parameters(np.array([point]))
         chosen = {name: float(x[0]) for name, x in values.items()}
-        for name, is_gap in zip(self.over, self.is_gap, strict=True):
-            if is_gap and chosen[name] <= NEGLIGIBLE:
+        for name, is_unit in zip(self.over, self.is_unit, strict=True):
+            if is_unit and chosen[name] <= NEGLIGIBLE:
                 chosen[name] = 0.0
-        return self.kind(**chosen, **self.fixed)
+        return made(self.kind, chosen | self.fixed)
 
     def point(self, algorithm: LinearAlgorithm) -> Point:
         """Return the point at which the hyper-parameters of an algorithm are, or the nearest."""
-        values = {name: getattr(algorithm, name) for name in self.over if name != "lr"}
+        values = {name: algorithm.hyper_parameter(name) for name in self.over if name != "lr"}
         logs = []
-        for name, is_gap in zip(self.over, self.is_gap, strict=True):
+        for name, is_unit in zip(self.over, self.is_unit, strict=True):
             if name == "lr":
                 lr = max(algorithm.lr.least, sys.float_info.min)
-                logs.append(math.log(lr) + math.log(self.kind.gain(self.fixed | values)))
+                logs.append(math.log(lr) + math.log(self.template.gain(self.others | values)))
             else:
                 least = sys.float_info.min  # A default may be 0, which has no log.
                 value = values[name]
-                logs.append(math.log1p(-value) if is_gap else math.log(max(value, least)))
+                logs.append(math.log1p(-value) if is_unit else math.log(max(value, least)))
         return tuple(np.clip(logs, *self.bounds().T).tolist())
 
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
@@ -167,8 +187,8 @@ class SearchSpace:
         algorithm = self.algorithm(point.tolist())
         if self.noise is not None:
             return Curve(self.coupled_block, algorithm, self.batch_size, self.noise).at(steps)
-        timeline = weighted_segments(algorithm, self.batch_size, max(int(steps[-1]), 1))
-        return block_risk(self.block, algorithm, with_records(timeline, steps))
+        timeline = recorded_segments(algorithm, self.batch_size, steps)
+        return block_risk(self.block, algorithm, timeline)
 
     def _stacked_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
         """Compute the risk at points of constant settings, shape (G, steps), in one call.
@@ -179,6 +199,8 @@ class SearchSpace:
         count, size = len(points), self.block.h.size
         values = self.hyper_parameters(points)
         lr = values.pop("lr", np.full(count, self.template.lr.least))
+        if self.period is not None:
+            return self._stacked_periodic_risks(self.period, lr, values, steps)
         weights = term_weights(self.template, self.terms, lr, np.zeros(count, dtype=np.int64))
         if count == 1:
             block, sparse = (
@@ -193,7 +215,7 @@ class SearchSpace:
             recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
             weights = np.ones((1, 1))
             sparse = sparse_recurrence(recurrence, block.h.size)
-        inverse_batch = 1.0 / self.batch_size.least
+        inverse_batch = 1.0 / (self.template.batches_per_step * self.batch_size.least)
         partial = constant_partials(block, sparse, weights[0], inverse_batch, steps)
         risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
         return risks
@@ -220,6 +242,26 @@ class SearchSpace:
             self._last_recurrence = values, recurrence
         assert recurrence is not None
         return recurrence
+
+    def _stacked_periodic_risks(
+        self, period: Period, lr: Array, values: dict[str, Array], steps: NDArray[np.int64]
+    ) -> Array:
+        """Compute the risk at points of settings that repeat after a period, shape (G, steps)."""
+        count, size = lr.size, self.block.h.size
+        block = Block(*(np.tile(x, count) for x in self.block))
+        per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
+        whole = self.template.with_values(**per_coordinate).recurrence(block.h)
+        starts = period.begin + np.cumsum(period.length) - period.length
+        terms: list[Any] = []
+        for start in starts.tolist():
+            weights = term_weights(self.template, self.terms, lr, np.full(count, start))
+            terms += sum_of_terms(whole, np.repeat(weights, size, axis=0).T).terms
+        sparse = sparse_recurrence(whole._replace(terms=terms), block.h.size)
+        own = period._replace(weights=np.eye(len(terms)))
+        recurrence = with_period(sparse, block.h.size, own)
+        partial = partials(block, recurrence, [period_records(own, steps)])
+        risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
+        return risks
 
     def bounds(self) -> Array:
         """Limits of the box, shape (searched, 2)."""
@@ -251,9 +293,10 @@ class SearchSpace:
         if self.is_lr.any():
             column = int(self.is_lr.argmax())
             log_largest = math.log(self.largest_lr)
-            gain = np.exp(points[:, column]) / self.hyper_parameters(points)["lr"]
+            values = self.hyper_parameters(points)
+            gain = np.exp(points[:, column]) / values["lr"]
             low[:, column] = log_largest + LOG_SMALLEST_USEFUL_LR - math.log(steps)
-            high[:, column] = log_largest + np.log(gain)
+            high[:, column] = np.log(self.largest_lrs(values)) + np.log(gain)
         return low, high
 
     def from_cube(self, cube: Array, steps: int) -> Array:
@@ -270,11 +313,11 @@ class SearchSpace:
 
     def grid(self) -> Array:
         """Lay a coarse grid over all of the box that can be of use, shape (points, searched)."""
-        is_coarser = len(self.over) >= 3
-        gaps = np.linspace(0.0, LOG_LEAST_GAP, GRID_GAPS[is_coarser])
+        coarseness = min(max(len(self.over) - 2, 0), 2)
+        gaps = np.linspace(0.0, LOG_LEAST_GAP, GRID_GAPS[coarseness])
         log_largest = math.log(self.largest_lr)
         lowest = log_largest - GRID_DECADES * math.log(10.0)
-        spacing = GRID_LOG_LR_SPACING[is_coarser]
+        spacing = GRID_LOG_LR_SPACING[coarseness]
         log_lrs = np.arange(lowest, log_largest - LOG_LEAST_GAP, spacing)
         axes = [
             log_lrs if is_lr else gaps if is_gap else np.linspace(low, high, gaps.size)
@@ -284,19 +327,26 @@ class SearchSpace:
         ]
         points = np.array(list(itertools.product(*axes)))
         if "lr" in self.over:
-            points = points[self.hyper_parameters(points)["lr"] < self.largest_lr]
+            values = self.hyper_parameters(points)
+            points = points[values["lr"] < self.largest_lrs(values)]
         return points
+
+
+def made(kind: Kind, values: dict[str, Any]) -> LinearAlgorithm:
+    """Make an algorithm of a kind, or like another one, with hyper-parameters by name."""
+    return kind(**values) if isinstance(kind, type) else kind.with_hyper_parameters(**values)
 
 
 def example_values(over: Sequence[str]) -> dict[str, float]:
     """Return values at which an algorithm has all components that the search needs, by name."""
-    return {"lr": 1.0} | {name: 0.5 for name in over if name != "lr"}
+    return {name: 1.0 if name == "lr" else 0.5 for name in over}
 
 
-def _middle(kind: type[LinearAlgorithm], name: str, fixed: dict[str, Any]) -> float:
+def _middle(kind: Kind, name: str, fixed: dict[str, Any]) -> float:
     """Return the log of a positive hyper-parameter's default, or of 1 if it has none."""
     try:
-        default = getattr(kind(**{"lr": 1.0} | fixed), name)
+        example = kind(**{"lr": 1.0} | fixed) if isinstance(kind, type) else kind
+        default = example.hyper_parameter(name)
     except TypeError:  # The algorithm has hyper-parameters without a default.
         default = None
     is_positive = name != "lr" and isinstance(default, int | float) and default > 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import term_weights
@@ -14,6 +14,7 @@ from ..schedules import Constant, Schedule, as_schedule
 from ..validation import Array, InputError, number
 from .coupled.maps import CoupledBlock, Recurrences
 from .coupled.nodes import CoupledNodes, coupled_block
+from .periodic import find_period, is_periodic
 
 SCANNED = 128
 """Learning rates at which stability is looked at first, evenly spread up to the largest."""
@@ -76,6 +77,10 @@ def largest_stable_lr(
         )
     if noise is None or isinstance(noise, FinitePopulation):
         return additive_limit(algorithm, problem.curvature_range)
+    if is_periodic(algorithm):
+        raise InputError(
+            f"algorithm must have equal steps where noise depends on the iterate, not {algorithm!r}"
+        )
     inverse_batch = float(noise.inverse_batch(np.array([number("batch_size", batch.value)]))[0])
     nodes = CoupledNodes(problem)
     block = nodes.joined(NODES) if nodes.parts else nodes.every()
@@ -88,7 +93,7 @@ def largest_stable_lr(
     rows = Recurrences(algorithm, whole)
 
     def is_stable(lr: float) -> bool:
-        return _is_coupled_stable(rows, _weights(algorithm, rows.terms, lr), inverse_batch)
+        return _is_coupled_stable(rows, _weights(algorithm, rows.terms, lr, 0), inverse_batch)
 
     return _limit(is_stable, algorithm.largest_lr(np.array([low, high])))
 
@@ -96,24 +101,34 @@ def largest_stable_lr(
 def additive_limit(algorithm: LinearAlgorithm, curvature_range: tuple[float, float]) -> float:
     """Find the largest stable rate where noise does not depend on the iterate.
 
-    Only the least and the largest curvature are looked at, and the weights of step 0.
+    Only the least and the largest curvature are looked at, and the weights of step 0, or of all
+    steps of a period.
     """
     h = np.array(curvature_range)
     zero = np.zeros(h.size)
     rows = Recurrences(algorithm, CoupledBlock(h, *(zero for _ in range(6))))
+    period = find_period(algorithm, Constant(1.0))
 
     def is_stable(lr: float) -> bool:
         with np.errstate(over="ignore", invalid="ignore"):
-            change, _ = rows.matrices(_weights(algorithm, rows.terms, lr))
+            if period is None:
+                change, _ = rows.matrices(_weights(algorithm, rows.terms, lr, 0))
+            else:
+                whole = np.eye(rows.read_vector.size)
+                starts = period.begin + np.cumsum(period.length) - period.length
+                for start, length in zip(starts.tolist(), period.length.tolist(), strict=True):
+                    part, _ = rows.matrices(_weights(algorithm, rows.terms, lr, start))
+                    step = np.eye(rows.read_vector.size) + part
+                    whole = np.linalg.matrix_power(step, length) @ whole
+                change = whole - np.eye(rows.read_vector.size)
         return _spectral_radius(change) <= 1.0 + ROUNDING
 
     return _limit(is_stable, algorithm.largest_lr(h))
 
 
-def _weights(algorithm: LinearAlgorithm, terms: int, lr: float) -> Array:
-    """Return the weights of terms at a learning rate, in step 0."""
-    zero: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-    return np.asarray(term_weights(algorithm, terms, np.array([lr]), zero)[0])
+def _weights(algorithm: LinearAlgorithm, terms: int, lr: float, step: int) -> Array:
+    """Return the weights of terms at a learning rate, in a step."""
+    return np.asarray(term_weights(algorithm, terms, np.array([lr]), np.array([step]))[0])
 
 
 def _spectral_radius(change: Array) -> float:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
-from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
 from ..blocks import Block
 from ..schedules import Schedule
 from ..validation import Array
+from .periodic import engine_recurrence, find_period
 from .timeline import weighted_segments
 
 
@@ -41,6 +41,29 @@ def passages(
 
     A long way under a varying schedule comes in several parts, which bounds the memory.
     """
+    last = max(int(records[-1]), 1)
+    period = find_period(algorithm, batch_size)
+    if period is None or last < period.begin + period.steps:
+        yield from _passages_of_segments(algorithm, batch_size, records)
+        return
+    early = records[records < period.begin]
+    seen = 0
+    if period.begin:
+        stops = np.append(early, period.begin)
+        for passage in _passages_of_segments(algorithm, batch_size, stops):
+            seen += passage.ends_at_record
+            yield passage._replace(ends_at_record=passage.ends_at_record and seen <= early.size)
+    done = period.begin
+    for record in records[early.size :].tolist():
+        found = period.segments(done - period.begin, record - period.begin)
+        yield Passage(*period.columns(found), True)
+        done = record
+
+
+def _passages_of_segments(
+    algorithm: LinearAlgorithm, batch_size: Schedule, records: NDArray[np.int64]
+) -> Iterator[Passage]:
+    """Yield what lies between consecutive records, segment by segment."""
     waiting = iter(records.tolist())
     record = next(waiting, None)
     for part in weighted_segments(algorithm, batch_size, max(int(records[-1]), 1)):
@@ -82,9 +105,7 @@ class States:
 
     def __init__(self, block: Block, algorithm: LinearAlgorithm) -> None:
         size = block.h.size
-        recurrence: SparseRecurrence = sparse_recurrence(
-            checked_recurrence(algorithm, block.h), size
-        )
+        recurrence = engine_recurrence(algorithm, block.h)
         self._recurrence, self._fields, self._size = recurrence, block[:4], size
         self._propagate = kernels.fastest_backend().moments.propagate
         self.read, self.start = recurrence.read, recurrence.start

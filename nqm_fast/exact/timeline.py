@@ -14,6 +14,7 @@ from ..algorithms.sparse import checked_recurrence, term_weights
 from ..schedules import Schedule
 from ..timeline import WINDOW, piece_at, segments, values_at
 from ..validation import Array
+from .periodic import WHOLE, Period, cut_by_records, find_period, is_periodic
 
 
 class WeightedSegments(NamedTuple):
@@ -34,22 +35,28 @@ class WeightedSegments(NamedTuple):
 def weighted_segments(
     algorithm: LinearAlgorithm, batch_size: Schedule, stop: int
 ) -> Iterator[WeightedSegments]:
-    """Yield the segments of steps 0 .. stop - 1, about `WINDOW` at a time."""
+    """Yield the segments of steps 0 .. stop - 1, about `WINDOW` at a time.
+
+    The weights of an algorithm with a period end with that of the period's term, which is 0.
+    """
     terms = len(checked_recurrence(algorithm, np.ones(1)).terms)
+    more = int(is_periodic(algorithm))
+    schedules = [*algorithm.schedules.values(), batch_size]
+    batches = algorithm.batches_per_step
     one_constant_piece = (math.inf, True)
-    if (
-        not algorithm.depends_on_step
-        and piece_at(algorithm.lr, 0) == one_constant_piece
-        and piece_at(batch_size, 0) == one_constant_piece
+    if not algorithm.depends_on_step and all(
+        piece_at(schedule, 0) == one_constant_piece for schedule in schedules
     ):
         zero = np.zeros(1, dtype=np.int64)
         weights = term_weights(algorithm, terms, values_at(algorithm.lr, zero), zero)
-        inverse_batch = 1.0 / values_at(batch_size, zero)
+        inverse_batch = 1.0 / (batches * values_at(batch_size, zero))
         yield WeightedSegments(zero, np.array([max(stop, WINDOW)]), weights, inverse_batch, True)
         return
-    for part in segments(algorithm.lr, batch_size, stop, merge=not algorithm.depends_on_step):
-        weights = term_weights(algorithm, terms, part.lr, part.start)
-        yield WeightedSegments(part.start, part.length, weights, 1.0 / part.batch_size, False)
+    for part in segments(schedules, stop, merge=not algorithm.depends_on_step):
+        weights = term_weights(algorithm, terms, part.values[0], part.start)
+        weights = np.pad(weights, ((0, 0), (0, more))) if more else weights
+        inverse_batch = 1.0 / (batches * part.values[-1])
+        yield WeightedSegments(part.start, part.length, weights, inverse_batch, False)
 
 
 def every_step(
@@ -93,3 +100,35 @@ def with_records(
         segment = np.searchsorted(part.start, inside, side="right") - 1
         yield RecordedSegments(part, segment, inside - part.start[segment], is_last)
         taken = stop
+
+
+def recorded_segments(
+    algorithm: LinearAlgorithm, batch_size: Schedule, steps: NDArray[np.int64]
+) -> Iterator[RecordedSegments]:
+    """Yield the segments up to the last of the ascending steps, with the records among them.
+
+    There is at least one segment, for a record at step 0. Where segments repeat for ever, whole
+    periods between records are one segment.
+    """
+    last = max(int(steps[-1]), 1)
+    period = find_period(algorithm, batch_size)
+    if period is None or last < period.begin + period.steps:
+        yield from with_records(weighted_segments(algorithm, batch_size, last), steps)
+        return
+    taken = 0
+    if period.begin:
+        for part in with_records(weighted_segments(algorithm, batch_size, period.begin), steps):
+            taken += part.record_segment.size
+            yield part
+    yield period_records(period, steps[taken:] - period.begin)
+
+
+def period_records(period: Period, records: NDArray[np.int64]) -> RecordedSegments:
+    """Return the segments of a period's timeline up to the last of the records, from its begin."""
+    cut = cut_by_records(period, records.tolist())
+    weights = period.segment_weights(cut.kinds)
+    inverse_batch = np.full(cut.kinds.size, period.inverse_batch)
+    steps = np.where(cut.kinds == WHOLE, period.steps, 1) * cut.lengths
+    start = period.begin + np.cumsum(steps) - steps
+    segments = WeightedSegments(start, cut.lengths, weights, inverse_batch, False)
+    return RecordedSegments(segments, cut.record_segment, cut.record_offset, True)

@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,6 +29,7 @@ from ..html import facts_table
 from ..noise import FinitePopulation
 from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
+from ..timeline import shortest_length
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
 from .certified import COARSE, certified_block
 from .coupled.maps import CoupledBlock
@@ -40,7 +41,7 @@ from .first_passage import checked_steps, steps_to_target
 from .minimiser import Minimiser
 from .population import population_batch
 from .risk import RiskSums, expected_risk
-from .search_space import Point, SearchSpace, example_values
+from .search_space import Kind, Point, SearchSpace, example_values, made
 
 # Which nodes are searched.
 REFINEMENTS = 3
@@ -76,7 +77,7 @@ class _Task(NamedTuple):
     """The arguments of a search that all searches over fewer hyper-parameters share."""
 
     problem: Problem
-    kind: type[LinearAlgorithm]
+    kind: Kind
     fixed: dict[str, Any]
     batch: Schedule
     target: float
@@ -136,7 +137,7 @@ def tune(
     target: float,
     over: Sequence[str] = ("lr",),
     *,
-    algorithm: type[Algorithm] = SGD,
+    algorithm: type[Algorithm] | Algorithm = SGD,
     max_steps: int = 10**9,
     effort: str = "full",
     backend: str = "auto",
@@ -162,8 +163,9 @@ def tune(
         What to search: any of "lr", "momentum", "ema", or of the `tunable` of `algorithm`.
         Other positive hyper-parameters than "lr" are searched up to a factor of 10^6 around
         their default, or around 1.
-    algorithm : type
-        The kind of algorithm.
+    algorithm : type or Algorithm
+        The kind of algorithm, such as ``nqm.Nesterov``; or an algorithm, such as
+        ``nqm.EMA(nqm.SGD(0.1), 0.9)``, whose hyper-parameters are kept where they are not searched.
     max_steps : int
         Give up beyond this many steps; schedules given as arrays end earlier.
     effort : {"full", "fast"}
@@ -208,10 +210,9 @@ def tune(
     choice("effort", effort, EFFORTS)
     names, any_kind = checked_search(over, algorithm, fixed)
     example = as_algorithm("algorithm", any_kind)
-    kind = type(example)
+    kind: Kind = cast(Kind, algorithm)
     _check_curvatures(problem, example)
-    length = example.lr.length
-    limit = int(min(max_steps, batch.length, length))
+    limit = int(min(max_steps, batch.length, shortest_length(example.schedules)))
     task = _Task(problem, kind, fixed, batch, target, limit, effort)
     nested: list[Tuned] = []
     # A search over more hyper-parameters begins with the answers of those over fewer.
@@ -222,12 +223,13 @@ def tune(
     return min(nested, key=lambda found: (found.steps, found.risk))
 
 
-def _subsets(
-    kind: type[LinearAlgorithm], names: list[str], fixed: dict[str, Any]
-) -> Iterator[list[str]]:
+def _subsets(kind: Kind, names: list[str], fixed: dict[str, Any]) -> Iterator[list[str]]:
     """Yield all subsets of the names, smaller ones first, with which the others have a default."""
     for size in range(1, len(names) + 1):
         for some in itertools.combinations(names, size):
+            if not isinstance(kind, type):
+                yield list(some)
+                continue
             missing = set(inspect.signature(kind).parameters) - set(some) - set(fixed)
             required = {
                 name
@@ -341,12 +343,18 @@ def several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
 
 
 def checked_search(
-    over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]
+    over: Sequence[str], kind: Any, fixed: dict[str, Any]
 ) -> tuple[list[str], Algorithm]:
     """Check and return the names of the hyper-parameters to search, and an example algorithm."""
-    if not (isinstance(kind, type) and issubclass(kind, Algorithm)):
+    is_class = isinstance(kind, type) and issubclass(kind, Algorithm)
+    if not (is_class or isinstance(kind, Algorithm)):
         raise InputError(
             f"algorithm must be a kind of algorithm such as nqm.SGD, not {shown(kind)}"
+        )
+    if isinstance(kind.tunable, property):
+        raise InputError(
+            f"algorithm must be one with its inner algorithm, such as {kind.__name__}(nqm.SGD(0.1),"
+            f" ...), where it is {kind.__name__}"
         )
     names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
     for name in names:
@@ -356,12 +364,13 @@ def checked_search(
     for name in names:
         if name in fixed:
             raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
-    if "lr" not in names and "lr" not in fixed:
+    if is_class and "lr" not in names and "lr" not in fixed:
         raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
     try:
-        example = kind(**example_values(names) | fixed)
+        example = made(kind, example_values(names) | fixed)
     except TypeError:
-        raise InputError(f"{kind.__name__} does not take all of {', '.join(fixed)}") from None
+        own = kind if is_class else type(kind)
+        raise InputError(f"{own.__name__} does not take all of {', '.join(fixed)}") from None
     return names, example
 
 

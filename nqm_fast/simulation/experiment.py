@@ -13,7 +13,7 @@ from ..immutable import Immutable, frozen
 from ..kernels import noise
 from ..parts import part
 from ..problem import Problem, as_problem
-from ..timeline import check_length
+from ..timeline import check_lengths
 from ..validation import (
     Array,
     InputError,
@@ -176,8 +176,7 @@ def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment
             "on all of its records: begin another run"
         )
     for setting in experiment.settings:
-        check_length("lr", setting.algorithm.lr, steps)
-        check_length("batch_size", setting.batch_size, steps)
+        check_lengths(setting.schedules, steps)
     _check_limits(
         experiment.problem,
         experiment.settings,

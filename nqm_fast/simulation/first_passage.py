@@ -15,6 +15,7 @@ from ..exact.first_passage import steps_to_target
 from ..html import facts_table
 from ..problem import Problem, as_additive_problem
 from ..schedules import Schedule, as_schedule
+from ..timeline import shortest_length
 from ..validation import Array, InputError, integer, number, real_array, shown
 from .api import simulate
 
@@ -168,7 +169,7 @@ def first_passage_distribution(
     target = number("target", target, above=0.0)
     replicas = integer("replicas", replicas, least=1)
     limit = integer("max_steps", max_steps, least=0)
-    limit = int(min(limit, algorithm.lr.length, batch.length))
+    limit = int(min(limit, shortest_length(algorithm.schedules), batch.length))
     if every is not None:
         every = integer("every", every, least=1)
     of_mean = steps_to_target(problem, algorithm, batch, target, max_steps=limit)

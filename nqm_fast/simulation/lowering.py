@@ -83,10 +83,15 @@ _NO_CUTS = np.zeros(0, dtype=np.int64)
 def _segment_ends(setting: Setting, begin: int, end: int) -> list[NDArray[np.int64]]:
     """Return the ends of the segments of a setting's schedules within steps begin .. end - 1."""
     ends = [_NO_CUTS]
-    for schedule in (setting.algorithm.lr, setting.batch_size):
+    for schedule in setting.schedules.values():
         for step, until, same in pieces(schedule, begin, end):
             ends.append(np.array([until]) if same else np.arange(step + 1, until + 1))
     return ends
+
+
+def _drawn(setting: Setting, steps: NDArray[np.int64]) -> Array:
+    """Return how many samples the gradient of each step is the mean of."""
+    return setting.algorithm.batches_per_step * values_at(setting.batch_size, steps)
 
 
 def timeline(
@@ -111,7 +116,7 @@ def timeline(
         _weights(s.algorithm, terms, values_at(s.algorithm.lr, segment_start), segment_start)
         for s, terms in zip(group.settings, group.terms, strict=True)
     ]
-    batches = np.stack([values_at(s.batch_size, segment_start) for s in group.settings], axis=1)
+    batches = np.stack([_drawn(s, segment_start) for s in group.settings], axis=1)
     # Settings with fewer terms than others have weights of zero in their place.
     stacked = np.zeros((segment_start.size, len(weights), max(x.shape[1] for x in weights)))
     for g, x in enumerate(weights):

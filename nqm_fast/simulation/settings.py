@@ -9,7 +9,7 @@ import numpy as np
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm, as_simulated_algorithm
 from ..schedules import Constant, PerStep, Schedule, as_schedule
-from ..timeline import check_length, pieces, segments
+from ..timeline import check_lengths, pieces, segments
 from ..validation import InputError, any_array, counted
 
 
@@ -24,6 +24,11 @@ class Setting(NamedTuple):
         """The algorithm, where only linear ones come."""
         assert not isinstance(self.algorithm, RuleAlgorithm)
         return self.algorithm
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """All that varies from step to step, by name: the algorithm's schedules, the batch size."""
+        return self.algorithm.schedules | {"batch_size": self.batch_size}
 
     @property
     def batch_size_text(self) -> str:
@@ -50,9 +55,8 @@ def as_settings(algorithm: Any, batch_size: Any, steps: int) -> tuple[Setting, .
     for given_algorithm, given_size in zip(algorithms, batch_sizes, strict=True):
         checked = as_simulated_algorithm("algorithm", given_algorithm)
         schedule = as_schedule("batch_size", given_size, least=1.0)
-        check_length("lr", checked.lr, steps)
-        check_length("batch_size", schedule, steps)
         settings.append(Setting(checked, schedule))
+        check_lengths(settings[-1].schedules, steps)
     return tuple(settings)
 
 
@@ -84,17 +88,19 @@ def _batch_sizes(batch_size: Any, count: int, steps: int) -> list[Any]:
 
 def check_whole_batches(settings: Sequence[Setting], steps: int, most: int) -> None:
     """Make sure that batch sizes are whole numbers up to `most`, as per-sample noise needs."""
+    batches = max(setting.algorithm.batches_per_step for setting in settings)
     for schedule in {id(s.batch_size): s.batch_size for s in settings}.values():
-        for part in segments(Constant(1.0), schedule, steps):
-            bad = part.batch_size[part.batch_size != np.floor(part.batch_size)]
+        for part in segments([schedule], steps):
+            (batch_size,) = part.values
+            bad = batch_size[batch_size != np.floor(batch_size)]
             if bad.size:
                 raise InputError(
                     f"batch_size must be whole numbers for sampling='per-sample', but is {bad[0]:g}"
                 )
-            if part.batch_size.max() > most:
+            if batches * batch_size.max() > most:
                 raise InputError(
                     f"batch_size must be at most {most} for sampling='per-sample', "
-                    f"where its samples are numbered, but is {part.batch_size.max():g}"
+                    f"where its samples are numbered, but is {batches * batch_size.max():g}"
                 )
 
 
@@ -116,7 +122,7 @@ def check_piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
                 f"sampling='leap' needs an algorithm that is the same at every step, "
                 f"which {setting.algorithm!r} is not: use 'minibatch'"
             )
-        for name, schedule in (("lr", setting.algorithm.lr), ("batch_size", setting.batch_size)):
+        for name, schedule in setting.schedules.items():
             by_pieces = isinstance(schedule, PerStep) or all(
                 same for _, _, same in pieces(schedule, 0, steps)
             )

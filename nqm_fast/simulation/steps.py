@@ -13,6 +13,7 @@ from ..algorithms.base import Algorithm, as_simulated_algorithm
 from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
+from ..timeline import shortest_length
 from ..validation import Array, InputError, integer, number, shown
 from .api import simulate
 
@@ -168,7 +169,7 @@ def simulated_steps_to_target(
     batch = as_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
-    limit = int(min(limit, checked.lr.length, batch.length))
+    limit = int(min(limit, shortest_length(checked.schedules), batch.length))
     arguments = {
         "replicas": integer("replicas", replicas, least=2), "seed": seed, "backend": backend,
         "threads": threads, "progress": progress,

@@ -79,7 +79,8 @@ class Search(NamedTuple):
     """What is searched, and what it is simulated with."""
 
     problem: Problem
-    kind: type[Algorithm]
+    kind: type[Algorithm] | Algorithm
+    """A class of algorithms, or one whose other hyper-parameters are kept."""
     names: list[str]
     fixed: dict[str, Any]
     batch: Schedule
@@ -98,7 +99,13 @@ class Search(NamedTuple):
             values[name] = (-math.expm1(x) if x else 0.0) if is_gap else math.exp(x)
         if "lr" in values:
             values["lr"] /= float(self.kind.gain(self.fixed | values))
-        return self.kind(**values, **self.fixed)
+        return self.made(values)
+
+    def made(self, values: dict[str, float]) -> Algorithm:
+        """Make an algorithm with some hyper-parameters."""
+        if isinstance(self.kind, type):
+            return self.kind(**values, **self.fixed)
+        return self.kind.with_hyper_parameters(**values, **self.fixed)
 
     def axes(self) -> list[Array]:
         """Return the coarse grid's values of each hyper-parameter, ascending."""
@@ -117,7 +124,7 @@ class Search(NamedTuple):
 
     def largest_lr(self) -> float:
         """Return a learning rate that is large: half the limit, or a step as long as the start."""
-        example = self.kind(**{"lr": 1.0} | self.fixed)
+        example = self._example
         if isinstance(example, LinearAlgorithm):
             limit = float(example.largest_lr(np.array(self.problem.curvature_range)))
             return 0.5 * limit
@@ -126,12 +133,18 @@ class Search(NamedTuple):
 
     def _default(self, name: str) -> float:
         """Return the value that a hyper-parameter has if it is not given."""
-        return float(getattr(self.kind(**{"lr": 1.0} | self.fixed), name))
+        return float(self._example.hyper_parameter(name))
+
+    @property
+    def _example(self) -> Algorithm:
+        """An algorithm of the kind."""
+        has_lr = "lr" in self.fixed or not isinstance(self.kind, type)
+        return self.made({} if has_lr else {"lr": 1.0})
 
     def is_allowed(self, point: Point) -> bool:
         """Whether all hyper-parameters are within their limits."""
         gaps = [x for name, x in zip(self.names, point, strict=True)
-                if self.kind.tunable[name] == "unit"]  # fmt: skip
+                if self.kind.tunable[name] in ("unit", "gap")]  # fmt: skip
         return all(math.log(LEAST_GAP) <= x <= 0.0 for x in gaps)
 
     def scores(self, points: Sequence[Point], last: int) -> list[tuple[float, float]]:

@@ -25,6 +25,8 @@ from ..unknown import UnknownAlgorithm, UnknownSchedule
 from ..validation import InputError, shown
 
 Arrays = Mapping[str, NDArray[Any]]
+INNER = "inner"
+"""The parameter that is an algorithm itself, of those that go around another one."""
 PACKAGE_PREFIX = __name__.partition(".")[0] + "."
 
 
@@ -70,10 +72,7 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
         if name not in field_names:
             allowed = ", ".join(field_names)
             raise InputError(f"{name} is not a parameter of {kind}, which has {allowed}")
-    values = {
-        field_names[name]: build(Schedule, value) if isinstance(value, Mapping) else value
-        for name, value in given.items()
-    }
+    values = {field_names[name]: _built(name, value) for name, value in given.items()}
     needed = [f.name for f in fields(known[kind]) if f.init and f.default is MISSING]
     missing = [
         name for name, field in field_names.items() if field in needed and field not in values
@@ -81,6 +80,13 @@ def build(base: type, description: Mapping[str, Any]) -> Any:
     if missing:
         raise InputError(f"kind = {kind!r} needs {', '.join(missing)}")
     return known[kind](**values)
+
+
+def _built(name: str, value: Any) -> Any:
+    """Build the value of a parameter, a table for a schedule or for an inner algorithm."""
+    if not isinstance(value, Mapping):
+        return value
+    return build(Algorithm, {"kind": "SGD", **value}) if name == INNER else build(Schedule, value)
 
 
 def _where_defined(kind: Any) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
@@ -44,8 +44,7 @@ class Arguments(NamedTuple):
                 f"algorithm must be a dataclass where {min(self.hyper)} varies, "
                 f"not {shown(algorithm)}"
             )
-        made: Any = replace(algorithm, **self.hyper)  # type: ignore[type-var]
-        return made
+        return cast(Algorithm, algorithm).with_hyper_parameters(**self.hyper)
 
 
 @cache
@@ -79,11 +78,12 @@ def arguments(
             hyper[name] = value
     algorithm = as_algorithm_or_class(values.get("algorithm", SGD))
     kind = algorithm if isinstance(algorithm, type) else type(algorithm)
+    names = parameters(kind) if kind is algorithm else algorithm.parameter_names()
     for name in hyper:
-        if name not in parameters(kind):
+        if name not in names:
             raise InputError(
                 f"{name} is not an argument of {function.__name__}, nor of {kind.__name__}, which "
-                f"has {', '.join(parameters(kind))}"
+                f"has {', '.join(names)}"
             )
     return Arguments(problem_of(problem), algorithm, hyper, call)
 

@@ -248,7 +248,7 @@ def _tune(point: Arguments) -> Result:
     best = tune(point.problem, algorithm=point.algorithm, **point.call, **point.hyper)
     found = {"steps": best.steps, "risk": best.risk}
     for name in point.algorithm.tunable:
-        value = getattr(best.algorithm, name)
+        value = best.algorithm.hyper_parameter(name)
         value = value.value if isinstance(value, Constant) else value
         found[f"best_{name}"] = value if isinstance(value, int | float) else math.nan
     return found
@@ -263,11 +263,12 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
             f"batch_size must be one number or schedule at each point, not {shown(batch_size)}: "
             "several are an axis"
         )
-    if not isinstance(arguments.algorithm, type):
-        raise InputError(
-            "algorithm must be a class for 'tune', such as nqm.SGD, which makes what is searched"
-        )
     kind: Any = arguments.algorithm
+    if isinstance(kind.tunable, property):
+        raise InputError(
+            "algorithm must be one with its inner algorithm for 'tune', such as "
+            f"{kind.__name__}(nqm.SGD(0.1)), not a class"
+        )
     best = {f"best_{name}": Field((), f"{name} of the best setting") for name in kind.tunable}
     risk = Field((), "expected excess risk after these steps, or the lowest if it is never reached")
     return {"steps": STEPS, "risk": risk} | best

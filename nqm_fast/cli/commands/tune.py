@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ... import SGD, Algorithm, tune
-from ...store.serialization import kinds
+from ... import SGD, tune
 from ...tuning import MOST_STEPS
-from ...validation import choice, plain_number
+from ...validation import InputError, plain_number
 from ..options import (
     add_backend,
     add_hyper_parameters,
     add_problem,
     algorithm_facts,
+    algorithm_text,
+    chosen_algorithm,
     chosen_hyper_parameters,
     chosen_problem,
     problem_facts,
@@ -36,10 +37,8 @@ def add(commands: Any) -> None:
         nargs="+",
         default=["lr"],
         metavar="NAME",
-        help=f"what to search: {', '.join(SGD.tunable)}, several of them, or all (default: lr)",
-    )
-    best.add_argument(
-        "--algorithm", default="SGD", metavar="KIND", help="such as SGD or Adam (default: SGD)"
+        help="what to search: lr, momentum, ema, or what else the algorithm has; several, or all"
+        " (default: lr)",
     )
     best.add_argument(
         "--by", default="exact", choices=tuple(MOST_STEPS),
@@ -56,9 +55,13 @@ def add(commands: Any) -> None:
 
 def _tune(chosen: argparse.Namespace) -> None:
     problem = chosen_problem(chosen)
-    known = kinds(Algorithm)
-    kind = known[choice("--algorithm", chosen.algorithm, tuple(known))]
-    over = _searched(chosen.over, kind)
+    words = [name for word in chosen.over for name in word.split(",") if name]
+    template = chosen_algorithm(chosen, ["lr"] if words == ["all"] else words)
+    over = list(template.tunable) if words == ["all"] else words
+    fixed = chosen_hyper_parameters(chosen)
+    _check_searched(over, fixed)
+    # A class has defaults for what is not given; one around another has an example instead.
+    is_alone = not hasattr(template, "inner")
     simulated = chosen.by == "simulation"
     rows = []
     for batch_size in chosen.batch_size:
@@ -67,12 +70,12 @@ def _tune(chosen: argparse.Namespace) -> None:
             batch_size,
             chosen.target,
             over,
-            algorithm=kind,
+            algorithm=type(template) if is_alone else template,
             by=chosen.by,
             replicas=chosen.replicas,
             seed=chosen.seed,
             backend=chosen.backend,
-            **chosen_hyper_parameters(chosen),
+            **(fixed if is_alone else {}),
         )
         rows.append(
             {"batch_size": plain_number(batch_size), "steps": finite(best.steps)}
@@ -81,24 +84,23 @@ def _tune(chosen: argparse.Namespace) -> None:
             | {"risk": finite(best.risk)}
         )
     facts = {"problem": problem_facts(chosen, problem), "target": chosen.target, "over": over}
-    if kind is not SGD or simulated:
-        facts |= {"algorithm": chosen.algorithm, "by": chosen.by}
+    if type(template) is not SGD or simulated:
+        facts |= {"algorithm": algorithm_text(template), "by": chosen.by}
     if chosen.json:
         print_json("tune", facts, rows)
         return
-    shown = [
-        name
-        for name in algorithm_facts(best.algorithm)
-        if name in over or any(row[name] != 0 for row in rows)
-    ]
+    names = template.parameter_names()
+    shown = [name for name in names if name in over or any(row[name] != 0 for row in rows)]
     keys = ["batch_size", "steps", *["low", "high"] * simulated, *shown, "risk"]
+    named = {} if chosen.algorithm == "SGD" else {"algorithm": algorithm_text(template)}
     print_results(
-        {"problem": repr(problem), "target": chosen.target},
+        {"problem": repr(problem)} | named | {"target": chosen.target},
         [{key: row[key] for key in keys} for row in rows],
     )
 
 
-def _searched(words: list[str], kind: type[Algorithm]) -> list[str]:
-    """Return the names of what to search, which may be given with commas, or as "all"."""
-    names = [name for word in words for name in word.split(",") if name]
-    return list(kind.tunable) if names == ["all"] else names
+def _check_searched(over: list[str], fixed: dict[str, Any]) -> None:
+    """Make sure that nothing is both searched and given, whatever the algorithm is."""
+    for name in over:
+        if name in fixed:
+            raise InputError(f"{name} is searched (over) and given ({fixed[name]}): choose")

@@ -94,6 +94,7 @@ class Recurrences:
 
     def matrices(self, weights: Array) -> tuple[Array, Array]:
         """Return A - I and b for weights of the terms, (coordinates, n, n) and (coordinates, n)."""
+        weights = weights[: self.terms]  # That of a whole period may follow them.
         if len(weights) == 1:
             return weights[0] * self.changes[0], weights[0] * self.kicks[0]
         return np.tensordot(weights, self.changes, 1), np.tensordot(weights, self.kicks, 1)
