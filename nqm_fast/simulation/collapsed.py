@@ -128,7 +128,7 @@ class CollapsedPlan:
         digest.update(chi_squares(streams, np.geomspace(0.5, 1e12, HASHED_DRAWS)).tobytes())
         first = experiment.records[:HASHED_RECORDS]
         for setting, pair in zip(experiment.settings, self.kinds, strict=True):
-            for kinds in pair:
+            for kinds in (some for some in pair if some.h.size):
                 for field in kinds.fields:
                     digest.update(np.ascontiguousarray(field).tobytes())
                 for leap in leaps_of(States(kinds.block, setting.linear), _ways(setting, first)):
@@ -250,8 +250,11 @@ class Sampler:
         few, many = kinds
         records = experiment.records
         self._experiment = experiment
-        both = (Ones(few, setting), Many(many, setting))
-        self._parts = [part for part in both if part.kinds.h.size]
+        self._parts: list[Ones | Many] = []
+        if few.h.size:
+            self._parts.append(Ones(few, setting))
+        if many.h.size:
+            self._parts.append(Many(many, setting))
         self._rows = [_row_weights(experiment, part.kinds) for part in self._parts]
         self._first = int(records.size > 0 and records[0] == 0)
         ways = _ways(setting, records[self._first :])

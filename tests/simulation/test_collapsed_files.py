@@ -177,3 +177,14 @@ def test_other_backends_are_refused_when_it_goes_on(path):
     simulated(4, out=path)
     with pytest.raises(nqm.InputError, match="backend must be 'numpy' or 'auto'"):
         nqm.resume(path, replicas=9, backend="numba")
+
+
+@pytest.mark.parametrize("count", [1, 50], ids=["ones", "many"])
+def test_all_coordinates_may_be_of_one_sort(path, count):
+    """Few of each kind, or many; with arrays in the recurrence beside the curvatures."""
+    problem = nqm.Problem([1.0, 0.5, 0.1], count=count)
+    algorithm = nqm.SGD(0.1, momentum=0.5, power=0.5)
+    given = {"replicas": 3, "record": [5, 9], "sampling": "collapsed"}
+    run = nqm.simulate(problem, algorithm, 4, 9, out=path, **given)
+    assert np.array_equal(run.risk, nqm.simulate(problem, algorithm, 4, 9, **given).risk)
+    assert np.array_equal(nqm.open_run(path).risk, run.risk)
