@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 11
-TITLE = "Adam: its best learning rate grows as the root of the batch size"
+TITLE = "Adam: at first its best learning rate grows as the root of the batch size"
 PAPER = "none: Adam is not linear, so that it is simulated; figure 5 has the others"
 OWN_PROBLEM = True
 
