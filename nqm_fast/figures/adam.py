@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 11
-TITLE = "Adam: its best learning rate grows as the root of the batch size"
+TITLE = "Adam: at first its best learning rate grows as the root of the batch size"
 PAPER = "none: Adam is not linear, so that it is simulated; figure 5 has the others"
 OWN_PROBLEM = True
 
@@ -50,7 +50,7 @@ KINDS = {
 
 
 class Best(NamedTuple):
-    """The fewest steps, the ends of their interval, and the learning rate that takes them."""
+    """The fewest steps, the ends of their interval, and the effective learning rate."""
 
     steps: float
     low: float
@@ -68,7 +68,8 @@ def best_of(kind: str, batch_size: int) -> Best:
         found = tune(problem, batch_size, TARGET, chosen.over, algorithm=Adam, **how)
         return Best(found.steps, found.low, found.high, found.algorithm.lr.value)
     found = tune(problem, batch_size, TARGET, chosen.over, algorithm=SGD, power=chosen.power)
-    return Best(found.steps, found.steps, found.steps, found.algorithm.lr.value)
+    effective = found.algorithm.lr.value / (1.0 - found.algorithm.momentum)
+    return Best(found.steps, found.steps, found.steps, effective)
 
 
 def _job(kind: str, size: int) -> Job:
@@ -136,7 +137,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
         right.axvspan(sizes[here[0]], sizes[here[-1]], color=GREY, alpha=0.12, zorder=0)
         right.legend(loc="best")
     _label(left, "steps to target")
-    _label(right, r"best learning rate $\eta$")
+    _label(right, r"best learning rate $\eta$, with momentum $\eta/(1-\beta)$")
     left.legend(loc="best")
 
 

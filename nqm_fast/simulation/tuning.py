@@ -2,9 +2,9 @@
 
 Settings are compared on one noise stream, which takes most of the variance out of the comparison.
 A coarse grid is simulated up to more and more steps until one of its settings reaches the target.
-From the best, a pattern is moved: the settings one spacing away in each hyper-parameter, with which
-it goes to the best of them, or else halves the spacing. What the best needs is found once more on
-noise that the search has not seen.
+From its best three, a pattern is moved: the settings one spacing away in each hyper-parameter,
+with which it goes to the best of them, or else halves the spacing. What the best needs is found
+once more on noise that the search has not seen.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ GAP_DECADES, FEWER_GAP_DECADES = 3, 2
 """Decades of 1 minus a hyper-parameter in [0, 1); fewer where two or more are searched."""
 OTHER_DECADES = 2
 """Decades of another positive hyper-parameter, on either side of its default."""
+STARTS = 3
+"""Points of the coarse grid from which the search goes on, as momentum has many troughs."""
 FINEST = 0.05
 """The search ends when the spacing is below."""
 LEAST_GAP = 1e-7
@@ -109,13 +111,17 @@ class Search(NamedTuple):
 
     def axes(self) -> list[Array]:
         """Return the coarse grid's values of each hyper-parameter, ascending."""
-        several = sum(self.kind.tunable[name] == "unit" for name in self.names) > 1
+        units = [name for name in self.names if self.kind.tunable[name] == "unit"]
+        gap_decades = FEWER_GAP_DECADES if len(units) > 1 else GAP_DECADES
+        # A setting with the largest gain may have the largest learning rate, too.
+        gain = self.kind.gain(self.fixed | dict.fromkeys(units, 1.0 - 0.1**gap_decades))
+        above = math.ceil(math.log10(max(float(gain), 1.0)) - 0.5)
         axes = []
         for name in self.names:
             if self.kind.tunable[name] == "unit":
-                decades = np.arange(-(FEWER_GAP_DECADES if several else GAP_DECADES), 1.0)
+                decades = np.arange(-gap_decades, 1.0)
             elif name == "lr":
-                decades = np.arange(-DECADES, 1.0) + math.log10(self.largest_lr())
+                decades = np.arange(-DECADES, above + 1.0) + math.log10(self.largest_lr())
             else:
                 around = math.log10(self._default(name) or 1.0)
                 decades = np.arange(-OTHER_DECADES, OTHER_DECADES + 1.0) + around
@@ -178,8 +184,10 @@ def _score(steps: Any, mean: Array, target: float) -> tuple[float, float]:
 
 def tune_by_simulation(search: Search) -> SimulatedTuned:
     """Search the hyper-parameters that reach the target in the fewest steps."""
-    start, last = _coarse(search)
-    best = _refined(search, start, last)
+    starts, last = _coarse(search)
+    ends = list(dict.fromkeys(_refined(search, start, last) for start in starts))
+    scores = search.scores(ends, last)
+    best = ends[min(range(len(ends)), key=lambda k: scores[k])]
     algorithm = as_simulated_algorithm("algorithm", search.algorithm(best))
     count = search.arguments["replicas"]
     others = search.arguments | {"replicas": list(range(count, 2 * count))}
@@ -189,15 +197,16 @@ def tune_by_simulation(search: Search) -> SimulatedTuned:
     return SimulatedTuned(found.steps, algorithm, found.risk, found.low, found.high)
 
 
-def _coarse(search: Search) -> tuple[Point, int]:
-    """Return the best point of the coarse grid, and the steps after which it is so."""
+def _coarse(search: Search) -> tuple[list[Point], int]:
+    """Return the best points of the coarse grid, and the steps after which the first is so."""
     points = list(itertools.product(*(axis.tolist() for axis in search.axes())))
     last = min(FIRST_STEPS, search.limit)
     while True:
         scores = search.scores(points, last)
-        at, (steps, _) = min(enumerate(scores), key=lambda item: item[1])
+        best = sorted(range(len(points)), key=lambda k: scores[k])[:STARTS]
+        steps = scores[best[0]][0]
         if steps < math.inf or last == search.limit:
-            return points[at], min(math.ceil(min(steps, last)), last)
+            return [points[k] for k in best], max(min(math.ceil(min(steps, last)), last), 1)
         last = min(GROWTH * last, search.limit)
 
 

@@ -204,6 +204,29 @@ def test_what_cannot_be_drawn_is_said(tmp_path, names, changes, said):
     assert not (tmp_path / "out").exists()
 
 
+def test_where_the_rule_of_the_root_holds():
+    """It is marked over the longest run of batch sizes with slopes near one half."""
+    from nqm_fast.figures.adam import root_rule
+
+    sizes = 4.0 ** np.arange(1, 8)
+    lr = np.array([0.1, 0.2, 0.9, 1.8, 3.6, 7.2, 7.2])
+    assert root_rule(sizes, lr).tolist() == [2, 3, 4, 5]
+    assert root_rule(sizes, sizes).size == 0
+
+
+@pytest.mark.slow
+def test_adam_beside_the_others(tmp_path):
+    """Adam gains at small batches, where it preconditions; its rate grows as the root there."""
+    (drawn,) = figures.draw("adam", tmp_path, workers=2)
+    table = drawn.table
+    steps = {kind: table["steps"][table["kind"] == kind] for kind in np.unique(table["kind"])}
+    assert (steps["momentum"] <= steps["plain"]).all()
+    assert steps["adam"][0] < 0.6 * steps["plain"][0]
+    adam = table["kind"] == "adam"
+    slope = np.diff(np.log(table["lr"][adam][:4])) / np.log(4.0)
+    assert ((slope > 0.35) & (slope < 0.65)).all()
+
+
 def test_every_figure_says_what_it_is_in_the_paper():
     assert list(figures.counterparts()) == figures.names()
     assert figures.counterparts()["one_coordinate"].startswith("figure 2")
