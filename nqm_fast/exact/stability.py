@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -157,9 +159,8 @@ def _is_coupled_stable(rows: Recurrences, weights: Array, inverse_batch: float) 
     return 0.0 <= share < 1.0
 
 
-def _limit(is_stable: object, largest: float) -> float:
+def _limit(is_stable: Callable[[float], bool], largest: float) -> float:
     """Return the rate up to which all rates are stable, at most the largest."""
-    assert callable(is_stable)
     if not np.isfinite(largest):
         largest = float(np.finfo(float).max) / 2.0
     low, high = 0.0, largest

@@ -107,27 +107,39 @@ class Tuned(NamedTuple):
         return facts_table("Tuned", facts)
 
 
-def searched_nodes(problem: Problem) -> Block | CoupledBlock:
+def searched_nodes(problem: Problem) -> Block:
     """Return few nodes that stand for all coordinates well enough to begin a search."""
-    if problem.noise_model is not None:
-        coupled = CoupledNodes(problem)
-        return coupled.joined(COARSE, rough=True) if coupled.parts else coupled.every()
     nodes = problem.nodes
     return problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
 
 
 def finer_nodes(
     problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
-) -> Block | CoupledBlock:
+) -> Block:
     """Return nodes that stand for all coordinates at a setting and at steps up to a number."""
-    if problem.noise_model is not None:
-        additive = partial(RiskSums, algorithm, batch_size)
-        return certified_coupled_block(problem, algorithm, batch_size, steps, additive)
     nodes = problem.nodes
     if nodes is None:
         return problem.block(0, problem.dim)
     sums = RiskSums(algorithm, batch_size, checked_steps(steps))
     return certified_block(problem, nodes, sums, WHOLE_SPECTRUM_DIM)
+
+
+def _first_nodes(problem: Problem) -> Block | CoupledBlock:
+    """Return few nodes to begin a search with, whatever the noise."""
+    if problem.noise_model is None:
+        return searched_nodes(problem)
+    nodes = CoupledNodes(problem)
+    return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
+
+
+def _better_nodes(
+    problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
+) -> Block | CoupledBlock:
+    """Return nodes that stand for all coordinates at a setting, whatever the noise."""
+    if problem.noise_model is None:
+        return finer_nodes(problem, algorithm, batch_size, steps)
+    sums = partial(RiskSums, algorithm, batch_size)
+    return certified_coupled_block(problem, algorithm, batch_size, steps, sums)
 
 
 @takes_backend
@@ -247,7 +259,7 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
     point: Point = ()
     seeds = [x for x in nested if x.steps < math.inf]
     seeds.sort(key=lambda found: found.steps)
-    block = searched_nodes(problem)
+    block = _first_nodes(problem)
     for _ in range(REFINEMENTS):
         space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
@@ -269,7 +281,7 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
             if _whole_spectrum_agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
-        block = finer_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
+        block = _better_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
     return _confirmed(task, space.algorithm(search.best[steps][1]), steps)
 
 
