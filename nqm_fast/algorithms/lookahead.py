@@ -49,7 +49,7 @@ class Lookahead(Wrapper):
     --------
     >>> import nqm_fast as nqm
     >>> problem = nqm.Problem.power_law(10_000)
-    >>> nqm.steps_to_target(problem, nqm.Lookahead(nqm.SGD(1.9), 5, 0.5), 64, 0.01) % 5
+    >>> nqm.steps_to_target(problem, nqm.Lookahead(nqm.SGD(1.9), 5, 0.5), 2**20, 0.01) % 5
     0
     """
 

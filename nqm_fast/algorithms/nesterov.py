@@ -60,9 +60,10 @@ class Nesterov(SymbolicAlgorithm):
     Examples
     --------
     >>> import nqm_fast as nqm
-    >>> problem = nqm.Problem.power_law(10_000)
-    >>> nqm.steps_to_target(problem, nqm.Nesterov(1.0, 0.9), 2**20, 0.01)
-    1339
+    >>> problem = nqm.Problem.power_law(100)
+    >>> without = nqm.expected_risk(problem, nqm.Nesterov(0.2, 0.0), 8, 50)
+    >>> without == nqm.expected_risk(problem, nqm.SGD(0.2), 8, 50)
+    True
     """
 
     lr: Any
