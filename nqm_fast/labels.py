@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .algorithms.base import Algorithm
 from .schedules import Constant, PerStep, Piecewise, Schedule
 from .unknown import UnknownAlgorithm, as_call
 
@@ -80,6 +79,11 @@ def _is_default(value: Any, field: Any) -> bool:
     return bool(np.array_equal(getattr(value, field.name), field.default))
 
 
+def _fields_of(algorithm: Any) -> dict[str, Any]:
+    """The fields of an algorithm's dataclass by name."""
+    return {f.name.rstrip("_"): getattr(algorithm, f.name) for f in fields(algorithm) if f.init}
+
+
 def parameters(setting: Setting) -> dict[str, Any]:
     """The parameters of a setting by name: its kind, the fields of its algorithm, its batch size.
 
@@ -87,20 +91,16 @@ def parameters(setting: Setting) -> dict[str, Any]:
     """
     algorithm: Any = setting.algorithm  # A user's own need not be a dataclass.
     kind = type(algorithm).__name__
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {"algorithm": short_name(algorithm)}
     if isinstance(algorithm, UnknownAlgorithm):
         own = dict(algorithm.description)
         kind = own.pop("kind", kind)
     elif is_dataclass(algorithm):
-        own = {f.name.rstrip("_"): getattr(algorithm, f.name) for f in fields(algorithm) if f.init}
-        while isinstance(inner := own.pop("inner", None), Algorithm) and is_dataclass(inner):
+        own = _fields_of(algorithm)
+        while is_dataclass(inner := own.pop("inner", None)):
             # An algorithm around another one has the parameters of both.
             kind += f" of {type(inner).__name__}"
-            own = {
-                f.name.rstrip("_"): getattr(inner, f.name) for f in fields(inner) if f.init
-            } | own
-    else:
-        own = {"algorithm": short_name(algorithm)}
+            own = _fields_of(inner) | own
     values = {"kind": kind} | own | {BATCH_SIZE: setting.batch_size}
     return {
         name: float(value.value) if isinstance(value, Constant) else value
