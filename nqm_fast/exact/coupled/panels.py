@@ -297,6 +297,8 @@ def walk(
         # Rounding errors of what has overflown, or of what has vanished, may be negative.
         is_wrong = np.isnan(risk) | (risk < -ROUNDING * np.abs(risk[0]))
         risk = np.where(is_wrong, math.inf, np.maximum(risk, 0.0))
+        if is_wrong.any():
+            moments = np.full(moments.shape, math.inf)
         panel = Panel(first, level, risk)
         yield panel, moments
         first = panel.last
