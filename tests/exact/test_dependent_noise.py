@@ -90,6 +90,15 @@ def test_equals_dense_matrices(name, noise):
     np.testing.assert_allclose(got, want, rtol=1e-11)
 
 
+@pytest.mark.parametrize("lr", [0.5, 1.1, 1.9])
+def test_what_diverges_is_right_until_it_overflows(lr):
+    problem = nqm.Problem.power_law(12).with_noise(Gaussian())
+    want = dense(problem, nqm.SGD(lr), 1, 60)
+    got = nqm.expected_risk(problem, nqm.SGD(lr), 1, np.arange(61))
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    assert nqm.expected_risk(problem, nqm.SGD(lr), 1, 10**6) == math.inf
+
+
 def test_varying_batch_sizes_equal_dense_matrices():
     batch = np.linspace(4, 60, 400)
     problem = THREE.with_noise(Gaussian(label_noise=0.3))

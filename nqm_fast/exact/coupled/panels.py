@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 from ...validation import Array
 from .maps import Recurrences, StepMap
@@ -36,8 +37,8 @@ LEAST_SHARE = 1.0 / 64.0
 """Least value in a panel, relative to the largest: else the panel would blur small values."""
 NEGLIGIBLE = 1e-270
 """Values below are taken to be 0, as they have few digits or none."""
-LARGEST = 1e200
-"""A number of this size has overflown somewhere, unless it is infinite in the end."""
+ROUNDING = 1e-10
+"""Size of a rounding error that may be negative, relative to the first risk of a panel."""
 LONGEST = 62 - LEVEL_STEPS
 """Panels of 2^62 steps are longer than there are steps."""
 
@@ -184,7 +185,12 @@ class Chain:
             return None
         square = np.eye(len(system)) - (np.pad(system, ((0, 0), (0, 1))) if level == 0 else system)
         try:
-            inverse = np.linalg.inv(square)
+            # Forward substitution keeps the first steps right where later ones overflow.
+            inverse = (
+                solve_triangular(square, np.eye(len(square)), lower=True)
+                if level == 0
+                else np.linalg.inv(square)
+            )
         except np.linalg.LinAlgError:
             return None
         sum_constant, risk_constant = constants
@@ -292,7 +298,10 @@ def walk(
             solved = np.full(PARTS + 1, math.inf), np.full(moments.shape, math.inf)
         risk, moments = solved
         # Rounding errors of what has overflown, or of what has vanished, may be negative.
-        risk = np.where(np.isnan(risk) | (risk < -LARGEST), math.inf, np.maximum(risk, 0.0))
+        is_wrong = np.isnan(risk) | (risk < -ROUNDING * np.abs(risk[0]))
+        risk = np.where(is_wrong, math.inf, np.maximum(risk, 0.0))
+        if is_wrong.any():
+            moments = np.full(moments.shape, math.inf)
         panel = Panel(first, level, risk)
         yield panel, moments
         first = panel.last
