@@ -71,6 +71,6 @@ class RMSProp(RuleAlgorithm):
 
     def numbers(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """The learning rates, decay and eps, and the momentum if there is one."""
-        columns = [lr, self.beta, 1.0 - self.beta, self.eps]
+        columns: list[Any] = [lr, self.beta, 1.0 - self.beta, self.eps]
         columns += [self.momentum] if self.momentum else []
         return np.stack(np.broadcast_arrays(*columns), axis=1)
