@@ -13,8 +13,8 @@ from ..algorithms.sparse import checked_recurrence, sparse_recurrence
 from ..backends import takes_backend
 from ..blocks import Block
 from ..problem import Problem, as_problem
-from ..schedules import Schedule, as_schedule
-from ..validation import InputError, integer, number, shown
+from ..schedules import Schedule, as_single_schedule
+from ..validation import integer, number
 from .certified import FINE, certified_block, summed_nodes
 from .risk import RiskSums, expected_risk
 from .timeline import weighted_segments
@@ -87,12 +87,7 @@ def steps_to_target(
     """
     as_problem(problem)
     algorithm = as_algorithm("algorithm", algorithm)
-    if isinstance(batch_size, list | tuple):
-        raise InputError(
-            f"batch_size must be one number or schedule, not {shown(batch_size)}: for several "
-            "batch sizes call once for each, for one per step give schedules.PerStep([...])"
-        )
-    batch = as_schedule("batch_size", batch_size, least=1.0)
+    batch = as_single_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, algorithm.lr.length, batch.length))

@@ -188,7 +188,7 @@ def tune(
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     choice("effort", effort, EFFORTS)
-    kind, names = _checked_search(over, algorithm, fixed)
+    kind, names = checked_search(over, algorithm, fixed)
     example = kind(**example_values(names) | fixed)
     _check_curvatures(problem, example)
     length = example.lr.length
@@ -321,7 +321,7 @@ def _several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
     return [as_schedule("batch_size", size, least=1.0) for size in sizes]
 
 
-def _checked_search(
+def checked_search(
     over: Sequence[str], kind: type[Algorithm], fixed: dict[str, Any]
 ) -> tuple[type[LinearAlgorithm], list[str]]:
     """Check and return the kind of algorithm and the names of the hyper-parameters to search."""
@@ -332,13 +332,21 @@ def _checked_search(
     names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
     for name in names:
         choice("over", name, list(kind.tunable))
-    if not names or len(set(names)) < len(names):
+    if not names:
+        known = ", ".join(kind.tunable)
+        raise InputError(f"over must name one or more of the hyper-parameters {known}, not ()")
+    if len(set(names)) < len(names):
         raise InputError(f"over must name different hyper-parameters, not {shown(over)}")
     for name in names:
         if name in fixed:
             raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
     if "lr" not in names and "lr" not in fixed:
         raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
+    own = inspect.signature(kind).parameters
+    takes_all = any(x.kind is inspect.Parameter.VAR_KEYWORD for x in own.values())
+    unknown = [name for name in fixed if name not in own and not takes_all]
+    if unknown:
+        raise InputError(f"{kind.__name__} does not take {unknown[0]}, but {', '.join(own)}")
     try:
         example = kind(**example_values(names) | fixed)
     except TypeError:
