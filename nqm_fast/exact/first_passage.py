@@ -72,7 +72,8 @@ def steps_to_target(
     Returns
     -------
     int or math.inf
-        Steps, 0 if the initial risk is low enough; inf if the target is never reached.
+        Steps, 0 if the initial risk is low enough; inf if the target is never reached, also where
+        a schedule of one value per step ends before.
 
     Raises
     ------
