@@ -282,7 +282,8 @@ def bayes_samples(problem: Problem, target: float) -> float:
     Returns
     -------
     float
-        To be compared with batch size times steps; 0 if the start is good enough.
+        To be compared with batch size times steps; 0 if the start is good enough, inf if it is
+        beyond the range of a double.
 
     Raises
     ------
@@ -297,6 +298,8 @@ def bayes_samples(problem: Problem, target: float) -> float:
     high = 1.0
     while bayes_risk(problem, high) > target:
         high *= 2.0
+        if math.isinf(high):
+            return high
 
     def excess(samples: float) -> float:
         return math.log(max(bayes_risk(problem, samples), SMALLEST_RISK) / target)

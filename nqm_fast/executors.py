@@ -165,6 +165,24 @@ class Engine(NamedTuple):
         return max(IN_FLIGHT, WAITING * self.workers)
 
 
+def check_executor(executor: Any) -> None:
+    """Make sure that an argument of this name means an executor.
+
+    Raises
+    ------
+    InputError
+        If it is none of those that are accepted.
+    """
+    if executor is None or isinstance(executor, Executor):
+        return
+    if _is_number(executor):
+        integer("executor", executor, least=1)
+    elif not _is_client(executor):
+        raise InputError(f"executor must be {ACCEPTED}, not {shown(executor)}")
+    elif executor.asynchronous:
+        raise InputError("executor must be a Client of dask.distributed that is not asynchronous")
+
+
 @contextmanager
 def as_executor(executor: Any) -> Generator[Engine]:
     """Give the executor that an argument of this name means, while the context lasts.
@@ -177,8 +195,9 @@ def as_executor(executor: Any) -> Generator[Engine]:
     InputError
         If it is none of those that are accepted.
     """
-    if executor is None or (not isinstance(executor, Executor) and _is_number(executor)):
-        count = cores() if executor is None else integer("executor", executor, least=1)
+    check_executor(executor)
+    if executor is None or _is_number(executor):
+        count = cores() if executor is None else int(executor)
         processes = LocalProcesses(count)
         try:
             yield Engine(processes, count, True)
@@ -188,15 +207,14 @@ def as_executor(executor: Any) -> Generator[Engine]:
         processes.shutdown()
     elif isinstance(executor, Executor):
         yield Engine(executor, cores(), False)
-    elif DASK in sys.modules and isinstance(executor, sys.modules[DASK].Client):
-        if executor.asynchronous:
-            raise InputError(
-                "executor must be a Client of dask.distributed that is not asynchronous"
-            )
+    else:
         threads = executor.nthreads().values()
         yield Engine(DaskExecutor(executor), max(sum(threads), 1), False)
-    else:
-        raise InputError(f"executor must be {ACCEPTED}, not {shown(executor)}")
+
+
+def _is_client(value: Any) -> bool:
+    """Whether a value is a client of Dask, which then has been imported."""
+    return DASK in sys.modules and isinstance(value, sys.modules[DASK].Client)
 
 
 def _is_number(value: Any) -> bool:

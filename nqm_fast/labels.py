@@ -121,7 +121,7 @@ def differing(settings: Sequence[Setting]) -> list[str]:
 def _differs(values: list[Any]) -> bool:
     """Whether schedules of one short name are different objects with different values."""
     first, *others = values
-    return isinstance(first, Schedule) and any(repr(first) != repr(other) for other in others)
+    return isinstance(first, Schedule) and any(first != other for other in others)
 
 
 def setting_labels(settings: Sequence[Setting]) -> list[str]:

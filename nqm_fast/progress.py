@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .kernels.threads import startable
+from .validation import flag
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,8 +52,15 @@ def shown(wanted: bool | None) -> Generator[None]:
     """Show progress of work inside this context, or not; None where somebody seems to watch.
 
     Within `shown_on_terminal` None changes nothing.
+
+    Raises
+    ------
+    InputError
+        If `wanted` is neither None nor True or False.
     """
-    if wanted is None and _bars.get() is not None:
+    if wanted is not None:
+        flag("progress", wanted)
+    elif _bars.get() is not None:
         yield
         return
     token = _bars.set([] if wanted or (wanted is None and _is_watched()) else None)

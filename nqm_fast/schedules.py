@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .immutable import Immutable, frozen
+from .messages import MOST_ITEMS
 from .validation import (
     MOST_STEPS,
     Array,
@@ -109,7 +110,13 @@ class Constant(Schedule):
 class PerStep(Schedule):
     """One value per step, given as an array; it covers no more steps than it has values."""
 
-    array: Any = field(repr=False)
+    array: Any
+
+    def __repr__(self) -> str:
+        values = self.array.tolist()
+        if len(values) <= MOST_ITEMS:
+            return f"PerStep({values})"
+        return f"PerStep([{values[0]}, {values[1]}, ..., {values[-1]}] of {len(values)} values)"
 
     def __post_init__(self) -> None:
         array = real_array("array", self.array)
@@ -269,10 +276,14 @@ class Piecewise(Schedule):
     def __post_init__(self) -> None:
         values = real_array("values", self.values_)
         lengths = any_array("lengths", self.lengths)
-        if values.ndim != 1 or not values.size or lengths.shape != values.shape:
+        if values.ndim != 1 or not values.size:
             raise InputError(
-                f"lengths must have one entry per value ({values.shape}), "
-                f"but has shape {lengths.shape}"
+                f"values must be one or more numbers in one dimension, but has shape {values.shape}"
+            )
+        if lengths.shape != values.shape:
+            raise InputError(
+                f"lengths must have one entry per value, shape {values.shape}, but has shape "
+                f"{lengths.shape}"
             )
         in_range("values", values, least=0.0)
         whole = tuple(integer("lengths", n, least=1) for n in lengths.tolist())
@@ -423,3 +434,20 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
             f"goes down to {value.least:g}"
         )
     return value
+
+
+def as_single_schedule(name: str, value: Any, *, least: float) -> Schedule:
+    """Return a schedule as `as_schedule` does, where a list might mean several values as well.
+
+    Raises
+    ------
+    InputError
+        If `value` is a list, or is no schedule.
+    """
+    if isinstance(value, list | tuple):
+        words = name.replace("_", " ")
+        raise InputError(
+            f"{name} must be one number or schedule, not {shown(value)}: for several {words}s "
+            "call once for each, for one per step give schedules.PerStep([...])"
+        )
+    return as_schedule(name, value, least=least)

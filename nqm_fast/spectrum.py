@@ -117,10 +117,11 @@ def checked_law(law: PowerLaw) -> PowerLaw:
     for block in ends:
         for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
             if not np.isfinite(getattr(block, field)).all():
-                raise InputError(
-                    f"{name} = {getattr(law, name):g} takes a coordinate of {law} beyond the range "
-                    "of a double"
+                exponent = "exponent" if name == "scale" else f"{name}_exponent"
+                given = (
+                    f"{name} = {getattr(law, name):g} and {exponent} = {getattr(law, exponent):g}"
                 )
+                raise InputError(f"{given} take a coordinate of {law} beyond the range of a double")
     return law
 
 

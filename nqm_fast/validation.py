@@ -155,7 +155,9 @@ def number(
         or (least is not None and not x >= least)
         or (below is not None and not x < below)
     ):
-        limits = _limits(above, least, below) or "finite"
+        limits = _limits(above, least, below)
+        if math.isinf(x) or not limits:
+            limits = f"finite and {limits}" if limits else "finite"
         too_large = math.isinf(x) and not isinstance(value, float)
         said = f"{shown(value)}, which is beyond a double" if too_large else f"{x:g}"
         raise InputError(f"{name} must be {limits}, not {said}")

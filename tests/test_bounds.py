@@ -235,3 +235,7 @@ def test_an_unstable_plain_risk_without_noise_or_start(fields, risk):
 
 def test_a_plain_risk_is_a_number_or_inf():
     assert nqm.bounds.plain_risk(nqm.Problem([1e-300, 1e300]), 4.6e16, 4, 5) == np.inf
+
+
+def test_more_samples_than_a_double_holds_are_inf():
+    assert nqm.bounds.bayes_samples(nqm.Problem.power_law(10), 1e-320) == math.inf

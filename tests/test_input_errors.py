@@ -43,6 +43,10 @@ def first(algorithm=PLAIN, batch_size=4, target=0.1, problem=LARGE, **limits):
     return nqm.steps_to_target(problem, algorithm, batch_size, target, **limits)
 
 
+def passages(algorithm=PLAIN, batch_size=4, target=0.1, problem=LARGE, **more):
+    return nqm.first_passage_distribution(problem, algorithm, batch_size, target, **more)
+
+
 def tune(batch_size=4, target=0.1, over=("lr",), problem=LARGE, **fixed):
     return nqm.tune(problem, batch_size, target, over, **fixed)
 
@@ -102,6 +106,7 @@ CASES = [
     (nqm.Problem.power_law, {"exponent": -1.0, "dim": 10}, ">= 0", "-1"),
     (nqm.Problem.power_law, {"exponent": NAN, "dim": 10}, ">= 0", "nan"),
     (nqm.Problem.power_law, {"exponent": 400, "dim": 10}, "vanish", "400"),
+    (nqm.Problem.power_law, {"start_exponent": -30, "dim": 10**12}, "range of a double", "= -30"),
     # dense matrices and data
     (matrices, {"H": [[1.0, 2.0]]}, "square", "(1, 2)"),
     (matrices, {"H": [[1.0, 2.0], [0.0, 5.0]]}, "symmetric", "2"),
@@ -123,7 +128,8 @@ CASES = [
     # algorithms
     (sgd, {"lr": -0.5}, ">= 0", "-0.5"),
     (sgd, {"lr": NAN}, ">= 0", "nan"),
-    (sgd, {"lr": INF}, ">= 0", "inf"),
+    (sgd, {"lr": INF}, "finite and >= 0", "inf"),
+    (sgd, {"lr": 10**400}, "finite and >= 0", "1000"),
     (sgd, {"lr": "fast"}, "number", "'fast'"),
     (sgd, {"lr": None}, "number", "None"),
     (sgd, {"lr": [0.1, -0.5]}, ">= 0", "-0.5"),
@@ -171,6 +177,8 @@ CASES = [
     (first, {"problem": "power law"}, "Problem", "'power law'"),
     (first, {"algorithm": "sgd"}, "algorithm", "'sgd'"),
     (first, {"batch_size": 0.5}, ">= 1", "0.5"),
+    (first, {"batch_size": [4, 8]}, "for several batch sizes call once for each", "[4, 8]"),
+    (passages, {"batch_size": [4, 8]}, "for several batch sizes call once for each", "[4, 8]"),
     (first, {"target": 0.0}, "> 0", "0"),
     (first, {"target": -0.5}, "> 0", "-0.5"),
     (first, {"target": NAN}, "> 0", "nan"),
@@ -185,13 +193,14 @@ CASES = [
     (tune, {"batch_size": 0.5}, ">= 1", "0.5"),
     (tune, {"target": 0}, "> 0", "0"),
     (tune, {"over": ("speed",)}, "lr, momentum, ema", "'speed'"),
-    (tune, {"over": ()}, "hyper-parameters", "()"),
+    (tune, {"over": ()}, "one or more of the hyper-parameters lr, momentum", "()"),
     (tune, {"over": ("lr", "lr")}, "different", "('lr', 'lr')"),
     (tune, {"over": 3}, "lr, momentum, ema", "3"),
     (tune, {"lr": 0.5, "over": ("lr",)}, "over", "0.5"),
     (tune_momentum, {"lr": -0.5}, ">= 0", "-0.5"),
     (tune, {"momentum": 1.5}, ">= 0 and < 1", "1.5"),
     (tune, {"momentun": 0.5}, "SGD does not take", "momentun"),
+    (tune, {"foo": 0.9, "momentum": 0.5}, "SGD does not take foo, but lr, momentum", "foo"),
     (tune, {"max_steps": 0}, ">= 1", "0"),
     (tune, {"algorithm": "sgd"}, "SGD", "'sgd'"),
     (schedule, {"problem": None}, "Problem", "None"),
@@ -223,6 +232,7 @@ CASES = [
         ">= 0",
         "-1",
     ),
+    (schedules.Piecewise, {"values_": [], "lengths": []}, "one or more numbers", "(0,)"),
     (schedules.Piecewise, {"lengths": [1], "values_": [1.0, 2.0]}, "(2,)", "(1,)"),
     (schedules.Piecewise, {"lengths": [1, 0], "values_": [1.0, 2.0]}, ">= 1", "0"),
     (schedules.Piecewise, {"values_": [1.0, -2.0], "lengths": [1, 1]}, ">= 0", "-2"),

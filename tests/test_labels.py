@@ -66,8 +66,8 @@ def test_short_names(value, name):
         ),
         (
             [(nqm.SGD([0.1, 0.2]), 1), (nqm.SGD([0.2, 0.1]), 1)],
-            ["SGD(PerStep(2 values)), setting 0", "SGD(PerStep(2 values)), setting 1"],
-            "SGD(PerStep(2 values)) at batch size 1",
+            ["lr = PerStep(2 values), setting 0", "lr = PerStep(2 values), setting 1"],
+            "SGD at batch size 1",
         ),
     ],
 )

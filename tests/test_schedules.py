@@ -56,6 +56,11 @@ def test_one_value_per_step():
     assert schedule.length == 3
 
 
+def test_the_repr_of_values_per_step_has_them_or_how_many():
+    assert repr(nqm.SGD([0.1, 0.2])) == "SGD(PerStep([0.1, 0.2]))"
+    assert repr(PerStep(np.arange(1000))) == "PerStep([0.0, 1.0, ..., 999.0] of 1000 values)"
+
+
 def test_linear():
     want = [1.0, 0.8, 0.6, 0.2, 0.2, 0.2]
     np.testing.assert_allclose(values(Linear(1.0, 0.2, 4), 0, 1, 2, 4, 5, 10**12), want)

@@ -159,6 +159,8 @@ def add_workers(parser: argparse.ArgumentParser, default: str) -> None:
 def chosen_executor(chosen: argparse.Namespace) -> Generator[Any]:
     """Give the number of workers, or a client of the scheduler of Dask, while the context lasts."""
     if chosen.dask is None:
+        if chosen.workers is not None and chosen.workers < 1:
+            raise InputError(f"--workers must be a whole number >= 1, not {chosen.workers}")
         yield chosen.workers
         return
     if find_spec("distributed") is None:

@@ -15,7 +15,7 @@ from typing import Any
 from ..simulation.result import Run
 from ..simulation.running import Terminated
 from ..simulation.signals import Stopped
-from ..validation import InputError
+from ..validation import InputError, counted
 from .tables import print_table
 
 DIVERGED = 3
@@ -147,7 +147,7 @@ def _describe_workers(stats: Mapping[str, Any]) -> str:
     """Name the threads or GPUs that have computed a run."""
     devices = stats.get("devices")
     if not devices:
-        return f"{stats['threads']} threads"
+        return counted(stats["threads"], "thread")
     return f"GPU{'s' * (len(devices) > 1)} {', '.join(map(str, devices))}"
 
 
@@ -155,4 +155,4 @@ def draw_run(run: Run, path: Path, bands: bool = False) -> Path:
     """Draw the figure of a run, or of its bands, and return its path."""
     from ..figures._run import draw
 
-    return draw(run, path, bands)
+    return draw(run, path, bands, "--out")

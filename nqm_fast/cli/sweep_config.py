@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from .config import ARRAYS, SPECTRAL, ProblemTable, Source, describe_error, read
 
 GRID, POINTS = "grid", "point"
 """The table of axes, and the tables of points, of which a file has one or the other."""
+
+TABLES = ("problem", "setting", GRID, POINTS)
+"""All tables but those of a schedule, which have a kind."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ def load(file: Path, changes: list[str]) -> SweepConfiguration:
     content, source = read_toml(str(file), read_text(file), changes)
     if (GRID in content) == (POINTS in content):
         raise InputError(f"{file}: must have one table [grid] of axes, or tables [[point]]")
-    grid = content.pop(GRID, None) or content.pop(POINTS, None)
+    grid = content.pop(GRID if GRID in content else POINTS)
     if "what" not in content:
         raise InputError(f'{file}: what must be given, such as what = "simulate"')
     what, out = content.pop("what"), content.pop("out", None)
@@ -51,8 +55,22 @@ def load(file: Path, changes: list[str]) -> SweepConfiguration:
         if not isinstance(table, dict):
             place = source.place((name,))
             raise InputError(f"{place}{name} must be a table, not {shown(table)}")
+    _check_tables(content, source)
     common = content | _setting(setting) | _problem(problem, source)
     return SweepConfiguration(out, what, grid, common, source)
+
+
+def _check_tables(common: dict[str, Any], source: Source) -> None:
+    """Raise an InputError if there is a table, among what all points share, that is no schedule."""
+    for name, value in common.items():
+        if not isinstance(value, dict) or "kind" in value or name == "algorithm":
+            continue
+        near = get_close_matches(name, TABLES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        place = source.place((name, *value)[:2])
+        raise InputError(
+            f"{place}{name} is not a table of a sweep{hint}: its tables are {', '.join(TABLES)}"
+        )
 
 
 def _setting(table: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from ..algorithms.sparse import SparseRecurrence
 from ..backends import takes_backend
 from ..blocks import Block
 from ..problem import Problem, as_problem
-from ..schedules import Schedule, as_schedule
+from ..schedules import Schedule, as_single_schedule
 from ..timeline import shortest_length
-from ..validation import Array, InputError, integer, number, shown
+from ..validation import Array, integer, number
 from .certified import COARSE, FINE, certified_block, summed_nodes
 from .coupled.risk import coupled_passage
 from .data_noise import data_passage
@@ -91,7 +91,8 @@ def steps_to_target(
     Returns
     -------
     int or math.inf
-        Steps, 0 if the initial risk is low enough; inf if the target is never reached.
+        Steps, 0 if the initial risk is low enough; inf if the target is never reached, also where
+        a schedule of one value per step ends before.
 
     Raises
     ------
@@ -106,12 +107,7 @@ def steps_to_target(
     """
     as_problem(problem)
     algorithm = as_algorithm("algorithm", algorithm)
-    if isinstance(batch_size, list | tuple):
-        raise InputError(
-            f"batch_size must be one number or schedule, not {shown(batch_size)}: for several "
-            "batch sizes call once for each, for one per step give schedules.PerStep([...])"
-        )
-    batch = as_schedule("batch_size", batch_size, least=1.0)
+    batch = as_single_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     limit = integer("max_steps", max_steps, least=0)
     limit = int(min(limit, shortest_length(algorithm.schedules), batch.length))

@@ -371,17 +371,25 @@ def checked_search(
     names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
     for name in names:
         choice("over", name, list(kind.tunable))
-    if not names or len(set(names)) < len(names):
+    if not names:
+        known = ", ".join(kind.tunable)
+        raise InputError(f"over must name one or more of the hyper-parameters {known}, not ()")
+    if len(set(names)) < len(names):
         raise InputError(f"over must name different hyper-parameters, not {shown(over)}")
     for name in names:
         if name in fixed:
             raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
     if is_class and "lr" not in names and "lr" not in fixed:
         raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
+    own = kind if is_class else type(kind)
+    takes = inspect.signature(own).parameters
+    takes_all = any(x.kind is inspect.Parameter.VAR_KEYWORD for x in takes.values())
+    unknown = [name for name in fixed if name not in takes and not takes_all]
+    if unknown and is_class:
+        raise InputError(f"{own.__name__} does not take {unknown[0]}, but {', '.join(takes)}")
     try:
         example = made(kind, example_values(names) | fixed)
     except TypeError:
-        own = kind if is_class else type(kind)
         raise InputError(f"{own.__name__} does not take all of {', '.join(fixed)}") from None
     return names, example
 

@@ -55,6 +55,13 @@ def picture_kinds() -> list[str]:
     return list(FigureCanvasBase.get_supported_filetypes())
 
 
+def check_picture(path: Path, argument: str) -> None:
+    """Raise an InputError unless the name of a file ends as that of a picture."""
+    kinds = picture_kinds()
+    if path.suffix[1:] not in kinds:
+        raise InputError(f"{argument} must end with one of .{', .'.join(kinds)}, not {str(path)!r}")
+
+
 @contextmanager
 def own_settings() -> Generator[None]:
     """Have Matplotlib draw with the settings of this package, and none of the user's."""

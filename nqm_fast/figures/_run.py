@@ -14,7 +14,7 @@ from ..exact.risk import expected_risk
 from ..labels import common_text, setting_labels
 from ..problem import Problem
 from ..unknown import is_known
-from ..validation import Array, InputError
+from ..validation import Array, InputError, flag
 from ._looks import Look, look_of, shades
 from ._model import problem_text
 from ._style import CAPTION_WIDTH, add_caption
@@ -65,7 +65,7 @@ def exact_risk(
     return risk
 
 
-def draw(run: Any, path: Path, bands: bool = False) -> Path:
+def draw(run: Any, path: Path, bands: bool = False, argument: str = "path") -> Path:
     """Draw a run, also an unfinished one, or its risk by band.
 
     Raises
@@ -74,13 +74,11 @@ def draw(run: Any, path: Path, bands: bool = False) -> Path:
         If it has no record after step 0 yet, or no bands, or Matplotlib is not installed.
     """
     from . import check_matplotlib
-    from ._output import picture_kinds, write_png
+    from ._output import check_picture, write_png
 
     check_matplotlib()
     check_drawable(run, bands)
-    kinds = picture_kinds()
-    if path.suffix[1:] not in kinds:
-        raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
+    check_picture(path, argument)
     write_png(path, lambda figure, _: plot(figure, run, bands), {})
     return path
 
@@ -103,6 +101,7 @@ def figure_of(run: Any, bands: bool = False) -> Figure:
 
 def check_drawable(run: Any, bands: bool) -> None:
     """Raise an InputError unless a run has what shall be drawn."""
+    flag("bands", bands)
     if run.experiment is None or not (run.steps > 0).any():
         raise InputError(f"the run is {run.status} and has no record after step 0 to draw")
     if bands and run.band_risk is None:

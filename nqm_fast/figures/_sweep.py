@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..validation import Array, InputError
+from ..validation import Array, InputError, counted
 from ._looks import shades
+from ._style import add_caption
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +21,8 @@ MOST_CURVES = 24
 """Curves that can be told apart, if hardly."""
 MOST_NAMED = 12
 """Curves that a legend names."""
+TITLE_WIDTH = 80
+"""Letters in a line of the title."""
 LOG_RATIO = 20.0
 """Positive values are drawn on a log scale if the largest is so many times the smallest."""
 RANDOM = ("replica", "seed")
@@ -42,6 +46,9 @@ class Chart(NamedTuple):
     x: str
     y: str
     curves: list[Curve]
+    title: str
+    missing: int
+    """Points that have no finite result, and so cannot be drawn."""
 
 
 def draw(data: Any, path: Path) -> Path:
@@ -53,13 +60,11 @@ def draw(data: Any, path: Path) -> Path:
         If no numbers vary in it, `path` is no picture, or Matplotlib is not installed.
     """
     from . import check_matplotlib
-    from ._output import picture_kinds, write_png
+    from ._output import check_picture, write_png
 
     check_matplotlib()
     drawn = chart(data)
-    kinds = picture_kinds()
-    if path.suffix[1:] not in kinds:
-        raise InputError(f"--out must end with one of .{', .'.join(kinds)}, not {path.suffix!r}")
+    check_picture(path, "--out")
     write_png(path, lambda figure, _: plot(figure, drawn), {})
     return path
 
@@ -97,7 +102,9 @@ def chart(data: Any) -> Chart:
         curves.append(Curve(name, x, flat[ordered].astype(float), own))
     where = f" at step {int(data['step'][-1])}" if "step" in data[result].dims else ""
     title = "steps to the target" if result == "steps" else f"risk{where}"
-    return Chart(along.replace("_", " "), title, curves)
+    missing = int(sum((~np.isfinite(curve.y)).sum() for curve in curves))
+    about = data.attrs.get("arguments", "")
+    return Chart(along.replace("_", " "), title, curves, about, missing)
 
 
 def _final(values: Any) -> tuple[Any, Any]:
@@ -140,6 +147,10 @@ def plot(figure: Figure, drawn: Chart) -> None:
         axes.set_xscale("log")
     if _is_wide([curve.y for curve in drawn.curves]):
         axes.set_yscale("log")
+    axes.set_title("\n".join(textwrap.wrap(drawn.title, TITLE_WIDTH)), fontsize="medium")
+    if drawn.missing:
+        what = "diverged, failed, or never reach the target"
+        add_caption(figure, f"{counted(drawn.missing, 'point')} not drawn: {what}.")
     axes.set_xlabel(drawn.x)
     axes.set_ylabel(drawn.y)
     if 1 < len(drawn.curves) <= MOST_NAMED:

@@ -59,7 +59,8 @@ def as_coordinates(value: Any, dim: int) -> Coordinates | None:
     if value is None:
         return None
     numbers = any_array("coordinates", value)
-    if numbers.shape != (2,) or numbers.dtype.kind not in "iuf":
+    is_large = numbers.dtype == object and all(type(x) is int for x in numbers.flat)
+    if numbers.shape != (2,) or not (is_large or numbers.dtype.kind in "iuf"):
         raise InputError(
             "coordinates must be two numbers, the first and the one after the last, "
             f"not {shown(value)}"

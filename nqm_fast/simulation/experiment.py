@@ -229,6 +229,12 @@ def with_replicas(experiment: Experiment, replicas: Any) -> Experiment:
     numbers = _replica_numbers(replicas)
     missing = np.setdiff1d(experiment.replicas, numbers)
     if missing.size:
+        if not any_array("replicas", replicas).ndim:
+            most = int(experiment.replicas.max()) + 1
+            raise InputError(
+                f"replicas must be at least {most}, as the run has number {most - 1} already, not "
+                f"{shown(replicas)}"
+            )
         raise InputError(
             f"replicas must contain all that the run has, {experiment.replicas.tolist()}, but "
             f"{missing[0]} is not in {shown(replicas)}"

@@ -14,7 +14,7 @@ from ..exact.distribution import risk_distribution
 from ..exact.first_passage import steps_to_target
 from ..html import facts_table
 from ..problem import Problem, as_additive_problem
-from ..schedules import Schedule, as_schedule
+from ..schedules import Schedule, as_single_schedule
 from ..timeline import shortest_length
 from ..validation import Array, InputError, integer, number, real_array, shown
 from .api import simulate
@@ -132,6 +132,7 @@ def first_passage_distribution(
         With what counts "collapsed" sampling allows.
     algorithm : Algorithm
     batch_size : number, ndarray of shape (steps,), or schedule
+        Not a list, which might mean several batch sizes.
     target : float
         Excess risk, > 0.
     replicas : int
@@ -165,7 +166,7 @@ def first_passage_distribution(
     """
     as_additive_problem(problem, "first_passage_distribution")
     algorithm = as_algorithm("algorithm", algorithm)
-    batch = as_schedule("batch_size", batch_size, least=1.0)
+    batch = as_single_schedule("batch_size", batch_size, least=1.0)
     target = number("target", target, above=0.0)
     replicas = integer("replicas", replicas, least=1)
     limit = integer("max_steps", max_steps, least=0)

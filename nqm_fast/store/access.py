@@ -119,7 +119,7 @@ def place_for_new_run(files: Files, overwrite: bool) -> Generator[list[Path]]:
     from .files import locked
     from .reading import read
 
-    _check_folder(files)
+    check_folder(files)
     with locked(files):
         old_files: list[Path] = []
         if files.base.exists():
@@ -196,8 +196,14 @@ def _refusal(files: Files, status: str) -> str:
     return f"out = {str(files.given)!r} exists, a run that is {status}: {advice}"
 
 
-def _check_folder(files: Files) -> None:
-    """Make sure that there is a folder to write to."""
+def check_folder(files: Files) -> None:
+    """Make sure that there is a folder to write to.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be written to, or the name is one of a folder or too long.
+    """
     folder, name = files.base.parent, str(files.given)
     if not folder.is_dir():
         raise InputError(f"out = {name!r} is in a folder that does not exist")

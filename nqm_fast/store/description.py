@@ -11,6 +11,7 @@ from .. import kernels
 from ..backends import VARIABLE, backend_name
 from ..parallel import cores
 from ..simulation.trajectory import named_coordinates
+from ..validation import counted
 from .access import as_run
 from .checkpoints import usable
 from .files import Files
@@ -22,12 +23,13 @@ def describe_machine() -> dict[str, str]:
     """Describe the versions, backends, threads and devices that there are, by title."""
     machine = host()
     memory = f"{machine['memory_bytes'] / 1e9:.1f} GB"
+    cores_here = counted(machine["cores"], "core")
     return {
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "backends": ", ".join(map(_usability, kernels.REGISTRY)),
         "backend": _choice(),
         "threads": f"{machine['cores']} (NQM_NUM_THREADS changes it)",
-        "devices": f"CPU, {machine['processor']}, {machine['cores']} cores, {memory} of memory",
+        "devices": f"CPU, {machine['processor']}, {cores_here}, {memory} of memory",
         "GPUs": _gpus(),
         "system": machine["system"],
     }

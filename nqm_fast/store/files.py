@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from errno import ENOENT, ENOTDIR
+from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,8 @@ def locked(files: Files) -> Generator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
+        if not files.lock.exists():  # It was tried again and again to make the file.
+            raise _unwritable(files, ENOENT) from None
         here = _held_here.get(files.lock) == os.getpid()
         raise InputError(
             f"out = {str(files.given)!r} is being written by "
@@ -164,6 +166,8 @@ def locked(files: Files) -> Generator[None]:
         if not existed:
             with suppress(OSError):
                 files.lock.unlink(missing_ok=True)
+        if error.errno in (EACCES, EPERM, EROFS, ENOENT) and not existed:
+            raise _unwritable(files, error.errno) from None
         reason = f"cannot be locked against other processes: {error.strerror or error}"
         raise OSError(error.errno, reason, str(files.given)) from None
     _held_here[files.lock] = os.getpid()
@@ -172,6 +176,12 @@ def locked(files: Files) -> Generator[None]:
     finally:
         _held_here.pop(files.lock, None)
         _release(lock, files.lock)
+
+
+def _unwritable(files: Files, number: int) -> OSError:
+    """Return the error that no file can be made where a run shall be written."""
+    reason = f"its folder cannot be written to: {os.strerror(number)}"
+    return OSError(number, reason, str(files.given))
 
 
 def _release(lock: filelock.BaseFileLock, path: Path) -> None:

@@ -226,6 +226,10 @@ def opened_for_reading(path: Path, name: str) -> Generator[h5py.File]:
 def checked_header(path: str, file: h5py.File) -> dict[str, Any]:
     """Read the root attributes, and make sure that this version of nqm_fast can read the file."""
     header = unseal(file)
+    if header is None and str(file.attrs.get("format", "")).startswith("nqm-fast sweep"):
+        raise ForeignError(
+            f"path {path!r} is the file of a sweep, and no run: xarray.open_dataset reads it"
+        )
     if header is None or header.get("schema") != NAME:
         raise ForeignError(f"path {path!r} is an HDF5 file, but was not written by nqm_fast")
     if header["schema_version"] > VERSION:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -12,6 +13,7 @@ from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
 from ..immutable import comparable
 from ..problem import Problem
+from ..problem_files import content
 from ..spectra import read_spectrum
 from ..spectrum import SHAPE
 from ..store import serialization
@@ -35,6 +37,12 @@ class Arguments(NamedTuple):
     def setting(self) -> Any:
         """The algorithm with its hyper-parameters."""
         if isinstance(self.algorithm, type):
+            for name in _required(self.algorithm):
+                if name not in self.hyper:
+                    raise InputError(
+                        f"{name} of {self.algorithm.__name__} must be given, as an axis or for all "
+                        "points"
+                    )
             return self.algorithm(**self.hyper)
         algorithm: Any = self.algorithm
         if not self.hyper:
@@ -52,6 +60,14 @@ def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """The names of a function's parameters that are named ones."""
     found = inspect.signature(function).parameters.values()
     return tuple(p.name for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD)
+
+
+def _required(kind: type) -> Iterator[str]:
+    """Yield the parameters of a class that have no default."""
+    several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in several:
+            yield name
 
 
 def arguments(
@@ -114,7 +130,9 @@ def problem_of(values: Mapping[str, Any]) -> Problem:
                 f"{min(others)} cannot be given beside problem, which is one by itself"
             )
         return given
-    key = comparable(values)
+    # A file may have another content than when it was read last.
+    read = hashlib.sha256(content(given).data).digest() if isinstance(given, str) else None
+    key = comparable(values), read
     found = _latest.get(key)  # Another thread may put its own problem there meanwhile.
     if found is None:
         found = _new_problem(given, others)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..saving import written_beside
+from ..saving import special_kind, written_beside
 from ..validation import InputError
 from .folder import FORMAT
-from .grid import coordinate, label
+from .grid import POINT, coordinate, label
 from .plan import Plan, package_version
 
 if TYPE_CHECKING:
@@ -97,10 +97,28 @@ def read(path: Path, argument: str = "out") -> xarray.Dataset:
     return data
 
 
+def described(data: xarray.Dataset) -> dict[str, str]:
+    """Describe a sweep, by title."""
+    points = [name for name, size in data.sizes.items() if name in data.coords or name == POINT]
+    inner = {"step", "replica", "band", "piece"}
+    axes = {str(name): data.sizes[name] for name in points if name not in inner}
+    failed = int((data[ERROR] != "").sum()) if ERROR in data else 0
+    state = "complete" if data.attrs["complete"] else "not complete: the same call goes on"
+    found = {"sweep": data.attrs["what"], "status": state}
+    found["points"] = " x ".join(f"{size} {name}" for name, size in axes.items())
+    if failed:
+        found["failed"] = f"{failed}, and their variable {ERROR!r} says why"
+    found["arguments"] = data.attrs["arguments"]
+    found["results"] = ", ".join(str(name) for name in data.data_vars if name != ERROR)
+    return found | {"written by": f"nqm-fast {data.attrs['version']}"}
+
+
 def is_sweep(path: Path) -> bool:
     """Whether a file is that of a sweep."""
     import h5py
 
+    if special_kind(path) is not None:
+        return False  # To look into it would wait for whoever writes to it.
     try:
         with h5py.File(path) as file:
             found = file.attrs.get("format", "")

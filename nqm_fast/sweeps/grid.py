@@ -16,9 +16,11 @@ from ..algorithms.base import Algorithm
 from ..labels import short_name
 from ..schedules import Schedule
 from ..store import serialization
-from ..validation import InputError, flag, integer, number, plain_number, shown
+from ..validation import InputError, any_array, flag, integer, number, plain_number, shown
 
 MOST_POINTS = 10**9
+MOST_VALUES = 10**7
+"""Values along an axis, all of which are held in memory."""
 RANGE = {"start", "stop", "num", "log"}
 """Keys of a table that stands for evenly spaced values."""
 POINT = "point"
@@ -140,8 +142,10 @@ def _axis(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, Mapping):
         return tuple(spaced(name, values))
     if isinstance(values, np.ndarray) and values.ndim == 1:
-        values = values.tolist()
-    if not isinstance(values, list | tuple | range) or not len(values):
+        values = any_array(name, values).tolist()
+    if isinstance(values, range) and values[MOST_VALUES:]:
+        raise InputError(f"{name} must have at most {MOST_VALUES} values, not {shown(values)}")
+    if not isinstance(values, list | tuple | range) or not values:
         raise InputError(
             f"{name} must be a list of one or more values along the axis, or a table start, stop, "
             f"num, log, not {shown(values)}: what is the same at all points is no axis"
@@ -159,7 +163,7 @@ def spaced(name: str, table: Mapping[str, Any]) -> list[Any]:
     if unknown or missing:
         wrong = f"{min(unknown)} is none" if unknown else f"{min(missing)} is missing"
         raise InputError(f"{name} must be a list, or a table start, stop, num, log; {wrong}")
-    count = integer(f"{name}.num", table["num"], least=1)
+    count = integer(f"{name}.num", table["num"], least=1, most=MOST_VALUES)
     log = flag(f"{name}.log", table.get("log", False))
     limits = {"above": 0.0} if log else {}
     start, stop = (number(f"{name}.{end}", table[end], **limits) for end in ("start", "stop"))
@@ -179,11 +183,23 @@ def plain_value(name: str, value: Any) -> Any:
         return value.item()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, Mapping):
-        is_algorithm = name == "algorithm"
-        table = {"kind": "SGD"} | dict(value) if is_algorithm else value
+    if not isinstance(value, Mapping):
+        return value
+    if name == "problem":
+        raise InputError(
+            f"problem must be a Problem or the name of a file in a grid, not {shown(value)}"
+        )
+    is_algorithm = name == "algorithm"
+    table = {"kind": "SGD"} | dict(value) if is_algorithm else value
+    if "kind" not in table:
+        raise InputError(
+            f"{name} must be a value, or a schedule as a table of its kind and parameters, not "
+            f"{shown(value)}"
+        )
+    try:
         return serialization.build(Algorithm if is_algorithm else Schedule, table)
-    return value
+    except InputError as error:
+        raise InputError(f"{name} is not what its table describes: {error}") from None
 
 
 def label(value: Any) -> str:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.sgd import SGD
+from ..exact.evolution import EFFORTS
 from ..exact.first_passage import steps_to_target
-from ..exact.piecewise_schedule import optimal_schedule
+from ..exact.piecewise_schedule import MOST_PIECES, optimal_schedule
 from ..exact.risk import expected_risk
+from ..exact.tuning import checked_search
 from ..problem import Problem
-from ..schedules import Constant, as_schedule
+from ..schedules import Constant, as_schedule, as_single_schedule
 from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment
@@ -27,7 +29,7 @@ from ..simulation.observables import RISK, TRACED, recorded
 from ..simulation.resources import as_resources
 from ..simulation.running import IN_MEMORY
 from ..tuning import tune
-from ..validation import InputError, number, shown, step_array
+from ..validation import InputError, choice, integer, number, shown, step_array
 from .arguments import Arguments
 
 OVERHEAD = 1e-3
@@ -234,7 +236,7 @@ def _steps(point: Arguments) -> Result:
 
 def _steps_fields(arguments: Arguments) -> dict[str, Field]:
     batch_size, target = _needed(arguments, "batch_size", "target")
-    as_schedule("batch_size", batch_size, least=1.0)
+    as_single_schedule("batch_size", batch_size, least=1.0)
     number("target", target, above=0.0)
     arguments.setting  # noqa: B018 (it is checked)
     return {"steps": STEPS}
@@ -242,6 +244,10 @@ def _steps_fields(arguments: Arguments) -> dict[str, Field]:
 
 def _steps_load(arguments: Arguments) -> Load:
     return Load(OVERHEAD + 2e-6 * arguments.problem.dim, _exact_memory(arguments))
+
+
+OVER = ("lr",)
+"""What `tune` searches if that is not given."""
 
 
 def _tune(point: Arguments) -> Result:
@@ -269,14 +275,17 @@ def _tune_fields(arguments: Arguments) -> dict[str, Field]:
             "algorithm must be one with its inner algorithm for 'tune', such as "
             f"{kind.__name__}(nqm.SGD(0.1)), not a class"
         )
+    checked_search(arguments.call.get("over", OVER), kind, arguments.hyper)
+    choice("effort", arguments.call.get("effort", "full"), EFFORTS)
     best = {f"best_{name}": Field((), f"{name} of the best setting") for name in kind.tunable}
     risk = Field((), "expected excess risk after these steps, or the lowest if it is never reached")
     return {"steps": STEPS, "risk": risk} | best
 
 
 def _tune_load(arguments: Arguments) -> Load:
-    over = arguments.call.get("over", ("lr",))
-    seconds = 0.4 * 3.0 ** (len(over) - 1)
+    over = arguments.call.get("over", OVER)
+    names = 1 if isinstance(over, str) else len(over)
+    seconds = 0.4 * 3.0 ** (names - 1)
     if arguments.call.get("by") == "simulation":
         seconds *= 10.0
     return Load(seconds, _exact_memory(arguments))
@@ -292,12 +301,14 @@ def _schedule(point: Arguments) -> Result:
 
 
 def _schedule_fields(arguments: Arguments) -> dict[str, Field]:
-    _, target, pieces = _needed(arguments, "batch_size", "target", "pieces")
+    batch_size, target, pieces = _needed(arguments, "batch_size", "target", "pieces")
+    number("batch_size", batch_size, least=1.0)
     number("target", target, above=0.0)
-    if arguments.hyper or arguments.algorithm.__name__ != "SGD":
+    if arguments.hyper or arguments.algorithm is not SGD:
         wrong = min(arguments.hyper, default="algorithm")
         raise InputError(f"{wrong} is not an argument of optimal_schedule, which is for plain SGD")
-    piece = Dimension("piece", np.arange(int(pieces)), can_grow=True)
+    count = integer("pieces", pieces, least=1, most=MOST_PIECES)
+    piece = Dimension("piece", np.arange(count), can_grow=True)
     risk = Field((), "expected excess risk after these steps")
     lr = Field((piece,), "learning rate of each piece")
     lengths = Field((piece,), "steps of each piece")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..executors import Engine, as_executor, outcomes
+from ..executors import Engine, as_executor, check_executor, outcomes
 from ..free_memory import available_bytes
 from ..packing import packed
 from ..progress import rated
+from ..store.access import check_folder
 from ..store.files import Files, locked
 from ..validation import InputError, counted, integer, shown
 from . import folder as files
@@ -56,6 +57,7 @@ def swept(
     plan = as_plan(what, grid, common)
     threads = integer("threads_per_task", threads, least=1)
     share = _checked_part(part, out)
+    check_executor(executor)
     if out is None:
         return _Session(plan, threads, None).solved(executor, None)
     return _in_file(plan, threads, Files(out, "out"), executor, share)
@@ -65,6 +67,7 @@ def _in_file(
     plan: Plan, threads: int, out: Files, executor: Any, share: tuple[int, int] | None
 ) -> xarray.Dataset:
     """Do what is not done yet, and merge all if no other process does a part of it."""
+    check_folder(out)
     folder = files.folder_of(out.base)
     complete = read_complete(out.base, plan)
     if complete is not None:

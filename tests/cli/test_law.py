@@ -56,4 +56,4 @@ def test_a_law_without_learning_rate_or_with_a_wrong_probability_is_refused(nqm_
     assert "--lr is required" in said
     status, _, said = nqm_fast("law", *SMALL, "--steps", "1", "--quantiles", "2")
     assert status == 2
-    assert "q must be probabilities from 0 to 1" in said
+    assert "--quantiles must be probabilities from 0 to 1, not 2" in said

@@ -6,6 +6,7 @@ import re
 
 import h5py
 import numpy as np
+import pytest
 from helpers import SMALL_RUN, command, python
 
 import nqm_fast as nqm
@@ -152,6 +153,22 @@ def test_a_finished_run_gets_more_steps_and_replicas(nqm_fast):
     algorithms = [setting.algorithm for setting in run.experiment.settings]
     whole = nqm.simulate(problem, algorithms, 16, 80, replicas=3, record=run.steps)
     assert np.array_equal(run.risk, whole.risk)
+
+
+def test_fewer_steps_than_a_run_has_are_refused_and_nothing_else_is_said(nqm_fast):
+    nqm_fast("run", *SMALL_RUN)
+    status, _, err = nqm_fast("resume", "run.h5", "--steps", "20")
+    assert status == 2
+    assert "computed once more" not in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no FIFOs")
+def test_a_fifo_is_not_drawn(nqm_fast, here):
+    os.mkfifo(here / "run.h5")
+    for name in ("plot", "info"):
+        status, _, err = nqm_fast(name, "run.h5")
+        assert status == 2
+        assert "is a FIFO" in err
 
 
 def test_resources_are_chosen_on_the_command_line(nqm_fast):

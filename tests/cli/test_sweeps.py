@@ -1,12 +1,13 @@
 """Sweeps on the command line: configurations in TOML, tables, parts, figures."""
 
+import re
 import signal
 import subprocess
 import time
 
 import numpy as np
 import pytest
-from helpers import command
+from helpers import InProcess, command
 
 import nqm_fast as nqm
 from nqm_fast.cli import sweep_config
@@ -55,6 +56,39 @@ def test_a_sweep_and_its_figure(nqm_fast, file, here):
     status, _, err = nqm_fast("plot", "out.h5", "--bands")
     assert status == 2
     assert "--bands is for a run: a sweep is drawn along an axis" in err
+
+
+def test_info_says_what_a_sweep_holds(nqm_fast, file):
+    assert nqm_fast("sweep", str(file), "--workers", "1", "--set", "grid.lr=[0.1,1.0]")[0] == 0
+    status, out, _ = nqm_fast("info", "out.h5")
+    assert status == 0
+    for words in ("sweep       simulate", "complete", "2 dim x 2 lr", "batch_size = 8", "risk"):
+        assert words in out
+
+
+def test_what_is_wrong_is_named_before_anything_is_written(nqm_fast, file, here):
+    for options, message in (
+        (["--set", "grd.lr=[.1]"], "--set grd.lr=[.1]: grd is not a table .*did you mean grid"),
+        (["--set", "foo.bar=3"], "foo is not a table of a sweep: its tables are problem"),
+        (["--set", "grid={}"], "grid must have one or more points"),
+        (["--workers", "0"], "--workers must be a whole number >= 1, not 0"),
+    ):
+        status, _, err = nqm_fast("sweep", str(file), *options)
+        assert status == 2
+        assert re.search(message.replace("[.1]", r"\[.1\]"), err), err
+    assert [path.name for path in here.iterdir()] == ["sweep.toml"]
+
+
+def test_a_figure_says_which_points_it_lacks():
+    grid = {"lr": [0.1, 0.5, 9.0]}
+    found = nqm.sweep("risk", grid, executor=InProcess(), dim=10, batch_size=8, steps=[5000])
+    drawn = _sweep.chart(found)
+    assert (drawn.missing, drawn.title) == (1, "dim = 10, batch_size = 8, steps = 5000")
+    figure_module = pytest.importorskip("matplotlib.figure")
+    figure = figure_module.Figure()
+    _sweep.plot(figure, drawn)
+    assert figure.get_supxlabel().startswith("1 point not drawn")
+    assert figure.axes[0].get_title() == drawn.title
 
 
 def test_parts(nqm_fast, file, here):

@@ -31,6 +31,15 @@ def rates(count):
     return [nqm.SGD(lr) for lr in np.geomspace(0.01, 1.0, count).tolist()]
 
 
+def test_names_and_bands_that_cannot_be_are_refused():
+    run = simulate([nqm.SGD(0.1)], steps=5)
+    for name in ("x.xyz", ""):
+        with pytest.raises(nqm.InputError, match=r"path must (end with one of|be the name)"):
+            run.plot(name)
+    with pytest.raises(nqm.InputError, match="bands must be True or False, not 'yes'"):
+        run.plot(bands="yes")
+
+
 def test_eight_entries_are_inside_the_axes():
     figure = drawn(rates(7))
     inside = figure.axes[0].get_legend().get_texts()

@@ -58,6 +58,7 @@ def test_allowed_are_the_nodes_of_the_tree(dim):
         (64, "two numbers"),
         ("ab", "two numbers"),
         ([[0, 64]], "two numbers"),
+        ((0, 10**30), "two whole numbers with 0 <= first < last <= 581"),
     ],
     ids=str,
 )

@@ -152,7 +152,8 @@ def test_the_finished_replicas_are_safe_while_others_are_added(path, monkeypatch
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"steps": 2**60}, "noise counter ends"),
         ({"steps": 30}, "lr has values for 25 steps, but 30 are asked for"),
-        ({"replicas": 1}, r"replicas must contain all .* has, \[0, 1\], but 1 is not in 1"),
+        ({"replicas": 1}, "replicas must be at least 2, as the run has number 1 already, not 1"),
+        ({"replicas": [1, 5]}, r"replicas must contain all .* has, \[0, 1\], but 0 is not in"),
         ({"replicas": []}, "replicas must be a count"),
     ],
 )

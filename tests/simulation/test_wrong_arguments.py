@@ -22,6 +22,7 @@ WRONG = {
     },
     "replicas must be a whole number >= 1, not 0": {"replicas": 0},
     "replicas must be below 16777216": {"replicas": [2**24]},
+    "progress must be True or False, not 'yes'": {"progress": "yes"},
     "replicas must be a count or a sequence": {"replicas": [[1]]},
     "seed must be a whole number >= 0, not -1": {"seed": -1},
     "seed must be below 2^64": {"seed": 2**64},

@@ -85,6 +85,16 @@ def test_a_lock_that_is_no_file(path, broken_off):
     assert Files(path).lock.is_dir()
 
 
+@pytest.mark.parametrize("folder", ["/proc", "/sys"])
+def test_a_folder_in_which_no_file_can_be_made(folder):
+    if not os.path.isdir(folder):
+        pytest.skip("this system has none")
+    files = Files(f"{folder}/run.h5")
+    with pytest.raises(OSError, match="its folder cannot be written to") as error, locked(files):
+        pass
+    assert error.value.filename == str(files.given)
+
+
 def test_a_thread_of_this_process_is_no_other_process(path):
     held, done = threading.Event(), threading.Event()
 

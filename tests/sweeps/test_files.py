@@ -96,6 +96,20 @@ def test_a_file_that_is_no_sweep_is_refused(tmp_path):
         sweep(out)
 
 
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is a folder: give the name of a file"):
+        sweep(tmp_path)
+    with pytest.raises(InputError, match="is in a folder that does not exist"):
+        sweep(tmp_path / "none" / "sweep.h5")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_wrong_executor_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="executor must be a whole number >= 1, not -1"):
+        sweep(tmp_path / "sweep.h5", executor=-1)
+    assert os.listdir(tmp_path) == []
+
+
 # -- unfinished sweeps -----------------------------------------------------------------------
 
 

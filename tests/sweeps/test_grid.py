@@ -88,6 +88,14 @@ GOOD = {"dim": 10, "batch_size": 8, "target": 0.5}
         ({"lr": {"start": 1}}, {}, "lr must be .* num is missing"),
         ({"lr": {"start": 1, "stop": 2, "num": 3, "lag": 1}}, {}, "lr must be .* lag is none"),
         ({"lr": {"start": 0, "stop": 2, "num": 3, "log": True}}, {}, "lr.start must be > 0"),
+        ({"lr": {"start": 1, "stop": 2, "num": 1e12}}, {}, "lr.num must be .* from 1 to 10000000"),
+        ({"lr": range(10**20)}, {}, "lr must have at most 10000000 values"),
+        ({"lr": np.ma.array([0.1, 0.2], mask=[0, 1])}, {}, "lr must not have masked"),
+        ({"lr": [{"lag": 3}]}, {}, "lr must be a value, or a schedule as a table of its kind"),
+        ({"lr": [{"kind": "Cosin"}]}, {}, "lr is not what its table describes: kind must be"),
+        ({"problem": [{"h": [1.0]}]}, {"dim": None}, "problem must be a Problem or the name of"),
+        ({"momentum": [0.1]}, {"algorithm": "SGD"}, "lr of SGD must be given"),
+        ({"lr": [0.1]}, {"batch_size": [64, 128]}, "batch_size must be one number or schedule"),
         ({3: [1]}, {}, "grid must have names of arguments"),
         ([{"lr": 1}, {"momentum": 1}], {}, "grid must give values to the same names"),
         ({"lr": [0.1]}, {"lr": 0.2}, "lr is an axis of the grid"),
@@ -119,6 +127,9 @@ def test_one_sentence_says_what_is_wrong(grid, common, message):
         ("simulate", {}, "steps must be given"),
         ("tune", {"target": 0.1, "algorithm": nqm.SGD(0.1)}, "algorithm must be a class"),
         ("schedule", {"target": 0.1, "pieces": 2}, "lr is not an argument of optimal_schedule"),
+        ("tune", {"target": 0.1, "over": ("foo",)}, "over must be one of lr, momentum, ema"),
+        ("tune", {"target": 0.1, "over": 5}, "over must be one of lr, momentum, ema, not 5"),
+        ("tune", {"target": 0.1, "over": "ema", "effort": "x"}, "effort must be one of full, fast"),
         ("risk", {"steps": [[1]]}, "steps must be a number, or one list"),
         ("train", {}, "what must be one of simulate, tune, risk, steps, schedule"),
     ],
@@ -126,6 +137,18 @@ def test_one_sentence_says_what_is_wrong(grid, common, message):
 def test_one_sentence_says_what_a_kind_of_work_does_not_take(what, common, message):
     with pytest.raises(InputError, match=message):
         as_plan(what, {"lr": [0.1]}, {"dim": 10, "batch_size": 8} | common)
+
+
+@pytest.mark.parametrize("pieces", ["a", float("nan"), None, 1e13, -3])
+def test_pieces_that_are_no_number_of_them(pieces):
+    with pytest.raises(InputError, match="pieces must be a whole number"):
+        as_plan("schedule", {"batch_size": [8]}, {"dim": 10, "target": 0.1, "pieces": pieces})
+
+
+def test_a_schedule_is_searched_for_plain_sgd():
+    common = {"dim": 10, "target": 0.1, "pieces": 2, "algorithm": nqm.SGD(0.1)}
+    with pytest.raises(InputError, match="algorithm is not an argument of optimal_schedule"):
+        as_plan("schedule", {"batch_size": [8]}, common)
 
 
 def test_records_must_be_the_same_at_all_points():
@@ -143,6 +166,16 @@ def test_the_digest_is_that_of_equal_plans_in_any_process():
     assert digest() == digest(problem=nqm.Problem([1.0, 0.5]))
     others = {digest(problem=nqm.Problem([1.0, 0.25])), digest(target=0.2), digest(momentum=0.5)}
     assert len(others | {digest()}) == 4
+
+
+def test_a_file_is_read_again_when_its_content_has_changed(tmp_path):
+    def problem(h):
+        nqm.Problem(h).save(tmp_path / "p.npz")
+        common = {"problem": str(tmp_path / "p.npz"), "batch_size": 8, "target": 0.1}
+        return as_plan("steps", {"lr": [0.1]}, common).arguments(0).problem
+
+    for h in ([1.0, 0.5], [1.0, 0.05]):
+        assert problem(h) == nqm.Problem(h)
 
 
 def test_the_digest_is_that_of_the_content_of_a_file(tmp_path):

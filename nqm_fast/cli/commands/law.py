@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import (
     SGD,
+    InputError,
     Problem,
     RiskDistribution,
     first_passage_distribution,
@@ -56,6 +57,9 @@ def add(commands: Any) -> None:
 
 
 def _law(chosen: argparse.Namespace) -> None:
+    for q in chosen.quantiles:
+        if not 0.0 <= q <= 1.0:
+            raise InputError(f"--quantiles must be probabilities from 0 to 1, not {q:g}")
     problem, algorithm = chosen_setting(chosen)
     rows, passages = [], []
     for batch_size in chosen.batch_size:

@@ -61,7 +61,11 @@ def _resume(chosen: argparse.Namespace) -> int:
         if run.status == "finished":
             print("give it more steps or replicas with --steps N, --replicas R")
         return status_of(run)
-    elif chosen.steps is not None and facts["state"] == "not kept":
+    elif (
+        chosen.steps is not None
+        and chosen.steps > int(facts["steps"])
+        and facts["state"] == "not kept"
+    ):
         print(
             f"steps 1 to {facts['steps']} are computed once more, as their last state was not kept "
             "(keep_state = true)",
