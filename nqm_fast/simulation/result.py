@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..html import facts_table, rows_table
+from ..saving import file_path
 from ..validation import Array, counted
 from .experiment import Experiment
 from .observables import BAND_RISK, OBSERVABLES, RISK
@@ -154,7 +154,7 @@ class Run:
         from ..figures import _run
 
         if path is not None:
-            _run.draw(self, Path(path), bands)
+            _run.draw(self, file_path("path", path), bands)
         return _run.figure_of(self, bands)
 
     def _repr_html_(self) -> str:
