@@ -52,9 +52,17 @@ def _cell(value: Any) -> Any:
 
 
 def read_csv(path: Path) -> Table:
-    """Read what `write_csv` wrote: numbers where a whole column has them, else text."""
+    """Read what `write_csv` wrote: numbers where a whole column has them, else text.
+
+    Raises
+    ------
+    ValueError
+        If it is no table with at least one row.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        names, *rows = csv.reader(file)
+        names, *rows = list(csv.reader(file)) or [[]]
+    if not rows or any(len(row) != len(names) for row in rows):
+        raise ValueError("it has no rows, or some that are not as long as the first")
     return {
         name: _column(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)
     }

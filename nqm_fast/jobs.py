@@ -7,6 +7,7 @@ import pickle
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, suppress
@@ -18,6 +19,8 @@ MOST_WORKERS = 16
 """A limit, because each worker takes time to start, and memory."""
 WORKER = "from nqm_fast.jobs import serve; serve()"
 """The program of a worker process."""
+ABANDONED = 1
+"""Exit status of a worker process whose caller has ended before its job was done."""
 LAST_WORK = 5.0
 """Seconds in which a process that has closed its pipes ends."""
 # There are as many workers as cores, so that threads which libraries start would slow them down.
@@ -145,15 +148,35 @@ def serve() -> None:
     """Solve jobs from standard input until it ends; a worker process runs this."""
     # Whatever a job prints must not get between the results.
     results, sys.stdout = sys.stdout.buffer, sys.stderr
+    requests = _Requests()
+    threading.Thread(target=requests.receive, daemon=True).start()
     # A process that waits for the results may be killed, and its workers then end with their jobs.
     with suppress(BrokenPipeError):
-        while True:
-            try:
-                request = pickle.load(sys.stdin.buffer)
-            except EOFError:
-                return
-            pickle.dump(_answer(request), results)
+        while (request := requests.waiting.get()) is not None:
+            answer = _answer(request)
+            requests.unsolved -= 1
+            pickle.dump(answer, results)
             results.flush()
+
+
+class _Requests:
+    """The jobs that a worker process is sent; its end comes with that of who sends them."""
+
+    def __init__(self) -> None:
+        self.waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.unsolved = 0
+
+    def receive(self) -> None:
+        """Receive jobs, and end the process where nobody waits for the one that it is at."""
+        # This has a buffer of its own, as that of sys.stdin is closed while the process ends.
+        with open(0, "rb", closefd=False) as stream, suppress(EOFError, pickle.UnpicklingError):
+            while True:
+                request = pickle.load(stream)
+                self.unsolved += 1
+                self.waiting.put(request)
+        if self.unsolved:
+            os._exit(ABANDONED)
+        self.waiting.put(None)
 
 
 def _answer(request: bytes) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .bulk import Bulk, Product, Rule, spread
+from .messages import reason
 from .problem import Problem
 from .progress import shown
 from .spectrum import NEGATIVE, vanishing
@@ -105,8 +106,9 @@ def measure(
     Raises
     ------
     InputError
-        If a shape does not fit, a product is not finite or the operator not symmetric, if there
-        are no two gradients, or eigenvalues are not positive and `negative` is "error".
+        If a shape does not fit, a product raises an error or is not finite, the operator is not
+        symmetric, there are no two gradients, or eigenvalues are not positive and `negative` is
+        "error".
 
     Examples
     --------
@@ -200,7 +202,16 @@ def _checked_product(operator: Any, d: int) -> Product:
         )
 
     def product(vector: Array) -> Array:
-        image = real_array("hessian_vector_product(v)", multiply(vector.copy()))
+        try:
+            given = multiply(vector.copy())
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            raise InputError(
+                f"hessian_vector_product must take an array of shape ({d},), but raises "
+                f"{reason(error)}"
+            ) from error
+        image = real_array("hessian_vector_product(v)", given)
         if image.shape != (d,):
             raise InputError(
                 "hessian_vector_product must return an array of the shape of its argument, "

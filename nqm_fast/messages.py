@@ -34,6 +34,12 @@ def _without_type(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def reason(error: Exception) -> str:
+    """Write what a function of somebody else has raised, on one line of at most 200 characters."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 def counted(count: int, noun: str) -> str:
     """Write a count with its noun, such as "1 step" and "2 steps"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .saving import written_beside
+from .saving import file_path, written_beside
 from .validation import InputError
 
 FORMAT = "nqm_fast problem 1"
@@ -40,12 +39,12 @@ def content(path: str | os.PathLike[str]) -> Content:
     Raises
     ------
     InputError
-        If it cannot be read.
+        If it cannot be read, or is not the name of a file.
     FileNotFoundError
         If there is no such file.
     """
     try:
-        return Content(str(path), Path(path).read_bytes())
+        return Content(str(path), file_path("path", path).read_bytes())
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -45,6 +45,24 @@ def file_path(argument: str, value: Any) -> Path:
     return Path(text)
 
 
+def folder_path(argument: str, value: Any) -> Path:
+    """Return the path of a folder, not yet absolute, if `value` can be one.
+
+    Raises
+    ------
+    InputError
+        If it is not the name of a folder on this system.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text or not text:
+        raise InputError(f"{argument} must be the name of a folder, not {shown(value)}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise InputError(f"{argument} must be a name on this system, not {shown(value)}") from None
+    return Path(text)
+
+
 def special_kind(path: str | os.PathLike[str]) -> str | None:
     """The kind of a file that does not keep what is written to it, such as a FIFO, else None."""
     try:
@@ -69,7 +87,7 @@ def writable_folder(argument: str, value: str | os.PathLike[str]) -> Path:
     InputError
         If that is not so.
     """
-    path = Path(value)
+    path = folder_path(argument, value)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,12 +133,14 @@ def written_beside(argument: str, path: str | os.PathLike[str]) -> Generator[Pat
     Raises
     ------
     InputError
-        If the path leads to a FIFO, a socket or a device.
+        If the path leads to a folder, a FIFO, a socket or a device.
     OSError
         With this path, if it cannot be written.
     """
     path = file_path(argument, path)
     refuse_special(argument, path)
+    if path.is_dir():
+        raise InputError(f"{argument} = {str(path)!r} is a folder: give the name of a file")
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{os.urandom(8).hex()}.part")
     try:

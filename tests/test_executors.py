@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from helpers import python
@@ -102,6 +104,45 @@ def test_a_task_that_dies_is_cut_into_parts():
 
 def kill_self(number):
     os.kill(os.getpid(), number)
+
+
+def write_and_sleep(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(120.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_caller(tmp_path, number):
+    """Also one that is in the middle of a job, for whose result nobody waits any more."""
+    file = tmp_path / "worker"
+    code = (
+        "import pathlib, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from nqm_fast.executors import as_executor\n"
+        "from test_executors import write_and_sleep\n"
+        "with as_executor(1) as engine:\n"
+        "    engine.executor.submit(write_and_sleep, pathlib.Path(sys.argv[1])).result()"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code, file, *sys.path])
+    end = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < end:
+        time.sleep(0.02)
+    worker = int(file.read_text())
+    os.kill(worker, 0)
+    caller.send_signal(number)
+    assert caller.wait() == -number
+    while time.monotonic() < end and is_running(worker):
+        time.sleep(0.02)
+    assert not is_running(worker)
+
+
+def is_running(process):
+    """Whether a process has not ended, on Linux also one that waits for whoever adopts it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_a_worker_that_is_killed_is_replaced():

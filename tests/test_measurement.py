@@ -250,3 +250,11 @@ def test_mistakes(arguments, said):
         nqm.measure(**(usual | arguments))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_errors_of_the_product_say_whose_they_are():
+    with pytest.raises(nqm.InputError) as caught:
+        nqm.measure(lambda v: np.ones((4, 4)) @ v, GRADIENTS, dim=6)
+    said = "hessian_vector_product must take an array of shape (6,), but raises ValueError: matmul"
+    assert str(caught.value).startswith(said)
+    assert isinstance(caught.value.__cause__, ValueError)

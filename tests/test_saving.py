@@ -79,6 +79,19 @@ def test_devices_are_no_files(tmp_path):
     for value in (3, None, "", "a\0b", b"x", "\ud800"):
         with pytest.raises(nqm.InputError, match="path must be "):
             nqm.Problem([1.0]).save(value)
+        with pytest.raises(nqm.InputError, match="path must be "):
+            nqm.Problem.load(value)
+        with pytest.raises(nqm.InputError, match="path must be "):
+            nqm.read_spectrum(value)
+    with pytest.raises(nqm.InputError, match=r"path = .* is a folder: give the name of a file"):
+        nqm.Problem([1.0]).save(tmp_path)
+
+
+def test_folders_have_names():
+    for value in (3, b"x", "", "a\0b", "\ud800"):
+        for given in ({"out": value}, {"results": value}):
+            with pytest.raises(nqm.InputError, match=f"{next(iter(given))} must be "):
+                nqm.figures.draw("networks", workers=1, **given)
 
 
 def test_figures_go_where_they_were_meant_to(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from typing import Any
 from .. import InputError, __version__
 from ..kernels import BackendError
 from ..progress import shown_on_terminal
+from ..simulation.signals import Stopped
 from . import commands
 from .options import import_modules
 from .outcome import discard_output
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             discard_output()
         print(f"nqm-fast {chosen.command}: {where}: {error.strerror}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + (interrupt.number if isinstance(interrupt, Stopped) else signal.SIGINT)
 
 
 def _print_any_name() -> None:

@@ -22,6 +22,7 @@ from ..validation import Array, InputError, counted, real_array, step_array
 from .certified import BLOCK
 from .inversion import Inverted, inverted, quantile
 from .law_nodes import law_block
+from .low_tail import FAR_BELOW, far_below, may_be_far_below, searched_quantile
 from .quadratic_form import (
     Terms,
     cumulants,
@@ -35,6 +36,10 @@ from .states import evaluated_moments
 
 LARGEST_MEAN = 1e300
 """A mean above which a setting counts as diverged, as moments of its law are beyond a double."""
+NARROW = 1e-18
+"""A standard deviation, in units of the mean, far below the distance of two doubles."""
+MOST_SKEWED = 20.0
+"""A skewness above which the normal quantile of a tail is not nearly a straight line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +163,14 @@ class _Law:
             return
         degrees, scale, shift = joined(terms)
         self._terms = Terms(degrees, scale / self._unit, shift / self._unit)
-        _, variance, third = cumulants(self._terms)
-        self._is_certain = not variance > 0.0
-        self.std = math.sqrt(variance) * self._unit
-        self.skewness = 0.0 if self._is_certain else third / variance**1.5
+        self._least = least_value(self._terms)
+        self._deviation = math.sqrt(cumulants(self._terms)[1])
+        self._is_certain = not self._deviation > 0.0
+        self.std = self._deviation * self._unit
+        if not self._is_certain:
+            # The third cumulant may be beyond a double in any other unit.
+            scale, shift = (part / self._deviation for part in self._terms[1:])
+            self.skewness = cumulants(Terms(degrees, scale, shift))[2]
 
     def at(self, x: float) -> Inverted:
         """Give probabilities and density at x."""
@@ -170,8 +179,23 @@ class _Law:
         if self._is_certain:
             reached = float(x >= self.mean)
             return Inverted(reached, 1.0 - reached, math.inf if x == self.mean else 0.0)
+        if self._deviation < NARROW:
+            return self._at_narrow(x)
+        above_least = x / self._unit - self._least
+        if x > 0.0 and (above_least > 0.0 or self._least == 0.0) and above_least < FAR_BELOW:
+            is_small = self._least == 0.0  # Then x in units of the mean may be too small a double.
+            log = math.log(x) - math.log(self._unit) if is_small else math.log(above_least)
+            return far_below(self._terms, log, math.log(self._unit))
         law = self._at_relative(x / self._unit)
         return law._replace(density=law.density / self._unit)
+
+    def _at_narrow(self, x: float) -> Inverted:
+        """Give probabilities and density where all doubles but the mean are far from the mean."""
+        if x != self.mean:
+            return Inverted(0.0, 1.0, 0.0) if x < self.mean else Inverted(1.0, 0.0, 0.0)
+        normal = 1.0 / math.sqrt(2.0 * math.pi)
+        below = min(0.5 + self.skewness * normal / 6.0, 1.0)  # the series of Edgeworth
+        return Inverted(below, 1.0 - below, normal / self._deviation / self._unit)
 
     def _at_relative(self, x: float) -> Inverted:
         """Give probabilities and density at x, in units of the mean."""
@@ -180,7 +204,7 @@ class _Law:
         here = saddle_of(self._terms, x)
         if here is not None:
             return inverted(here)
-        is_least = x == least_value(self._terms)
+        is_least = x == self._least
         return Inverted(0.0, 1.0, density_at_least(self._terms) if is_least else 0.0)
 
     def quantile(self, q: float) -> float:
@@ -188,8 +212,15 @@ class _Law:
         if not self._is_finite or self._is_certain:
             return self.mean
         if q == 0.0:
-            return least_value(self._terms) * self._unit
-        return quantile(self._terms, q) * self._unit if q < 1.0 else math.inf
+            return self._least * self._unit
+        if q == 1.0:
+            return math.inf
+        if self._deviation < NARROW:
+            return self.mean
+        is_low = self._least == 0.0 and may_be_far_below(self._terms, q)
+        if is_low or self.skewness > MOST_SKEWED:
+            return searched_quantile(self.at, q, self._least * self._unit, self._unit)
+        return quantile(self._terms, q) * self._unit
 
 
 @takes_backend

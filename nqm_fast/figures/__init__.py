@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike
 from ..algorithms.sgd import SGD
 from ..exact.risk import expected_risk
 from ..problem import Problem, as_additive_problem
-from ..saving import writable_folder
+from ..saving import folder_path, writable_folder
 from ..validation import InputError, choice, in_range, number, real_array, shown, step_array
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def draw(
     check_matplotlib()
     study = _study(problem, target, batch_sizes)
     if results is not None:
-        study = study._replace(results=str(Path(results).absolute()))
+        study = study._replace(results=str(folder_path("results", results).absolute()))
     if coordinates is not None:
         study = study._replace(coordinates=_two_coordinates(coordinates))
     for name in wanted:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..columns import Table, distinct_values, read_csv, rows_where
+from ..columns import Table, distinct_values, rows_where
 from ..jobs import Job, Solved
 from ..messages import InputError
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.results_file import CSV_NAME
-from ..networks.table import as_results, shipped
+from ..networks.table import read_results, shipped
 from ._model import Study
 from ._style import DASHED, GREY, SERIES, SOLID, add_legend
 from ._summary import asymptotes
@@ -28,6 +28,8 @@ LINES = {True: SOLID, False: DASHED}
 """Line styles of results with and without an average of the weights."""
 LEAST_WIDTH = 7.5
 """Inches of a figure."""
+MARGIN = 1.5
+"""How far batch sizes go on beside the smallest and the largest, as a factor."""
 GUIDE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.2}
 
 
@@ -38,7 +40,7 @@ def measured(results: str | None) -> Table:
     path = Path(results) / CSV_NAME
     if not path.is_file():
         raise InputError(f"results must be the folder of a study of networks, not {results}")
-    return as_results(read_csv(path))
+    return read_results(path)
 
 
 def jobs(study: Study) -> list[Job]:
@@ -64,6 +66,7 @@ def task_panels(figure: Figure, title: str, table: Table, label: str) -> dict[st
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(ticks, [str(int(size)) for size in ticks])
+        axes.set_xlim(sizes[0] / MARGIN, sizes[-1] * MARGIN)
         axes.set_xlabel("batch size $B$ (samples per step)")
         target = rows_where(table, task=task)["target"][0]
         axes.set_title(f"{task}: training loss {target:g}")
@@ -72,15 +75,47 @@ def task_panels(figure: Figure, title: str, table: Table, label: str) -> dict[st
 
 
 def curve(table: Table, task: str, optimizer: str, ema: bool) -> Table:
-    """The rows of an optimiser on a task, with or without an average of the weights."""
-    return rows_where(table, task=task, optimizer=optimizer, ema=ema)
+    """The rows of an optimiser on a task, with or without an average of the weights, by size."""
+    rows = rows_where(table, task=task, optimizer=optimizer, ema=ema)
+    order = np.argsort(rows["batch_size"], kind="stable")
+    return {name: column[order] for name, column in rows.items()}
 
 
 def curves(table: Table, task: str) -> Iterator[tuple[str, bool, dict[str, Any], Table]]:
     """Go through optimisers, without and with an average: names, looks and rows of curves."""
     for name in distinct_values(table, "optimizer"):
         for ema in (False, True):
-            yield name, ema, {**COLOURS[name], **LINES[ema]}, curve(table, task, name, ema)
+            rows = curve(table, task, name, ema)
+            if rows["batch_size"].size:
+                yield name, ema, {**COLOURS[name], **LINES[ema]}, rows
+
+
+def guide(
+    axes: Axes,
+    table: Table,
+    task: str,
+    quantity: str,
+    law: Callable[[Any], Any],
+    *,
+    averaged: bool,
+) -> None:
+    """Draw what follows a law of the batch size, through the first point of a curve.
+
+    It is the first optimiser's, with an average of the weights or without, as wanted if there is
+    one. The axes stay as they are.
+    """
+    found = [
+        (ema != averaged, rows)
+        for _, ema, _, rows in curves(table, task)
+        if np.isfinite(rows[quantity][0])
+    ]
+    if found:
+        rows = min(found, key=lambda each: each[0])[1]
+        limits = axes.get_ylim()
+        sizes = np.array(axes.get_xlim())
+        scale = rows[quantity][0] / law(rows["batch_size"][0])
+        axes.plot(sizes, scale * law(sizes), **GUIDE)
+        axes.set_ylim(limits)
 
 
 def legends(axes: Axes, table: Table, where: tuple[str, str], *more: Any) -> None:
@@ -99,7 +134,7 @@ def legends(axes: Axes, table: Table, where: tuple[str, str], *more: Any) -> Non
 def critical_batch(rows: Table) -> float:
     """The knee of steps against batch size: samples at the smallest, over steps at the largest."""
     finite = np.isfinite(rows["steps"])
-    if not finite.any():
+    if np.unique(rows["batch_size"][finite]).size < 2:
         return math.nan
     samples, steps = asymptotes({name: column[finite] for name, column in rows.items()})
     return samples / steps

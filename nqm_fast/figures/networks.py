@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..columns import Table, distinct_values
+from ..columns import Table, rows_where
 from ._model import Study
 from ._networks import (
     GUIDE,
     compute,
     critical_batch,
-    curve,
     curves,
+    guide,
     jobs,
     legends,
     source,
@@ -42,13 +40,14 @@ def plot(figure: Figure, table: Table, study: Study) -> None:
             knee = critical_batch(rows)
             if ema and not math.isnan(knee):
                 axes.axvline(knee, ymax=0.05, color=look["color"], linewidth=3)
-        rows = curve(table, task, distinct_values(table, "optimizer")[0], True)
-        if np.isfinite(rows["steps"][:1]).all():
-            scaled = rows["steps"][0] * rows["batch_size"][0] / rows["batch_size"]
-            low = np.nanmin(with_gaps(table["steps"]))
-            axes.plot(rows["batch_size"], np.maximum(scaled, low / 2), **GUIDE)
+        reached = rows_where(table, task=task)["steps"] < math.inf
+        if reached.any():
+            guide(axes, table, task, "steps", lambda size: 1.0 / size, averaged=True)
+        else:
+            axes.text(
+                0.5, 0.5, "the target is never reached", ha="center", transform=axes.transAxes
+            )
     first = next(iter(panels.values()))
-    guide = ("perfect scaling", GUIDE)
-    legends(first, table, ("upper right", "lower left"), guide)
+    legends(first, table, ("upper right", "lower left"), ("perfect scaling", GUIDE))
     text = f"{source(study)} Ticks on the axis: critical batch sizes, with an EMA."
     add_caption(figure, wrapped(figure, text))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import Table, distinct_values
+from ..columns import Table
 from ._model import Study
 from ._networks import (
     GUIDE,
     compute,
-    curve,
     curves,
+    guide,
     jobs,
     legends,
     source,
@@ -38,8 +38,7 @@ def plot(figure: Figure, table: Table, study: Study) -> None:
             if name == "momentum":
                 lr = lr / (1.0 - rows["momentum"])
             axes.plot(rows["batch_size"], lr, **look)
-        rows = curve(table, task, distinct_values(table, "optimizer")[0], False)
-        axes.plot(rows["batch_size"], rows["lr"][0] * rows["batch_size"], **GUIDE)
+        guide(axes, table, task, "lr", lambda size: size, averaged=False)
     first = next(iter(panels.values()))
     legends(first, table, ("upper left", "lower right"), ("proportional to $B$", GUIDE))
     add_caption(figure, wrapped(figure, source(study)))

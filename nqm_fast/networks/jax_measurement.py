@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import measurement
+from ..messages import reason
 from ..problem import Problem
-from ..validation import Array, InputError, flag, integer
+from ..validation import Array, InputError, any_array, flag, integer
 from .environment import need
 
 LARGEST_GRADIENTS = 1 << 25
@@ -71,8 +72,8 @@ def measure(
     Raises
     ------
     InputError
-        If JAX is not installed, arrays do not fit, `loss` is not a number, or not a mean over
-        samples, or as `nqm_fast.measure` raises it.
+        If JAX is not installed, arrays do not fit or have masked elements, `loss` raises an error,
+        is not a number, or not a mean over samples, or as `nqm_fast.measure` raises it.
 
     Examples
     --------
@@ -145,6 +146,8 @@ def _network(loss: Callable[[Any, Any], Any], parameters: Any, data: Any, double
         array = jnp.asarray(array)
         return array.astype(wanted) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
+    _refuse_masks("parameters", parameters)
+    _refuse_masks("data", data)
     leaves = jax.tree.leaves(parameters)
     if not leaves or not all(jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating) for x in leaves):
         raise InputError("parameters must be arrays of real numbers, at least one, and no others")
@@ -161,10 +164,24 @@ def _network(loss: Callable[[Any, Any], Any], parameters: Any, data: Any, double
     def of_flat(vector: Any, batch: Any) -> Any:
         return loss(unflatten(vector), batch)
 
-    shape = jax.eval_shape(of_flat, flat, jax.tree.map(lambda array: array[:1], data))
+    try:
+        shape = jax.eval_shape(of_flat, flat, jax.tree.map(lambda array: array[:1], data))
+    except Exception as error:
+        raise InputError(
+            f"loss must take parameters and a batch of data, but raises {reason(error)}"
+        ) from error
     if getattr(shape, "shape", None) != ():
         raise InputError(f"loss must return one number, the mean over a batch, not {shape}")
     return _Network(of_flat, flat, data, int(samples))
+
+
+def _refuse_masks(name: str, tree: Any) -> None:
+    """Raise an InputError if an array has masked elements."""
+    import jax
+
+    for array in jax.tree.leaves(tree):
+        if isinstance(array, np.ma.MaskedArray):
+            any_array(name, array)
 
 
 def _flat_start(start: Any, parameters: Any, network: _Network) -> Array:
@@ -172,6 +189,7 @@ def _flat_start(start: Any, parameters: Any, network: _Network) -> Array:
     import jax
     from jax.flatten_util import ravel_pytree
 
+    _refuse_masks("start", start)
     shapes = [
         (jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)])
         for tree in (start, parameters)

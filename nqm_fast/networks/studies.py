@@ -7,49 +7,31 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from typing import Any
 
-from ..columns import write_csv
 from ..jobs import Job, Worker
 from ..messages import InputError, shown
 from ..parallel import cores
 from ..progress import counted
 from ..progress import shown as progress_shown
-from ..saving import writable_folder
-from ..store.files import Files, locked
-from ..validation import choice, integer, number
-from . import results_file
-from .environment import need, versions
+from ..validation import choice, flag, integer, number
+from .environment import need
 from .optimizers import OPTIMIZERS
-from .table import Results, table_of
-from .tasks import as_task, names
+from .record import Chain, Record, recorded
+from .table import Results
+from .tasks import Task, as_task, names
 from .tuning import Result, Unit, tune_unit
 
 LARGEST_BATCH = 4096
+MOST_SEEDS = 1000
 QUICK_TASK, QUICK_EXPONENTS = "digits", 4
 """A quick study is of one task, at every so many powers of two from the largest downwards."""
 JAX_ON_ONE_THREAD = {"NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 """Variables of worker processes, of which there is one for each core."""
 
 Report = Callable[[int, int, str], None]
-
-
-class Chain(NamedTuple):
-    """An optimiser of a task at all batch sizes, from the largest to the smallest.
-
-    Each begins its search at the best point of the one before.
-    """
-
-    task: Any
-    name: str
-    optimizer: str
-    batch_sizes: tuple[int, ...]
-    target: float | None
-    seeds: int
-    quick: bool
 
 
 def study(
@@ -83,13 +65,15 @@ def study(
     target : float, optional
         The loss to reach, weight decay included, instead of the task's own.
     seeds : int, default 3
-        Trainings of the best settings in the end.
+        Trainings of the best settings in the end, at most 1000.
     quick : bool, default False
         Only digits, and every fourth power of two, unless `task` or `batch_sizes` say otherwise;
         and losses are measured of fewer samples, and less often (`Task.roughly_measured`).
     out : path, optional
-        A folder for ``networks.h5``, which has all trainings, and ``networks.csv``, the table. What
-        is found there already is not computed again: a study that was stopped goes on.
+        A folder for ``networks.h5``, which has all trainings, and ``networks.csv``, the table of
+        them. What is found there already is not computed again, also if other batch sizes are now
+        beside it: a study that was stopped, or is to have more, goes on. A task has one target and
+        one number of seeds there.
     workers : int, optional
         Processes; one per core by default.
     progress : bool, optional
@@ -104,15 +88,15 @@ def study(
     Raises
     ------
     InputError
-        If a name is unknown, a library is missing, `out` has another study, or a target is below
-        all losses that a task reaches, which are named then.
+        If a name is unknown, a library is missing, `out` has a study with other versions, data,
+        target or seeds, or a target is below all losses that a task reaches, which are named then.
     """
     need("networks", "jax", "optax")
     chains = _chains(task, optimizers, batch_sizes, target, seeds, quick)
     if any(chain.optimizer == "kfac" for chain in chains):
         need("optimizers of kind kfac", "kfac_jax")
     workers = cores() if workers is None else integer("workers", workers, least=1)
-    with _recorded(out, chains) as record, progress_shown(progress):
+    with recorded(out, chains) as record, progress_shown(progress):
         _solve(chains, record, workers)
     return record.table()
 
@@ -128,18 +112,17 @@ def _chains(
     """Check what is asked for, and list its chains."""
     if task is None:
         task = [QUICK_TASK] if quick else names()
-    tasks = list(task) if isinstance(task, list | tuple) else [task]
+    tasks = _different_tasks(list(task) if isinstance(task, list | tuple) else [task])
     if optimizers is None:
         optimizers = list(OPTIMIZERS)
-    chosen = [optimizers] if isinstance(optimizers, str) else list(optimizers)
-    for name in chosen:
-        choice("optimizer", name, OPTIMIZERS)
-    seeds = integer("seeds", seeds, least=1)
+    given = [optimizers] if isinstance(optimizers, str) else _listed("optimizers", optimizers)
+    chosen = list(dict.fromkeys(choice("optimizer", name, OPTIMIZERS) for name in given))
+    seeds = integer("seeds", seeds, least=1, most=MOST_SEEDS)
+    quick = flag("quick", quick)
     if target is not None:
         target = number("target", target, above=0.0)
     chains = []
-    for each in tasks:
-        found = as_task(each)
+    for each, found in tasks:
         sizes = _batch_sizes(batch_sizes, found.size, quick)
         sent = each if isinstance(each, str) else found
         # Batch sizes that are far apart have little to tell each other, and need not wait either.
@@ -154,77 +137,49 @@ def _chains(
     return chains
 
 
+def _listed(name: str, given: Any) -> list[Any]:
+    """Return the items of a sequence, which is no text."""
+    try:
+        if isinstance(given, str | bytes):
+            raise TypeError
+        return list(given)
+    except TypeError:
+        raise InputError(f"{name} must be a list, not {shown(given)}") from None
+
+
+def _different_tasks(given: list[Any]) -> list[tuple[Any, Task]]:
+    """Return what was given with the tasks that it means, each once.
+
+    Raises
+    ------
+    InputError
+        If two different ones have the same name, which tables and files go by.
+    """
+    tasks: dict[str, tuple[Any, Task]] = {}
+    for each in given:
+        found = as_task(each)
+        same = tasks.setdefault(found.name, (each, found))[0]
+        if same is not each and not (isinstance(each, str) and same == each):
+            raise InputError(
+                f"task must not have two of the name {found.name}: {shown(same)} and {shown(each)}"
+            )
+    return list(tasks.values())
+
+
 def _batch_sizes(given: Sequence[int] | None, size: int, quick: bool) -> tuple[int, ...]:
     """Return the batch sizes from the largest to the smallest."""
     if given is None:
         exponents = range(int(math.log2(min(size, LARGEST_BATCH))) + 1)
         chosen = [2**k for k in exponents[:: -QUICK_EXPONENTS if quick else -1]]
     else:
-        chosen = [integer("batch_sizes", x, least=1, most=size) for x in given]
+        listed = _listed("batch_sizes", given)
+        chosen = [integer("batch_sizes", x, least=1, most=size) for x in listed]
     if not chosen:
         raise InputError(f"batch_sizes must be one or more whole numbers, not {shown(given)}")
     return tuple(sorted(set(chosen), reverse=True))
 
 
-class _Record:
-    """The units of a study that are done, in memory and in its files."""
-
-    def __init__(self, folder: Path | None, facts: dict[str, Any], chains: list[Chain]) -> None:
-        self.folder, self.facts, self.chains = folder, facts, chains
-        self.before: results_file.Found = {}
-        if folder is not None:
-            facts_before, self.before = results_file.read(folder / results_file.NAME, facts)
-            self.facts = facts_before | facts
-        self.found: results_file.Found = {}
-
-    def done_before(self, unit: Unit, name: str) -> Result | None:
-        """Return the result of a unit that an earlier study has found."""
-        key = (name, unit.optimizer, unit.batch_size)
-        if key not in self.before:
-            return None
-        stored, result = self.before[key]
-        return result if stored[2:] == unit[2:] else None
-
-    def add(self, unit: Unit, name: str, result: Result) -> None:
-        """Note a result, and write the files anew if it is new."""
-        key = (name, unit.optimizer, unit.batch_size)
-        self.found[key] = unit, result
-        is_known = key in self.before and self.before[key][1] is result
-        if self.folder is not None and not is_known:
-            whole = self.before | self.found
-            results_file.write(self.folder / results_file.NAME, self.facts, whole)
-            write_csv(self.folder / results_file.CSV_NAME, self.table())
-
-    def table(self) -> Results:
-        """Tabulate what was asked for and is done: tasks and optimisers in order, sizes upwards."""
-        rows = []
-        for chain in self.chains:
-            own = as_task(chain.task).target
-            for size in reversed(chain.batch_sizes):
-                key = (chain.name, chain.optimizer, size)
-                if key in self.found:
-                    target = own if chain.target is None else chain.target
-                    rows.append((self.found[key][0], chain.name, target, self.found[key][1]))
-        return table_of(rows)
-
-
-@contextmanager
-def _recorded(out: str | os.PathLike[str] | None, chains: list[Chain]) -> Generator[_Record]:
-    """Give the record of a study, whose folder no other process uses meanwhile."""
-    facts: dict[str, Any] = dict(versions())
-    for chain in chains:
-        task = as_task(chain.task)
-        values = (task.roughly_measured() if chain.quick else task).facts()
-        facts |= {f"{name} of {chain.name}": value for name, value in values.items()}
-    if out is None:
-        yield _Record(None, facts, chains)
-        return
-    folder = writable_folder("out", out).absolute()
-    with locked(Files(folder / results_file.NAME, "out")):
-        yield _Record(folder, facts, chains)
-
-
-def _solve(chains: list[Chain], record: _Record, workers: int) -> None:
+def _solve(chains: list[Chain], record: Record, workers: int) -> None:
     """Tune all units; chains are independent, and each goes from unit to unit."""
     total = sum(len(chain.batch_sizes) for chain in chains)
     first: dict[str, list[Result]] = {chain.name: [] for chain in chains}
@@ -240,7 +195,7 @@ def _solve(chains: list[Chain], record: _Record, workers: int) -> None:
                     _check_reached(record, chain)
 
 
-def _check_reached(record: _Record, chain: Chain) -> None:
+def _check_reached(record: Record, chain: Chain) -> None:
     """Raise an InputError if no optimiser reaches a target at its first batch size."""
     table = record.table().where(task=chain.name)
     if not (table["steps"] < math.inf).any():
@@ -253,7 +208,7 @@ def _check_reached(record: _Record, chain: Chain) -> None:
 
 
 def _results(
-    chains: list[Chain], record: _Record, workers: int
+    chains: list[Chain], record: Record, workers: int
 ) -> Iterator[tuple[Chain, Unit, Result]]:
     """Yield units with their results, as they are done."""
     can_be_sent = [chain for chain in chains if _is_importable(chain.task)]
@@ -270,7 +225,7 @@ def _is_importable(task: Any) -> bool:
 
 
 def _followed(
-    chain: Chain, record: _Record, solve: Callable[[Unit], Result]
+    chain: Chain, record: Record, solve: Callable[[Unit], Result]
 ) -> Iterator[tuple[Chain, Unit, Result]]:
     """Go through a chain; what was done before is not done again."""
     near = None
@@ -283,7 +238,7 @@ def _followed(
 
 
 def _in_processes(
-    chains: list[Chain], record: _Record, workers: int
+    chains: list[Chain], record: Record, workers: int
 ) -> Iterator[tuple[Chain, Unit, Result]]:
     """Go through chains in worker processes, each of which takes the next chain when it is idle."""
     waiting: queue.SimpleQueue[Chain] = queue.SimpleQueue()

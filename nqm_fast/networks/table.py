@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..columns import read_csv, rows_where, table_of_rows
 from ..html import rows_table
-from ..messages import counted
+from ..messages import InputError, counted, shown
 from ..simulation.tables import check_installed
 from .optimizers import OPTIMIZERS
 from .tuning import Result, Unit
@@ -37,6 +38,8 @@ COLUMNS = (
     "trainings",
     "diverged",
 )
+WORDS = ("task", "optimizer", "ema")
+"""Columns that are not numbers."""
 SHIPPED = Path(__file__).with_name("results.csv")
 CURVES = Path(__file__).with_name("curves.csv")
 PREDICTIONS = Path(__file__).with_name("predictions.csv")
@@ -146,6 +149,34 @@ def shipped() -> Results:
         Of all tasks, optimisers and batch sizes; `shipped_origin` says with what it was made.
     """
     return as_results(read_csv(SHIPPED))
+
+
+def read_results(path: Path) -> Results:
+    """Read the table of a study.
+
+    Raises
+    ------
+    InputError
+        If the file has no such table.
+    """
+    try:
+        columns = read_csv(path)
+        missing = [name for name in COLUMNS if name not in columns]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]}")
+        for name in COLUMNS:
+            if name not in WORDS and columns[name].dtype.kind not in "if":
+                raise ValueError(f"its column {name} has other things than numbers")
+        for name, allowed in (("optimizer", OPTIMIZERS), ("ema", ("True", "False"))):
+            others = set(columns[name].tolist()).difference(allowed)
+            if others:
+                raise ValueError(f"its column {name} has {shown(min(others, key=str))}")
+        if not (columns["batch_size"] >= 1).all():
+            raise ValueError("it has batch sizes below 1")
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} is not the table of a study of networks: {reason}") from None
+    return as_results(columns)
 
 
 def as_results(columns: dict[str, Any]) -> Results:

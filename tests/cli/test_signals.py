@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM save a run in a file, and it can be gone on with."""
 
+import os
 import re
 import signal
 import subprocess
@@ -101,6 +102,22 @@ def test_sigterm_ends_a_script_after_saving(here):
     assert process.communicate()[0] == ""
     assert process.returncode == 143
     assert nqm.open_run("run.h5").status == "interrupted"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_study_of_networks(nqm_fast, monkeypatch, number, status):
+    def study(*arguments, **options):
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    monkeypatch.setattr(nqm.networks, "study", study, raising=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, err = nqm_fast("networks", "digits", "--out", "found")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == status
+    assert err == "found has what is done: the same command goes on\ninterrupted\n"
 
 
 def test_sigterm_before_the_first_event(here, monkeypatch):

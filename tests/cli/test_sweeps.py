@@ -171,7 +171,8 @@ def test_points_algorithms_and_listed_problems(file):
     assert found.steps.values.tolist() == alone
 
 
-def test_ctrl_c_keeps_what_is_done(nqm_fast, file, here):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_keep_what_is_done(nqm_fast, file, here, number, status):
     file.write_text(
         "what = 'simulate'\nout = 'out.h5'\nsteps = 4000\nbatch_size = 8\nrecord = [4000]\n"
         "lr = 0.1\nproblem.dim = 10000\ngrid.seed = { start = 0, stop = 199, num = 200 }\n"
@@ -186,9 +187,10 @@ def test_ctrl_c_keeps_what_is_done(nqm_fast, file, here):
     end = time.monotonic() + 60
     while not list(here.glob("out.h5.parts/*.rows")) and time.monotonic() < end:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == status
+    assert not list(here.glob("*.lock"))
     assert "out.h5.parts has what is done: the same command goes on" in err
     assert not (here / "out.h5").exists()
     assert len(list(here.glob("out.h5.parts/*.rows"))) >= 1

@@ -278,6 +278,55 @@ def test_extreme_values_have_the_probability_0_or_1():
     assert law.pdf([1e-300, 0.0, 1e300]).tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("x", [5e-324, 1e-320, 1e-308, 1e-200, 1e-85, 1e-75])
+def test_the_smallest_risks_have_their_probabilities(x):
+    """By the chi-squares' series at 0, of which the first power is all there is."""
+    for h, count, mean in ((1.0, 1.0, 0.0), (0.5, 2.0, 3.0), (1e-60, 0.01, 0.0), (1.0, 3.0, 1.0)):
+        problem = nqm.Problem([h], mean0=mean, count=count)
+        law = nqm.risk_distribution(problem, nqm.SGD(0.0), 1, 0)
+        log = 0.5 * count * (math.log(x) - math.log(h) - mean**2) - math.lgamma(0.5 * count + 1.0)
+        below = math.exp(log)
+        assert law.cdf(x) == pytest.approx(below, rel=1e-10, abs=1e-322)
+        assert law.sf(x) == pytest.approx(1.0 - below, rel=1e-10)
+        log_density = log + math.log(0.5 * count) - math.log(x)
+        density = math.exp(log_density) if log_density < 709.0 else math.inf
+        assert law.pdf(x) == pytest.approx(density, rel=1e-10)
+        if 1e-300 < below < 0.9:
+            assert law.quantile(below) == pytest.approx(x, rel=1e-8, abs=1e-323)
+
+
+@pytest.mark.filterwarnings("error")
+def test_quantiles_below_the_range_of_a_double_are_zero():
+    def law(**more):
+        return nqm.risk_distribution(nqm.Problem([1.0], **more), nqm.SGD(0.1), 4, 10)
+
+    assert law().quantile([5e-324, 1e-170]).tolist() == [0.0, 0.0]
+    assert law(count=[0.001]).quantile([0.05, 0.5]).tolist() == [0.0, 0.0]
+    few = law(count=[0.001])
+    assert few.cdf(few.quantile([0.9, 0.95, 0.999])) == pytest.approx([0.9, 0.95, 0.999], rel=1e-11)
+    many = nqm.risk_distribution(nqm.Problem.power_law(100), nqm.SGD(0.1), 4, 10)
+    assert many.cdf(1e-308) == many.pdf(1e-320) == 0.0
+    assert many.sf(1e-320) == 1.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "more",
+    [{"mean0": 1e20}, {"mean0": 1e100}, {"mean0": 1e149}, {"count": 1e100}, {"count": 1e299}],
+)
+def test_a_law_narrower_than_a_double_is_its_mean(more):
+    law = nqm.risk_distribution(nqm.Problem([1.0], **more), nqm.SGD(0.0), 1, 0)
+    assert law.quantile([1e-12, 0.5, 0.99]) == pytest.approx(law.mean, rel=1e-15)
+    mean, count = more.get("mean0", 0.0), more.get("count", 1.0)
+    assert law.std == pytest.approx(math.sqrt(0.5 * count + mean**2), rel=1e-12)
+    third = 3.0 * mean**2 + count
+    assert law.skewness == pytest.approx(third / law.std / law.std / law.std, rel=1e-12)
+    assert law.cdf(np.array([0.999, 1.0, 1.001]) * law.mean) == pytest.approx([0.0, 0.5, 1.0])
+    assert law.sf(1.001 * law.mean) == law.pdf(0.999 * law.mean) == 0.0
+    assert law.pdf(law.mean) * law.std == pytest.approx(1 / math.sqrt(2 * math.pi), rel=1e-6)
+
+
 def test_a_risk_without_variance_is_certain():
     law = nqm.risk_distribution(nqm.Problem([2.0], 0.0, mean0=3.0, var0=0.0), nqm.SGD(0.0), 1, 7)
     assert (law.mean, law.std, law.skewness) == (9.0, 0.0, 0.0)

@@ -132,3 +132,10 @@ def test_a_run_is_drawn_from_python(tmp_path):
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("path", [5, b"run.png"])
+def test_a_picture_has_the_name_of_a_file(path):
+    run = simulate([nqm.SGD(0.1)], 8, steps=10)
+    with pytest.raises(nqm.InputError, match="path must be the name of a file"):
+        run.plot(path)

@@ -77,6 +77,9 @@ def test_a_network_that_is_not_linear():
     assert bool(dropped) == bool((values < 0.0).any())
 
 
+MASKED = {"a": np.ma.masked_less(OPTIMUM[:5], OPTIMUM[0] + 1e-9), "b": OPTIMUM[5:]}
+
+
 def wrong_sum(weights, batch):
     return linear_loss(weights, batch) * len(batch[1])
 
@@ -98,6 +101,13 @@ def wrong_sum(weights, batch):
         ({"data": (X, np.float64(1.0))}, "data must be one or more arrays with as many samples"),
         ({"start": {"a": OPTIMUM}}, "start must have the arrays of parameters, with the same shap"),
         ({"start": {"a": OPTIMUM[:4], "b": OPTIMUM}}, "start must have the arrays of parameters"),
+        ({"data": (np.ma.masked_less(X, -3.0), Y)}, "data must not have masked elements"),
+        ({"parameters": MASKED}, "parameters must not have masked elements"),
+        ({"start": MASKED}, "start must not have masked elements"),
+        (
+            {"data": (X[:, :7], Y)},
+            "loss must take parameters and a batch of data, but raises TypeE",
+        ),
         ({"top": 13}, "top must be a whole number from 0 to 12"),
         ({"batch_size": 0}, "batch_size must be a whole number >= 1"),
         ({"double": "yes"}, "double must be True or False"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from helpers import command, python
 
@@ -15,6 +16,8 @@ import nqm_fast as nqm
 from nqm_fast import networks
 from nqm_fast.networks import studies
 from nqm_fast.networks.tasks import as_task
+from nqm_fast.networks.training import Outcome, Trial
+from nqm_fast.networks.tuning import Best, Result
 
 slow = pytest.mark.slow
 EASY = {
@@ -163,6 +166,72 @@ def test_another_study_is_not_mixed_in(tmp_path, needs_jax):
         networks.study("digits", "sgd", [512], target=1.0, seeds=1, out=tmp_path)
 
 
+@pytest.fixture
+def untrained(needs_jax, monkeypatch):
+    """Units have a result at once, the steps of which are 10 for each seed; they are counted."""
+    pytest.importorskip("sklearn")
+    solved = []
+
+    def tune_unit(unit):
+        solved.append(unit)
+        steps = 10.0 * unit.seeds
+        best = Best(steps, steps, steps, 0.1, 0.0, 0.9, 0.5, 0.05)
+        outcome = Outcome(
+            Trial(0.1, 0.0, 0), np.array([1.0]), np.array([1.0]), np.array([1.0]), False, 1,
+            np.empty((0, 2)),
+        )  # fmt: skip
+        return Result((best, best), (0, 0), np.ones((3, 2)), [outcome])
+
+    monkeypatch.setattr(studies, "tune_unit", tune_unit)
+    monkeypatch.setattr(studies, "_is_importable", lambda task: False)
+    return solved
+
+
+def test_a_folder_keeps_all_that_was_ever_found(tmp_path, untrained):
+    arguments = {"target": 1.0, "seeds": 1, "out": tmp_path}
+    networks.study("digits", "sgd", [256, 64], **arguments)
+    assert [unit.batch_size for unit in untrained] == [256, 64]
+    table = networks.study("digits", "momentum", [256], **arguments)
+    assert table["optimizer"].tolist() == ["momentum"] * 2
+    whole = [("sgd", "64")] * 2 + [("sgd", "256")] * 2 + [("momentum", "256")] * 2
+    assert [(row["optimizer"], row["batch_size"]) for row in rows_of(tmp_path)] == whole
+    del untrained[:]
+    # A batch size between the two is found, and 64 is not found again.
+    networks.study("digits", "sgd", [256, 128, 64], **arguments)
+    assert [unit.batch_size for unit in untrained] == [128]
+    assert len(rows_of(tmp_path)) == 8
+    (tmp_path / "networks.csv").unlink()
+    networks.study("digits", "sgd", [256], **arguments)
+    assert len(rows_of(tmp_path)) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"target": 1.2}, "digits with target=1.0, as of sgd at batch size 256, and not target=1"),
+        ({"target": None}, "and not target=0.15: choose another folder"),
+        ({"seeds": 2}, "with seeds=1, as of sgd at batch size 256, and not seeds=2"),
+    ],
+)
+def test_another_target_or_other_seeds_are_not_mixed_in(tmp_path, untrained, changes, said):
+    arguments = {"target": 1.0, "seeds": 1, "out": tmp_path}
+    networks.study("digits", "sgd", [256], **arguments)
+    before = (tmp_path / "networks.h5").read_bytes()
+    for batch_size in (256, 64):
+        with pytest.raises(nqm.InputError, match=said):
+            networks.study("digits", "sgd", [batch_size], **(arguments | changes))
+    assert (tmp_path / "networks.h5").read_bytes() == before
+    assert len(untrained) == 1
+
+
+def test_what_is_named_twice_is_done_once(untrained):
+    table = networks.study(["digits", "digits"], ["sgd", "sgd"], [64, 64], seeds=1)
+    assert len(untrained) == 1
+    assert table["ema"].tolist() == [False, True]
+    with pytest.raises(nqm.InputError, match="two of the name digits"):
+        networks.study(["digits", copy.copy(as_task("digits"))], "sgd", [64])
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -173,8 +242,13 @@ def test_another_study_is_not_mixed_in(tmp_path, needs_jax):
         (("digits", "sgd", [0]), {}, "batch_sizes must be a whole number"),
         (("digits", "sgd", []), {}, "batch_sizes must be one or more"),
         (("digits", "sgd", [5000]), {}, "batch_sizes must be a whole number from 1 to 1437"),
+        (("digits", "sgd", "64"), {}, "batch_sizes must be a list, not '64'"),
+        (("digits", "sgd", 64), {}, "batch_sizes must be a list, not 64"),
+        (("digits", 5, [64]), {}, "optimizers must be a list, not 5"),
         (("digits",), {"target": -1}, "target must be > 0"),
         (("digits",), {"seeds": 0}, "seeds must be a whole number >= 1"),
+        (("digits",), {"seeds": 2**40}, "seeds must be a whole number from 1 to 1000"),
+        (("digits",), {"quick": "yes"}, "quick must be True or False"),
         (("digits",), {"workers": 0}, "workers must be a whole number >= 1"),
     ],
 )

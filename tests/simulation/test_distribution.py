@@ -313,7 +313,7 @@ nqm.simulate(nqm.Problem.power_law(2000), nqm.SGD(0.1), 8, 150_000, record=1500,
     "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_a_driver_is_killed_and_another_goes_on(number, tmp_path):
-    """After SIGKILL, workers end with the shards that they compute, which are waited for."""
+    """After SIGKILL too its workers end, and shards that were begun are gone on with."""
     out = tmp_path / "run.h5"
     process = subprocess.Popen([sys.executable, "-c", DRIVER, BACKEND, str(out)])
     while not list((tmp_path / "run.shards").rglob("*.h5")):

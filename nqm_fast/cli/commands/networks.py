@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...networks.optimizers import OPTIMIZERS
+from ...simulation.signals import caught, ending_signals
 from ..options import import_modules
 from ..tables import finite, print_json, print_table, whole_number
 
@@ -65,16 +66,17 @@ def _networks(chosen: argparse.Namespace) -> None:
 
     import_modules([task.partition(":")[0] for task in chosen.tasks if ":" in task])
     try:
-        results = networks.study(
-            chosen.tasks or None,
-            chosen.optimizer,
-            chosen.batch_size,
-            target=chosen.target,
-            seeds=chosen.seeds,
-            quick=chosen.quick,
-            out=chosen.out,
-            workers=chosen.workers,
-        )
+        with caught(ending_signals()):
+            results = networks.study(
+                chosen.tasks or None,
+                chosen.optimizer,
+                chosen.batch_size,
+                target=chosen.target,
+                seeds=chosen.seeds,
+                quick=chosen.quick,
+                out=chosen.out,
+                workers=chosen.workers,
+            )
     except KeyboardInterrupt:
         print(f"{chosen.out} has what is done: the same command goes on", file=sys.stderr)
         raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError, sweep
+from ...simulation.signals import caught, ending_signals
 from .. import sweep_config
 from ..options import add_workers, chosen_executor
 from ..outcome import DIVERGED, FAILED
@@ -80,10 +81,11 @@ def _found(
     from ...executors import ExecutorError
 
     try:
-        return sweep(
-            wanted.what, wanted.grid, executor=executor, out=out, threads_per_task=threads,
-            part=part, **wanted.common,
-        )  # fmt: skip
+        with caught(ending_signals()):
+            return sweep(
+                wanted.what, wanted.grid, executor=executor, out=out, threads_per_task=threads,
+                part=part, **wanted.common,
+            )  # fmt: skip
     except InputError as error:
         raise wanted.source.located(error) from None
     except ExecutorError as error:
