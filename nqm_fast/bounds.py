@@ -17,6 +17,7 @@ from .blocks import Block, joined_blocks
 from .exact.certified import coordinate_sums
 from .problem import Problem, as_additive_problem
 from .validation import Array, InputError, number, step_array
+from .wide_range import Scaled, log_square, scaled_product, times_exp
 
 __all__ = [
     "bayes_risk",
@@ -33,6 +34,8 @@ SMALLEST_RISK = 1e-320
 """Stands for a risk of 0 where a logarithm of the risk is taken."""
 LOG_OF_ZERO = -1e4
 """Stands for log(0): its exp is 0 too, and times 0 it is 0 where -inf would give NaN."""
+LARGE_LOG, LARGE_EXPONENT = 40.0, 60
+"""From this logarithm and this exponent of 2 on, 1 is lost in a sum of doubles."""
 
 
 def __dir__() -> list[str]:
@@ -72,16 +75,21 @@ def plain_risk(
     def risk(block: Block, t: Array) -> Array:
         curvature, noise = _preconditioned(block, power)
         gap = lr * curvature
-        # 1 - a^2 is written gap (2 - gap), because 1 - (1 - gap)^2 cancels.
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            decay = np.where(t > 0, t * np.log1p(-gap * (2.0 - gap)), 0.0)
+            decay = np.where(t > 0, t * log_square(gap), 0.0)
             margin = 2.0 - gap
             # At lr h = 2 the iterate only changes its sign, and the noise of all steps adds up.
             noise_factor = np.where(
                 margin == 0.0, t * gap, -np.expm1(decay) / np.where(margin, margin, 1.0)
             )
-            noise_risk = _product(noise * lr / (2.0 * batch_size), noise_factor)
-            return _product(_initial_risk(block), np.exp(decay)) + noise_risk
+            noise_share = noise * lr / (2.0 * batch_size)
+            # Beside a large exponential the 1 of expm1 is nothing.
+            noise_risk = np.where(
+                decay > LARGE_LOG,
+                times_exp(noise_share / -margin, decay),
+                _product(noise_share, noise_factor),
+            )
+            return times_exp(_initial_risk(block), decay) + noise_risk
 
     return _sum_at_steps(problem, steps, risk)
 
@@ -256,16 +264,16 @@ def bayes_risk(problem: Problem, samples: float) -> float:
 
     def risk(block: Block) -> Array:
         h, c, variance = block.h, block.c, block.variance
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            # Written var0 c / (c + N h^2 var0), so that var0 = 0 and c = 0 are no divisions by 0.
-            information = c + n * h**2 * variance
-            positive = information > 0.0
-            remaining = np.where(positive, c / np.where(positive, information, 1.0), 1.0)
-            usual = 0.5 * block.multiplicity * h * variance * remaining
-            # The same where that is beyond the range of a double on the way.
-            gained = np.where(n > 0.0, n * (h / c), 0.0)
-            scaled = 0.5 * block.multiplicity / (1.0 / (h * variance) + gained)
-            return np.where(np.isfinite(usual) & np.isfinite(information), usual, scaled)
+        prior = scaled_product([0.5 * block.multiplicity, h, variance])
+        gain = scaled_product([n, h, h, variance], [np.where(c == 0.0, 1.0, c)])
+        # The prior's risk is divided by 1 + gain, and the 1 is nothing beside a large gain.
+        is_large = gain.exponent > LARGE_EXPONENT
+        divisor = np.where(is_large, gain.mantissa, 1.0 + np.where(is_large, 0.0, gain.value))
+        remaining = Scaled(
+            prior.mantissa / divisor, prior.exponent - np.where(is_large, gain.exponent, 0)
+        )
+        known = (c == 0.0) & (n > 0.0) | (variance == 0.0)
+        return np.where(known, 0.0, remaining.value)
 
     return _sum_over_coordinates(problem, risk, is_linear=False)
 
@@ -282,8 +290,8 @@ def bayes_samples(problem: Problem, target: float) -> float:
     Returns
     -------
     float
-        To be compared with batch size times steps; 0 if the start is good enough, inf if it is
-        beyond the range of a double.
+        To be compared with batch size times steps; 0 if the start is good enough, and inf if
+        they are beyond the range of a double.
 
     Raises
     ------
@@ -295,16 +303,16 @@ def bayes_samples(problem: Problem, target: float) -> float:
     target = number("target", target, above=0.0)
     if bayes_risk(problem, 0.0) <= target:
         return 0.0
-    high = 1.0
+    low, high = 0.0, 1.0
     while bayes_risk(problem, high) > target:
-        high *= 2.0
-        if math.isinf(high):
-            return high
+        low, high = high, 2.0 * high
+        if high == math.inf:
+            return math.inf
 
     def excess(samples: float) -> float:
-        return math.log(max(bayes_risk(problem, samples), SMALLEST_RISK) / target)
+        return math.log(max(bayes_risk(problem, samples), math.ulp(0.0))) - math.log(target)
 
-    return float(scipy.optimize.brentq(excess, 0.0, high, rtol=1e-14))
+    return float(scipy.optimize.brentq(excess, low, high, rtol=1e-14))
 
 
 def _checked_settings(lr: float, batch_size: float) -> tuple[float, float]:
@@ -353,6 +361,9 @@ def _mean_factor(one_minus_r1: Complex, r2: Complex, difference: Complex, t: Arr
         vanished = np.where(far & (r2 != 0.0), np.exp(t * np.log(ratio)), 0.0)
         between_far = (1.0 - vanished) / (1.0 - np.where(ratio == 1.0, 0.0, ratio))
         log_ratio = _log1p(-difference / np.where(far, 2.0 * difference, r1))
+        # Conjugate roots are as large as each other, which a rounding error must not change.
+        conjugate = (difference.imag != 0.0) & (difference.real == 0.0)
+        log_ratio = np.where(conjugate, 1j * log_ratio.imag, log_ratio)
         differ = log_ratio != 0.0
         between = np.expm1(t * log_ratio) / np.where(differ, np.expm1(log_ratio), 1.0)
         quotient = np.where(far, between_far, np.where(differ, between, t))

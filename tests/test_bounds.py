@@ -237,5 +237,56 @@ def test_a_plain_risk_is_a_number_or_inf():
     assert nqm.bounds.plain_risk(nqm.Problem([1e-300, 1e300]), 4.6e16, 4, 5) == np.inf
 
 
-def test_more_samples_than_a_double_holds_are_inf():
-    assert nqm.bounds.bayes_samples(nqm.Problem.power_law(10), 1e-320) == math.inf
+# -- beyond the range of a double on the way -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("h", "c", "var0", "samples", "want"),
+    [
+        (1e-200, 1e-200, 1e200, 10, 0.5 / 11.0),
+        (1e-300, 1e-300, 1e300, 1e6, 0.5 / (1.0 + 1e6)),
+        (1e-160, 1e-160, 1e160, 3, 0.125),
+        (1e-200, 1e200, 1e300, 1e300, 2.5e99),
+        (1e200, 1e200, 1e-200, 10, 0.5 / 11.0),
+    ],
+)
+def test_the_best_estimate_has_a_square_of_the_curvature_that_underflows(h, c, var0, samples, want):
+    problem = nqm.Problem([h], [c], var0=[var0])
+    assert bounds.bayes_risk(problem, samples) == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("target", [1e-320, 1e-323])
+def test_samples_beyond_a_double_are_infinite(target):
+    assert bounds.bayes_samples(nqm.Problem([1.0, 0.5]), target) == math.inf
+    noisy = nqm.Problem([1.0, 0.5], [1e300, 1e300])
+    assert bounds.bayes_samples(noisy, 1e-10) == bounds.cramer_rao_samples(noisy, 1e-10) == math.inf
+    assert 0.0 < bounds.bayes_samples(nqm.Problem([1.0, 0.5], 0.0), target) < 1.0
+
+
+def test_almost_as_many_samples_as_a_double_holds():
+    assert bounds.bayes_samples(nqm.Problem([1.0, 0.5]), 1e-300) == pytest.approx(1e300, rel=1e-12)
+
+
+@pytest.mark.parametrize("c", [0.0, 1e-30])
+@pytest.mark.parametrize(("lr", "steps"), [(1.0 - 1e-9, 1), (1.0 + 1e-12, 2), (1.0 - 1e-12, 2)])
+def test_a_plain_risk_keeps_its_digits_where_a_step_almost_ends_the_mean(c, lr, steps):
+    problem = nqm.Problem([1.0], [c])
+    left = 0.5 * (1.0 - lr) ** (2 * steps)
+    want = left + c * lr / (2.0 * (2.0 - lr))
+    assert bounds.plain_risk(problem, lr, 1, steps) == pytest.approx(want, rel=1e-11, abs=0.0)
+
+
+def test_a_plain_risk_is_finite_where_its_growth_alone_is_not():
+    assert bounds.plain_risk(nqm.Problem([1.0], 0.0, var0=1e-300), 1e160, 1, [1, 2]) == (
+        pytest.approx([5e19, math.inf], rel=1e-12)
+    )
+    assert bounds.plain_risk(nqm.Problem([1.0], [1e-300], var0=0.0), 1e160, 1, [1, 2]) == (
+        pytest.approx([5e19, math.inf], rel=1e-12)
+    )
+
+
+@pytest.mark.parametrize("steps", [10**18, 2**62])
+def test_theorem_1_has_conjugate_roots_of_equal_size(steps):
+    got = bounds.theorem1(nqm.Problem([1.0]), 1.0, 1.0 - 1e-8, 1, steps)
+    assert got == pytest.approx(33333333.221396916, rel=1e-9)
+    assert bounds.theorem1(nqm.Problem([1.0], 0.0), 1.0, 1.0 - 1e-8, 1, steps) == 0.0

@@ -14,6 +14,7 @@ from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_additive_problem
 from ..schedules import Constant, Piecewise
 from ..validation import Array, integer, number
+from ..wide_range import log_square
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
 from .risk import expected_risk
@@ -85,7 +86,7 @@ class PiecewiseSearch:
         gap = lr * self.curvature
         a = 1.0 - gap
         with np.errstate(divide="ignore"):
-            decay = length * np.maximum(np.log1p(-gap * (2.0 - gap)), LOG_OF_ZERO)
+            decay = length * np.maximum(log_square(gap), LOG_OF_ZERO)
         kept, lost = np.exp(decay), -np.expm1(decay)
         kept_slope = np.where(a == 0.0, 0.0, -2.0 * length * gap * kept / np.where(a, a, 1.0))
         margin = 2.0 - gap

@@ -1,0 +1,54 @@
+"""Products and powers whose factors would leave the range of a double on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Scaled(NamedTuple):
+    """Numbers ``mantissa * 2^exponent``, whose exponents are not limited as those of doubles."""
+
+    mantissa: Array
+    exponent: NDArray[np.int64]
+
+    @property
+    def value(self) -> Array:
+        """The numbers as doubles, which are 0 or infinite where they are beyond the range."""
+        exponent = np.clip(self.exponent, -4000, 4000)  # which ldexp takes on every machine
+        value: Array = np.ldexp(self.mantissa, exponent.astype(np.intc))
+        return value
+
+
+def scaled_product(factors: Sequence[Any], divisors: Sequence[Any] = ()) -> Scaled:
+    """Multiply finite numbers, and divide by others, of which there may be a hundred."""
+    mantissa: Any = 1.0
+    exponent: Any = 0
+    for number in factors:
+        part, power = np.frexp(number)
+        mantissa, exponent = mantissa * part, exponent + power
+    for number in divisors:
+        part, power = np.frexp(number)
+        mantissa, exponent = mantissa / part, exponent - power
+    size = np.asarray(mantissa, dtype=np.float64)
+    return Scaled(size, np.asarray(exponent, dtype=np.int64))
+
+
+def log_square(gap: Array) -> Array:
+    """``log((1 - gap)^2)`` to full relative precision, also for tiny gaps and near 1 and 2."""
+    return 2.0 * np.log1p(np.maximum(-gap, gap - 2.0))
+
+
+def times_exp(share: Array, log: Array) -> Array:
+    """``share * exp(log)``, also where the exponential alone is beyond the range of a double.
+
+    A share that is NaN is the quotient of two overflows, and the product is beyond the range too.
+    """
+    third = np.exp(log / 3.0)
+    product = np.where(share == 0.0, 0.0, share * third * third * third)
+    return np.where(np.isnan(product), np.inf, product)
