@@ -35,13 +35,14 @@ def read_spectrum(
         ``h``, and optionally ``c``, ``count`` or ``weight``, ``mean0``, ``var0``: in the first line
         of a text (also as a comment), as the keys of an ``.npz`` file, or as the fields of a
         structured array. Without names that is their order, of which there may be fewer. Files
-        of `Problem.save` are read too. Nothing is ever unpickled.
+        of `Problem.save` are read too. Nothing is ever unpickled. An array without names of at
+        most five rows and columns may mean more than one thing, and is refused then.
 
         Eigenvalues and weights may have the names that PyHessian, spectral-density and
         hessian-eigenthings give them, and the shape (runs, nodes), or be two rows of an ``.npy``
         file, of shape (2, runs, nodes) or (2, nodes). Tridiagonal matrices of Lanczos runs, of
         shape (steps, steps), (steps, steps, runs) or (runs, steps, steps), are read as their
-        eigenvalues and weights.
+        eigenvalues and weights; one of two steps must be named ``T``.
     dim : float, optional
         Number of coordinates, for weights, which are shares of a spectrum: a coordinate's count
         is ``dim * weight``, not necessarily whole, divided by the number of runs, and all

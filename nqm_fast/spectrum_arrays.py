@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .messages import counted
+from .problem import LIMITS
 from .problem_files import Content
 from .spectrum_columns import ORDER, Columns, renamed
 
@@ -47,8 +49,7 @@ def array_columns(file: Content, array: NDArray[Any], dim: float | None) -> Colu
         if are_shares(array[1]):
             return Columns(file, {"h": array[0], "weight": array[1]})
     elif array.ndim == 2 and array.shape[1] <= len(ORDER):
-        by_order = dict(zip(ORDER, array.T, strict=False))
-        return pairs_if_asked(Columns(file, by_order, is_named=False), dim)
+        return _small_columns(file, array, dim)
     runs = _runs_of_tridiagonal(array)
     if runs is None:
         raise file.refused(
@@ -57,6 +58,67 @@ def array_columns(file: Content, array: NDArray[Any], dim: float | None) -> Colu
             "tridiagonal matrices"
         )
     return Columns(file, _of_lanczos(runs))
+
+
+def _small_columns(file: Content, array: NDArray[Any], dim: float | None) -> Columns:
+    """Return the columns of an array that has as few as a spectrum, unless it may mean another.
+
+    Raises
+    ------
+    InputError
+        If it may as well be a matrix, or have rows for columns.
+    """
+    rows, columns = array.shape
+    by_order = dict(zip(ORDER, array.T, strict=False))
+    of_columns = Columns(file, by_order, is_named=False)
+    meant = f"{counted(rows, 'row')} of {' and '.join(_order(columns, dim))}"
+    advice = "give the arrays names, as np.savez(path, h=..., c=...) does"
+    if rows == columns > 1 and _is_symmetric(array):
+        runs = _runs_of_tridiagonal(array)
+        if dim is not None and columns > 2 and runs is not None:
+            return Columns(file, _of_lanczos(runs))
+        raise file.refused(
+            f"has a symmetric array of shape {array.shape}, which may be a matrix or {meant}: save "
+            f"eigenvalues for a matrix (np.savez(path, T=...) for a tridiagonal one), or {advice}"
+        )
+    if not 1 < rows <= len(ORDER) or columns == 1 or array.dtype.kind == "c":
+        return pairs_if_asked(of_columns, dim)
+    turned = dict(zip(ORDER, array, strict=False))
+    if dim is not None:
+        # Only two columns, or two rows, may be eigenvalues and weights.
+        can_be_turned = rows == 2 and are_shares(array[1])
+        if columns > 2 and can_be_turned:
+            return pairs_if_asked(Columns(file, turned, is_named=False), dim)
+        is_ambiguous = columns == 2 and can_be_turned and bool((array[:, 1] >= 0.0).all())
+    else:
+        is_ambiguous = _is_within_limits(by_order) and _is_within_limits(turned)
+    if is_ambiguous:
+        other = f"{counted(columns, 'column')} of {' and '.join(_order(rows, dim))}"
+        raise file.refused(
+            f"has the shape {array.shape}, and may have {meant}, or {other}: {advice}"
+        )
+    return pairs_if_asked(of_columns, dim)
+
+
+def _order(count: int, dim: float | None) -> tuple[str, ...]:
+    """Name so many columns without names."""
+    return ORDER[:count] if dim is None or count != 2 else ("h", "weight")
+
+
+def _is_within_limits(arrays: dict[str, NDArray[Any]]) -> bool:
+    """Whether numbers may be those of a spectrum, whose curvatures may still be negative."""
+    return all(
+        bool((array >= limits.get("least", -np.inf)).all())
+        and bool((array > limits.get("above", -np.inf)).all())
+        for name, array in arrays.items()
+        for limits in (LIMITS.get(name, {}),)
+    )
+
+
+def _is_symmetric(matrix: NDArray[Any]) -> bool:
+    """Whether a matrix is symmetric up to rounding, as of single precision."""
+    largest = np.abs(matrix).max()
+    return bool((np.abs(matrix - matrix.T) <= 1e-5 * largest).all())
 
 
 def pairs_if_asked(columns: Columns, dim: float | None) -> Columns:

@@ -3,6 +3,7 @@
 import codecs
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -174,6 +175,29 @@ def test_runs_in_one_array(saved):
     assert_same_problem(problem, nqm.Problem(np.arange(1.0, 9), count=2.0))
 
 
+def test_two_short_rows_are_eigenvalues_and_weights(saved):
+    path = saved(np.array([[3.0, 2.0, 1.0], [0.5, 0.3, 0.2]]), "s.npy")
+    wanted = nqm.Problem([3.0, 2.0, 1.0], count=[5.0, 3.0, 2.0])
+    assert_near(nqm.read_spectrum(path, dim=10), wanted)
+
+
+@pytest.mark.parametrize(
+    ("array", "dim", "said"),
+    [
+        ([H, C], None, r"has the shape (2, 3), and may have 2 rows of h and c and count, or 3 col"),
+        (np.transpose([H, C]), None, "may have 3 rows of h and c, or 2 columns of h and c and cou"),
+        ([[3.0, 0.5], [0.4, 0.6]], 10, "may have 2 rows of h and weight, or 2 columns of h and we"),
+        (MATRIX[:3, :3], None, "symmetric array of shape (3, 3), which may be a matrix or 3 rows"),
+        (MATRIX[:2, :2], 10, "symmetric array of shape (2, 2), which may be a matrix or 2 rows of"),
+        (np.ones((3, 3)) + np.eye(3), None, "may be a matrix or 3 rows of h and c and count: save"),
+        (np.ones((3, 3)) + np.eye(3), 10, "save eigenvalues for a matrix"),
+    ],
+)
+def test_small_arrays_that_may_mean_two_things_are_refused(saved, array, dim, said):
+    with pytest.raises(nqm.InputError, match=re.escape(said)):
+        nqm.read_spectrum(saved(np.array(array), "s.npy"), dim=dim)
+
+
 def test_tridiagonal_matrices(saved):
     """Three runs were planned, and two have been made, as spectral-density writes them."""
     runs = np.zeros((4, 4, 3))
@@ -184,6 +208,8 @@ def test_tridiagonal_matrices(saved):
     made = np.moveaxis(runs, -1, 0)[:2]
     assert_near(nqm.read_spectrum(saved(made.copy(), "t.npy"), dim=1000), wanted)
     assert_near(nqm.read_spectrum(saved(None, "t.npz", tridiag=made), dim=1000), wanted)
+    alone = nqm.Problem(values, count=1000 * WEIGHT[0])
+    assert_near(nqm.read_spectrum(saved(MATRIX, "one.npy"), dim=1000), alone)
     one = nqm.read_spectrum(saved(None, "t.npz", T=MATRIX), dim=2)
     np.testing.assert_allclose(one.count * one.h @ np.ones(4), 2 * MATRIX[0, 0], rtol=1e-12)
 

@@ -27,10 +27,13 @@ from .quadratic_form import (
     Terms,
     cumulants,
     density_at_least,
+    in_units,
     is_beyond,
     joined,
     least_value,
     saddle_of,
+    shape,
+    terms_that_occur,
 )
 from .states import evaluated_moments
 
@@ -68,7 +71,8 @@ class RiskDistribution:
     def cdf(self, x: ArrayLike) -> Any:
         """Probability that the risk is at most x.
 
-        Correct to some 1e-12 of the smaller tail, also where that is below 1e-12.
+        Correct to some 1e-12 of the smaller tail, also where that is below 1e-12, but for
+        coordinates of a count below 1e-25, which are left out.
 
         Parameters
         ----------
@@ -149,36 +153,49 @@ class RiskDistribution:
         return facts_table("RiskDistribution", facts)
 
 
+def _ratio(x: float, y: float) -> float:
+    """Return ``x / y`` of positive numbers, inf where y is 0."""
+    return x / y if y > 0.0 else math.inf
+
+
 class _Law:
     """The law of the risk at one step."""
 
     def __init__(self, terms: Terms) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            self._unit = cumulants(terms)[0]
+            mean = cumulants(terms)[0]
         # Moments beyond the range of a double are those of a setting that diverges.
-        self._is_finite = math.isfinite(self._unit) and self._unit < LARGEST_MEAN
-        self.mean = self._unit if self._is_finite else math.inf
-        self.std, self.skewness, self._is_certain = self.mean, 0.0, True
-        if not self._is_finite or self._unit == 0.0:
+        self._is_finite = math.isfinite(mean) and mean < LARGEST_MEAN
+        self.mean = mean if self._is_finite else math.inf
+        self.std, self.skewness, self._certain = self.mean, 0.0, self.mean
+        self._is_certain = True
+        if not self._is_finite or mean == 0.0:
             return
-        degrees, scale, shift = joined(terms)
-        self._terms = Terms(degrees, scale / self._unit, shift / self._unit)
+        terms = joined(terms)
+        deviation, self.skewness = shape(terms, mean)
+        self.std = deviation * mean
+        self._is_certain = not deviation > 0.0
+        if self._is_certain:
+            return
+        probable = terms_that_occur(terms)
+        if len(probable.scale) < len(terms.scale):
+            self._certain = least_value(probable)
+            self._is_certain = not probable.scale.any()
+            if self._is_certain:
+                return
+            mean = cumulants(probable)[0]
+            deviation = shape(probable, mean)[0]
+        self._unit, self._deviation = mean, deviation
+        self._terms = in_units(probable, mean)
         self._least = least_value(self._terms)
-        self._deviation = math.sqrt(cumulants(self._terms)[1])
-        self._is_certain = not self._deviation > 0.0
-        self.std = self._deviation * self._unit
-        if not self._is_certain:
-            # The third cumulant may be beyond a double in any other unit.
-            scale, shift = (part / self._deviation for part in self._terms[1:])
-            self.skewness = cumulants(Terms(degrees, scale, shift))[2]
 
     def at(self, x: float) -> Inverted:
         """Give probabilities and density at x."""
         if not self._is_finite:
             return Inverted(0.0, 1.0, 0.0)
         if self._is_certain:
-            reached = float(x >= self.mean)
-            return Inverted(reached, 1.0 - reached, math.inf if x == self.mean else 0.0)
+            reached = float(x >= self._certain)
+            return Inverted(reached, 1.0 - reached, math.inf if x == self._certain else 0.0)
         if self._deviation < NARROW:
             return self._at_narrow(x)
         above_least = x / self._unit - self._least
@@ -191,11 +208,11 @@ class _Law:
 
     def _at_narrow(self, x: float) -> Inverted:
         """Give probabilities and density where all doubles but the mean are far from the mean."""
-        if x != self.mean:
-            return Inverted(0.0, 1.0, 0.0) if x < self.mean else Inverted(1.0, 0.0, 0.0)
+        if x != self._unit:
+            return Inverted(0.0, 1.0, 0.0) if x < self._unit else Inverted(1.0, 0.0, 0.0)
         normal = 1.0 / math.sqrt(2.0 * math.pi)
         below = min(0.5 + self.skewness * normal / 6.0, 1.0)  # the series of Edgeworth
-        return Inverted(below, 1.0 - below, normal / self._deviation / self._unit)
+        return Inverted(below, 1.0 - below, _ratio(normal / self._deviation, self._unit))
 
     def _at_relative(self, x: float) -> Inverted:
         """Give probabilities and density at x, in units of the mean."""
@@ -210,14 +227,14 @@ class _Law:
     def quantile(self, q: float) -> float:
         """Give the value that is not exceeded with probability q."""
         if not self._is_finite or self._is_certain:
-            return self.mean
+            return self._certain
         if q == 0.0:
             return self._least * self._unit
         if q == 1.0:
             return math.inf
         if self._deviation < NARROW:
-            return self.mean
-        is_low = self._least == 0.0 and may_be_far_below(self._terms, q)
+            return self._unit
+        is_low = may_be_far_below(self._terms, q)
         if is_low or self.skewness > MOST_SKEWED:
             return searched_quantile(self.at, q, self._least * self._unit, self._unit)
         return quantile(self._terms, q) * self._unit

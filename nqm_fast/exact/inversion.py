@@ -58,14 +58,14 @@ def inverted(here: Tilted) -> Inverted:
         return Inverted(0.0, 1.0, 0.0) if saddle < 0.0 else Inverted(1.0, 0.0, 0.0)
     # The path of steepest descent of a single coordinate has this radius.
     reach = 3.0 * here.variance / here.third / here.mean
-    spacing = _spacing(here, reach)
+    spacing, shift = _spacing(here, reach)
     probability, density, alias = _integrals(here, reach, spacing)
     while not abs(alias) <= MOST_ALIAS * abs(density) and spacing > LEAST_SPACING:
         spacing *= 0.5
         probability, density, alias = _integrals(here, reach, spacing)
     height = math.exp(-here.depth) * reach * spacing / math.pi
     towards = 1.0 if saddle >= 0.0 else -1.0  # On the left the integral is that of the other tail.
-    tail = towards * height * probability + _pole_of_tail(saddle, reach, spacing)
+    tail = towards * height * probability + _pole_of_tail(saddle, reach, spacing, shift)
     tail = min(max(tail, 0.0), 1.0)
     below, above = (1.0 - tail, tail) if saddle >= 0.0 else (tail, 1.0 - tail)
     return Inverted(below, above, max(height * density, 0.0))
@@ -92,8 +92,10 @@ def _integrals(here: Tilted, reach: float, spacing: float) -> tuple[float, float
     return probability, density, alias
 
 
-def _spacing(here: Tilted, reach: float) -> float:
+def _spacing(here: Tilted, reach: float) -> tuple[float, float]:
     """Return the spacing of points at which the trapezoidal rule is exact to rounding.
+
+    The second number is how far u is moved into the complex plane to show that.
 
     Its error falls exponentially with how far u may move into the complex plane before the
     integrand grows. The limit is a quarter turn of the contour's arms, or the reciprocal of the
@@ -104,17 +106,20 @@ def _spacing(here: Tilted, reach: float) -> float:
     # Moved by r towards it the integrand grows at most like exp(width x^2 / (1 - x)), with x = r /
     # distance, and what the rule misses is the least of that times exp(-2 pi r / spacing).
     width = 0.5 * here.variance * (reach * here.mean * distance) ** 2
-    return 2.0 * math.pi * distance / (DIGITS + 2.0 * math.sqrt(DIGITS * width))
+    root = math.sqrt(DIGITS)
+    spacing = 2.0 * math.pi * distance / (DIGITS + 2.0 * root * math.sqrt(width))
+    return spacing, distance * root / (math.sqrt(width) + root)
 
 
-def _pole_of_tail(saddle: float, reach: float, spacing: float) -> float:
+def _pole_of_tail(saddle: float, reach: float, spacing: float, shift: float) -> float:
     """Return what the trapezoidal rule misses of a tail because of the integrand's pole at s = 0.
 
-    It is at an imaginary u, close to the contour if x is near the mean.
+    It is at an imaginary u, close to the contour if x is near the mean. Beyond the shift by which
+    the rule is shown to be exact it does not matter.
     """
     angle = _angle_at(saddle / reach)
-    if angle is None:
-        return 0.0  # It is far away.
+    if angle is None or abs(angle) >= shift:
+        return 0.0
     return 1.0 / (1.0 + math.exp(min(2.0 * math.pi * abs(angle) / spacing, 700.0)))
 
 

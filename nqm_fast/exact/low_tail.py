@@ -54,8 +54,8 @@ def far_below(terms: Terms, log_x: float, log_unit: float) -> Inverted:
 
 
 def may_be_far_below(terms: Terms, probability: float) -> bool:
-    """Whether the quantile may be below `FAR_BELOW`, by Chernoff's bound; the least value is 0."""
-    n, a, b = terms
+    """Whether the quantile may be less than `FAR_BELOW` above the least value (Chernoff)."""
+    n, a, b = (part[terms.scale > 0.0] for part in terms)
     ratio = a / FAR_BELOW
     each = 0.5 * n * np.log1p(ratio) + b / FAR_BELOW / (1.0 + ratio)
     return 1.0 - float(each.sum()) >= math.log(probability)

@@ -25,6 +25,8 @@ REAL_TERMS = 18
 MOST_ITERATIONS = 200
 ACCURACY = 1e-14
 """Error of x, in standard deviations, at which the search for its saddlepoint ends."""
+LEAST_DEGREES = 1e-25
+"""Degrees of freedom of a term so few that the probability that it is not 0 is negligible."""
 LARGEST_DEPTH = 740.0
 """About where ``exp(-depth)`` leaves the range of a double."""
 
@@ -55,13 +57,38 @@ class Tilted(NamedTuple):
 
 
 def cumulants(terms: Terms) -> tuple[float, float, float]:
-    """Return mean, variance and third cumulant."""
+    """Return mean, variance and third cumulant, which are inf beyond the range of a double."""
     n, a, b = terms
-    each = a * n
-    mean = (0.5 * each + b).sum()
-    variance = (a * (0.5 * each + 2.0 * b)).sum()
-    third = (a * a * (each + 6.0 * b)).sum()
+    with np.errstate(over="ignore"):
+        each = a * n
+        mean = (0.5 * each + b).sum()
+        variance = (a * (0.5 * each + 2.0 * b)).sum()
+        third = (a * (a * (each + 6.0 * b))).sum()
     return float(mean), float(variance), float(third)
+
+
+def in_units(terms: Terms, unit: float) -> Terms:
+    """Return the terms in other units of the risk."""
+    return Terms(terms.degrees, terms.scale / unit, terms.shift / unit)
+
+
+def shape(terms: Terms, mean: float) -> tuple[float, float]:
+    """Return the standard deviation in units of the mean, and the skewness."""
+    deviation = math.sqrt(cumulants(in_units(terms, mean))[1])
+    if not deviation > 0.0:
+        return 0.0, 0.0
+    # The third cumulant may be beyond a double in any other unit.
+    return deviation, cumulants(in_units(in_units(terms, mean), deviation))[2]
+
+
+def terms_that_occur(terms: Terms) -> Terms:
+    """Leave out terms that are 0 but for a negligible probability."""
+    moving = terms.scale > 0.0
+    n, a, b = (x[moving] for x in terms)
+    occurs = ~moving
+    with np.errstate(over="ignore"):
+        occurs[moving] = n + b / a > LEAST_DEGREES
+    return Terms(*(x[occurs] for x in terms))
 
 
 def joined(terms: Terms) -> Terms:

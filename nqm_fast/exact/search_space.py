@@ -57,6 +57,8 @@ GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5, math.log(2.0) * 2.0
 """Distance of learning rates in log; wider where three or more hyper-parameters are searched."""
 
 # How the risk at many points is computed.
+HOPELESS = 1e9
+"""Risk, relative to that at the start, at which the curve of a setting is taken to diverge."""
 STACKED_COORDINATES = 1 << 14
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
@@ -186,7 +188,8 @@ class SearchSpace:
         """Compute the risk at one point and ascending steps, shape (steps,)."""
         algorithm = self.algorithm(point.tolist())
         if self.noise is not None:
-            return Curve(self.coupled_block, algorithm, self.batch_size, self.noise).at(steps)
+            curve = Curve(self.coupled_block, algorithm, self.batch_size, self.noise)
+            return curve.at(steps, most=HOPELESS * curve.start)
         timeline = recorded_segments(algorithm, self.batch_size, steps)
         return block_risk(self.block, algorithm, timeline)
 

@@ -327,6 +327,19 @@ def test_a_law_narrower_than_a_double_is_its_mean(more):
     assert law.pdf(law.mean) * law.std == pytest.approx(1 / math.sqrt(2 * math.pi), rel=1e-6)
 
 
+@pytest.mark.parametrize("place", [-37.0, -20.0, -15.0, -9.0, 9.0, 12.0, 15.0, 20.0, 36.0])
+@pytest.mark.parametrize("mean", [40.0, 1e5])
+def test_far_tails_have_all_their_digits(place, mean):
+    """A square of a Gaussian far above 0 is at most x where the Gaussian is at most its root."""
+    law = nqm.risk_distribution(nqm.Problem([2.0], mean0=mean), nqm.SGD(0.0), 1, 0)
+    x = (mean + place) ** 2
+    z = math.sqrt(x) - mean
+    tail = law.cdf(x) if place < 0.0 else law.sf(x)
+    assert tail == pytest.approx(stats.norm.sf(abs(z)), rel=1e-8)
+    if place < 0.0:
+        assert math.sqrt(law.quantile(stats.norm.cdf(z))) - mean == pytest.approx(z, rel=1e-9)
+
+
 def test_a_risk_without_variance_is_certain():
     law = nqm.risk_distribution(nqm.Problem([2.0], 0.0, mean0=3.0, var0=0.0), nqm.SGD(0.0), 1, 7)
     assert (law.mean, law.std, law.skewness) == (9.0, 0.0, 0.0)

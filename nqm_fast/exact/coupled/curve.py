@@ -60,15 +60,25 @@ class Curve:
         self._algorithm, self._batch_size, self._noise = algorithm, batch_size, noise
         self._rows = Recurrences(algorithm, block)
 
-    def at(self, steps: NDArray[np.int64]) -> Array:
-        """Return the risk at ascending steps."""
-        risk = np.empty(steps.shape)
+    def at(self, steps: NDArray[np.int64], *, most: float = math.inf) -> Array:
+        """Return the risk at ascending steps; after one beyond `most` it is not followed, but inf.
+
+        The curve of a setting that diverges changes too fast for long panels.
+        """
+        risk = np.full(steps.shape, math.inf)
         taken = 0
         for panel in self.panels(int(steps[-1])):
+            if panel.risk[0] > most:
+                break
             stop = int(np.searchsorted(steps, panel.last, side="right"))
             risk[taken:stop] = panel.at(steps[taken:stop])
             taken = stop
         return risk
+
+    @property
+    def start(self) -> float:
+        """The risk before the first step."""
+        return float((self._rows.start * self._rows.risk_weight).sum())
 
     def panels(self, stop: int) -> Iterator[Panel]:
         """Yield the panels of steps 0 .. stop, which overlap at their ends, in order."""
