@@ -143,9 +143,13 @@ def problem_of(values: Mapping[str, Any], contents: Mapping[str, str]) -> Proble
             )
         return given
     # A file may have another content than when it was read last.
-    read = content_digest(given) if isinstance(given, str) else None
-    if read != contents.get(given, read):
-        raise InputError(f"problem = {given!r} has changed since the sweep was planned: begin anew")
+    read = None
+    if isinstance(given, str):
+        read = content_digest(given)
+        if read != contents.get(given, read):
+            raise InputError(
+                f"problem = {given!r} has changed since the sweep was planned: begin anew"
+            )
     key = comparable(values), read
     found = _latest.get(key)  # Another thread may put its own problem there meanwhile.
     if found is None:
