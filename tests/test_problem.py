@@ -105,8 +105,14 @@ def test_laws_are_as_curvature_by_default():
         ({"start": -1.0}, "start must be >= 0"),
         ({"noise_exponent": math.inf}, "noise_exponent must be"),
         ({"start_exponent": "steep"}, "start_exponent must be"),
-        ({"noise_exponent": -400.0}, "noise = 1 takes a coordinate of .* beyond the range"),
-        ({"start_exponent": -400.0}, "start = 1 takes a coordinate of .* beyond the range"),
+        (
+            {"noise_exponent": -400.0},
+            "noise = 1 and noise_exponent = -400 take a coordinate of .* beyond the range",
+        ),
+        (
+            {"start_exponent": -400.0},
+            "start = 1 and start_exponent = -400 take a coordinate of .* beyond the range",
+        ),
         ({"exponent": 400.0}, "exponent 400 makes the last of 100 curvatures vanish"),
     ],
 )

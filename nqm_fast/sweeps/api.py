@@ -41,7 +41,7 @@ def sweep(
         ``{"start": 1, "stop": 1024, "num": 11, "log": True}``. Names are those of the function's
         arguments, of the algorithm's parameters ("lr", "momentum" and so on, of `SGD` or of
         "algorithm"), and those of `Problem.power_law`, "dim", "exponent" and so on, or "problem", a
-        `Problem` or the name of a file.
+        `Problem` or the name of a file, which must stay as it is until all is done.
     executor : int, Executor, or Client, optional
         None is a process on each core of this machine, a number so many of them; an executor is one
         of `concurrent.futures`, also of loky or mpi4py; a client is one of ``dask.distributed``.

@@ -71,11 +71,15 @@ def _required(kind: type) -> Iterator[str]:
 
 
 def arguments(
-    function: Callable[..., Any], refused: Mapping[str, str], values: Mapping[str, Any]
+    function: Callable[..., Any],
+    refused: Mapping[str, str],
+    values: Mapping[str, Any],
+    contents: Mapping[str, str],
 ) -> Arguments:
     """Sort values by what they are for: the problem, the call, and else the algorithm.
 
-    `refused` has reasons why arguments of the function cannot be given.
+    `refused` has reasons why arguments of the function cannot be given, `contents` the digests of
+    files.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def arguments(
                 f"{name} is not an argument of {function.__name__}, nor of {kind.__name__}, which "
                 f"has {', '.join(names)}"
             )
-    return Arguments(problem_of(problem), algorithm, hyper, call)
+    return Arguments(problem_of(problem, contents), algorithm, hyper, call)
 
 
 def as_algorithm_or_class(value: Any) -> Any:
@@ -120,8 +124,16 @@ _latest: dict[Any, Problem] = {}
 """The problem that was made last, as neighbouring points often have the same."""
 
 
-def problem_of(values: Mapping[str, Any]) -> Problem:
-    """Return the problem that values make: itself, in a file, or a power law."""
+def content_digest(file: str) -> str:
+    """Return a digest of the bytes of a file."""
+    return hashlib.sha256(content(file).data).hexdigest()
+
+
+def problem_of(values: Mapping[str, Any], contents: Mapping[str, str]) -> Problem:
+    """Return the problem that values make: itself, in a file, or a power law.
+
+    `contents` has the digests that files must have.
+    """
     given = values.get("problem")
     others = {name: value for name, value in values.items() if name != "problem"}
     if isinstance(given, Problem):
@@ -131,7 +143,13 @@ def problem_of(values: Mapping[str, Any]) -> Problem:
             )
         return given
     # A file may have another content than when it was read last.
-    read = hashlib.sha256(content(given).data).digest() if isinstance(given, str) else None
+    read = None
+    if isinstance(given, str):
+        read = content_digest(given)
+        if read != contents.get(given, read):
+            raise InputError(
+                f"problem = {given!r} has changed since the sweep was planned: begin anew"
+            )
     key = comparable(values), read
     found = _latest.get(key)  # Another thread may put its own problem there meanwhile.
     if found is None:

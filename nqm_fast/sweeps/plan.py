@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -17,10 +16,9 @@ from numpy.typing import NDArray
 
 from ..kernels import sources
 from ..problem import Problem
-from ..problem_files import content
 from ..store import serialization
 from ..validation import InputError, choice, shown
-from .arguments import PROBLEM, Arguments, arguments, parameters
+from .arguments import PROBLEM, Arguments, arguments, content_digest, parameters
 from .grid import Grid, as_grid, plain_value
 from .kinds import KINDS, Field, Kind, Load
 
@@ -43,8 +41,14 @@ class Plan:
 
     def arguments(self, point: int) -> Arguments:
         """Return the arguments of a point."""
-        kind = self.kind
-        return arguments(kind.function, kind.refused, {**self.common, **self.grid.values(point)})
+        kind, values = self.kind, {**self.common, **self.grid.values(point)}
+        return arguments(kind.function, kind.refused, values, self.contents)
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """Digests of all files of problems, which must not change until all is done."""
+        problems = [*self.grid.axes.get("problem", ()), self.common.get("problem")]
+        return {x: content_digest(x) for x in dict.fromkeys(problems) if isinstance(x, str)}
 
     @cached_property
     def fields(self) -> dict[str, Field]:
@@ -83,11 +87,7 @@ class Plan:
     def digest(self) -> str:
         """A digest of the whole plan, the same in every process."""
         whole = [self.what, self.grid, dict(self.common), str(self.dtype.descr)]
-        problems = [*self.grid.axes.get("problem", ()), self.common.get("problem")]
-        contents = [
-            content(file).data for file in dict.fromkeys(x for x in problems if _is_file(x))
-        ]
-        words = "\n".join(_identified([*whole, contents]))
+        words = "\n".join(_identified([*whole, list(self.contents.values())]))
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
@@ -105,7 +105,7 @@ class Plan:
     def part(self, points: Sequence[int]) -> Plan:
         """Return the plan of some of the points, whose results have the same shape."""
         made = Plan(self.what, self.grid.part(points), self.common)
-        made.__dict__.update(fields=self.fields, dtype=self.dtype)
+        made.__dict__.update(fields=self.fields, dtype=self.dtype, contents=self.contents)
         return made
 
     def empty_rows(self, points: Sequence[int]) -> NDArray[Any]:
@@ -141,11 +141,6 @@ def as_plan(what: Any, grid: Any, common: Mapping[str, Any]) -> Plan:
             raise InputError(f"{name} is an axis of the grid, and cannot be given for all points")
     _ = made.dtype
     return made
-
-
-def _is_file(problem: Any) -> bool:
-    """Whether a problem is given by the name of its file."""
-    return isinstance(problem, str | os.PathLike)
 
 
 @cache

@@ -11,6 +11,7 @@ from helpers import SMALL_RUN, command, python
 
 import nqm_fast as nqm
 from nqm_fast import kernels
+from nqm_fast.cli.outcome import _describe_workers
 
 
 def test_run_writes_a_file_and_a_figure(nqm_fast, here):
@@ -169,6 +170,11 @@ def test_a_fifo_is_not_drawn(nqm_fast, here):
         status, _, err = nqm_fast(name, "run.h5")
         assert status == 2
         assert "is a FIFO" in err
+
+
+def test_one_thread_is_no_threads():
+    assert _describe_workers({"threads": 1}) == "1 thread"
+    assert _describe_workers({"threads": 2}) == "2 threads"
 
 
 def test_resources_are_chosen_on_the_command_line(nqm_fast):

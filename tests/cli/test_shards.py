@@ -62,7 +62,7 @@ def test_workers(nqm_fast, here):
     assert_same(nqm.open_run("run.h5"), nqm.open_run("whole.h5"))
     status, _, err = nqm_fast("run", *SMALLER_RUN, "--workers", "0", "--out", "no.h5")
     assert status == 2
-    assert "executor must be" in err
+    assert "--workers must be" in err
     status, _, err = nqm_fast("run", "--workers", "1", "--coordinates", "0", "2048")
     assert status == 2
     assert "coordinates must be left out with an executor" in err

@@ -67,6 +67,13 @@ def test_a_file_has_all_and_is_not_made_again(tmp_path, alone):
     assert out.stat() == before
 
 
+def test_a_sweep_is_no_run(tmp_path):
+    out = tmp_path / "sweep.h5"
+    sweep(out)
+    with pytest.raises(InputError, match="is the file of a sweep, and no run"):
+        nqm.open_run(out)
+
+
 def test_words_and_large_seeds_in_a_file(tmp_path):
     grid = {"data": ["normal", "uniform"], "seed": [1, 2**64 - 1], "lr": [0.1]}
     common = {"dim": 5, "batch_size": 8, "steps": 3, "sampling": "per-sample"}

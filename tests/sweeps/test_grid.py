@@ -7,6 +7,7 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast import InputError, schedules
+from nqm_fast.packing import packed, unpacked
 from nqm_fast.sweeps.grid import as_grid, coordinate
 from nqm_fast.sweeps.plan import as_plan
 
@@ -176,6 +177,17 @@ def test_a_file_is_read_again_when_its_content_has_changed(tmp_path):
 
     for h in ([1.0, 0.5], [1.0, 0.05]):
         assert problem(h) == nqm.Problem(h)
+
+
+def test_a_file_that_changes_after_the_plan_is_refused(tmp_path):
+    path = tmp_path / "p.npz"
+    nqm.Problem([1.0]).save(path)
+    common = {"problem": path, "batch_size": 8, "target": 0.1}
+    plan = unpacked(packed(as_plan("steps", {"lr": [0.1, 0.2]}, common)))
+    nqm.Problem([2.0]).save(path)
+    for changed in (plan, plan.part([1])):
+        with pytest.raises(InputError, match=r"p.npz' has changed since the sweep was planned"):
+            changed.arguments(0)
 
 
 def test_the_digest_is_that_of_the_content_of_a_file(tmp_path):
