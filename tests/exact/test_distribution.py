@@ -340,6 +340,18 @@ def test_far_tails_have_all_their_digits(place, mean):
         assert math.sqrt(law.quantile(stats.norm.cdf(z))) - mean == pytest.approx(z, rel=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
+def test_coordinates_that_never_count_are_left_out_of_probabilities():
+    alone = nqm.risk_distribution(nqm.Problem([1.0], count=1e-100), nqm.SGD(0.1), 4, 10)
+    assert alone.mean > 0.0
+    assert alone.std > 0.0
+    assert (alone.cdf([-1.0, 0.0, 1e-300]).tolist(), alone.quantile(0.9)) == ([0.0, 1.0, 1.0], 0.0)
+    problem = nqm.Problem([1.0, 1e200], 0.0, count=[1.0, 1e-100])
+    both = nqm.risk_distribution(problem, nqm.SGD(0.0), 4, 0)
+    assert_law(both, stats.chi2(1, scale=0.5), [1e-9, 0.3, 5.0, 100.0])
+    assert both.mean == pytest.approx(0.5e100)
+
+
 def test_a_risk_without_variance_is_certain():
     law = nqm.risk_distribution(nqm.Problem([2.0], 0.0, mean0=3.0, var0=0.0), nqm.SGD(0.0), 1, 7)
     assert (law.mean, law.std, law.skewness) == (9.0, 0.0, 0.0)
