@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Block, joined_blocks
+from .immutable import frozen
 from .lanczos import lanczos_rule
 from .progress import track
 from .validation import Array
@@ -134,8 +135,9 @@ class ArrayNodes:
         self._cells = Cells.of(h)
         keys = self._cells.keys()
         moments, count = _moments(self._cells, read, h.size, self.is_pointwise)
-        self._fine = [_two_node_rule(m, _middle(keys), HALF_CELL) for m in moments]
-        self._rough = [_merged_pairs(m, _edge(keys[1::2]), 2.0 * HALF_CELL) for m in self._fine]
+        self._fine = [_kept(_two_node_rule(m, _middle(keys), HALF_CELL)) for m in moments]
+        edges = _edge(keys[1::2])
+        self._rough = [_kept(_merged_pairs(m, edges, 2.0 * HALF_CELL)) for m in self._fine]
         self._has_few = np.add.reduceat(count, np.arange(0, count.size, 2)) <= 2
         self.spans = self._cut(count > 0)
         """The coordinates by octaves of their distance from the nearer end of the spectrum."""
@@ -232,6 +234,12 @@ def _moments(
                 row += factor * (counts if power is None else np.bincount(cell, power, size))
                 power = x if power is None else power * x
     return table, count
+
+
+def _kept(measure: Measure) -> Measure:
+    """Freeze the arrays of a measure, which a problem keeps."""
+    distance, weight = measure
+    return frozen(distance), frozen(weight)
 
 
 def _two_node_rule(moments: Array, middle: Array, unit: float) -> Measure:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..blocks import Block
 from ..html import facts_table
@@ -37,6 +38,7 @@ LARGEST_MEAN = 1e300
 """A mean above which a setting counts as diverged, as moments of its law are beyond a double."""
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False)
 class RiskDistribution:
     """The law of the realised excess risk ``1/2 sum count h w_t^2`` at some steps.

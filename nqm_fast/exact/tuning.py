@@ -339,6 +339,11 @@ def _checked_search(
             raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
     if "lr" not in names and "lr" not in fixed:
         raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
+    if inspect.isabstract(kind):
+        raise InputError(
+            f"algorithm must be a kind of algorithm such as nqm.SGD, not {kind.__name__}, which is "
+            "what such kinds are made of"
+        )
     try:
         example = kind(**example_values(names) | fixed)
     except TypeError:

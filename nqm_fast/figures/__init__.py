@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms.sgd import SGD
+from ..arithmetic import in_usual_arithmetic
 from ..exact.risk import expected_risk
 from ..problem import Problem, as_problem
 from ..saving import writable_folder
@@ -118,6 +119,7 @@ def _has_own_problem(name: str) -> bool:
     return getattr(_modules()[name], "OWN_PROBLEM", False)
 
 
+@in_usual_arithmetic
 def draw(
     names: str | Sequence[str] = (),
     out: Path | str = ".",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.sparse import checked_recurrence
 from ..exact.law_nodes import sampled_block
 from ..exact.states import Passage, passages
 from ..kernels.contract import LIMIT
@@ -123,7 +124,7 @@ def run_collapsed(experiment: Experiment, threads: int) -> Run:
 def _sample(experiment: Experiment, setting: Setting, values: Array) -> None:
     """Write the records of one setting, (records, replicas, rows)."""
     records, replicas = experiment.records, experiment.replicas
-    components = len(setting.algorithm.recurrence(np.ones(1)).read)
+    components = len(checked_recurrence(setting.algorithm, np.ones(1)).read)
     kinds = kinds_of(experiment, setting, 2.0 * components - 1.0)
     few, many = split_kinds(kinds, components)
     _check_memory(2 * values.size + 2 * components**2 * kinds.h.size * records.size)
