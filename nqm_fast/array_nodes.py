@@ -239,7 +239,7 @@ def _moments(
 def _kept(measure: Measure) -> Measure:
     """Freeze the arrays of a measure, which a problem keeps."""
     distance, weight = measure
-    return frozen(distance), frozen(weight)
+    return Measure(frozen(distance), frozen(weight))
 
 
 def _two_node_rule(moments: Array, middle: Array, unit: float) -> Measure:
