@@ -7,6 +7,7 @@ is cheap: compiled code is loaded by the first call of a function that needs it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +58,9 @@ FOR_EXACT_MODEL = ("cython", "numba", "numpy")
 
 COMPILE_SECONDS = 25.0
 """Seconds that Numba takes to compile the kernels of a run, roughly."""
+
+START_SECONDS = 1.5
+"""Seconds that a process takes to import Numba and to load kernels of a run that are compiled."""
 
 _exact: ContextVar[str | None] = ContextVar("_exact", default=None)
 """The name of the backend that the exact model runs on, or "auto"; None outside its functions."""
@@ -118,26 +122,38 @@ def soonest_backend(load: Load) -> tuple[str, Backend]:
     """Return the backend that has done a run soonest, with its name.
 
     The kernels of one that compiles while a program runs are used if they are compiled already, or
-    if the run is so long that compiling them pays. Backends that do not work here are passed over.
+    if the run is so long that compiling them pays. Where it cannot be the soonest, it is not even
+    imported, which takes long too. Backends that do not work here are passed over.
     """
     names = present_backends()
     times: dict[str, float] = {}
-    for name in names:
+    for name in sorted(names, key=lambda name: bool(REGISTRY[name].compiled_code)):
         code = REGISTRY[name].compiled_code
-        if code and len(names) > 1 and not _has_compiled(name, code):
-            times[name] = COMPILE_SECONDS + load.seconds
-            continue
+        starting = START_SECONDS if code and not _is_imported(name) else 0.0
+        if code and times:
+            least = starting + load.seconds
+            if least < min(times.values()) and not _has_compiled(code):
+                least += COMPILE_SECONDS
+            if least >= min(times.values()):
+                times[name] = least
+                continue
         try:
             backend = load_backend(name)
         except BackendError as error:
             say_once(f"{error}; another one is used")
             continue
         waiting = 0.0 if backend.is_ready(load) else COMPILE_SECONDS
-        times[name] = waiting + backend.relative_time * load.seconds
-    return _first_that_works(sorted(times, key=lambda name: times[name]), load.threads)
+        times[name] = starting + waiting + backend.relative_time * load.seconds
+    soonest = sorted(times, key=lambda name: (times[name], names.index(name)))
+    return _first_that_works(soonest, load.threads)
 
 
-def _has_compiled(name: str, module: str) -> bool:
+def _is_imported(name: str) -> bool:
+    """Whether the module of a backend is imported already."""
+    return f"{__name__}.{REGISTRY[name].module}" in sys.modules
+
+
+def _has_compiled(module: str) -> bool:
     """Whether there may be compiled code; it is looked for without a slow import."""
     return bool(import_module(f".{module}", __name__).holds_code())
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from . import kernels
 from .blocks import Block, joined_blocks
+from .immutable import frozen
 from .lanczos import lanczos_rule
 from .parallel import in_threads
 from .validation import Array
@@ -132,8 +133,9 @@ class ArrayNodes:
         keys = self._cells.keys()
         moments, count = _moments(self._cells, read, dim, self.is_pointwise)
         half = 0.5 * (_edge(keys + 1) - _edge(keys))
-        self._fine = [_two_node_rule(m, _middle(keys), half) for m in moments]
-        self._rough = [_merged_pairs(m, _edge(keys[1::2]), 2.0 * half[::2]) for m in self._fine]
+        self._fine = [_kept(_two_node_rule(m, _middle(keys), half)) for m in moments]
+        edges = _edge(keys[1::2])
+        self._rough = [_kept(_merged_pairs(m, edges, 2.0 * half[::2])) for m in self._fine]
         self._has_few = np.add.reduceat(count, np.arange(0, count.size, 2)) <= 2
         self.spans = self._cut(count > 0)
         """The coordinates by octaves of their distance from the nearer end of the spectrum."""
@@ -237,6 +239,12 @@ def _moments(
 def _times(count: Array, field: Array) -> Array:
     """Multiply a field by counts, unless these are all 1."""
     return field if count.size == 1 and count[0] == 1.0 else count * field
+
+
+def _kept(measure: Measure) -> Measure:
+    """Freeze the arrays of a measure, which a problem keeps."""
+    distance, weight = measure
+    return Measure(frozen(distance), frozen(weight))
 
 
 def _two_node_rule(moments: Array, middle: Array, half: Array) -> Measure:

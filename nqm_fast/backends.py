@@ -1,30 +1,17 @@
-"""The choice of a backend by an argument or by the environment, and the arithmetic around it."""
+"""The choice of a backend by an argument or by the environment."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
-
-import numpy as np
+from typing import Any, cast
 
 from . import kernels
+from .arithmetic import Function, in_usual_arithmetic
 from .validation import InputError, choice
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 VARIABLE = "NQM_BACKEND"
 """The environment variable whose backend is taken where an argument says "auto"."""
-
-
-def usual_arithmetic() -> np.errstate:
-    """Make a context or decorator in which NumPy treats overflow and the like as by default.
-
-    Results go through infinity and underflow on purpose, which ``np.seterr(all="raise")``, of a
-    caller, would forbid.
-    """
-    return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
 def backend_name(name: Any, *, exact: bool = False) -> str:
@@ -63,11 +50,12 @@ def takes_backend(function: Function) -> Function:
     Within, "auto" is the backend of the function that calls.
     """
 
+    @in_usual_arithmetic
     @wraps(function)
     def on_backend(*arguments: Any, backend: str = "auto", **named: Any) -> Any:
         if backend == "auto" and kernels.exact_model_is_placed():
             return function(*arguments, **named)
-        with kernels.exact_model_on(backend_name(backend, exact=True)), usual_arithmetic():
+        with kernels.exact_model_on(backend_name(backend, exact=True)):
             try:
                 return function(*arguments, **named)
             except kernels.BackendError as error:

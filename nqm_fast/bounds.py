@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arithmetic import in_usual_arithmetic
 from .blocks import Block, joined_blocks
 from .exact.certified import coordinate_sums
 from .problem import Problem, as_additive_problem
@@ -43,6 +44,7 @@ def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
+@in_usual_arithmetic
 def plain_risk(
     problem: Problem, lr: float, batch_size: float, steps: ArrayLike, *, power: float = 0.0
 ) -> Any:
@@ -94,6 +96,7 @@ def plain_risk(
     return _sum_at_steps(problem, steps, risk)
 
 
+@in_usual_arithmetic
 def theorem1(
     problem: Problem,
     lr: float,
@@ -155,6 +158,7 @@ def theorem1(
     return _sum_at_steps(problem, steps, risk)
 
 
+@in_usual_arithmetic
 def theorem2(
     problem: Problem,
     lr: float,
@@ -210,6 +214,7 @@ def theorem2(
     return _sum_at_steps(problem, steps, risk)
 
 
+@in_usual_arithmetic
 def cramer_rao_samples(problem: Problem, target: float) -> float:
     """Samples that any unbiased estimate needs: ``B T >= sum count c/h / (2 target)``.
 
@@ -239,6 +244,7 @@ def cramer_rao_samples(problem: Problem, target: float) -> float:
     return ratio / (2.0 * target)
 
 
+@in_usual_arithmetic
 def bayes_risk(problem: Problem, samples: float) -> float:
     """Excess risk of the best estimate from `samples` samples and the prior on the start.
 
@@ -278,6 +284,7 @@ def bayes_risk(problem: Problem, samples: float) -> float:
     return _sum_over_coordinates(problem, risk, is_linear=False)
 
 
+@in_usual_arithmetic
 def bayes_samples(problem: Problem, target: float) -> float:
     """Samples without which no algorithm can reach the target, by `bayes_risk`.
 

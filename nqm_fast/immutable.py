@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from .arithmetic import methods_in_usual_arithmetic
+
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """Return a view of an array that nobody else holds, through which it cannot be changed.
@@ -28,8 +30,12 @@ class Immutable:
     """
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Have the class compare by values, also one that a dataclass is made of."""
+        """Have the class compare by values, also one that a dataclass is made of.
+
+        Its methods run in the usual arithmetic.
+        """
         super().__init_subclass__(**more)
+        methods_in_usual_arithmetic(cls)
         # A dataclass compares the tuples of its fields, which raises where they hold arrays, unless
         # the class has these methods already.
         if "__eq__" not in cls.__dict__:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .arithmetic import methods_in_usual_arithmetic
 from .validation import Array, InputError, real_array
 
 
+@methods_in_usual_arithmetic
 class SampleLosses:
     """The part of a problem that speaks of samples: its loss is a mean over data points.
 

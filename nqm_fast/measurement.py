@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .arithmetic import in_usual_arithmetic
 from .bulk import Bulk, Product, Rule, spread
 from .messages import reason
 from .problem import Problem
@@ -44,6 +45,7 @@ class Gradients(NamedTuple):
     """Random sums of centred gradients whose covariance is that of a gradient, (probes, d)."""
 
 
+@in_usual_arithmetic
 def measure(
     hessian_vector_product: LinearOperator | Callable[[Array], ArrayLike],
     per_sample_gradients: Iterable[ArrayLike],

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arithmetic import in_usual_arithmetic
 from .immutable import Immutable, frozen
 from .messages import MOST_ITEMS
 from .validation import (
@@ -384,6 +385,7 @@ def _check_total(names: str, total: int) -> None:
         raise InputError(f"{names} must add up to at most 2^62 steps, not {total}")
 
 
+@in_usual_arithmetic
 def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -> Schedule:
     """Return a schedule for a value that is one already, a number, or one value per step.
 
@@ -428,10 +430,13 @@ def as_schedule(name: str, value: Schedule | ArrayLike, *, least: float = 0.0) -
         array = real_array(name, value)
         in_range(name, array, least=least)
         return PerStep(array)
-    if value.least < least:
+    kind = type(value).__name__
+    lowest = number(f"{kind}.least", value.least)
+    if value.length != math.inf:
+        number(f"{kind}.length", value.length, least=0.0)
+    if lowest < least:
         raise InputError(
-            f"{name} must be >= {least:g} at every step, but {shown(value)} "
-            f"goes down to {value.least:g}"
+            f"{name} must be >= {least:g} at every step, but {shown(value)} goes down to {lowest:g}"
         )
     return value
 

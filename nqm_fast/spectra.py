@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import problem_files
+from .arithmetic import in_usual_arithmetic
 from .problem import LIMITS, Problem
 from .problem_files import Content
 from .spectrum import NEGATIVE
@@ -18,6 +19,7 @@ from .spectrum_text import read_columns
 from .validation import Array, InputError, choice, number
 
 
+@in_usual_arithmetic
 def read_spectrum(
     path: str | os.PathLike[str],
     *,

@@ -122,6 +122,7 @@ def three(monkeypatch):
     monkeypatch.setattr(kernels, "present_backends", lambda: list(there))
     monkeypatch.setattr(kernels, "load_backend", there.__getitem__)
     monkeypatch.setattr(kernels, "_has_compiled", lambda *_: True)
+    monkeypatch.setattr(kernels, "_is_imported", lambda _: True)
     kernels.say_once.cache_clear()
     return there
 
@@ -136,6 +137,17 @@ def test_numba_is_used_where_it_is_compiled_or_compiling_pays(three):
     three["numba"].ready = True
     assert chosen() == "numba"
     assert chosen(0.001) == "numba"
+
+
+def test_numba_is_not_imported_for_a_run_that_would_end_sooner(three, monkeypatch):
+    monkeypatch.setattr(kernels, "_is_imported", lambda _: False)
+    three["numba"].ready = True
+    three["cython"].relative_time = 2.0
+    imported = []
+    monkeypatch.setattr(kernels, "load_backend", lambda name: imported.append(name) or three[name])
+    assert chosen(0.5 * kernels.START_SECONDS) == "cython"
+    assert "numba" not in imported
+    assert chosen(2.0 * kernels.START_SECONDS) == "numba"
 
 
 def test_narrow_registers_make_compiling_pay_soon(three):

@@ -239,3 +239,21 @@ def test_a_schedule_of_ones_own_is_checked(piece, values, message):
     ):
         with pytest.raises(nqm.InputError, match=message):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("least", None),
+        ("least", "low"),
+        ("least", math.nan),
+        ("length", None),
+        ("length", "long"),
+        ("length", math.nan),
+        ("length", -1),
+    ],
+)
+def test_the_extent_of_a_schedule_of_ones_own_is_checked(name, value):
+    kind = type("Odd", (Own,), {name: value})
+    with pytest.raises(nqm.InputError, match=rf"^Odd\.{name} must be "):
+        nqm.SGD(kind(lambda t: (math.inf, True), lambda t: 0.1 + 0.0 * t))

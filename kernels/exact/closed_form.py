@@ -25,6 +25,10 @@ HALF_ROOT_BITS = 0x3FE6A09E667F3BCD  # sqrt(1/2)
 ODD = tuple(1.0 / n for n in range(19, 1, -2))
 FACTORIALS = tuple(1.0 / math.factorial(n) for n in range(13, 1, -1))
 BEYOND = 1.0e4  # stands for the infinite logarithms of 0 and of overflow
+TINY, HUGE = 1e-280, 1e280  # between them products keep their digits
+SCALE = 2.0**-512  # numbers whose square overflows are multiplied by it
+LOG_SCALE = 1024.0 * math.log(2.0)  # which is taken from the logarithm of their square
+MOST_GROWTH = 700.0  # the exponential of a larger number may be beyond a double
 
 
 @kernel
@@ -86,6 +90,48 @@ def _add_column(column, values, entries, factors, weights, first, last, total):
 
 
 @kernel
+def _mend(read, strange, change, kick, level, noise, rate, limit, log):
+    """Compute again what is `strange`: its products leave the range of a double on the way.
+
+    The arguments are those of `constant_risk` of the same names. A kick is about as large as the
+    change over the curvature: in this order the products of the two stay near the result.
+    """
+    for j in range(TILE):
+        x = change[j]
+        lost = -x * (2.0 + x)
+        first = noise[j] * kick[j]
+        second = level[j] * kick[j]
+        added = read * read * (first * second)
+        total = read * read * ((first / -x) * (second / (2.0 + x)))
+        # noise whose limit is beyond a double adds up until it gets there
+        total = math.inf if lost == 0.0 else total
+        added = 0.0 if abs(total) < math.inf else added
+        total = total if abs(total) < math.inf else 0.0
+        rate[j] = rate[j] if strange[j] == 0.0 else added
+        limit[j] = limit[j] if strange[j] == 0.0 else total
+        scaled = LOG_SCALE + _log_square(abs(1.0 + x) * SCALE - 1.0)
+        log[j] = log[j] if log[j] < BEYOND else scaled
+
+
+@kernel
+def _write_wide_risk(t, signal, rate, limit, log, risk):
+    """Write the risk of a tile after t steps, also where growth alone is beyond a double."""
+    for j in range(TILE):
+        growth = t * log[j]
+        kept, less = _exp_pair(growth)
+        quarter, _ = _exp_pair(0.25 * growth)
+        x = signal[j] * kept
+        y = limit[j] * -less
+        # beside such growth the 1 that `less` takes away is nothing
+        x = x if growth < MOST_GROWTH else signal[j] * quarter * quarter * quarter * quarter
+        y = y if growth < MOST_GROWTH else -limit[j] * quarter * quarter * quarter * quarter
+        x = 0.0 if signal[j] == 0.0 else x
+        y = 0.0 if limit[j] == 0.0 else y
+        x = x + y + rate[j] * t
+        risk[j] = x if x == x else math.inf
+
+
+@kernel
 def constant_risk(
     start,
     read,
@@ -111,6 +157,9 @@ def constant_risk(
     change = np.empty(TILE)
     kick = np.empty(TILE)
     level = np.empty(TILE)
+    rate = np.empty(TILE)
+    limit = np.empty(TILE)
+    strange = np.empty(TILE)
     log = np.empty(TILE)
     risk = np.empty(TILE)
     d = h.shape[0]
@@ -125,18 +174,34 @@ def constant_risk(
             x = change[j]
             signal[j] *= read * read * start * start
             # The kick's square may be beyond a double, where its product with the noise is not.
-            added = noise[j] * (read * read) * (kick[j] * level[j] * kick[j])
+            square = kick[j] * level[j] * kick[j]
+            added = noise[j] * (read * read) * square
             lost = -x * (2.0 + x)
-            # at a^2 = 1 noise adds up without end: kick is its rate, noise its limit
-            kick[j] = added if lost == 0.0 else 0.0
-            noise[j] = 0.0 if lost == 0.0 else added / lost
+            # at a^2 = 1 noise adds up without end: added is its rate, total its limit
+            total = 0.0 if lost == 0.0 else added / lost
+            rate[j] = added if lost == 0.0 else 0.0
+            limit[j] = total
             log[j] = _log_square(x)
+            low = min(square, added)
+            high = max(max(square, added), max(abs(lost), abs(total)))
+            flag = 1.0 if low < TINY else 0.0
+            flag = flag if high < HUGE else 1.0
+            flag = 0.0 if noise[j] == 0.0 else flag
+            flag = 0.0 if kick[j] == 0.0 else flag
+            strange[j] = flag
+            risk[j] = 1.0 if log[j] > 0.0 else flag
+        is_wide = tree_sum(risk) > 0.0
+        if is_wide:
+            _mend(read, strange, change, kick, level, noise, rate, limit, log)
         for record in range(steps.shape[0]):
             t = float(steps[record])
-            for j in range(TILE):
-                kept, less = _exp_pair(t * log[j])
-                x = 0.0 if signal[j] == 0.0 else signal[j] * kept
-                y = 0.0 if noise[j] == 0.0 else noise[j] * -less
-                x = x + y + kick[j] * t
-                risk[j] = x if x == x else math.inf
+            if is_wide:
+                _write_wide_risk(t, signal, rate, limit, log, risk)
+            else:
+                for j in range(TILE):
+                    kept, less = _exp_pair(t * log[j])
+                    x = 0.0 if signal[j] == 0.0 else signal[j] * kept
+                    y = 0.0 if limit[j] == 0.0 else limit[j] * -less
+                    x = x + y + rate[j] * t
+                    risk[j] = x if x == x else math.inf
             partial[record, tile] = tree_sum(risk)

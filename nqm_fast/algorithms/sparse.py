@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array, InputError, shown
+from ..validation import Array, InputError, any_array, shown
 from .base import LinearAlgorithm, Recurrence
 
 
@@ -95,12 +95,15 @@ def term_weights(
     Raises
     ------
     InputError
-        If their shape is another, or one is not a number.
+        If their shape is another, or one is not a real number.
     """
     # An algorithm that is linear without inheriting from LinearAlgorithm may lack the method.
     weights_of = getattr(type(algorithm), "weights", LinearAlgorithm.weights)
-    weights = np.ascontiguousarray(weights_of(algorithm, lr, steps), dtype=np.float64)
     name = type(algorithm).__name__
+    given = any_array(f"weights of {name}", weights_of(algorithm, lr, steps))
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"weights of {name} must be real numbers, not {shown(given)}")
+    weights = np.ascontiguousarray(given, dtype=np.float64)
     if weights.shape != (lr.size, terms):
         raise InputError(
             f"weights of {name} must have shape (steps, terms), ({lr.size}, {terms}) here, as its "

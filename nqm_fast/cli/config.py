@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,6 +113,11 @@ class ProblemTable(_Table):
             return self._from_arrays(given)
         if self.file is not None:
             return self._from_file(self.file)
+        if "negative" in given:
+            raise InputError(
+                f"negative = {self.negative!r} is for a file or for h: the curvatures of a power "
+                "law are positive"
+            )
         law = {name: getattr(self, name) for name in SHAPE}
         return Problem.power_law(self.dim, **law, damping=self.damping)
 
@@ -382,22 +387,62 @@ def _checked_item(items: list[Any], index: str | int, change: str) -> Any:
 
 
 def line_numbers(text: str) -> dict[KeyPath, int]:
-    """Find the line, counted from 1, of each value, by parsing more and more of the lines."""
+    """Find the line, counted from 1, of each value of valid TOML; a value begins at its key."""
     found: dict[KeyPath, int] = {}
-    lines = text.split("\n")
-    begin = 0  # This is the first line that has not been parsed yet.
-    for end in range(1, len(lines) + 1):
-        try:
-            content = tomllib.loads("\n".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # A value of several lines has not ended yet.
-        with_text = (
-            n for n in range(begin, end) if lines[n].strip() and lines[n].lstrip()[0] != "#"
-        )
-        first = next(with_text, end - 1) + 1
-        for path in _paths_within(content):
-            found.setdefault(path, first)
-        begin = end
+    sizes: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for line, statement in _statements(text):
+        content = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            opened = _opened(content, sizes)
+            table = opened[-1]
+        else:
+            opened = [(*table, *path) for path in _paths_within(content)]
+        for path in opened:
+            found.setdefault(path, line)
+    return found
+
+
+TOML_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?"{3,5}|\'{3}.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*|[][{}\n]''',
+    re.DOTALL,
+)
+"""What a bracket or the end of a line can be hidden in, brackets and ends of lines."""
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the statements of valid TOML with the number of their first line."""
+    line, begin, depth = 1, 0, 0
+    for token in chain(TOML_TOKEN.finditer(text), [None]):
+        mark = "\n" if token is None else token[0]
+        if mark in ("[", "{"):
+            depth += 1
+        elif mark in ("]", "}"):
+            depth -= 1
+        elif mark == "\n" and not depth:
+            end = len(text) if token is None else token.end()
+            yield line, text[begin:end]
+            line += text.count("\n", begin, end)
+            begin = end
+
+
+def _opened(header: Any, sizes: dict[KeyPath, int]) -> list[KeyPath]:
+    """List the paths of a table that a header opens, and of those around it.
+
+    `sizes` has the number of tables in each array so far, to which the header may add one.
+    """
+    path: KeyPath = ()
+    found: list[KeyPath] = []
+    while header:
+        ((key, header),) = header.items()
+        path = (*path, key)
+        found.append(path)
+        if isinstance(header, list):
+            sizes[path] = sizes.get(path, 0) + 1
+            header = header[0]
+        if path in sizes:
+            path = (*path, sizes[path] - 1)
+            found.append(path)
     return found
 
 

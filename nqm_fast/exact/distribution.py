@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..blocks import Block
 from ..html import facts_table
@@ -45,6 +46,7 @@ MOST_SKEWED = 20.0
 """A skewness above which the normal quantile of a tail is not nearly a straight line."""
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False)
 class RiskDistribution:
     """The law of the realised excess risk ``1/2 sum count h w_t^2`` at some steps.

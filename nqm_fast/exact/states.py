@@ -182,8 +182,9 @@ def evaluated_moments(
     for passage in passages(algorithm, batch_size, records):
         carried = states.moved(passage, carried)
         if passage.ends_at_record:
-            response[row] = states.response(carried) @ read
-            noise = np.einsum("a,iab,b->i", read, states.covariance(carried), read)
+            with np.errstate(over="ignore", invalid="ignore"):
+                response[row] = states.response(carried) @ read
+                noise = np.einsum("a,iab,b->i", read, states.covariance(carried), read)
             variance[row] = np.where(noise < 0.0, 0.0, noise)  # Below zero is a rounding error.
             row += 1
     return response, variance

@@ -382,6 +382,11 @@ def checked_search(
     if is_class and "lr" not in names and "lr" not in fixed:
         raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
     own = kind if is_class else type(kind)
+    if inspect.isabstract(own):
+        raise InputError(
+            f"algorithm must be a kind of algorithm such as nqm.SGD, not {own.__name__}, which is "
+            "what such kinds are made of"
+        )
     takes = inspect.signature(own).parameters
     takes_all = any(x.kind is inspect.Parameter.VAR_KEYWORD for x in takes.values())
     unknown = [name for name in fixed if name not in takes and not takes_all]

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms.sgd import SGD
+from ..arithmetic import in_usual_arithmetic
 from ..exact.risk import expected_risk
 from ..problem import Problem, as_additive_problem
 from ..saving import folder_path, writable_folder
@@ -136,6 +137,7 @@ def _two_coordinates(value: Any) -> tuple[int, int]:
     return first, second
 
 
+@in_usual_arithmetic
 def draw(
     names: str | Sequence[str] = (),
     out: Path | str = ".",

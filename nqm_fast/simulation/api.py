@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
-from ..backends import usual_arithmetic
+from ..arithmetic import in_usual_arithmetic
 from ..problem import Problem
 from ..progress import shown
 from ..schedules import Schedule
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..store.reading import Stored
 
 
-@usual_arithmetic()
+@in_usual_arithmetic
 def simulate(
     problem: Problem,
     algorithm: Algorithm | Sequence[Algorithm],
@@ -209,7 +209,7 @@ def simulate(
         return run_in_file(files, experiment, resources, replaces, interval)
 
 
-@usual_arithmetic()
+@in_usual_arithmetic
 def resume(
     path: str | os.PathLike[str],
     *,

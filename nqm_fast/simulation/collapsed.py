@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.sparse import checked_recurrence
 from ..exact.law_nodes import sampled_block
 from ..exact.states import Passage, States, passages
 from ..free_memory import available_bytes
@@ -95,7 +96,7 @@ def plan_collapsed(experiment: Experiment, wanted: Wanted) -> CollapsedPlan:
     records = experiment.records.size
     kinds = []
     for setting in experiment.settings:
-        components = len(setting.linear.recurrence(np.ones(1)).read)
+        components = len(checked_recurrence(setting.linear, np.ones(1)).read)
         kinds.append(split_kinds(kinds_of(experiment, setting, 2.0 * components - 1.0), components))
         size = sum(part.h.size for part in kinds[-1])
         numbers = experiment.replicas.size * len(experiment.layout.rows) * records

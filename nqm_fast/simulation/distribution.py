@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import usual_arithmetic
+from ..arithmetic import in_usual_arithmetic
 from ..executors import Engine, as_executor, outcomes
 from ..kernels.contract import TILE
 from ..messages import InputError, counted
@@ -114,7 +114,7 @@ class FailedShardsError(RuntimeError):
 # -- in a worker -------------------------------------------------------------------------
 
 
-@usual_arithmetic()
+@in_usual_arithmetic
 def compute(task: Task | SentTask) -> Computed | None:
     """Compute a shard, or go on with it; returns what was computed if it has no file."""
     experiment = task.experiment

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..arithmetic import in_usual_arithmetic, methods_in_usual_arithmetic
 from ..exact.distribution import risk_distribution
 from ..exact.first_passage import steps_to_target
 from ..html import facts_table
@@ -31,6 +32,7 @@ SETTLED = 0.999
 """Part of its highest value at which the probability of the target has settled."""
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False)
 class FirstPassage:
     """The law of the first look at which the realised risk is at most the target.
@@ -105,6 +107,7 @@ class FirstPassage:
         return facts_table("FirstPassage", facts)
 
 
+@in_usual_arithmetic
 def first_passage_distribution(
     problem: Problem,
     algorithm: Algorithm,

@@ -93,14 +93,15 @@ def lower_factor(covariance: Array) -> Array:
     for b in range(n):
         for a in range(b, n):
             x = covariance[a, b].copy()
-            for c in range(b):
-                x -= factor[a, c] * factor[b, c]
-            if a == b:
-                pivot = np.sqrt(np.maximum(x, 0.0))
-                factor[b, b] = pivot
-                inverse = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=pivot > 0.0)
-            else:
-                factor[a, b] = x * inverse
+            with np.errstate(over="ignore", invalid="ignore"):
+                for c in range(b):
+                    x -= factor[a, c] * factor[b, c]
+                if a == b:
+                    pivot = np.sqrt(np.maximum(x, 0.0))
+                    factor[b, b] = pivot
+                    inverse = np.divide(1.0, pivot, out=np.zeros_like(pivot), where=pivot > 0.0)
+                else:
+                    factor[a, b] = x * inverse
     return factor
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic import methods_in_usual_arithmetic
 from ..html import facts_table, rows_table
 from ..saving import file_path
 from ..validation import Array, counted
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, repr=False, eq=False)  # Runs are compared by identity, not by arrays.
 class Run:
     """What `simulate` returns.

@@ -9,6 +9,7 @@ from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arithmetic import in_usual_arithmetic
 from ..simulation.result import Run
 from ..validation import InputError
 from .files import Files
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # Modules that import h5py, filelock and psutil, which are slow to load, are imported in functions.
 
 
+@in_usual_arithmetic
 def open_run(path: str | os.PathLike[str]) -> Run:
     """Read a run from its file: one that is finished, stopped, or still going on.
 

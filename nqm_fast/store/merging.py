@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic import in_usual_arithmetic
 from ..immutable import comparable
 from ..messages import InputError, shown
 from ..parts import joined, shared_fields
@@ -65,6 +66,7 @@ class Part(NamedTuple):
         return Computed(observed, whole.diverged_at, whole.states, times, stats)
 
 
+@in_usual_arithmetic
 def merge(
     paths: Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],

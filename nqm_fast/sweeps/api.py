@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..arithmetic import in_usual_arithmetic
 from ..progress import shown
 from ..simulation.tables import check_installed
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+@in_usual_arithmetic
 def sweep(
     what: str,
     grid: Any,

@@ -180,3 +180,25 @@ def test_arrays_of_one_length_stand_once():
     sparse = sparse_recurrence(checked_recurrence(nqm.SGD(0.1, momentum=0.9), h), 2)
     assert sparse.values.shape == (1, 2)
     assert sparse.entries.shape == (len(sparse.factors), 4)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [lambda lr: np.ma.array(lr[:, None], mask=True), lambda lr: lr[:, None] * (1.0 + 1.0j)],
+)
+def test_weights_lose_neither_a_mask_nor_an_imaginary_part(weights):
+    class Odd(nqm.SGD):
+        def weights(self, lr, step):
+            return weights(lr)
+
+    with pytest.raises(nqm.InputError, match=r"^weights of Odd must "):
+        nqm.expected_risk(nqm.Problem([1.0]), Odd(0.1), 4, 7)
+
+
+def test_collapsed_sampling_checks_a_recurrence_too():
+    class Odd(nqm.SGD):
+        def recurrence(self, h):
+            return super().recurrence(h)._replace(read=(x for x in (1.0,)))
+
+    with pytest.raises(nqm.InputError, match=r"^recurrence of Odd must be a Recurrence"):
+        nqm.simulate(nqm.Problem([1.0]), Odd(0.1), 4, 7, sampling="collapsed")

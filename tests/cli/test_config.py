@@ -246,3 +246,60 @@ def test_noise_that_depends_on_the_iterate_in_toml(here):
         config.described_noise({"kind": "Gaussian", "label_noise": 0.3})
     )
     assert problem == want
+
+
+ODD_LAYOUT = """
+a = 1 # [
+b.c = "]["
+d = [
+  1, # x ]
+  {k = "}"}, 2
+]
+e = '''
+[[x]] ' '' '''
+[t]
+x = 1
+[[w]]
+z = 1
+[w.q]
+r = 1
+[[w.p]]
+k = 1
+[[w.p]]
+k = 2
+[w.p.m]
+n = 3
+[[w]]
+"z [" = 2
+[w.q]
+r.s = 1
+"""
+
+
+def test_values_are_found_in_any_layout():
+    lines = config.line_numbers(ODD_LAYOUT)
+    assert {path: line for path, line in lines.items() if path[0] != "w"} == {
+        ("a",): 2, ("b",): 3, ("b", "c"): 3, ("d",): 4, ("d", 0): 4, ("d", 1): 4, ("d", 1, "k"): 4,
+        ("d", 2): 4, ("e",): 8, ("t",): 10, ("t", "x"): 11,
+    }  # fmt: skip
+    assert {path[1:]: line for path, line in lines.items() if path[0] == "w"} == {
+        (): 12, (0,): 12, (0, "z"): 13, (0, "q"): 14, (0, "q", "r"): 15, (0, "p"): 16,
+        (0, "p", 0): 16, (0, "p", 0, "k"): 17, (0, "p", 1): 18, (0, "p", 1, "k"): 19,
+        (0, "p", 1, "m"): 20, (0, "p", 1, "m", "n"): 21, (1,): 22, (1, "z ["): 23, (1, "q"): 24,
+        (1, "q", "r"): 25, (1, "q", "r", "s"): 25,
+    }  # fmt: skip
+
+
+def test_each_statement_is_parsed_once(monkeypatch):
+    text = "h = [\n" + "1.0,\n" * 3000 + "]\n" + "[[setting]]\nlr = 1\n" * 500
+    parsed = []
+    loads = tomllib.loads
+    monkeypatch.setattr(config.tomllib, "loads", lambda part: parsed.append(part) or loads(part))
+    config.line_numbers(text)
+    assert "".join(parsed) == text
+
+
+def test_curvatures_of_a_power_law_are_not_negative(here):
+    (here / "my.toml").write_text('[problem]\ndim = 10\nnegative = "drop"\n[[setting]]\nlr = 1\n')
+    with pytest.raises(nqm.InputError, match="line 3: negative = 'drop' is for a file or for h"):
+        config.load(here / "my.toml")

@@ -57,3 +57,9 @@ def test_a_law_without_learning_rate_or_with_a_wrong_probability_is_refused(nqm_
     status, _, said = nqm_fast("law", *SMALL, "--steps", "1", "--quantiles", "2")
     assert status == 2
     assert "--quantiles must be probabilities from 0 to 1, not 2" in said
+
+
+def test_options_on_sampled_runs_need_a_target(nqm_fast):
+    status, out, err = nqm_fast("law", *SMALL, "--steps", "10", "--every", "5", "--seed", "3")
+    assert (status, out) == (2, "")
+    assert "--seed and --every cannot be given without --target" in err

@@ -69,6 +69,20 @@ def test_resuming_a_finished_run_says_so(nqm_fast):
     assert out.startswith("run.h5 is finished: there is nothing to go on with\n")
 
 
+def test_options_of_a_finished_run_are_checked(nqm_fast):
+    nqm_fast("run", *SMALL_RUN)
+    for option, value in (("--record", "3"), ("--checkpoint-every", "-5"), ("--threads", "0")):
+        status, _, err = nqm_fast("resume", "run.h5", option, value)
+        assert status == 2
+        assert option.removeprefix("--").replace("-", "_") in err
+
+
+def test_a_list_of_figures_takes_no_problem(nqm_fast):
+    status, out, err = nqm_fast("figures", "--list", "--problem", "mine.npz")
+    assert (status, out) == (2, "")
+    assert "--list draws nothing, so that --problem cannot be given" in err
+
+
 def test_a_diverging_run_says_so_and_is_drawn(nqm_fast, here):
     status, _, err = nqm_fast("run", *SMALL_RUN, "--set", "setting.0.lr=1e9")
     assert status == 3  # as the README says

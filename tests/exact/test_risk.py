@@ -7,6 +7,7 @@ from nqm_fast.kernels.reference import stepped_risk
 from oracles import risk_to_60_digits, stepped, stepped_coordinate
 
 import nqm_fast as nqm
+from nqm_fast import kernels
 from nqm_fast.exact import certified
 from nqm_fast.schedules import (
     Constant,
@@ -240,3 +241,30 @@ def test_the_oracle_itself_on_one_step_by_hand():
     risk = stepped_risk(0.8 * one, 3.0 * one, 2.0 * one, one, 0.5 * one, 2.0 * one, 0.9, 0.25, 0.0)
     second_moment = (0.25 + 0.75 * 0.6) ** 2 * 2.0 + (0.75 * 0.5) ** 2 * 1.5
     np.testing.assert_allclose(risk, [0.8, 0.4 * second_moment], rtol=1e-14)
+
+
+# -- beyond the range of a double on the way -----------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "cython", "numba"])
+@pytest.mark.parametrize(
+    ("h", "c", "var0", "lr", "want"),
+    [
+        (1e-200, 1.0, 1e200, 1e190, [0.5, 5e179]),
+        (1.0, 1e-300, 0.0, 1e160, [0.0, 5e19, np.inf, np.inf]),
+        (1.0, 0.0, 1e-300, 1e160, [5e-301, 5e19, np.inf]),
+        (1e-310, 1.0, 1.0, 1e300, [5e-311, 5e289]),
+        (1e200, 1e200, 1e-200, 1e-200, [0.5, 0.5]),
+    ],
+)
+def test_plain_risk_is_finite_where_squares_overflow(h, c, var0, lr, want, backend):
+    if not kernels.is_installed(backend):
+        pytest.skip(f"{backend} is not installed")
+    problem = nqm.Problem([h], [c], var0=var0)
+    got = nqm.expected_risk(problem, nqm.SGD(lr), 1, np.arange(len(want)), backend=backend)
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+def test_the_first_passage_is_found_where_squares_overflow():
+    problem = nqm.Problem([1e-200], [1.0], var0=1e200)
+    assert nqm.steps_to_target(problem, nqm.SGD(1e190), 1, 0.6, max_steps=5) == 0

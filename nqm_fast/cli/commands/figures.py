@@ -13,6 +13,8 @@ from ..options import add_power_law, add_problem_file, chosen_problem
 from ..tables import print_table, whole_number
 
 ORDER = 6
+PROBLEM = ("problem", "dim", *SHAPE, "damping", "negative")
+"""Options that describe a problem."""
 
 
 def add(commands: Any) -> None:
@@ -68,6 +70,15 @@ def _figures(chosen: argparse.Namespace) -> None:
     from ... import figures
 
     if chosen.list:
+        given = {
+            name: getattr(chosen, name) for name in (*PROBLEM, "target", "batch_size", "results")
+        }
+        unused = [f"--{name.replace('_', '-')}" for name, x in given.items() if x is not None]
+        unused += ["--run"] * chosen.trained_first + chosen.names
+        if unused:
+            raise InputError(
+                f"--list draws nothing, so that {' and '.join(unused)} cannot be given"
+            )
         titles, papers = figures.titles(), figures.counterparts()
         print_table([{"name": x, "shows": titles[x], "in the paper": papers[x]} for x in titles])
         return
@@ -96,6 +107,5 @@ def _figures(chosen: argparse.Namespace) -> None:
 
 def _chosen_problem(chosen: argparse.Namespace) -> Problem | None:
     """Return the problem that the options describe, if one does."""
-    names = ("problem", "dim", *SHAPE, "damping", "negative")
-    is_given = any(getattr(chosen, name) is not None for name in names)
+    is_given = any(getattr(chosen, name) is not None for name in PROBLEM)
     return chosen_problem(chosen) if is_given else None

@@ -27,6 +27,8 @@ from ..tables import finite, print_json, print_results, print_table, whole_numbe
 
 ORDER = 8
 QUANTILES = [0.05, 0.5, 0.95]
+PASSAGE = ("replicas", "seed", "every")
+"""Options on the runs that are sampled for a target."""
 
 
 def add(commands: Any) -> None:
@@ -44,10 +46,8 @@ def add(commands: Any) -> None:
         help="probabilities, 0 to 1 (default: 0.05 0.5 0.95)",
     )  # fmt: skip
     law.add_argument("--target", type=float, help="also say when runs first reach this risk")
-    law.add_argument(
-        "--replicas", type=whole_number, default=10_000, help="runs sampled for that (10000)"
-    )
-    law.add_argument("--seed", type=whole_number, default=0, help="of these (default: 0)")
+    law.add_argument("--replicas", type=whole_number, help="runs sampled for that (default: 10000)")
+    law.add_argument("--seed", type=whole_number, help="of these (default: 0)")
     law.add_argument(
         "--every", type=whole_number, metavar="STEPS", help="steps between looks at their risk"
     )
@@ -60,6 +60,11 @@ def _law(chosen: argparse.Namespace) -> None:
     for q in chosen.quantiles:
         if not 0.0 <= q <= 1.0:
             raise InputError(f"--quantiles must be probabilities from 0 to 1, not {q:g}")
+    unused = [f"--{name}" for name in PASSAGE if getattr(chosen, name) is not None]
+    if unused and chosen.target is None:
+        raise InputError(
+            f"{' and '.join(unused)} cannot be given without --target, the risk to reach"
+        )
     problem, algorithm = chosen_setting(chosen)
     rows, passages = [], []
     for batch_size in chosen.batch_size:
@@ -105,9 +110,7 @@ def _passage(
         algorithm,
         batch_size,
         chosen.target,
-        replicas=chosen.replicas,
-        seed=chosen.seed,
-        every=chosen.every,
+        **{name: value for name in PASSAGE if (value := getattr(chosen, name)) is not None},
     )
     return {
         "batch_size": plain_number(batch_size),

@@ -51,12 +51,22 @@ def add(commands: Any) -> None:
 def _resume(chosen: argparse.Namespace) -> int:
     from ...store import description
 
+    def go_on() -> Run:
+        return resume(
+            chosen.file,
+            steps=chosen.steps,
+            replicas=_one_or_several(chosen.replicas),
+            record=_one_or_several(chosen.record),
+            checkpoint_every=chosen.checkpoint_every,
+            **chosen_resources(chosen),
+        )
+
     facts = description.describe_file(chosen.file)
     extended = chosen.steps is not None or chosen.replicas is not None
     if "checkpoint" in facts:
         print(f"checkpoint {facts['checkpoint']}", file=sys.stderr)
     elif not extended:
-        run = resume(chosen.file)  # This tidies up after a process that was killed at its very end.
+        run = go_on()  # This tidies up after a process that was killed at its very end.
         print(f"{chosen.file} is {run.status}: there is nothing to go on with")
         if run.status == "finished":
             print("give it more steps or replicas with --steps N, --replicas R")
@@ -70,16 +80,6 @@ def _resume(chosen: argparse.Namespace) -> int:
             f"steps 1 to {facts['steps']} are computed once more, as their last state was not kept "
             "(keep_state = true)",
             file=sys.stderr,
-        )
-
-    def go_on() -> Run:
-        return resume(
-            chosen.file,
-            steps=chosen.steps,
-            replicas=_one_or_several(chosen.replicas),
-            record=_one_or_several(chosen.record),
-            checkpoint_every=chosen.checkpoint_every,
-            **chosen_resources(chosen),
         )
 
     return carry_out(go_on, chosen.file)
