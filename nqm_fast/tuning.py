@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .algorithms.base import Algorithm, as_simulated_algorithm
 from .algorithms.sgd import SGD
+from .arithmetic import in_usual_arithmetic
 from .exact import tuning as exact
 from .problem import Problem, as_problem
 from .schedules import Schedule, as_schedule
@@ -21,6 +22,7 @@ MOST_STEPS = {"exact": 10**9, "simulation": 10**6}
 """Steps up to which each way searches, if no number is given."""
 
 
+@in_usual_arithmetic
 def tune(
     problem: Problem,
     batch_size: ArrayLike | Schedule,

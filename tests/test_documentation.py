@@ -36,7 +36,7 @@ def test_the_public_names_are_there():
     assert {"Problem", "SGD", "expected_risk", "steps_to_target", "tune"} <= set(nqm.__all__)
     assert {"optimal_schedule", "bounds", "schedules", "InputError"} <= set(nqm.__all__)
     assert {"bounds.theorem1", "bounds.bayes_samples", "Problem.from_matrices"} <= set(DOCUMENTED)
-    assert {"schedules.Cosine", "SGD.recurrence"} <= set(DOCUMENTED)
+    assert {"schedules.Cosine", "LinearAlgorithm.recurrence"} <= set(DOCUMENTED)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..schedules import Constant, Schedule, as_schedule
+from ..schedules import Constant, PerStep, Schedule, as_schedule
 from ..timeline import values_at
 from ..validation import Array, InputError, any_array, number
 from .base import Entry, LinearAlgorithm, Recurrence
@@ -256,7 +256,13 @@ def number_or_schedule(
         value = value.value
     if not isinstance(value, Schedule) and not any_array(name, value).ndim:
         return number(name, value, least=least, below=below)
-    return as_schedule(name, value, least=least)
+    schedule = as_schedule(name, value, least=least)
+    if below is not None and isinstance(schedule, PerStep) and schedule.array.max() >= below:
+        raise InputError(
+            f"{name} must be >= {least:g} and < {below:g} at every step, but goes up to "
+            f"{schedule.array.max():g}"
+        )
+    return schedule
 
 
 def level(value: Any) -> Any:

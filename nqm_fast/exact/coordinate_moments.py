@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence
+from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..blocks import Block
 from ..free_memory import available_bytes
@@ -26,6 +27,7 @@ BLOCK = 1 << 13
 """Coordinates that a thread takes through all steps at a time."""
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Mean and covariance of the iterates of K coordinates at some steps, and their risk.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import term_weights
+from ..arithmetic import in_usual_arithmetic
 from ..blocks import Block, joined_blocks
 from ..noise import without_replacement
 from ..problem import Problem, as_additive_problem
@@ -24,6 +25,7 @@ MOST_BATCHES = 1 << 22
 """Batches of an epoch, which are gone through one by one."""
 
 
+@in_usual_arithmetic
 def epochs(
     problem: Problem,
     algorithm: Algorithm,

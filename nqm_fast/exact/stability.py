@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import term_weights
+from ..arithmetic import in_usual_arithmetic
 from ..blocks import Block
 from ..noise import FinitePopulation
 from ..problem import Problem, as_problem
@@ -28,6 +29,7 @@ NODES = 64
 """Nodes of a span where noise depends on the iterate: the sum over them has a simple form."""
 
 
+@in_usual_arithmetic
 def largest_stable_lr(
     problem: Problem, algorithm: Algorithm, batch_size: ArrayLike | Schedule
 ) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, as_simulated_algorithm
+from ..arithmetic import in_usual_arithmetic
 from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
@@ -105,6 +106,7 @@ def spread_steps(last: int) -> NDArray[np.int64]:
     )
 
 
+@in_usual_arithmetic
 def simulated_steps_to_target(
     problem: Problem,
     algorithm: Algorithm,

@@ -121,7 +121,7 @@ def test_a_setting_that_diverged_and_points_that_failed(nqm_fast, file):
         ("what=training", "--set what=training: what must be one of simulate"),
         ("problem.dimm=3", "--set problem.dimm=3: problem.dimm is not a key (did you mean dim?)"),
         ("setting=3", "--set setting=3: setting must be a table"),
-        ("setting.kind=SDG", "kind must be one of SGD"),
+        ("setting.kind=SDG", "kind must be one of Accumulate, "),
         ("out=3", "--set out=3: out must be a file's name, not 3"),
     ],
 )

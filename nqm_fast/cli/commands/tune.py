@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import SGD, tune
 from ...tuning import MOST_STEPS
-from ...validation import InputError, plain_number
+from ...validation import InputError, choice, plain_number
 from ..options import (
     add_backend,
     add_hyper_parameters,
@@ -56,8 +56,12 @@ def add(commands: Any) -> None:
 def _tune(chosen: argparse.Namespace) -> None:
     problem = chosen_problem(chosen)
     words = [name for word in chosen.over for name in word.split(",") if name]
-    template = chosen_algorithm(chosen, ["lr"] if words == ["all"] else words)
+    template = chosen_algorithm(chosen, ["lr"])
     over = list(template.tunable) if words == ["all"] else words
+    for name in over:
+        choice("over", name, tuple(template.tunable))
+    if "lr" not in over and chosen.lr is None:
+        raise InputError("--lr is required: the learning rate, >= 0, which is not searched")
     fixed = chosen_hyper_parameters(chosen)
     _check_searched(over, fixed)
     # A class has defaults for what is not given; one around another has an example instead.

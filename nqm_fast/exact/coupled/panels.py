@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from ...validation import Array
 from .maps import Recurrences, StepMap
@@ -172,6 +171,8 @@ class Chain:
 
     def _new_level(self, level: int) -> _Level | None:
         """Compute what panels of a length need."""
+        from scipy.linalg import solve_triangular  # It takes long to load.
+
         sums = self._rows_at(self._rows.sum_weight, level).reshape(PARTS + 1, -1)
         risks = 0.5 * sums
         if not self._is_same:
