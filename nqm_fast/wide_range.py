@@ -36,7 +36,8 @@ def scaled_product(factors: Sequence[Any], divisors: Sequence[Any] = ()) -> Scal
         part, power = np.frexp(number)
         mantissa, exponent = mantissa / part, exponent - power
     size = np.asarray(mantissa, dtype=np.float64)
-    return Scaled(size, np.asarray(exponent, dtype=np.int64))
+    # A zero has no exponent, whatever the other factors are.
+    return Scaled(size, np.where(size == 0.0, 0, np.asarray(exponent, dtype=np.int64)))
 
 
 def log_square(gap: Array) -> Array:

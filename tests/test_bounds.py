@@ -255,6 +255,10 @@ def test_the_best_estimate_has_a_square_of_the_curvature_that_underflows(h, c, v
     assert bounds.bayes_risk(problem, samples) == pytest.approx(want, rel=1e-12)
 
 
+def test_no_sample_leaves_the_prior_however_little_noise_there_is():
+    assert bounds.bayes_risk(nqm.Problem([1.0], [1e-210]), 0.0) == 0.5
+
+
 @pytest.mark.parametrize("target", [1e-320, 1e-323])
 def test_samples_beyond_a_double_are_infinite(target):
     assert bounds.bayes_samples(nqm.Problem([1.0, 0.5]), target) == math.inf

@@ -126,7 +126,11 @@ def test_one_sentence_says_what_is_wrong(grid, common, message):
         ("simulate", {"steps": 5, "threads": 2}, "threads = 2 cannot be given .* threads_per_task"),
         ("simulate", {"steps": 5, "keep_state": True}, "keep_state = True cannot be given"),
         ("simulate", {}, "steps must be given"),
-        ("tune", {"target": 0.1, "algorithm": nqm.EMA}, "lr is not an argument of tune, nor of EMA"),
+        (
+            "tune",
+            {"target": 0.1, "algorithm": nqm.EMA},
+            "lr is not an argument of tune, nor of EMA",
+        ),
         ("schedule", {"target": 0.1, "pieces": 2}, "lr is not an argument of optimal_schedule"),
         ("tune", {"target": 0.1, "over": ("foo",)}, "over must be one of lr, momentum, ema"),
         ("tune", {"target": 0.1, "over": 5}, "over must be one of lr, momentum, ema, not 5"),
