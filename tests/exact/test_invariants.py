@@ -73,7 +73,8 @@ def test_momentum_0_and_ema_0_are_plain_sgd(problem, lr, power, batch_size):
 def test_momentum_and_ema_have_plain_sgd_as_their_limit(name, problem, lr, batch_size):
     plain = risk(problem, nqm.SGD(lr), batch_size)
     almost = risk(problem, nqm.SGD(lr, **{name: 1e-14}), batch_size)
-    np.testing.assert_allclose(almost, plain, rtol=1e-9, atol=1e-300)
+    # Where a step ends the mean, what is left is of the order of the square of the other value.
+    np.testing.assert_allclose(almost, plain, rtol=1e-9, atol=1e-27 * plain[0])
 
 
 @given(fields(), lrs, units, units, batch_sizes)
