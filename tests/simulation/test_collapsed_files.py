@@ -162,6 +162,7 @@ def test_steps_cannot_be_added(path):
     assert_same(nqm.resume(path, steps=40), run)
 
 
+@pytest.mark.usefixtures("default_ctrl_c")
 def test_another_machine_is_refused(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(collapsed, "CHUNK_NUMBERS", 64)
