@@ -24,6 +24,10 @@ Entry = Array | float | tuple[float, Array]
 """A number, an array of the shape of the curvatures, or a pair that stands for their product."""
 
 
+FACTORS = "_factors"
+"""Attribute in which an algorithm keeps what its weights are made of."""
+
+
 class Recurrence(NamedTuple):
     """A linear recurrence over n state components, for an array of curvatures.
 
@@ -200,6 +204,7 @@ class Algorithm(Immutable, ABC):
         """
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__)
+        changed.__dict__.pop(FACTORS, None)
         for name, value in hyper.items():
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..schedules import Constant, PerStep, Schedule, as_schedule
 from ..timeline import values_at
 from ..validation import Array, InputError, any_array, number
-from .base import Entry, LinearAlgorithm, Recurrence
+from .base import FACTORS, Entry, LinearAlgorithm, Recurrence
 
 COMPLEMENT = "1 - "
 """Begins the name of the factor that is 1 minus a hyper-parameter, whose digits matter near 1."""
@@ -197,9 +197,17 @@ class SymbolicAlgorithm(LinearAlgorithm):
         """The recurrence, with a term for each product of factors in the update."""
         return self.update(h).recurrence()
 
+    def term_factors(self) -> tuple[tuple[Factor, ...], ...]:
+        """The factors of each term, found out once."""
+        kept = self.__dict__
+        if FACTORS not in kept:
+            kept[FACTORS] = tuple(self.update(np.ones(1)).factors())
+        factors: tuple[tuple[Factor, ...], ...] = kept[FACTORS]
+        return factors
+
     def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """The product of each term's factors, shape (steps, terms)."""
-        found = self.update(np.ones(1)).factors()
+        found = self.term_factors()
         values = {factor: self.factor_values(factor, lr, step) for x in found for factor in x}
         weights = np.ones((lr.size, len(found)))
         for k, factors in enumerate(found):

@@ -172,7 +172,7 @@ class Wrapper(SymbolicAlgorithm):
         """The product of each term's factors, shape (steps, terms)."""
         weights_of = getattr(type(self.inner), "weights", LinearAlgorithm.weights)
         inner = weights_of(self.inner, lr, step)
-        found = self.update(np.ones(1)).factors()
+        found = self.term_factors()
         weights = np.ones((lr.size, len(found)))
         for k, factors in enumerate(found):
             for factor in factors:

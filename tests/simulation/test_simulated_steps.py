@@ -120,7 +120,7 @@ def test_scores_are_between_records():
         ({"by": "simulation", "replicas": 1}, "replicas must be a whole number >= 2"),
         ({"by": "simulation", "effort": "fast"}, "effort = 'fast' is for by='exact'"),
         ({"by": "simulation", "over": "beta1"}, "over must be one of"),
-        ({"by": "simulation", "beta1": 0.5}, "SGD does not take all of beta1"),
+        ({"by": "simulation", "beta1": 0.5}, "SGD does not take beta1, but lr"),
     ],
 )
 def test_wrong_arguments(changes, said):
