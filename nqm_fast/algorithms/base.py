@@ -24,8 +24,9 @@ Entry = Array | float | tuple[float, Array]
 """A number, an array of the shape of the curvatures, or a pair that stands for their product."""
 
 
-FACTORS = "_factors"
-"""Attribute in which an algorithm keeps what its weights are made of."""
+FACTORS, SIZES = "_factors", "_sizes"
+"""Attributes in which an algorithm keeps what its weights are made of, and the sizes of its
+recurrence, which are asked for often."""
 
 
 class Recurrence(NamedTuple):
@@ -204,7 +205,8 @@ class Algorithm(Immutable, ABC):
         """
         changed = object.__new__(type(self))
         changed.__dict__.update(self.__dict__)
-        changed.__dict__.pop(FACTORS, None)
+        for name in (FACTORS, SIZES):
+            changed.__dict__.pop(name, None)
         for name, value in hyper.items():
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"

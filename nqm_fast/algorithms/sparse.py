@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..validation import Array, InputError, any_array, shown
-from .base import LinearAlgorithm, Recurrence
+from .base import SIZES, LinearAlgorithm, Recurrence
 
 
 class SparseRecurrence(NamedTuple):
@@ -112,6 +112,29 @@ def term_weights(
     if math.isnan(np.maximum.reduce(weights, axis=None, initial=0.0)):
         raise InputError(f"weights of {name} must be numbers, but contain NaN")
     return weights
+
+
+class Sizes(NamedTuple):
+    """The sizes of a recurrence, whatever the curvatures are."""
+
+    terms: int
+    components: int
+
+
+def sizes_of(algorithm: LinearAlgorithm) -> Sizes:
+    """Return the sizes of an algorithm's recurrence, which is checked when first asked for.
+
+    Raises
+    ------
+    InputError
+        As `checked_recurrence`.
+    """
+    kept = vars(algorithm)
+    if SIZES not in kept:
+        recurrence = checked_recurrence(algorithm, np.ones(1))
+        kept[SIZES] = Sizes(len(recurrence.terms), len(recurrence.read))
+    sizes: Sizes = kept[SIZES]
+    return sizes
 
 
 # -- checks of a recurrence ---------------------------------------------------------------

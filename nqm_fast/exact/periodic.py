@@ -19,6 +19,7 @@ from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import (
     SparseRecurrence,
     checked_recurrence,
+    sizes_of,
     sparse_recurrence,
     term_weights,
 )
@@ -124,7 +125,7 @@ def find_period(algorithm: LinearAlgorithm, batch_size: Schedule) -> Period | No
     for schedule in schedules:
         edges |= {start for start, _, _ in pieces(schedule, begin, begin + steps)}
     starts = np.array(sorted(edges))[:-1]
-    terms = len(checked_recurrence(algorithm, np.ones(1)).terms)
+    terms = sizes_of(algorithm).terms
     weights = term_weights(algorithm, terms, values_at(algorithm.lr, starts), starts)
     batch = algorithm.batches_per_step * float(values_at(batch_size, starts[:1])[0])
     return Period(begin, np.diff(starts, append=begin + steps), weights, 1.0 / batch)

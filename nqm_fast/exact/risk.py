@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..algorithms.sparse import SparseRecurrence, checked_recurrence
+from ..algorithms.sparse import SparseRecurrence, sizes_of
 from ..backends import takes_backend
 from ..blocks import Block, joined_blocks
 from ..parallel import in_threads
@@ -238,5 +238,5 @@ class RiskSums:
 def tile_size(algorithm: LinearAlgorithm) -> int:
     """Return a number of coordinates that is whole tiles in all kernels for an algorithm."""
     backend = kernels.fastest_backend()
-    is_scalar = len(checked_recurrence(algorithm, np.ones(1)).read) == 1
+    is_scalar = sizes_of(algorithm).components == 1
     return math.lcm(backend.moments.TILE, backend.closed_form.TILE if is_scalar else 1)

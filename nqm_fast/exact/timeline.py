@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm
-from ..algorithms.sparse import checked_recurrence, term_weights
+from ..algorithms.sparse import sizes_of, term_weights
 from ..schedules import Schedule
 from ..timeline import WINDOW, piece_at, segments, values_at
 from ..validation import Array
@@ -39,7 +39,7 @@ def weighted_segments(
 
     The weights of an algorithm with a period end with that of the period's term, which is 0.
     """
-    terms = len(checked_recurrence(algorithm, np.ones(1)).terms)
+    terms = sizes_of(algorithm).terms
     more = int(is_periodic(algorithm))
     schedules = [*algorithm.schedules.values(), batch_size]
     batches = algorithm.batches_per_step
