@@ -32,7 +32,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run as Python threads, in the simulator (NUMBA_ENABLE_CUDASIM=1)."""
 
 REGISTERS = 64  # for a thread: with these, half of the threads that a multiprocessor can hold fit
-MORE_REGISTERS = 128  # for kernels that are launched seldom, and would spill otherwise
+MORE_REGISTERS = 128  # for kernels that would spill otherwise: launched seldom, or with roots
 
 # No fastmath: it flushes small numbers and approximates roots. No optimisation at link time: it
 # decides anew about fused multiply-add. The simulator knows no options.
@@ -90,7 +90,7 @@ def kernel(function: Function, **more: Any) -> Function:
 
 
 def large_kernel(function: Function) -> Function:
-    """Compile a kernel that needs more registers, and runs seldom."""
+    """Compile a kernel that needs more registers: it runs seldom, or has roots and quotients."""
     return kernel(function, max_registers=MORE_REGISTERS)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..contract import LEAF
 from ..rules import rule_of
-from .jit import cuda, device, kernel, read_at, write_at
+from .jit import cuda, device, large_kernel, read_at, write_at
 from .noise import BATCH
 from .step import (
     REPLICAS,
@@ -83,7 +83,7 @@ def advance_rule_kernel(code: int, law: int) -> Any:
         """Return the evaluated iterate of the thread's coordinate under setting g."""
         return read_at(state, state_offset(components, sizes, g) + evaluated * LEAF)
 
-    @kernel
+    @large_kernel
     def advance_rule(noise, model, timeline, sizes, alive, state, partial, diverged_at):
         z = cuda.shared.array(slots, kind)
         sums = cuda.shared.array(LEAF, np.float64)
