@@ -15,7 +15,7 @@ from ..exact.tuning import tune
 from ..jobs import Job, Solved
 from ..noise import Gaussian
 from ..problem import Problem
-from ._model import DIM, TARGET, Study
+from ._model import TARGET, Study
 from ._style import GREY, SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ OWN_PROBLEM = True
 
 BATCHES = (1, 4, 64)
 """Batch sizes of the training curves."""
-SWEPT = tuple(2**k for k in range(0, 15, 2))
+SWEPT = tuple(2**k for k in range(0, 13, 3))
 """Batch sizes at which the learning rate is tuned."""
+SWEPT_DIM = 1000
+"""Coordinates of the problem whose learning rate is tuned, which takes a second at each size."""
 MEASURED_DIM = 100
 """Coordinates of the training curves, which plain SGD on drawn samples has to go through."""
 LABEL_NOISE, SHARE = 0.1, 0.5
@@ -52,7 +54,7 @@ def measured_problem() -> Problem:
 
 def swept_problems() -> dict[str, Problem]:
     """Return the problem whose learning rate is tuned, with both kinds of noise."""
-    problem = Problem.power_law(DIM)
+    problem = Problem.power_law(SWEPT_DIM)
     return {COUPLED: problem.with_noise(Gaussian()), ADDITIVE: problem}
 
 
@@ -133,7 +135,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
         figure,
         f"Left: $d={MEASURED_DIM}$, $h_i=1/i$, labels of variance {LABEL_NOISE:g}, half the "
         "largest stable learning rate; bars: 2 standard errors of real SGD on Gaussian features. "
-        f"Middle and right: $d={DIM}$, $h_i=c_i=1/i$, target {TARGET:g}.",
+        f"Middle and right: $d={SWEPT_DIM}$, $h_i=c_i=1/i$, target {TARGET:g}.",
     )
     left, middle, right = figure.subplots(1, 3)
     _draw_curves(left, table)

@@ -19,8 +19,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_real_data_networks_the_law_the_plane_and_adam():
-    assert len(figures.names()) == 16
+def test_there_are_the_nine_of_the_paper_and_eight_others():
+    assert len(figures.names()) == 17
     assert "digits" in figures.names()
 
 
@@ -178,7 +178,7 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
     assert [figure.name for figure in drawn] == [
         name
         for name in figures.names()
-        if name not in ("one_coordinate", "digits", "risk_law", "adam")
+        if name not in ("one_coordinate", "digits", "risk_law", "adam", "multiplicative")
         and not name.startswith("networks")
     ]
     assert len(list(tmp_path.iterdir())) == 18
