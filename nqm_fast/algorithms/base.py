@@ -171,6 +171,14 @@ class Algorithm(Immutable, ABC):
         facts = {name: x.value if isinstance(x, Constant) else x for name, x in shown.items()}
         return facts_table(type(self).__name__, facts)
 
+    def _values(self) -> object:
+        """Return the parameters, by which algorithms are equal, without what is kept of them."""
+        return {name: x for name, x in self.__dict__.items() if name not in (FACTORS, SIZES)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy or a pickle keeps."""
+        return {name: x for name, x in self.__dict__.items() if name not in (FACTORS, SIZES)}
+
     def parameter_names(self) -> list[str]:
         """Return the names of its parameters, which are the fields of its dataclass."""
         this: Any = self

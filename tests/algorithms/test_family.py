@@ -1,6 +1,8 @@
 """Every linear method against its paper's loop, its reference value, and itself in other words."""
 
+import copy
 import math
+import pickle
 from functools import partial
 
 import methods
@@ -376,3 +378,12 @@ def test_they_are_shown_as_they_are_made():
     names = {**vars(nqm), "Linear": Linear}
     for algorithm in made:
         assert eval(repr(algorithm), names) == algorithm
+
+
+@pytest.mark.parametrize("algorithm", [nqm.SGD(0.1, momentum=0.9), nqm.EMA(nqm.SGD(0.1), 0.5)])
+def test_an_algorithm_that_was_used_equals_one_that_was_not(algorithm):
+    fresh = copy.deepcopy(algorithm)
+    before = hash(algorithm)
+    nqm.steps_to_target(nqm.Problem([1.0]), algorithm, 8, 0.1)
+    assert algorithm == fresh == pickle.loads(pickle.dumps(algorithm))
+    assert hash(algorithm) == before == hash(fresh)
