@@ -48,7 +48,7 @@ class Accumulate(Wrapper):
 
     @property
     def batches_per_step(self) -> int:  # type: ignore[override]
-        """How many batches the gradient of a step is the mean of."""
+        """Batches whose mean is the gradient of a step."""
         return self.batches * int(self.inner.batches_per_step)
 
     def recurrence(self, h: Any) -> Any:

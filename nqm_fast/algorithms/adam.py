@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..schedules import as_schedule
 from ..validation import Array, number
-from .base import RuleAlgorithm
+from .base import RuleAlgorithm, in_columns
 
 
 def powers(base: float, exponents: NDArray[np.int64]) -> Array:
@@ -95,11 +95,10 @@ class Adam(RuleAlgorithm):
         """The learning rates and decays, corrected for the averages' start at 0."""
         first = 1.0 - powers(self.beta1, step + 1)
         second = 1.0 - powers(self.beta2, step + 1)
-        columns = (
+        return in_columns(
             lr / first, 1.0 / np.sqrt(second), self.beta1, 1.0 - self.beta1, self.beta2,
             1.0 - self.beta2, self.eps, self._kept(lr),
         )  # fmt: skip
-        return np.stack(np.broadcast_arrays(*columns), axis=1)
 
     def _kept(self, lr: Array) -> Array:
         """The part of the iterate that a step keeps, all of it here."""

@@ -143,7 +143,7 @@ class Algorithm(Immutable, ABC):
     """
 
     batches_per_step: int = 1
-    """How many batches the gradient of a step is the mean of."""
+    """Batches whose mean is the gradient of a step."""
 
     @property
     def schedules(self) -> dict[str, Schedule]:
@@ -172,11 +172,11 @@ class Algorithm(Immutable, ABC):
         return facts_table(type(self).__name__, facts)
 
     def _values(self) -> object:
-        """Return the parameters, by which algorithms are equal, without what is kept of them."""
-        return {name: x for name, x in self.__dict__.items() if name not in (FACTORS, SIZES)}
+        """Return the parameters, by which algorithms are equal."""
+        return self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give what a copy or a pickle keeps."""
+        """Give what copies and pickles have: all but what was found out on the way."""
         return {name: x for name, x in self.__dict__.items() if name not in (FACTORS, SIZES)}
 
     def parameter_names(self) -> list[str]:
@@ -212,9 +212,7 @@ class Algorithm(Immutable, ABC):
             If a name is not a hyper-parameter that may be changed in this way.
         """
         changed = object.__new__(type(self))
-        changed.__dict__.update(self.__dict__)
-        for name in (FACTORS, SIZES):
-            changed.__dict__.pop(name, None)
+        changed.__dict__.update(self.__getstate__())
         for name, value in hyper.items():
             if name == "lr" or name not in self.tunable:
                 allowed = ", ".join(x for x in self.tunable if x != "lr") or "nothing"
@@ -293,6 +291,14 @@ class RuleAlgorithm(Algorithm):
         lr = self.lr.value if isinstance(self.lr, Constant) else self.lr
         extras = [f"{f.name}={x!r}" for f in own if (x := getattr(self, f.name)) != f.default]
         return f"{type(self).__name__}({', '.join([repr(lr), *extras])})"
+
+
+def in_columns(*numbers: Array | float) -> Array:
+    """Return the numbers of a rule as columns; those that are the same in all steps are repeated.
+
+    One of them at least is an array of shape (steps,).
+    """
+    return np.stack(np.broadcast_arrays(*numbers), axis=1)
 
 
 def as_algorithm(name: str, value: object) -> LinearAlgorithm:

@@ -14,9 +14,9 @@ from .symbolic import (
     Update,
     array_of,
     is_used,
-    largest_preconditioned,
     level,
     number_or_schedule,
+    over_largest,
     preconditioner,
 )
 
@@ -74,8 +74,7 @@ class DelayedSGD(SymbolicAlgorithm):
     def largest_lr(self, h: Array) -> float:
         """``2 sin(pi / (2 (2 delay + 1))) / max(h^(1 - power))``; 4 over it without delay."""
         limit = 2.0 * math.sin(0.5 * math.pi / (2 * self.delay + 1)) if self.delay else 4.0
-        largest = largest_preconditioned(h, self.power)
-        return limit / largest if largest > 0.0 else math.inf
+        return over_largest(limit, h, self.power)
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:

@@ -69,7 +69,7 @@ class Lookahead(Wrapper):
 
     @property
     def own_schedules(self) -> dict[str, Schedule]:
-        """Where slow and fast weights meet."""
+        """The schedule that is 1 in steps after which slow and fast weights meet, and else 0."""
         return {MEETS: _Meets(self.period)}
 
     def wrapped(self, inner: InnerUpdate) -> Update:

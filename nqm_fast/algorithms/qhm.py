@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -13,9 +12,9 @@ from .symbolic import (
     SymbolicAlgorithm,
     Update,
     array_of,
-    largest_preconditioned,
     level,
     number_or_schedule,
+    over_largest,
     preconditioner,
 )
 
@@ -65,9 +64,8 @@ class QHM(SymbolicAlgorithm):
 
     def largest_lr(self, h: Array) -> float:
         """``2 headroom / max(h^(1 - power))``, where the iterate begins to flip its sign."""
-        largest = largest_preconditioned(h, self.power)
         room = self.headroom({"momentum": self.momentum, "nu": self.nu})
-        return 2.0 * room / largest if largest > 0.0 else math.inf
+        return over_largest(2.0 * room, h, self.power)
 
     @staticmethod
     def headroom(hyper: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..schedules import as_schedule
 from ..validation import Array, number
-from .base import RuleAlgorithm
+from .base import RuleAlgorithm, in_columns
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,6 +71,5 @@ class RMSProp(RuleAlgorithm):
 
     def numbers(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """The learning rates, decay and eps, and the momentum if there is one."""
-        columns: list[Any] = [lr, self.beta, 1.0 - self.beta, self.eps]
-        columns += [self.momentum] if self.momentum else []
-        return np.stack(np.broadcast_arrays(*columns), axis=1)
+        momentum = [self.momentum] if self.momentum else []
+        return in_columns(lr, self.beta, 1.0 - self.beta, self.eps, *momentum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from .symbolic import (
     SymbolicAlgorithm,
     Update,
     factor,
-    largest_preconditioned,
+    over_largest,
     preconditioner,
 )
 
@@ -77,9 +76,7 @@ class ScheduleFree(SymbolicAlgorithm):
 
     def largest_lr(self, h: Array) -> float:
         """``2 / ((1 - beta) max(h^(1 - power)))``, above which z diverges in the end."""
-        largest = largest_preconditioned(h, self.power)
-        room = self.headroom({"beta": self.beta})
-        return 2.0 * room / largest if largest > 0.0 else math.inf
+        return over_largest(2.0 * self.headroom({"beta": self.beta}), h, self.power)
 
     @staticmethod
     def headroom(hyper: Mapping[str, Any]) -> Any:

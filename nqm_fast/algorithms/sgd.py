@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,9 +13,9 @@ from .symbolic import (
     Update,
     array_of,
     is_used,
-    largest_preconditioned,
     level,
     number_or_schedule,
+    over_largest,
     preconditioner,
 )
 
@@ -70,8 +69,7 @@ class SGD(SymbolicAlgorithm):
 
     def largest_lr(self, h: Array) -> float:
         """``4 / max(h^(1 - power))``, the limit of stability as momentum goes to 1."""
-        largest = largest_preconditioned(h, self.power)
-        return 4.0 / largest if largest > 0.0 else math.inf
+        return over_largest(4.0, h, self.power)
 
     @staticmethod
     def gain(hyper: Mapping[str, Any]) -> Any:

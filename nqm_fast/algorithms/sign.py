@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..schedules import as_schedule
 from ..validation import Array, number
-from .base import RuleAlgorithm
+from .base import RuleAlgorithm, in_columns
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,5 +96,4 @@ class Signum(RuleAlgorithm):
 
     def numbers(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """The learning rates and the momentum."""
-        columns = (lr, self.momentum, 1.0 - self.momentum)
-        return np.stack(np.broadcast_arrays(*columns), axis=1)
+        return in_columns(lr, self.momentum, 1.0 - self.momentum)

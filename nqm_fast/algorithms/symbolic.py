@@ -8,8 +8,9 @@ product.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -175,7 +176,12 @@ class SymbolicAlgorithm(LinearAlgorithm):
     @property
     def schedules(self) -> dict[str, Schedule]:
         """The learning rate, and the hyper-parameters that follow schedules."""
-        return super().schedules | {
+        return super().schedules | self.own_schedules
+
+    @property
+    def own_schedules(self) -> dict[str, Schedule]:
+        """The hyper-parameters that follow schedules, but for the learning rate."""
+        return {
             name: value
             for name in self.scheduled
             if isinstance(value := getattr(self, name), Schedule)
@@ -207,9 +213,13 @@ class SymbolicAlgorithm(LinearAlgorithm):
 
     def weights(self, lr: Array, step: NDArray[np.int64]) -> Array:
         """The product of each term's factors, shape (steps, terms)."""
+        return self.products_of(lambda factor: self.factor_values(factor, lr, step), lr.size)
+
+    def products_of(self, values_of: Callable[[Factor], Array], steps: int) -> Array:
+        """Multiply the values of each term's factors, shape (steps, terms)."""
         found = self.term_factors()
-        values = {factor: self.factor_values(factor, lr, step) for x in found for factor in x}
-        weights = np.ones((lr.size, len(found)))
+        values = {factor: values_of(factor) for factors in found for factor in factors}
+        weights = np.ones((steps, len(found)))
         for k, factors in enumerate(found):
             for factor in factors:
                 weights[:, k] *= values[factor]
@@ -242,10 +252,11 @@ def preconditioner(h: Array, power: float) -> tuple[Expression, Any]:
         return array_of(h ** (1.0 - power)), array_of(h**-power)
 
 
-def largest_preconditioned(h: Array, power: float) -> float:
-    """Return the largest ``h^(1 - power)``."""
+def over_largest(limit: float, h: Array, power: float) -> float:
+    """Return a limit of ``lr h^(1 - power)`` as one of the learning rate; inf if that is 0."""
     with np.errstate(over="ignore", under="ignore"):
-        return float((h ** (1.0 - power)).max())
+        largest = float((h ** (1.0 - power)).max())
+    return limit / largest if largest > 0.0 else math.inf
 
 
 def number_or_schedule(
@@ -253,7 +264,8 @@ def number_or_schedule(
 ) -> float | Schedule:
     """Check a hyper-parameter that may vary; one that does not is a float.
 
-    Whether a schedule stays below its limit is seen when its values are asked for.
+    Whether a schedule that is a formula stays below its limit is seen when its values are asked
+    for; those of an array are there.
 
     Raises
     ------

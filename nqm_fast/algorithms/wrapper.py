@@ -93,17 +93,8 @@ class Wrapper(SymbolicAlgorithm):
 
     @property
     def batches_per_step(self) -> int:  # type: ignore[override]
-        """How many batches the gradient of a step of the inner algorithm is the mean of."""
+        """Batches whose mean is the gradient of a step, as of the inner algorithm."""
         return int(self.inner.batches_per_step)
-
-    @property
-    def own_schedules(self) -> dict[str, Schedule]:
-        """What varies by itself, beside the inner algorithm."""
-        return {
-            name: value
-            for name in self.scheduled
-            if isinstance(value := getattr(self, name), Schedule)
-        }
 
     @property
     def schedules(self) -> dict[str, Schedule]:
@@ -172,14 +163,12 @@ class Wrapper(SymbolicAlgorithm):
         """The product of each term's factors, shape (steps, terms)."""
         weights_of = getattr(type(self.inner), "weights", LinearAlgorithm.weights)
         inner = weights_of(self.inner, lr, step)
-        found = self.term_factors()
-        weights = np.ones((lr.size, len(found)))
-        for k, factors in enumerate(found):
-            for factor in factors:
-                is_inner = isinstance(factor, int)
-                own = inner[:, int(factor)] if is_inner else self.own_values(factor, lr, step)
-                weights[:, k] *= own
-        return weights
+
+        def values_of(factor: Factor) -> Array:
+            is_inner = isinstance(factor, int)
+            return inner[:, int(factor)] if is_inner else self.own_values(factor, lr, step)
+
+        return self.products_of(values_of, lr.size)
 
     def own_values(self, factor: Factor, lr: Array, step: NDArray[np.int64]) -> Array:
         """Return the values of a factor of its own at some steps."""

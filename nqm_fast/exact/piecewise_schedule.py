@@ -214,7 +214,6 @@ def optimal_schedule(
     best = constant
     block = searched_nodes(problem)
     for _ in range(REFINEMENTS):
-        assert isinstance(block, Block)  # as the noise is additive
         search = PiecewiseSearch(problem, block, batch_size, power, pieces, target)
         log_limit = math.log(search.largest_lr)
         if best is constant:

@@ -212,7 +212,7 @@ class SearchSpace:
             )
         else:
             per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
-            block = Block(*(x[: count * size] for x in self._copies))
+            block = self._copied(count)
             algorithm = self.template.with_values(**per_coordinate)
             terms = algorithm.recurrence(block.h)
             recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
@@ -227,6 +227,10 @@ class SearchSpace:
     def _copies(self) -> Block:
         """As many copies of the spectrum as are computed at a time."""
         return Block(*(np.tile(x, self.at_a_time) for x in self.block))
+
+    def _copied(self, count: int) -> Block:
+        """Return so many copies of the spectrum, of those that are computed at a time."""
+        return Block(*(x[: count * self.block.h.size] for x in self._copies))
 
     @property
     def at_a_time(self) -> int:
@@ -251,7 +255,7 @@ class SearchSpace:
     ) -> Array:
         """Compute the risk at points of settings that repeat after a period, shape (G, steps)."""
         count, size = lr.size, self.block.h.size
-        block = Block(*(np.tile(x, count) for x in self.block))
+        block = self._copied(count)
         per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
         whole = self.template.with_values(**per_coordinate).recurrence(block.h)
         starts = period.begin + np.cumsum(period.length) - period.length

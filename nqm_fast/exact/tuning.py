@@ -155,54 +155,9 @@ def tune(
     backend: str = "auto",
     **fixed: Any,
 ) -> Any:
-    """Hyper-parameters that reach the target in the fewest steps.
+    """Hyper-parameters that reach the target in the fewest steps, by the exact model.
 
-    The search is continuous: learning rate over all that can be stable, momentum and EMA
-    over [0, 1 - 1e-7]. It reproduces figure 5 of Zhang et al. 2019, without their grid.
-    Where momentum makes the risk oscillate there are many troughs, which differential
-    evolution searches for, always with the same draws. Searching more hyper-parameters never
-    gives more steps; in a handful of coordinates and thousands of steps a better trough can
-    be missed, by more than 1 % in about one of 200 random problems.
-
-    Parameters
-    ----------
-    problem : Problem
-    batch_size : number or schedule; or list or array of B of them
-        For one value per step give `schedules.PerStep`.
-    target : float
-        Excess risk, > 0.
-    over : sequence of str
-        What to search: any of "lr", "momentum", "ema", or of the `tunable` of `algorithm`.
-        Other positive hyper-parameters than "lr" are searched up to a factor of 10^6 around
-        their default, or around 1.
-    algorithm : type or Algorithm
-        The kind of algorithm, such as ``nqm.Nesterov``; or an algorithm, such as
-        ``nqm.EMA(nqm.SGD(0.1), 0.9)``, whose hyper-parameters are kept where they are not searched.
-    max_steps : int
-        Give up beyond this many steps; schedules given as arrays end earlier.
-    effort : {"full", "fast"}
-        With "fast" far fewer points evolve, so that better troughs are missed more often where
-        two or more hyper-parameters are searched. All other promises hold.
-    backend : {"auto", "numba", "cython", "numpy"}
-        As in `expected_risk`.
-    **fixed
-        Values of the other hyper-parameters, such as ``momentum=0.9`` or ``power=0.5``.
-
-    Returns
-    -------
-    Tuned, or list of B
-        ``steps`` (the first passage on the whole spectrum), ``algorithm``, ``risk``.
-
-    Raises
-    ------
-    InputError
-        If an argument is outside its limits, or a name is not a hyper-parameter.
-
-    Examples
-    --------
-    >>> import nqm_fast as nqm
-    >>> nqm.tune(nqm.Problem.power_law(10_000), 1024, 0.01).steps
-    10354
+    Parameters, answers and errors are those of `nqm_fast.tune`, which calls this.
     """
     as_problem(problem)
     target = number("target", target, above=0.0)
