@@ -165,7 +165,10 @@ class ArrayNodes:
         return nodes > MOST_NODES and bool(self._has_few[span.first // 2 : span.last // 2].all())
 
     def block(self, span: CellSpan, nodes: int, *, rough: bool = False) -> Block:
-        """Compute the nodes that stand for a span, of wider cells if they may be rough."""
+        """Compute the nodes that stand for a span, of wider cells if they may be rough.
+
+        Where all weights are 0, as without noise and start, it is one node that adds nothing.
+        """
         cells = slice(span.first // 2, span.last // 2) if rough else slice(*span[:2])
         rules = []
         for distance, weight in self._rough if rough else self._fine:
@@ -173,6 +176,9 @@ class ArrayNodes:
             used = weight > 0.0
             h = self._cells.curvatures(distance[:, cells][used], span.first)
             rules.append(_gauss_rule(h, weight[used], nodes))
+        if not any(h.size for h, _ in rules):
+            nothing, count = np.zeros(1), np.array([0.0 if self.is_pointwise else 1.0])
+            return Block(np.array([span.high]), nothing, nothing, count, nothing)
         if self.is_pointwise:
             ((h, count),) = rules
             noise = h if self._noise is None else self._noise

@@ -265,3 +265,27 @@ def test_a_compressed_problem_has_nearly_the_same_risks():
     assert few.compressed() is few
     with pytest.raises(nqm.InputError, match="nodes must be"):
         few.compressed(0)
+
+
+@pytest.mark.parametrize("copies", [1, 60])
+def test_curvatures_without_noise_and_start_add_nothing(copies):
+    """As spectra are measured: a stretch of them has neither, and the answers are as without it."""
+    is_empty = np.tile(np.arange(400) < 100, copies)
+    h = np.tile(np.geomspace(1e-5, 1.0, 400), copies)
+    fields = np.where(is_empty, 0.0, 0.1), np.where(is_empty, 0.0, 1.0)
+    whole = nqm.Problem(h, fields[0], var0=fields[1])
+    part = nqm.Problem(h[~is_empty], fields[0][~is_empty], var0=fields[1][~is_empty])
+    algorithm = nqm.SGD(0.3, momentum=0.5)
+    risks = [nqm.expected_risk(problem, algorithm, 64, [0, 10, 1000]) for problem in (whole, part)]
+    assert risks[0] == pytest.approx(risks[1], rel=1e-11)
+    target = 1.001 * float(risks[1][1])
+    first = [nqm.steps_to_target(problem, algorithm, 64, target) for problem in (whole, part)]
+    assert first[0] == first[1]
+    assert whole.compressed().count.sum() >= part.compressed().count.sum()
+    assert nqm.tune(whole, 64, target).steps == nqm.tune(part, 64, target).steps
+
+
+def test_nothing_that_moves_has_no_risk():
+    still = nqm.Problem(np.geomspace(0.1, 1.0, 20_000), np.zeros(20_000), var0=np.zeros(20_000))
+    assert nqm.expected_risk(still, nqm.SGD(0.3), 4, 10) == 0.0
+    assert nqm.steps_to_target(still, nqm.SGD(0.3), 4, 0.1) == 0
