@@ -23,7 +23,7 @@ def test_a_billion_steps_of_all_dimensions(benchmark, kind):
 
 
 def test_a_data_set(benchmark):
-    """As many rows and features as the images of digits have."""
+    """2000 steps of a data set with as many rows and features as the images of digits have."""
     X = RNG.normal(size=(1797, 64)) / np.sqrt(np.arange(1, 65))
     problem = nqm.Problem.from_least_squares(X, RNG.normal(size=1797), noise="data")
     benchmark.pedantic(nqm.expected_risk, (problem, nqm.SGD(0.1), 4, 2000), rounds=3)

@@ -1,4 +1,4 @@
-"""What NumPy does about overflow and the like within public functions, whatever a caller has set.
+"""The way NumPy treats overflow and the like within public functions, whatever a caller has set.
 
 Results go through infinity and underflow on purpose, which ``np.seterr(all="raise")``, of a caller,
 would forbid.
@@ -7,6 +7,7 @@ would forbid.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,9 @@ MARK = "_in_usual_arithmetic"
 """The attribute of functions that `in_usual_arithmetic` has made."""
 CONSTRUCTORS = ("__init__", "__post_init__")
 
+_is_within: ContextVar[bool] = ContextVar("_is_within", default=False)
+"""Whether this is within a public function."""
+
 
 def usual_arithmetic() -> np.errstate:
     """Make a context in which NumPy treats overflow and the like as by default."""
@@ -26,12 +30,21 @@ def usual_arithmetic() -> np.errstate:
 
 
 def in_usual_arithmetic(function: Function) -> Function:
-    """Run a public function in `usual_arithmetic`."""
+    """Run a public function in `usual_arithmetic`, if it is not called from another such one.
+
+    What another has chosen for a calculation then holds in the methods that it calls, too.
+    """
 
     @wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
-        with usual_arithmetic():
+        if _is_within.get():
             return function(*arguments, **named)
+        token = _is_within.set(True)
+        try:
+            with usual_arithmetic():
+                return function(*arguments, **named)
+        finally:
+            _is_within.reset(token)
 
     setattr(run, MARK, True)
     return cast(Function, run)

@@ -23,7 +23,7 @@ class Block(NamedTuple):
     second_moment: Array
     """``E[w_0^2]`` of the initial iterate."""
     multiplicity: Array
-    """How many identical coordinates an entry stands for."""
+    """Number of identical coordinates that an entry stands for."""
     variance: Array
     """Variance of the initial iterate."""
 

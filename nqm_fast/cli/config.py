@@ -407,7 +407,7 @@ TOML_TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"{3,5}|\'{3}.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|#[^\n]*|[][{}\n]''',
     re.DOTALL,
 )
-"""What a bracket or the end of a line can be hidden in, brackets and ends of lines."""
+"""Strings and comments, which may hide brackets and ends of lines; and those themselves."""
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:

@@ -32,7 +32,7 @@ class _Passage(NamedTuple):
     inverse_batch: Array
     """Shape (steps,) or (1,)."""
     length: float
-    """How many steps, inf without an end."""
+    """Number of steps, inf if it has no end."""
 
 
 def _passages(part: WeightedSegments, noise: Noise) -> Iterator[_Passage]:

@@ -29,7 +29,7 @@ class CoupledBlock(NamedTuple):
     second_moment: Array
     """``E[w_0^2]`` of the initial iterate."""
     multiplicity: Array
-    """How many identical coordinates an entry stands for."""
+    """Number of identical coordinates that an entry stands for."""
     own: Array
     """Factor of the coordinate's own square in its noise."""
     shared: Array
@@ -44,9 +44,9 @@ class StepMap(NamedTuple):
     change: Array
     """The map of each coordinate alone, minus the identity, shape (coordinates, p, p)."""
     kick: Array
-    """What the sum is multiplied by, shape (coordinates, p)."""
+    """Factors of the sum over all coordinates, in what is added, shape (coordinates, p)."""
     constant: Array
-    """What is added in each step, shape (coordinates, p)."""
+    """What is added in each step besides, shape (coordinates, p)."""
 
 
 class Recurrences:
