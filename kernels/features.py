@@ -26,7 +26,7 @@ from .reference import _stepped, normals, tree_sum
 
 
 class Samples(NamedTuple):
-    """What the samples of a setting are made of; arrays are of whole leaves."""
+    """Features, noise and point of the gradient of a setting; arrays are of whole leaves."""
 
     law: int  # the code of the law of features
     key: NDArray[np.uint64]  # (2,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from errno import EACCES, ELOOP, ENAMETOOLONG
 from pathlib import Path
@@ -24,6 +24,20 @@ TRIES = 40 if os.name == "nt" else 1
 RETRY_SECONDS = 0.05  # between two tries
 
 
+def _name(argument: str, value: Any, kind: str, is_name: Callable[[str], bool]) -> str:
+    """Return `value` as text if it can be the name of a file or a folder, whichever `kind` says.
+
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text or not is_name(text):
+        raise InputError(f"{argument} must be the name of a {kind}, not {shown(value)}")
+    return text
+
+
 def file_path(argument: str, value: Any) -> Path:
     """Return the path of a file, not yet absolute, if `value` can be one.
 
@@ -32,9 +46,7 @@ def file_path(argument: str, value: Any) -> Path:
     InputError
         If it is not the name of a file on this system.
     """
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str) or "\0" in text or not Path(text).name:
-        raise InputError(f"{argument} must be the name of a file, not {shown(value)}")
+    text = _name(argument, value, "file", lambda text: bool(Path(text).name))
     try:
         os.lstat(text)
     except UnicodeEncodeError:
@@ -53,9 +65,7 @@ def folder_path(argument: str, value: Any) -> Path:
     InputError
         If it is not the name of a folder on this system.
     """
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str) or "\0" in text or not text:
-        raise InputError(f"{argument} must be the name of a folder, not {shown(value)}")
+    text = _name(argument, value, "folder", bool)
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

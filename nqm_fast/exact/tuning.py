@@ -158,6 +158,12 @@ def tune(
     """Hyper-parameters that reach the target in the fewest steps, by the exact model.
 
     Parameters, answers and errors are those of `nqm_fast.tune`, which calls this.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.tune(nqm.Problem.power_law(10_000), 1024, 0.01).steps
+    10354
     """
     as_problem(problem)
     target = number("target", target, above=0.0)
