@@ -17,7 +17,7 @@ import nqm_fast as nqm
 from nqm_fast.simulation import chunking
 from nqm_fast.store import file_recorder
 
-STEPS = 100_000
+STEPS = 40_000
 ARGUMENTS = {
     "algorithm": [nqm.SGD(0.1), nqm.SGD(0.05, momentum=0.9, ema=0.9), nqm.SGD(2.2)],
     "batch_size": 8,

@@ -22,7 +22,6 @@ import nqm_fast as nqm
 TILES = irregular(2 * TILE - 3)  # two tiles of several leaves, the last of which is not full
 FEW = ("plain", "diverging")
 OFTEN = (*FEW, "bands", "leap in pieces", "uniform", "rademacher")
-COMPILED_FAST = (*FEW, "momentum", "bands", "leap in pieces", "laplace")
 LONG = ("normal", "laplace", "student-t")  # for NumPy
 
 
@@ -41,7 +40,7 @@ def on_machines(slow, wanted=lambda *_: True):
 
 def slow_on_small_tiles(machine, name, threads):
     if machine == "numba":  # which compiles for one thread anew, for each number of components
-        return threads == 3 or name not in (FEW if threads == 1 else COMPILED_FAST)
+        return threads != 1 or name not in FEW
     return threads == 3 or (machine == "numpy" and name in LONG)
 
 
@@ -110,7 +109,7 @@ def usual_together():
 
 
 def slow_together(machine, name):
-    return (machine, name) == ("numpy", "normal")
+    return machine == "numba" or (machine, name) == ("numpy", "normal")
 
 
 # Numba compiles for several settings of three components what the extension has ready.

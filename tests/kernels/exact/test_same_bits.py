@@ -37,15 +37,10 @@ def expected():
 LIKE_1 = "numba", 2  # two components, too
 
 
-def is_slow(machine, which):
-    """Numba compiles anew for each number of components."""
-    return slow_to_compile(machine) and which != 1
-
-
 @pytest.mark.parametrize(
     ("machine", "which"),
     slow_where(
-        is_slow, [row for row in product(MACHINES, range(len(ALGORITHMS))) if row != LIKE_1]
+        slow_to_compile, [row for row in product(MACHINES, range(len(ALGORITHMS))) if row != LIKE_1]
     ),
     indirect=["machine"],
 )

@@ -52,7 +52,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.mostly_slow(3, slow=3)
+@pytest.mark.mostly_slow(1, slow=3)
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 def test_damaged_code_is_discarded_and_compiled_again(program, tmp_path, damage, suffix):
