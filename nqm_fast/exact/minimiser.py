@@ -77,8 +77,11 @@ SCAN_REACH = 0.03
 """Size of the minimisation that follows, in spacings: half the radius of the last clouds."""
 
 # Trying every step, where the phases of a few coordinates may line up at one step only.
-EXHAUSTIVE_WORK = 10**8
-"""Points times coordinates times steps that may be computed, which bounds the time."""
+EXHAUSTIVE_WORK = 7 * 10**8
+"""Points times computed coordinates times steps, up to which it is done: some seconds.
+
+A few coordinates are computed as a whole tile.
+"""
 EXHAUSTIVE_WORK_SHARE = 10
 """Divides that work for many coordinates, whose phases hardly ever line up."""
 EXHAUSTIVE_LOG_RANGE = 18.0
@@ -87,6 +90,8 @@ EXHAUSTIVE_STARTS = 4
 """Lowest points at each step that are refined."""
 EXHAUSTIVE_HOPE = 5.0
 """Excess at the lowest of them, above which refining has no chance."""
+EXHAUSTIVE_REFINED = 1000
+"""Steps at which they are refined, those with the lowest excess, which bounds the time."""
 EXHAUSTIVE_RADIUS = 0.3
 """First radius of the clouds around them, about half the spacing of points in two dimensions."""
 EXHAUSTIVE_MARGIN = 0.3
@@ -261,20 +266,21 @@ class Minimiser:
         With few coordinates the phases of all can line up at one step and not at the next, so
         that having more steps does not help. All steps are tried where that is cheap.
         """
+        fewer = np.arange(1, steps)
+        if not self.space.stackable or not fewer.size:
+            return steps
         low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
         unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
         points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
         share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
-        if len(points) * self.space.dim * steps > EXHAUSTIVE_WORK // share:
-            return steps
-        fewer = np.arange(1, steps)
-        if not self.space.stackable or not fewer.size:
+        if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
             return steps
         excess = self.space.log_risks(points, fewer) - self.log_target
-        for t, column in zip(fewer.tolist(), excess.T, strict=True):
-            starts = points[np.argsort(column, kind="stable")[:EXHAUSTIVE_STARTS]]
-            if column.min() > EXHAUSTIVE_HOPE:
-                continue
+        lowest = excess.min(axis=0)
+        hopeful = np.argsort(lowest, kind="stable")[:EXHAUSTIVE_REFINED]
+        for column in np.sort(hopeful[lowest[hopeful] <= EXHAUSTIVE_HOPE]):
+            t = int(fewer[column])
+            starts = points[np.argsort(excess[:, column], kind="stable")[:EXHAUSTIVE_STARTS]]
             value, start = self._refine(t, starts, EXHAUSTIVE_RADIUS)
             if value >= EXHAUSTIVE_MARGIN:
                 continue

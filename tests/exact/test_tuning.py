@@ -227,6 +227,16 @@ def test_settings_that_minimisation_does_not_find(problem, batch_size, target, o
     assert_consistent(problem, batch_size, target, best)
 
 
+@pytest.mark.usefixtures("patience")
+def test_one_coordinate_that_needs_many_steps():
+    """Not all of them are tried, which would take a quarter of an hour."""
+    problem, batch_size, target = random_case(1028)
+    assert problem.dim == 1
+    best = nqm.tune(problem, batch_size, target, over="lr", effort="fast")
+    assert best.steps == 71395
+    assert_consistent(problem, batch_size, target, best)
+
+
 @pytest.mark.mostly_slow(3, slow=6)
 @pytest.mark.parametrize("seed", range(30))
 def test_more_hyper_parameters_never_need_more_steps(seed):
