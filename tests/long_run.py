@@ -28,8 +28,14 @@ ARGUMENTS = {
     "record": 100,
     "backend": BACKEND,
 }
-SHORT = ARGUMENTS | {"steps": 200, "record": 20, "backend": "numpy", "trajectory": [5, 2999]}
+SHORT = {"steps": 200, "record": 20, "backend": "numpy", "trajectory": [5, 2999]}
 PROBLEM = nqm.Problem.power_law(3000)
+RULES = {
+    "algorithm": [nqm.AdamW(0.01, decay=0.1), nqm.RMSProp(0.01), nqm.Signum(0.001)],
+    "steps": STEPS // 10,
+    "record": 10,
+}
+"""Algorithms that are not linear, whose steps take longer, for the order "rules": that by steps."""
 FOR_GOOD = SimpleNamespace(setattr=setattr)  # what monkeypatch is to a test
 WRITES = [
     (os, "replace"),
@@ -71,15 +77,15 @@ if __name__ == "__main__":
     action, path, order = sys.argv[1:]
     kill_at = os.environ.get("NQM_KILL_AT")
     write_often()
-    arguments = ARGUMENTS
+    arguments = ARGUMENTS | (RULES if order == "rules" else {})
     if kill_at is not None:  # the same number of events every time
-        arguments = SHORT
+        arguments = arguments | SHORT
         chunks_of(FOR_GOOD, 20)
     if order == "blocks":
         in_blocks(FOR_GOOD, 1024)
     count = count_writes(int(kill_at or 0))
     if action == "start":
-        keep = order == "steps"
+        keep = order != "blocks"
         nqm.simulate(PROBLEM, **arguments, keep_state=keep, threads=1, out=path, checkpoint_every=0)
     else:
         nqm.resume(path, threads=1, checkpoint_every=0, backend=arguments["backend"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,17 @@ SETTLED = 1e-13
 """Relative change over so many steps below which the risk stays as it is."""
 
 
+class _Step(NamedTuple):
+    """What a step does with the state of n numbers of each coordinate."""
+
+    A: Array
+    """Its matrix, shape (d, n, n)."""
+    kicks: Array
+    """Products of the factors of the gradient, shape (n, n, d, d)."""
+    entries: list[tuple[int, int]]
+    """Rows and columns of the matrix in which it is not 0 everywhere."""
+
+
 class _Moments:
     """First and second moments of the states of all coordinates, and their steps."""
 
@@ -45,10 +57,17 @@ class _Moments:
         zero = np.zeros(d)
         block = CoupledBlock(problem.h, zero, zero, np.ones(d), zero, zero, zero)
         self._rows = Recurrences(algorithm, block)
-        self._data, self._risk_weight = data, 0.5 * problem.h
+        self._pull, self._risk_weight = data.pull, 0.5 * problem.h
+        # Products of matrices are faster in columns, of which triangular ones take half the time.
+        self._x = np.asfortranarray(np.column_stack([rows, data.errors]))
+        self._buffer = np.empty_like(self._x)
+        self._once = np.triu(np.full((d, d), 2.0), 1) + np.eye(d)
+        self._half = np.asfortranarray(np.eye(d + 1))
         # In the coordinates of the problem the features are not correlated.
         self._features = np.einsum("kj,kj->j", rows, rows) / len(rows)
-        self._buffer = np.empty(rows.shape)
+        self._expected = np.outer(self._features, self._features)
+        self._pulled = np.outer(data.pull, data.pull)
+        self._last: tuple[Array, _Step] | None = None
         start, mean0 = self._rows.start_vector, problem.mean0
         self.mean = start[:, None] * mean0
         """First moments, shape (n, d)."""
@@ -64,37 +83,59 @@ class _Moments:
 
     def covariance(self) -> Array:
         """Return the covariance of one sample's gradient, shape (d, d)."""
-        point, x, features = self._rows.point_vector, self._data.rows, self._features
-        errors, pull = self._data.errors, self._data.pull
+        from scipy.linalg.blas import dtrmm  # It takes long to load.
+
+        point, pull = self._rows.point_vector, self._pull
         mean = point @ self.mean
-        second = np.tensordot(np.outer(point, point), self.second, 2)
+        second = self._second_at(point)
+        # The mean square of a row's error is a quadratic form of its features and the error at the
+        # optimum, to which half of the symmetric matrix is enough.
+        d, half = len(second), self._half
+        np.multiply(self._once, second, out=half[:d, :d])
+        half[:d, d] = 2.0 * mean
         # Memory for an array like the data is taken once, as that takes as long as a product.
-        rows = np.matmul(x, second, out=self._buffer)
-        rows *= x
-        # The mean square of a row's error is not negative, but for rounding errors.
-        square = rows @ np.ones(rows.shape[1]) + errors * (2.0 * (x @ mean) + errors)
-        root = np.sqrt(np.maximum(square, 0.0) / len(x))
-        weighted = np.multiply(x, root[:, None], out=self._buffer)
-        pulled = np.outer(features * mean, pull)
-        expected = np.outer(features, features) * second - pulled - pulled.T + np.outer(pull, pull)
+        np.copyto(self._buffer, self._x)
+        rows = dtrmm(1.0, half, self._buffer, side=1, overwrite_b=1)
+        rows *= self._x
+        # It is not negative, but for rounding errors.
+        square = np.maximum(rows @ np.ones(d + 1), 0.0)
+        root = np.sqrt(square / len(rows))
+        weighted = np.multiply(self._x[:, :d], root[:, None], out=self._buffer[:, :d])
+        pulled = np.outer(self._features * mean, pull)
+        expected = self._expected * second - pulled - pulled.T + self._pulled
         return np.asarray(weighted.T @ weighted - expected)
+
+    def _second_at(self, point: Array) -> Array:
+        """Return the second moments of a combination of the state, shape (d, d)."""
+        used = np.flatnonzero(point)
+        if used.size == 1:
+            k = int(used[0])
+            return np.asarray(point[k] ** 2 * self.second[k, k])
+        return np.tensordot(np.outer(point, point), self.second, 2)
 
     def step(self, weights: Array, inverse_batch: float) -> None:
         """Go a step on."""
         added = self.covariance() * inverse_batch
-        change, b = self._rows.matrices(weights)
-        n = change.shape[1]
-        A = change + np.eye(n)
-        entries = [(i, j) for i in range(n) for j in range(n) if A[:, i, j].any()]
+        A, kicks, entries = self._step(weights)
         self.mean = np.einsum("iab,bi->ai", A, self.mean)
         moved = np.zeros_like(self.second)
         for i, j in entries:
             moved[i] += A[:, i, j, None] * self.second[j]
-        second = np.multiply.outer(np.ones((n, n)), added)
-        second *= b.T[:, None, :, None] * b.T[None, :, None, :]
+        second = kicks * added
         for i, j in entries:
             second[:, i] += moved[:, j] * A[:, i, j]
         self.second = second
+
+    def _step(self, weights: Array) -> _Step:
+        """Return what a step does with weights of the terms, which mostly are those of the last."""
+        if self._last is None or not np.array_equal(self._last[0], weights):
+            change, b = self._rows.matrices(weights)
+            n = change.shape[1]
+            A = change + np.eye(n)
+            kicks = b.T[:, None, :, None] * b.T[None, :, None, :]
+            entries = [(i, j) for i in range(n) for j in range(n) if A[:, i, j].any()]
+            self._last = weights, _Step(A, kicks, entries)
+        return self._last[1]
 
 
 def _curve(

@@ -8,7 +8,7 @@ there for numbers nearby. Risk is measured by its excess, the log of risk / targ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,8 @@ class Minimiser:
     def __init__(self, space: SearchSpace, target: float) -> None:
         self.space = space
         self.log_target = math.log(target)
+        self.correction = 0.0
+        """What has been added to the log of the risk on the searched nodes, in all."""
         self.bounds = space.bounds()
         self.has_few_coordinates = space.dim <= FEW_COORDINATES
         self.best: dict[int, tuple[float, Point]] = {}
@@ -127,6 +129,12 @@ class Minimiser:
         found = (float(self.excess(point, steps)[0]), point)
         self.best[steps] = min(found, self.best.get(steps, found))
 
+    def correct(self, change: float) -> None:
+        """Take the log of the risk to be so much larger everywhere than it was taken to be."""
+        self.correction += change
+        self.log_target -= change
+        self.best = {t: (excess + change, x) for t, (excess, x) in self.best.items()}
+
     def forget_tolerances_below(self, steps: int) -> None:
         """Have fewer steps minimised again, as there is a better point to start from."""
         self.tolerances = {t: x for t, x in self.tolerances.items() if t >= steps}
@@ -142,40 +150,52 @@ class Minimiser:
 
         Returns the lowest excess known then.
         """
-        import scipy.optimize
-
         found = [self.best[steps]] if steps in self.best else []
         for start in starts:
-            if len(start) == 1:
-                ((low, high),) = self.bounds
-                ends = max(low, start[0] - reach), min(high, start[0] + reach)
-                answer: Any = scipy.optimize.minimize_scalar(
-                    lambda x: float(self.excess([[x]], steps)[0]),
-                    bounds=ends,
-                    method="bounded",
-                    options={"xatol": SCALAR_POINT_TOLERANCE * math.sqrt(tolerance)},
-                )
-                # The method never looks at the ends themselves.
-                found += [(float(self.excess([[x]], steps)[0]), (x,)) for x in ends]
-            else:
-                options = {
-                    "initial_simplex": _initial_simplex(start, reach, self.bounds),
-                    "xatol": SIMPLEX_POINT_TOLERANCE * math.sqrt(tolerance),
-                    "fatol": tolerance,
-                    "maxfev": SIMPLEX_EVALUATIONS * len(start),
-                }
-                minimize: Any = scipy.optimize.minimize
-                answer = minimize(
-                    lambda x: float(self.excess(x, steps)[0]),
-                    np.array(start),
-                    method="Nelder-Mead",
-                    bounds=scipy.optimize.Bounds(*self.bounds.T),
-                    options=options,
-                )
-            found.append((float(answer.fun), tuple(np.atleast_1d(answer.x).tolist())))
+            found.append(
+                self.minimise(lambda x: float(self.excess(x, steps)[0]), start, reach, tolerance)
+            )
         self.best[steps] = min(found)
         self.tolerances[steps] = min(tolerance, self.tolerances.get(steps, math.inf))
         return self.best[steps][0]
+
+    def minimise(
+        self,
+        function: Callable[[Any], float],
+        start: Sequence[float],
+        reach: float,
+        tolerance: float,
+    ) -> tuple[float, Point]:
+        """Minimise a function of a point from a start, within or by about `reach`."""
+        import scipy.optimize
+
+        if len(start) == 1:
+            ((low, high),) = self.bounds
+            ends = max(low, start[0] - reach), min(high, start[0] + reach)
+            answer: Any = scipy.optimize.minimize_scalar(
+                lambda x: function((x,)),
+                bounds=ends,
+                method="bounded",
+                options={"xatol": SCALAR_POINT_TOLERANCE * math.sqrt(tolerance)},
+            )
+            # The method never looks at the ends themselves.
+            found = [(function((x,)), (x,)) for x in ends]
+            return min((float(answer.fun), (float(answer.x),)), *found)
+        options = {
+            "initial_simplex": _initial_simplex(start, reach, self.bounds),
+            "xatol": SIMPLEX_POINT_TOLERANCE * math.sqrt(tolerance),
+            "fatol": tolerance,
+            "maxfev": SIMPLEX_EVALUATIONS * len(start),
+        }
+        minimize: Any = scipy.optimize.minimize
+        answer = minimize(
+            function,
+            np.array(start),
+            method="Nelder-Mead",
+            bounds=scipy.optimize.Bounds(*self.bounds.T),
+            options=options,
+        )
+        return float(answer.fun), tuple(answer.x.tolist())
 
     def lowest_excess(self, steps: int, tolerance: float = STEP_TOLERANCE) -> float:
         """Find the lowest excess after `steps`, from the best points at the nearest numbers."""
@@ -218,7 +238,7 @@ class Minimiser:
         rung = int(reached[0]) if reached.size else ladder.size - 1
         # The grid is coarse, so that fewer steps may be enough than it says.
         while True:
-            starts = _local_minima(points, logs[:, rung], LADDER_SEPARATION)[:LADDER_STARTS]
+            starts = local_minima(points, logs[:, rung], LADDER_SEPARATION)[:LADDER_STARTS]
             known = [self.best.get(int(t)) for t in ladder[rung : rung + 2]]
             starts += [found[1] for found in known if found]
             _, start = self._refine(int(ladder[rung]), np.array(starts), LADDER_RADIUS)
@@ -249,7 +269,7 @@ class Minimiser:
         points = low + (high - low) * evenly_filling_points(count, len(centre))
         excess = self.excess(points, steps)
         spacing = spread * count ** (-1.0 / len(centre))
-        minima = _local_minima(points, excess, spacing)[:SCAN_STARTS]
+        minima = local_minima(points, excess, spacing)[:SCAN_STARTS]
         value, start = self._refine(steps, np.array(minima), spacing)
         if value > self.best[steps][0] + SCAN_MARGIN:
             return False
@@ -318,7 +338,7 @@ def evenly_filling_points(count: int, dimensions: int) -> Array:
     return (0.5 + steps) % 1.0
 
 
-def _initial_simplex(start: Point, reach: float, bounds: Array) -> Array:
+def _initial_simplex(start: Sequence[float], reach: float, bounds: Array) -> Array:
     """Build a simplex of size `reach` at `start`, which turns inwards at upper bounds."""
     corners = np.tile(np.asarray(start), (len(start) + 1, 1))
     for k, (low, high) in enumerate(bounds):
@@ -327,7 +347,7 @@ def _initial_simplex(start: Point, reach: float, bounds: Array) -> Array:
     return corners
 
 
-def _local_minima(points: Array, values: Array, radius: float) -> list[Point]:
+def local_minima(points: Array, values: Array, radius: float) -> list[Point]:
     """List the points that are lower than all others within `radius`, lowest first.
 
     Only the lowest `COMPARED_POINTS` points are looked at.

@@ -28,6 +28,7 @@ from ..schedules import Constant, Schedule
 from ..validation import Array
 from .coupled.curve import Curve
 from .coupled.maps import CoupledBlock
+from .coupled.risk import continuous_passage
 from .periodic import Period, find_period, with_period
 from .risk import block_risk, constant_partials, partials
 from .timeline import period_records, recorded_segments
@@ -192,6 +193,17 @@ class SearchSpace:
             return curve.at(steps, most=HOPELESS * curve.start)
         timeline = recorded_segments(algorithm, self.batch_size, steps)
         return block_risk(self.block, algorithm, timeline)
+
+    def passage(self, point: Point, log_target: float, limit: int) -> tuple[float, float]:
+        """Find the first passage of a point under noise that depends on the iterate.
+
+        Returns steps, which are continuous between the last step above the target and the first
+        that is not, and 0; or the limit, and the log of risk / target there, where it is not
+        reached before.
+        """
+        assert self.noise is not None
+        curve = Curve(self.coupled_block, self.algorithm(point), self.batch_size, self.noise)
+        return continuous_passage(curve, log_target, limit, HOPELESS)
 
     def _stacked_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
         """Compute the risk at points of constant settings, shape (G, steps), in one call.

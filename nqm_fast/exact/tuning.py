@@ -39,6 +39,7 @@ from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import checked_steps, steps_to_target
 from .minimiser import Minimiser
+from .passage_search import search_passages, settled_steps
 from .population import population_batch
 from .risk import RiskSums, expected_risk
 from .search_space import Kind, Point, SearchSpace, example_values, made
@@ -224,6 +225,13 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
     for _ in range(REFINEMENTS):
         space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
+        if not steps and space.noise is not None:
+            steps, is_settled = _search_passages(task, search, seeds)
+            if is_settled:
+                break
+            point = search.best[steps][1]
+            block = _better_nodes(problem, space.algorithm(point), task.batch, steps)
+            continue
         if not steps:
             too_few, enough = _bracket(search, seeds, limit)
             if enough != 1 and len(names) > 1 and space.stackable:
@@ -244,6 +252,23 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
         point = search.best[steps][1]
         block = _better_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
     return _confirmed(task, space.algorithm(search.best[steps][1]), steps)
+
+
+def _search_passages(task: _Task, search: Minimiser, seeds: list[Tuned]) -> tuple[int, bool]:
+    """Search by first passages; the steps, and whether they are right on the whole spectrum."""
+    points = [search.space.point(as_algorithm("algorithm", x.algorithm)) for x in seeds]
+    found = search_passages(search, points, task.limit)
+    search.add(found.steps, found.point)
+    if not found.is_reached:
+        search.minimise_from(found.steps, [found.point], COARSE_ANSWER_REACH)
+        if _whole_spectrum_agrees(task.problem, search, found.steps):
+            return found.steps, True
+    steps = settled_steps(task.problem, search, found.steps, task.limit)
+    if steps is None:
+        return found.steps, False
+    if search.has_few_coordinates:
+        steps = _scan_for_fewer_steps(search, steps)
+    return steps, True
 
 
 def _confirmed(task: _Task, best: LinearAlgorithm, steps: int) -> Tuned:

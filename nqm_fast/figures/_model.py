@@ -97,6 +97,8 @@ def unpickled(pickled: bytes) -> Problem:
 
 def problem_text(problem: Problem) -> str:
     """Describe a problem in words, within a sentence."""
+    if problem.noise_model is not None:
+        return f"{problem_text(problem.with_noise(None))}, with noise {problem.noise_model!r}"
     count = f"{problem.dim} coordinate{'s' * (problem.dim != 1)}"
     fields = problem.fields
     if fields.keys() <= {"dim", "exponent", "damping"}:

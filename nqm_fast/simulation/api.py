@@ -188,12 +188,11 @@ def simulate(
     resources = as_resources(backend, threads if here else threads or 1, devices, here=here)
     interval = number("checkpoint_every", checkpoint_every, least=0.0)
     replaces = flag("overwrite", overwrite)
-    if experiment.problem.noise_model is not None:
-        from .features import check_features, run_features  # It takes long to load.
-
-        check_features(experiment, devices, files, executor)
-        with shown(progress):
-            return run_features(experiment, resources.name, resources.threads)
+    if experiment.problem.noise_model is not None and not here:
+        raise InputError(
+            "executor must be left out for noise that depends on the iterate, whose coordinates go "
+            "in step"
+        )
     if experiment.sampling == "collapsed" and not here:
         raise InputError(
             "executor must be left out for sampling='collapsed', which uses the threads of one "

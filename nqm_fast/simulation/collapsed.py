@@ -7,9 +7,7 @@ depend neither on threads nor on the other replicas.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +17,16 @@ from ..algorithms.sparse import checked_recurrence
 from ..exact.law_nodes import sampled_block
 from ..exact.states import Passage, States, passages
 from ..free_memory import available_bytes
-from ..kernels.contract import LIMIT
-from ..parallel import each_in_threads, threads_limited
-from ..progress import rated
+from ..parallel import each_in_threads
 from ..validation import Array, InputError
-from .execution import ending
 from .experiment import Experiment
 from .gram import Kinds, Many, Ones, chi_squares, leaps_of, normals, split_kinds, streams_of
 from .lowering import band_numbers
 from .observables import RISK
-from .recorder import KernelSeconds, Recorder, RunProgress
+from .paths import Part, execute_paths
+from .recorder import Recorder
 from .resources import Wanted
-from .result import Run, with_public_axes
+from .result import Run
 from .settings import Setting
 from .signals import Signals
 
@@ -138,108 +134,13 @@ class CollapsedPlan:
 
     def execute(self, signals: Signals, recorder: Recorder) -> Run:
         """Sample all paths, or those that were not when the recorder has saved the others."""
-        experiment = self.experiment
-        paths = Paths(experiment, recorder)
-        with (
-            threads_limited(self.threads),
-            rated("simulation", paths.total, "replicas") as report,
-            closing(self._rest_of(paths)) as rest,
-        ):
-            for part in rest:
-                paths.add(part)
-                now = paths.progress()
-                with signals.shield():
-                    recorder.event(now)
-                    stopped = signals.number is not None
-                    if stopped:
-                        recorder.stop(now)
-                report(paths.done)
-                if stopped:
-                    break
-                signals.waiting = True
-        with signals.shield():
-            run = recorder.finish(self._as_run(paths, signals, recorder))
-        return run if experiment.listed else run.only_setting()
+        stats = {"backend": "numpy", "threads": self.threads, "order": "replicas"}
+        return execute_paths(self.experiment, self._sampled, stats, None, signals, recorder)
 
-    def _rest_of(self, paths: Paths) -> Generator[Array]:
-        """Sample paths that are not done, in the order in which they are to be added."""
-        while paths.done < paths.total:
-            number, first = divmod(paths.done, self.experiment.replicas.size)
-            sampler = Sampler(self.experiment, self.experiment.settings[number], self.kinds[number])
-            yield from sampler.from_replica(first)
-
-    def _as_run(self, paths: Paths, signals: Signals, recorder: Recorder) -> Run:
-        """Make a run of the paths, with an axis of settings."""
-        experiment = self.experiment
-        now = paths.progress()
-        stats = {
-            "backend": "numpy",
-            "threads": self.threads,
-            "order": "replicas",
-            "coordinate_steps": now.coordinate_steps,
-            "compile": now.kernel_seconds.compile,
-            "compute": now.kernel_seconds.compute,
-            "write": recorder.write_seconds,
-        }
-        values, records = paths.values, experiment.records
-        diverged_at = first_divergence(values[..., 0], records)
-        status, message = ending(experiment, diverged_at)
-        if paths.done < paths.total:
-            stats["signal"] = signals.number
-            status, values, records = "interrupted", values[:0], records[:0]
-            counted = f"after {paths.done} of {paths.total} replicas of all settings"
-            message = f"{counted}, so that no record is complete"
-            diverged_at = np.full_like(diverged_at, -1)
-        public = with_public_axes(values, records, diverged_at)
-        return Run(
-            records.copy(),
-            experiment.layout.split(public),
-            status,
-            message,
-            diverged_at,
-            None,
-            stats,
-            experiment,
-        )
-
-
-class Paths:
-    """The records of all paths that were sampled so far, setting by setting, replica by replica."""
-
-    def __init__(self, experiment: Experiment, recorder: Recorder) -> None:
-        self._experiment = experiment
-        settings, replicas = len(experiment.settings), experiment.replicas.size
-        shape = experiment.records.size, settings, replicas, len(experiment.layout.rows)
-        self.values = np.zeros(shape)
-        self.total = settings * replicas
-        """Paths of all settings."""
-        self.done = 0
-        """Paths that were sampled."""
-        saved = recorder.take_saved_state()
-        if saved is not None:
-            self.values, self.done = saved["values"], int(saved["paths"])
-        self._earlier = recorder.earlier_kernel_seconds
-        self._begin = time.perf_counter()
-        self._undiverged = np.full((settings, replicas), -1, dtype=np.int64)
-
-    def add(self, part: Array) -> None:
-        """Add the next paths of a setting, (records, paths, rows)."""
-        number, first = divmod(self.done, self.values.shape[2])
-        self.values[:, number, first : first + part.shape[1]] = part
-        self.done += part.shape[1]
-
-    def progress(self) -> RunProgress:
-        """Say how far the run has come; no record is complete before all paths are."""
-        seconds = self._earlier.compute + time.perf_counter() - self._begin
-        steps = self.done * self._experiment.problem.dim * self._experiment.steps
-        return RunProgress(
-            0,
-            self.values,
-            self._undiverged,
-            steps,
-            KernelSeconds(self._earlier.compile, seconds),
-            lambda: {"values": self.values, "paths": np.array(self.done)},
-        )
+    def _sampled(self, number: int, first: int) -> Generator[Part]:
+        """Sample the paths of a setting, from a replica on."""
+        sampler = Sampler(self.experiment, self.experiment.settings[number], self.kinds[number])
+        yield from sampler.from_replica(first)
 
 
 class Sampler:
@@ -266,11 +167,10 @@ class Sampler:
         self._size = max(CHUNK_NUMBERS // numbers, 1)
         self._together = max(DRAWN_NUMBERS // numbers, 1)
 
-    def from_replica(self, first: int) -> Generator[Array]:
-        """Yield the records of paths, (records, paths, rows), from a replica on to the last."""
-        yield from each_in_threads(
-            self._sampled, range(first, self._experiment.replicas.size, self._size)
-        )
+    def from_replica(self, first: int) -> Generator[Part]:
+        """Yield paths, some at a time, from a replica on to the last."""
+        replicas = range(first, self._experiment.replicas.size, self._size)
+        yield from map(Part, each_in_threads(self._sampled, replicas))
 
     def _sampled(self, begin: int) -> Array:
         """Take some replicas through all records."""
@@ -325,15 +225,6 @@ def weighted_sums(squares: Array, weights: Array) -> Array:
     A replica's sums have one order, which a product of matrices does not promise.
     """
     return np.stack([(squares * row).sum(axis=1) for row in weights], axis=1)
-
-
-def first_divergence(risk: Array, records: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first record at which a risk is beyond all limits, or -1; (settings, replicas)."""
-    if not records.size:
-        return np.full(risk.shape[1:], -1)
-    is_beyond = ~(risk <= LIMIT)
-    first = np.where(is_beyond.any(axis=0), np.argmax(is_beyond, axis=0), -1)
-    return np.where(first >= 0, records[first], -1)
 
 
 def _check_memory(numbers: int) -> None:

@@ -175,6 +175,11 @@ def longer(experiment: Experiment, steps: Any, record: Any = None) -> Experiment
             "steps of a run with sampling='collapsed' cannot become more, as what it draws depends "
             "on all of its records: begin another run"
         )
+    if experiment.problem.noise_model is not None and steps > done:
+        raise InputError(
+            "steps of a run with noise that depends on the iterate cannot become more: begin "
+            "another run"
+        )
     for setting in experiment.settings:
         check_lengths(setting.schedules, steps)
     _check_limits(

@@ -7,8 +7,8 @@ goes through the steps as a whole, a thread for each, and is not cut into tiles 
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -24,14 +24,17 @@ from ..kernels.features import Samples
 from ..kernels.noise import LAWS
 from ..kernels.reference import tree_sum
 from ..noise import Gaussian
-from ..parallel import in_threads, threads_limited
+from ..parallel import each_in_threads
 from ..validation import Array, InputError, shown
-from .collapsed import first_divergence
-from .execution import ending
 from .experiment import Experiment
+from .fingerprint import fingerprint
 from .lowering import band_numbers, pad_to_leaves
-from .result import Run, with_public_axes
+from .paths import Part, execute_paths
+from .recorder import Recorder
+from .resources import Wanted
+from .result import Run
 from .settings import Setting
+from .signals import Signals
 
 KERNELS = {"numba": "numba.features", "cython": "cython_cpu", "numpy": "features"}
 """Modules of kernels that take all coordinates in step, by the name of their backend."""
@@ -41,14 +44,23 @@ MOST_NUMBERS = 1 << 26
 """Coordinates times components of a state that is taken in step."""
 
 
-def check_features(experiment: Experiment, devices: Any, files: Any, executor: Any) -> None:
-    """Refuse what a run of drawn features cannot have.
+def plan_features(experiment: Experiment, wanted: Wanted) -> FeaturesPlan:
+    """Plan to sample all replicas under all settings, each with all coordinates in step.
 
     Raises
     ------
     InputError
-        If it is asked for, or the features have another kurtosis than the noise.
+        If something is asked for that such a run cannot have, the features have another kurtosis
+        than the noise, or a batch is not a whole number.
     """
+    _check(experiment, wanted.devices)
+    name, advance = _kernel(experiment, wanted.name)
+    samplers = [_Sampler(experiment, setting, advance, name) for setting in experiment.settings]
+    return FeaturesPlan(experiment, name, wanted.threads, tuple(samplers))
+
+
+def _check(experiment: Experiment, devices: Any) -> None:
+    """Refuse what a run of drawn features cannot have."""
     noise = experiment.problem.noise_model
     if not isinstance(noise, Gaussian):
         raise InputError(
@@ -69,8 +81,6 @@ def check_features(experiment: Experiment, devices: Any, files: Any, executor: A
         )
     for name, value, what in (
         ("devices", devices, "which runs on the CPU"),
-        ("out", files, "whose runs are in memory only"),
-        ("executor", executor, "whose coordinates go in step"),
         ("coordinates", experiment.coordinates, "whose coordinates go in step"),
     ):
         if value is not None:
@@ -79,36 +89,32 @@ def check_features(experiment: Experiment, devices: Any, files: Any, executor: A
             )
 
 
-def run_features(experiment: Experiment, backend: str, threads: int) -> Run:
-    """Sample all replicas under all settings.
+@dataclass(frozen=True)
+class FeaturesPlan:
+    """How the replicas of all settings are sampled, each from its start to the last step."""
 
-    Raises
-    ------
-    InputError
-        If the backend has no such kernel, or a batch is not a whole number.
-    """
-    begin = time.perf_counter()
-    name, advance = _kernel(experiment, backend)
-    layout, replicas, records = experiment.layout, experiment.replicas, experiment.records
-    values = np.zeros((records.size, len(experiment.settings), replicas.size, len(layout.rows)))
-    states: list[Array] = []
-    with threads_limited(threads):
-        for number, setting in enumerate(experiment.settings):
-            states.append(_sample(experiment, setting, advance, name, values[:, number]))
-    diverged_at = first_divergence(values[..., 0], records)
-    status, message = ending(experiment, diverged_at)
-    run = Run(
-        records.copy(),
-        layout.split(with_public_axes(values, records, diverged_at)),
-        status,
-        message,
-        diverged_at,
-        tuple(states) if experiment.keep_state else None,
-        {"backend": name, "threads": threads, "order": "steps",
-         "compute": time.perf_counter() - begin},
-        experiment,
-    )  # fmt: skip
-    return run if experiment.listed else run.only_setting()
+    experiment: Experiment
+    backend: str
+    threads: int
+    samplers: tuple[_Sampler, ...]
+
+    def fingerprint(self) -> str:
+        """Tell whether another machine starts from the same numbers."""
+        return fingerprint(self.experiment)
+
+    def execute(self, signals: Signals, recorder: Recorder) -> Run:
+        """Sample all replicas, or those that were not when the recorder has saved the others."""
+        stats = {"backend": self.backend, "threads": self.threads, "order": "replicas"}
+        experiment, states = self.experiment, None
+        if experiment.keep_state:
+            replicas, d = experiment.replicas.size, experiment.problem.dim
+            states = [np.zeros((replicas, sampler.components, d)) for sampler in self.samplers]
+        return execute_paths(experiment, self._sampled, stats, states, signals, recorder)
+
+    def _sampled(self, number: int, first: int) -> Generator[Part]:
+        """Sample the replicas of a setting, from one on to the last."""
+        sampler = self.samplers[number]
+        yield from each_in_threads(sampler, range(first, self.experiment.replicas.size))
 
 
 def _kernel(experiment: Experiment, backend: str) -> tuple[str, Callable[..., None]]:
@@ -128,58 +134,63 @@ def _kernel(experiment: Experiment, backend: str) -> tuple[str, Callable[..., No
     return backend, module.advance_features
 
 
-def _sample(
-    experiment: Experiment,
-    setting: Setting,
-    advance: Callable[..., None],
-    backend: str,
-    values: Array,
-) -> Array:
-    """Write the records of one setting, (records, replicas, rows); the last states are returned."""
-    problem, records = experiment.problem, experiment.records
-    h, c = problem.h, problem.c
-    noise = problem.noise_model
-    assert noise is not None
-    _, shared, weight = noise.coupling(h, c)
-    block = CoupledBlock(h, c, np.ones(h.size), np.ones(h.size), shared, shared, weight)
-    rows = Recurrences(setting.linear, block)
-    n, size = rows.kicks.shape[2], padded(h.size)
-    if n * size > MOST_NUMBERS:
-        raise InputError(
-            f"problem has {problem.dim} coordinates, more than the {MOST_NUMBERS // n} that are "
-            "simulated in step"
+class _Sampler:
+    """Samples the replicas of one setting."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        setting: Setting,
+        advance: Callable[..., None],
+        backend: str,
+    ) -> None:
+        problem = experiment.problem
+        h, c = problem.h, problem.c
+        noise = problem.noise_model
+        assert noise is not None
+        _, shared, weight = noise.coupling(h, c)
+        block = CoupledBlock(h, c, np.ones(h.size), np.ones(h.size), shared, shared, weight)
+        self._rows = Recurrences(setting.linear, block)
+        self.components = self._rows.kicks.shape[2]
+        if self.components * padded(h.size) > MOST_NUMBERS:
+            raise InputError(
+                f"problem has {problem.dim} coordinates, more than the "
+                f"{MOST_NUMBERS // self.components} that are simulated in step"
+            )
+        self._experiment, self._advance = experiment, advance
+        seed = experiment.seed
+        self._key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
+        self._samples = Samples(
+            LAWS[experiment.data].code,
+            self._key,
+            pad_to_leaves(np.sqrt(weight), h.size),
+            pad_to_leaves(np.array(weight), h.size),
+            pad_to_leaves(np.sqrt(c), h.size),
+            self._rows.point_vector,
         )
-    key = np.array([experiment.seed & 0xFFFFFFFF, experiment.seed >> 32], dtype=np.uint64)
-    samples = Samples(
-        LAWS[experiment.data].code,
-        key,
-        pad_to_leaves(np.sqrt(weight), h.size),
-        pad_to_leaves(np.array(weight), h.size),
-        pad_to_leaves(np.sqrt(c), h.size),
-        rows.point_vector,
-    )
-    legs = _legs(setting, rows, records, experiment.steps, h.size)
-    measure = _Measure(experiment, rows.read_vector, h)
-    stream = Noise(key, experiment.replicas.copy(), 0, 0, False, np.float32(0.0))
-    mean, deviation = (pad_to_leaves(x, h.size) for x in (problem.mean0, np.sqrt(problem.var0)))
-    start = kernels.load_backend(backend).start(stream, mean, deviation, 1)
-    states = np.zeros((experiment.replicas.size, n, size))
+        self._legs = _legs(setting, self._rows, experiment.records, experiment.steps, h.size)
+        self._measure = _Measure(experiment, self._rows.read_vector, h)
+        spread = problem.mean0, np.sqrt(problem.var0)
+        self._start = tuple(pad_to_leaves(x, h.size) for x in spread)
+        self._backend = kernels.load_backend(backend)
 
-    def run(replica: int) -> None:
+    def __call__(self, replica: int) -> Part:
         """Take a replica through all steps."""
-        state = states[replica]
-        state[:] = rows.start_vector[:, None] * start[replica]
+        experiment, records = self._experiment, self._experiment.records
+        number = experiment.replicas[replica : replica + 1].copy()
+        stream = Noise(self._key, number, 0, 0, False, np.float32(0.0))
+        start = self._backend.start(stream, *self._start, 1)
+        state = self._rows.start_vector[:, None] * start[0]
+        values = np.zeros((records.size, 1, experiment.layout.size))
         taken = 0
-        for begin, end, change, kick, batch in legs:
+        for begin, end, change, kick, batch in self._legs:
             if begin < end:
-                number = int(experiment.replicas[replica])
-                advance(samples, change, kick, batch, number, begin, end, state)
+                self._advance(self._samples, change, kick, batch, int(number[0]), begin, end, state)
             if taken < records.size and records[taken] == end:
-                measure(state, values[taken, replica])
+                self._measure(state, values[taken, 0])
                 taken += 1
-
-    in_threads(run, range(experiment.replicas.size), "simulation")
-    return states[:, :, : h.size]
+        kept = state[None, :, : experiment.problem.dim] if experiment.keep_state else None
+        return Part(values, kept)
 
 
 Leg = tuple[int, int, Array, Array, int]
@@ -222,11 +233,11 @@ def _legs(
 
 
 class _Measure:
-    """The rows of a record, each a sum over coordinates in the order of the contract."""
+    """The rows of a record, sums over coordinates in the order of the contract, and paths."""
 
     def __init__(self, experiment: Experiment, read: Array, h: Array) -> None:
         layout = experiment.layout
-        self._read = read
+        self._read, self._traced = read, experiment.traced
         weights = [weight(h) for weight in layout.weights]
         band = np.zeros(h.size, dtype=np.int64)
         if layout.edges is not None:
@@ -237,10 +248,12 @@ class _Measure:
         ]
 
     def __call__(self, state: Array, out: Array) -> None:
-        """Write the rows of a state to `out`."""
+        """Write the rows of a state to `out`, and the paths of its traced coordinates."""
         x = self._read[0] * state[0]
         for a in range(1, len(state)):
             x = x + self._read[a] * state[a]
         with np.errstate(over="ignore", invalid="ignore"):
             for row, weight in enumerate(self._rows):
                 out[row] = tree_sum((weight * x) * x)
+        paths = state[0, self._traced], x[self._traced]
+        out[len(self._rows) :] = np.concatenate(paths)

@@ -34,6 +34,10 @@ def plan_run(experiment: Experiment, wanted: Wanted, most_bytes: int) -> Plan:
     InputError
         If there is too little memory, or the resources cannot do it.
     """
+    if experiment.problem.noise_model is not None:
+        from .features import plan_features  # It takes long to load.
+
+        return plan_features(experiment, wanted)
     if experiment.sampling == "collapsed":
         from .collapsed import plan_collapsed  # It takes long to load.
 

@@ -5,6 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from helpers import assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast.exact.coupled import panels
@@ -198,6 +199,54 @@ def test_tuned_rates_reach_the_target_in_the_fewest_steps():
         assert nqm.steps_to_target(problem, other, 32, 0.1) >= found.steps
     assert nqm.steps_to_target(problem, found.algorithm, 32, 0.1) == found.steps
     assert found.steps > nqm.tune(problem.with_noise(None), 32, 0.1).steps
+
+
+@pytest.mark.parametrize(("over", "target"), [(["lr"], 0.1), (["lr", "momentum"], 0.5)])
+def test_without_dependence_the_best_setting_is_that_of_additive_noise(over, target):
+    """The search by first passages finds what that of additive noise does."""
+    problem = nqm.Problem.power_law(10_000)
+    want = nqm.tune(problem, 256, target, over, effort="fast")
+    found = nqm.tune(problem.with_noise(LossDependent(0.0)), 256, target, over)
+    assert found.steps == want.steps
+    assert found.risk == pytest.approx(want.risk, rel=1e-4)
+    assert found.algorithm.lr.value == pytest.approx(want.algorithm.lr.value, rel=2e-2)
+
+
+def test_tuned_momentum_is_consistent_and_better():
+    problem = nqm.Problem.power_law(3000).with_noise(Gaussian())
+    plain = nqm.tune(problem, 256, 0.3)
+    found = nqm.tune(problem, 256, 0.3, ["lr", "momentum"])
+    assert_consistent(problem, 256, 0.3, found)
+    assert found.steps < plain.steps
+    lr, momentum = found.algorithm.lr.value, found.algorithm.momentum
+    for lr_factor in (0.9, 1.0, 1.1):
+        for gap in (0.9, 1.0, 1.1):
+            other = nqm.SGD(lr_factor * lr, momentum=1.0 - gap * (1.0 - momentum))
+            assert nqm.steps_to_target(problem, other, 256, 0.3) >= found.steps
+
+
+def test_a_target_that_nothing_reaches_has_the_lowest_risk():
+    problem = nqm.Problem.power_law(300).with_noise(Gaussian())
+    found = nqm.tune(problem, 32, 0.1, max_steps=100)
+    assert found.steps == math.inf
+    for factor in (0.9, 1.1):
+        other = nqm.SGD(factor * found.algorithm.lr.value)
+        assert nqm.expected_risk(problem, other, 32, 100) > found.risk
+
+
+def test_steps_one_by_one_where_the_risk_oscillates(monkeypatch):
+    """Panels are too long for what hardly loses momentum."""
+    calls = []
+    stepped = panels.Chain.stepped
+    monkeypatch.setattr(panels.Chain, "stepped", lambda *given: calls.append(1) or stepped(*given))
+    problem = nqm.Problem.power_law(40, noise_exponent=1.3)
+    for noise in (Gaussian(1.5), LossDependent(0.5)):
+        dependent = problem.with_noise(noise)
+        algorithm = nqm.SGD(0.01, momentum=0.999)
+        got = nqm.expected_risk(dependent, algorithm, 8, np.arange(3001))
+        want = every_coordinate(dependent, algorithm, 8, 3000)
+        np.testing.assert_allclose(got, want, rtol=1e-11)
+    assert len(calls) > 4
 
 
 @pytest.mark.parametrize("kind", [{}, {"momentum": 0.99}, {"momentum": 0.999, "ema": 0.9}])

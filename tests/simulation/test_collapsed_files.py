@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast.simulation import collapsed
+from nqm_fast.simulation import collapsed, paths
 
 PROBLEM = nqm.Problem([1.0, 0.5, 0.1, 0.01], mean0=[1, 0, 2, 0], count=[2, 10, 40.5, 1e9])
 SETTINGS = [nqm.SGD(0.1, momentum=0.5), nqm.SGD(0.3)]
@@ -53,7 +53,7 @@ def assert_same(one, other):
 
 def break_off(monkeypatch, after, how):
     """Do something after so many parts of a run."""
-    add, parts = collapsed.Paths.add, []
+    add, parts = paths.Paths.add, []
 
     def added(self, part):
         add(self, part)
@@ -61,7 +61,7 @@ def break_off(monkeypatch, after, how):
         if len(parts) == after:
             how()
 
-    monkeypatch.setattr(collapsed.Paths, "add", added)
+    monkeypatch.setattr(paths.Paths, "add", added)
     return parts
 
 

@@ -77,7 +77,7 @@ def test_divergence_is_an_answer():
         (noisy(), {"sampling": "leap"}, "sampling must be 'minibatch' or 'per-sample'"),
         (noisy(), {"sampling": "collapsed"}, "sampling must be 'minibatch' or 'per-sample'"),
         (noisy(1.0), {}, "data = 'normal' must be features of the kurtosis 1"),
-        (noisy(), {"out": "x.h5"}, "out must be left out"),
+        (noisy(), {"executor": 2}, "executor must be left out"),
         (noisy(), {"coordinates": (0, 64)}, "coordinates must be left out"),
         (noisy(), {"batch_size": 2.5}, "batch_size must be whole numbers"),
         (PROBLEM.with_noise(LossDependent(1.0)), {}, "problem must have noise"),

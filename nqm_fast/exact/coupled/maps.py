@@ -18,6 +18,9 @@ from ...algorithms.base import LinearAlgorithm
 from ...algorithms.sparse import checked_recurrence, sparse_recurrence
 from ...validation import Array
 
+CHUNK_NUMBERS = 1 << 18
+"""Numbers of the matrices of different steps that are made at a time."""
+
 
 class CoupledBlock(NamedTuple):
     """Coordinates whose noise depends on each other; every field has shape (coordinates,)."""
@@ -93,10 +96,14 @@ class Recurrences:
         return self.moments(vector) * np.where(self.first == self.second, 1.0, 2.0)
 
     def matrices(self, weights: Array) -> tuple[Array, Array]:
-        """Return A - I and b for weights of the terms, (coordinates, n, n) and (coordinates, n)."""
-        weights = weights[: self.terms]  # That of a whole period may follow them.
-        if len(weights) == 1:
-            return weights[0] * self.changes[0], weights[0] * self.kicks[0]
+        """Return A - I and b for weights of the terms, of shape (..., terms).
+
+        Their shapes are (..., coordinates, n, n) and (..., coordinates, n).
+        """
+        weights = weights[..., : self.terms]  # That of a whole period may follow them.
+        if self.terms == 1:
+            one = weights[..., None]
+            return one[..., None] * self.changes[0], one * self.kicks[0]
         return np.tensordot(weights, self.changes, 1), np.tensordot(weights, self.kicks, 1)
 
     def step(self, weights: Array, inverse_batch: float) -> StepMap:
@@ -129,25 +136,55 @@ class Recurrences:
         size, n = self.kicks.shape[1:]
         M = np.empty((size, n, n))
         M[:, self.first, self.second] = M[:, self.second, self.first] = moments
-        risk = np.empty(len(weights) + 1)
-        block, point = self.block, self.point
+        path = np.empty((len(weights) + 1, size * n * n))
+        count = max(CHUNK_NUMBERS // (size * n * n), 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            for t, (weight, inverse) in enumerate(zip(weights, inverse_batch, strict=True)):
-                risk[t] = np.vdot(self.risk_weight, moments)
-                K, b = self.matrices(weight)
-                square = moments @ point
-                total = np.vdot(self.sum_weight, moments)
-                variance = (block.c + block.own * square + block.shared * total) * inverse
-                if n == 1:
-                    K = K[:, :, 0]
-                    moments = moments + (K * (2.0 + K)) * moments + variance[:, None] * b * b
-                    continue
-                M = M + K @ M
-                M += M @ K.transpose(0, 2, 1)
-                M += (variance[:, None] * b)[:, :, None] * b[:, None, :]
-                moments = M[:, self.first, self.second]
-            risk[-1] = np.vdot(self.risk_weight, moments)
-        return np.where(np.isnan(risk), np.inf, risk), moments
+            for begin in range(0, len(weights), count):
+                chosen = slice(begin, begin + count)
+                M = self._stepped(M, weights[chosen], inverse_batch[chosen], path[chosen])
+            path[-1] = M.ravel()
+            risk = path @ self._matrix_weights(self.risk_weight)
+        return np.where(np.isnan(risk), np.inf, risk), M[:, self.first, self.second]
+
+    def _stepped(self, M: Array, weights: Array, inverse_batch: Array, path: Array) -> Array:
+        """Go through some steps from moments (coordinates, n, n), which `path` is filled with."""
+        K, b = self.matrices(weights)
+        kick = (b[..., :, None] * b[..., None, :]) * inverse_batch[:, None, None, None]
+        sum_weight, block = self._matrix_weights(self.sum_weight), self.block
+        if M.shape[1] == 1:
+            return self._stepped_numbers(M, K, kick, path)
+        point = np.outer(self.point_vector, self.point_vector).ravel()
+        for t in range(len(K)):
+            flat = path[t]
+            flat[:] = M.ravel()
+            square = flat.reshape(len(M), -1) @ point
+            total = float(np.dot(sum_weight, flat))
+            variance = block.c + block.own * square + block.shared * total
+            M = M + K[t] @ M
+            M += M @ K[t].transpose(0, 2, 1)
+            M += variance[:, None, None] * kick[t]
+        return M
+
+    def _stepped_numbers(self, M: Array, K: Array, kick: Array, path: Array) -> Array:
+        """Go through steps where a state is one number, of which more is done beforehand."""
+        numbers, kick = M.ravel(), kick[:, :, 0, 0]
+        constant, shared = kick * self.block.c, kick * self.block.shared
+        own = kick * (self.block.own * self.point_vector[0] ** 2)
+        change = K[:, :, 0, 0] * (2.0 + K[:, :, 0, 0]) + own
+        sum_weight = self.sum_weight.ravel()
+        for t in range(len(K)):
+            path[t] = numbers
+            total = float(np.dot(sum_weight, numbers))
+            numbers = numbers + (change[t] * numbers + (constant[t] + total * shared[t]))
+        return numbers.reshape(M.shape)
+
+    def _matrix_weights(self, weight: Array) -> Array:
+        """Return weights of moments as those of whole matrices, shape (coordinates * n * n,)."""
+        size, n = self.kicks.shape[1:]
+        half = np.where(self.first == self.second, 1.0, 0.5) * weight
+        full = np.empty((size, n, n))
+        full[:, self.first, self.second] = full[:, self.second, self.first] = half
+        return full.ravel()
 
     def _pairs(self, K: Array) -> Array:
         """Return ``A M A^T - M`` as a map of the moments M, for A = I + K."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,10 @@ NEGLIGIBLE = 1e-270
 """Values below are taken to be 0, as they have few digits or none."""
 ROUNDING = 1e-10
 """Size of a rounding error that may be negative, relative to the first risk of a panel."""
+STEPPED_LEVEL = 8
+"""Binary logarithm of how many steps are taken one by one at a time, where panels fail."""
+WORTH_STEPS = 4
+"""Panels after which longer ones are tried again, when such steps are worth their preparation."""
 LONGEST = 62 - LEVEL_STEPS
 """Panels of 2^62 steps are longer than there are steps."""
 
@@ -62,8 +66,9 @@ class Tables(NamedTuple):
     left: Array
     right: Array
     """From the points of a panel to those of its halves, (points of the half, points)."""
-    parts: Array
-    """From the points of a panel to those of its parts, (parts * points of the part, points)."""
+    parts: NDArray[np.complex128]
+    """From the points of a panel to those of its parts, as a Fourier transform over the parts,
+    shape (frequencies, points of the part, points)."""
     every: Array
     """From the points of a panel to all its 65, (65, points)."""
     lag: Array
@@ -74,12 +79,12 @@ class Tables(NamedTuple):
 def tables() -> Tables:
     """Return the tables, which are computed once."""
     x = POINTS / PARTS
-    parts = np.concatenate([interpolation((a + x) / PARTS) for a in range(PARTS)])
+    parts = np.stack([interpolation((a + x) / PARTS) for a in range(PARTS)])
     lag = np.arange(PARTS + 1)[:, None] - np.arange(PARTS)[None] - 1
     return Tables(
         interpolation(0.5 * x),
         interpolation(0.5 + 0.5 * x),
-        parts,
+        np.fft.rfft(parts, 2 * PARTS, axis=0),
         interpolation(np.arange(PARTS + 1) / PARTS),
         np.maximum(lag, -1),
     )
@@ -126,6 +131,23 @@ class _Level(NamedTuple):
     """Solution of the system of the points."""
 
 
+class _Steps(NamedTuple):
+    """What many steps one by one need, from their first moments to sum and risk at each."""
+
+    sum_rows: Array
+    risk_rows: Array
+    """Rows on the first moments, shape (steps + 1, coordinates * p)."""
+    sum_constant: Array
+    risk_constant: Array
+    """What constant noise adds, shape (steps + 1,)."""
+    resolvent: Array
+    """Response of the sum to what is put into it, by lag, shape (steps + 1,)."""
+    risk_kernel: Array
+    """Response of the risk to the sum, by lag, shape (steps,)."""
+    kicks: Array
+    """Last moments for a sum in one of the steps, shape (coordinates, p, steps)."""
+
+
 class Chain:
     """Panels of all lengths under constant settings."""
 
@@ -152,13 +174,16 @@ class Chain:
             self._response.append(after @ table.left + E @ table.right)
             self._constant.append(2.0 * k + applied(D, k[:, :, None])[:, :, 0])
 
-    def _rows_at(self, weight: Array, level: int) -> Array:
-        """Return the rows of a weighted sum of moments at 65 points, (65, coordinates, p)."""
+    def _rows_at(self, weight: Array, level: int, parts: int = LEVEL_STEPS) -> Array:
+        """Return the rows of a weighted sum of moments at 2^parts + 1 points.
+
+        Their shape is (points, coordinates, p).
+        """
         rows = weight[:, None, :]
-        for k in range(level, level + LEVEL_STEPS):
+        for k in range(level, level + parts):
             rows = np.concatenate([rows, rows + applied(rows, self._change[k])], axis=1)
         last = weight[:, None, :]
-        last = last + applied(last, self._change[level + LEVEL_STEPS])
+        last = last + applied(last, self._change[level + parts])
         return np.concatenate([rows, last], axis=1).transpose(1, 0, 2).copy()
 
     def level(self, level: int) -> _Level | None:
@@ -212,8 +237,10 @@ class Chain:
     def _polynomial_response(self, rows: Array, level: int) -> Array:
         """Return the responses at 65 points to the values at 17 of them, shape (65, 17)."""
         kernel = rows[:-1] @ self._response[level].reshape(rows.shape[1], -1)
-        kernel = np.concatenate([kernel, np.zeros((1, DEGREE + 1))])
-        return np.asarray(kernel[tables().lag].reshape(PARTS + 1, -1) @ tables().parts)
+        # What parts add is a convolution with their lag, without wrapping round at twice as many.
+        spectrum = np.fft.rfft(kernel, 2 * PARTS, axis=0)[:, None] @ tables().parts
+        added = np.fft.irfft(spectrum[:, 0], 2 * PARTS, axis=0)
+        return np.concatenate([np.zeros((1, DEGREE + 1)), added[:PARTS]])
 
     def solve(self, moments: Array, level: int) -> tuple[Array, Array] | None:
         """Solve a panel from its first moments (coordinates, p): the risk (65,), last moments.
@@ -240,17 +267,65 @@ class Chain:
             end = level + LEVEL_STEPS
             last = moments + applied(self._change[end], moments[:, :, None])[:, :, 0]
             last += self._constant[end]
-            last += self._kicks() @ values if level == 0 else self._response[end] @ values
+            last += self._kicks @ values if level == 0 else self._response[end] @ values
         return risk, last
 
+    @cached_property
     def _kicks(self) -> Array:
-        """Return the moments after 64 steps for a sum in one of them, (coordinates, p, 64)."""
-        if not hasattr(self, "_kick_columns"):
-            columns = self._step.kick[:, :, None]
-            for k in range(LEVEL_STEPS):
-                columns = np.concatenate([columns + applied(self._change[k], columns), columns], 2)
-            self._kick_columns = columns
-        return self._kick_columns
+        """The moments after 64 steps for a sum in one of them, (coordinates, p, 64)."""
+        return self._kicks_of(LEVEL_STEPS)
+
+    def _kicks_of(self, level: int) -> Array:
+        """Return the moments after 2^level steps for a sum in one, (coordinates, p, steps)."""
+        columns = self._step.kick[:, :, None]
+        for k in range(level):
+            columns = np.concatenate([columns + applied(self._change[k], columns), columns], 2)
+        return columns
+
+    def stepped(self, moments: Array) -> tuple[Array, Array]:
+        """Go through many steps one by one; the risk at each, with the first, and last moments."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts, flat = self._steps, moments.ravel()
+            known = parts.sum_rows @ flat + parts.sum_constant
+            sums = np.convolve(parts.resolvent, known)[: known.size]
+            risk = 0.5 * sums
+            if not self._is_same:
+                added = np.convolve(parts.risk_kernel, sums[:-1])[: known.size - 1]
+                risk = parts.risk_rows @ flat + parts.risk_constant + np.append(0.0, added)
+            last = moments + applied(self._change[STEPPED_LEVEL], moments[:, :, None])[:, :, 0]
+            last += self._constant[STEPPED_LEVEL]
+            last += parts.kicks @ sums[:-1]
+        return risk, last
+
+    @cached_property
+    def _steps(self) -> _Steps:
+        """What so many steps one by one need."""
+        self._grow(STEPPED_LEVEL)
+        shape = (1 << STEPPED_LEVEL) + 1, -1
+        sums = self._rows_at(self._rows.sum_weight, 0, STEPPED_LEVEL).reshape(shape)
+        risks = 0.5 * sums
+        if not self._is_same:
+            risks = self._rows_at(self._rows.risk_weight, 0, STEPPED_LEVEL).reshape(shape)
+        constants = [self._summed_constant(rows, 0) for rows in (sums, risks)]
+        kick = self._step.kick.ravel()
+        resolvent = _resolvent(sums[:-1] @ kick)
+        kicks = self._kicks_of(STEPPED_LEVEL)
+        return _Steps(sums, risks, *constants, resolvent, risks[:-1] @ kick, kicks)
+
+
+def _resolvent(kernel: Array) -> Array:
+    """Return the series 1 / (1 - z kernel(z)), one term longer than the kernel.
+
+    What is known of it is doubled again and again, by sums of products that have one sign where
+    the kernel has.
+    """
+    lagged = np.append(0.0, kernel)
+    known = np.ones(1)
+    while known.size < lagged.size:
+        size = known.size
+        missing = np.convolve(lagged[: 2 * size], known)[size : 2 * size]
+        known = np.append(known, np.convolve(missing, known)[: missing.size])
+    return known[: lagged.size]
 
 
 def applied(matrix: Array, columns: Array) -> Array:
@@ -294,6 +369,9 @@ def walk(
             if solved is None:
                 level, patience, waited = level - 1, 1, 0
         waited += 1
+        if solved is None and patience > WORTH_STEPS and first + (1 << STEPPED_LEVEL) <= end:
+            # Where panels that are longer have failed many times they will fail for some time yet.
+            solved = chain.stepped(moments)
         solved = solved or chain.solve(moments, 0)
         if solved is None:
             solved = np.full(PARTS + 1, math.inf), np.full(moments.shape, math.inf)

@@ -150,6 +150,31 @@ def first_passage(panels: Iterator[Panel], target: float, limit: int) -> int | f
     return math.inf
 
 
+def continuous_passage(
+    curve: Curve, log_target: float, limit: int, hopeless: float
+) -> tuple[float, float]:
+    """Find the first passage of a curve as a continuous function of what the curve depends on.
+
+    Returns steps and 0, or the limit and the log of risk / target there if it is not reached, inf
+    where the risk exceeds that of the start by a hopeless factor.
+    """
+    target, most = math.exp(log_target), hopeless * curve.start
+    last = math.inf
+    for panel in curve.panels(limit):
+        found = _passage_in(panel, target)
+        if found is not None and found <= limit:
+            if found == panel.first:
+                return float(found), 0.0
+            with np.errstate(divide="ignore"):
+                before, after = np.log(panel.at(np.array([found - 1, found]))) - log_target
+            share = float(before / (before - after)) if before > after else 1.0
+            return found - 1.0 + share, 0.0
+        if not panel.risk[-1] <= most:
+            return float(limit), math.inf
+        last = float(panel.at(np.array([min(limit, panel.last)]))[0])
+    return float(limit), math.log(last) - log_target if last > 0.0 else -math.inf
+
+
 def _passage_in(panel: Panel, target: float) -> int | None:
     """Find the first step of a panel at which the risk is at most a target."""
     risk = panel.risk
