@@ -204,12 +204,12 @@ def test_tuned_rates_reach_the_target_in_the_fewest_steps():
 @pytest.mark.parametrize(("over", "target"), [(["lr"], 0.1), (["lr", "momentum"], 0.5)])
 def test_without_dependence_the_best_setting_is_that_of_additive_noise(over, target):
     """The search by first passages finds what that of additive noise does."""
-    problem = nqm.Problem.power_law(10_000)
+    problem = nqm.Problem.power_law(1000)
     want = nqm.tune(problem, 256, target, over, effort="fast")
     found = nqm.tune(problem.with_noise(LossDependent(0.0)), 256, target, over)
     assert found.steps == want.steps
-    assert found.risk == pytest.approx(want.risk, rel=1e-4)
-    assert found.algorithm.lr.value == pytest.approx(want.algorithm.lr.value, rel=2e-2)
+    assert found.risk == pytest.approx(want.risk, rel=1e-3)
+    assert found.algorithm.lr.value == pytest.approx(want.algorithm.lr.value, rel=5e-2)
 
 
 def test_tuned_momentum_is_consistent_and_better():
