@@ -201,10 +201,13 @@ def test_tuned_rates_reach_the_target_in_the_fewest_steps():
     assert found.steps > nqm.tune(problem.with_noise(None), 32, 0.1).steps
 
 
-@pytest.mark.parametrize(("over", "target"), [(["lr"], 0.1), (["lr", "momentum"], 0.5)])
+@pytest.mark.parametrize(
+    ("over", "target"),
+    [(["lr"], 0.1), pytest.param(["lr", "momentum"], 0.5, marks=pytest.mark.slow)],
+)
 def test_without_dependence_the_best_setting_is_that_of_additive_noise(over, target):
     """The search by first passages finds what that of additive noise does."""
-    problem = nqm.Problem.power_law(1000)
+    problem = nqm.Problem.power_law(10_000)
     want = nqm.tune(problem, 256, target, over, effort="fast")
     found = nqm.tune(problem.with_noise(LossDependent(0.0)), 256, target, over)
     assert found.steps == want.steps
