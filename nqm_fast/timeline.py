@@ -66,6 +66,8 @@ def pieces(schedule: Schedule, begin: int, end: int) -> Iterator[tuple[int, int,
 
 WINDOW = 1 << 15
 """Steps of a varying schedule that are held as arrays at a time, which bounds the memory."""
+LEAST_WINDOW = 1 << 8
+"""The same at the first steps, so that few steps do not take the time of many."""
 
 
 class Segments(NamedTuple):
@@ -94,7 +96,7 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
         if merge and all(is_constant for _, is_constant in found):
             starts = np.array([begin])
         else:
-            end = min(end, begin + WINDOW)
+            end = min(end, begin + min(max(begin, LEAST_WINDOW), WINDOW))
             starts = np.arange(begin, end)
         values = np.array([values_at(schedule, starts) for schedule in schedules])
         if merge:

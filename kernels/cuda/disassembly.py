@@ -42,7 +42,7 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
             step.search_kernel(components, law),
             (noise, model, timeline, sizes, first, floats, first),
         ),
-        "map": (leap.map_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, floats)),
+        "map": (leap.map_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, 1, floats)),
         "leap": (leap.leap_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
         "measure": (
             leap.measure_kernel(components),

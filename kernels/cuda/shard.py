@@ -234,7 +234,7 @@ class Shard:
             self.maps = cuda.device_array(numbers_of_maps(n) * d)
         state = self.state[1 - self.current]
         diverged_at = cuda.to_device(np.full(settings * replicas, NO_STEP), stream=stream)
-        blocks = grid(self.leaves, replicas)
+        blocks, kicks = grid(self.leaves, replicas), tasks.further_kicks(self.model)
 
         def measure(t: int) -> None:
             """Record at step t if that is asked for, and look for divergence."""
@@ -249,13 +249,15 @@ class Shard:
         measure(t)
         for stop in stops.tolist():
             segment = int(np.searchsorted(ends, t, side="right"))
+            steps = stop - t
+            if timeline.spans.size:
+                steps //= int(timeline.spans[segment])
             for g in range(settings):
-                if made_for != (g, segment, stop - t):
-                    made_for = g, segment, stop - t
+                if made_for != (g, segment, steps):
+                    made_for = g, segment, steps
                     launch(
                         map_kernel(n), (self.leaves,), LEAF, stream, self.coefficients,
-                        flat_timeline,
-                        self.sizes, segment, g, settings, stop - t, self.maps,
+                        flat_timeline, self.sizes, segment, g, settings, kicks, steps, self.maps,
                     )  # fmt: skip
                 launch(
                     leap_kernel(n), blocks, LEAF, stream, self.noise, self.sizes, g, t, alive,

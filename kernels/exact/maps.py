@@ -22,6 +22,35 @@ import numpy as np
 from ..numba.jit import kernel
 
 TILE = 128
+MOST_UNROLLED = 6
+"""Components up to which products of three matrices are unrolled, which takes n^4 operations."""
+
+
+@kernel
+def carry_covariance(read, step, source, fresh, fresh_noise, target):
+    """Write ``fresh_noise fresh + M V M^T`` to `target`, row by row, with n^3 operations.
+
+    M is that of the map `step`; `source` has V. Each element has the operations that it has where
+    it is computed by itself, in their order.
+    """
+    n = len(read)
+    row = np.empty(n * TILE)
+    for a in range(n):
+        for k in range(n):
+            for j in range(TILE):
+                row[k * TILE + j] = 0.0
+            for i in range(n):
+                hi, lo = (k, i) if k > i else (i, k)
+                at = (hi * (hi + 1) // 2 + lo) * TILE
+                for j in range(TILE):
+                    row[k * TILE + j] += step[(a * n + i) * TILE + j] * source[at + j]
+        for b in range(a + 1):
+            at = (a * (a + 1) // 2 + b) * TILE
+            for j in range(TILE):
+                target[at + j] = fresh_noise * fresh[at + j]
+            for k in range(n):
+                for j in range(TILE):
+                    target[at + j] += row[k * TILE + j] * step[(b * n + k) * TILE + j]
 
 
 @kernel
@@ -51,7 +80,7 @@ def square(read, pair):
                     # The two may not drift apart: squaring multiplies their difference by 2 m.
                     pair[(rows + dev + a) * TILE + j] = d if abs(d) < 0.5 else m - 1.0
                     pair[(rows + a * n + a) * TILE + j] = m
-        for a in range(n):
+        for a in range(n if n <= MOST_UNROLLED else 0):
             for b in range(a + 1):
                 x = pair[(cov + a * (a + 1) // 2 + b) * TILE + j]
                 for k in range(n):
@@ -62,6 +91,9 @@ def square(read, pair):
                         mv += pair[(a * n + i) * TILE + j] * v
                     x += mv * pair[(b * n + k) * TILE + j]
                 pair[(rows + cov + a * (a + 1) // 2 + b) * TILE + j] = x
+    if n > MOST_UNROLLED:
+        own = pair[cov * TILE : rows * TILE]
+        carry_covariance(read, pair, own, own, 1.0, pair[(rows + cov) * TILE :])
 
 
 @kernel
@@ -79,7 +111,7 @@ def apply(read, step, source, target, fresh_noise):
             for k in range(n):
                 x += step[(a * n + k) * TILE + j] * source[k * TILE + j]
             target[a * TILE + j] = x
-            for b in range(a + 1):
+            for b in range(a + 1 if n <= MOST_UNROLLED else 0):
                 x = fresh_noise * step[(cov + a * (a + 1) // 2 + b) * TILE + j]
                 for k in range(n):
                     mv = 0.0
@@ -89,6 +121,10 @@ def apply(read, step, source, target, fresh_noise):
                         mv += step[(a * n + i) * TILE + j] * v
                     x += mv * step[(b * n + k) * TILE + j]
                 target[(n + a * (a + 1) // 2 + b) * TILE + j] = x
+    if n > MOST_UNROLLED:
+        carry_covariance(
+            read, step, source[n * TILE :], step[cov * TILE :], fresh_noise, target[n * TILE :]
+        )
 
 
 @kernel

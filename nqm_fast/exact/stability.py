@@ -17,7 +17,7 @@ from ..schedules import Constant, Schedule, as_schedule
 from ..validation import Array, InputError, number
 from .coupled.maps import CoupledBlock, Recurrences
 from .coupled.nodes import CoupledNodes, coupled_block
-from .periodic import find_period, is_periodic
+from .periodic import Period, find_period
 
 SCANNED = 128
 """Learning rates at which stability is looked at first, evenly spread up to the largest."""
@@ -44,7 +44,8 @@ def largest_stable_lr(
     ----------
     problem : Problem
     algorithm : Algorithm
-        Whose learning rate does not matter. Where updates depend on the step, as of step 0.
+        Whose learning rate does not matter. Where updates repeat after a period, all of its steps
+        count; where they depend on the step otherwise, step 0.
     batch_size : number
         Samples per step, >= 1.
 
@@ -81,11 +82,8 @@ def largest_stable_lr(
         )
     if noise is None or isinstance(noise, FinitePopulation):
         return additive_limit(algorithm, problem.curvature_range)
-    if is_periodic(algorithm):
-        raise InputError(
-            f"algorithm must have equal steps where noise depends on the iterate, not {algorithm!r}"
-        )
-    inverse_batch = float(noise.inverse_batch(np.array([number("batch_size", batch.value)]))[0])
+    drawn = algorithm.batches_per_step * number("batch_size", batch.value)
+    inverse_batch = float(noise.inverse_batch(np.array([drawn]))[0])
     nodes = CoupledNodes(problem)
     block = nodes.joined(NODES) if nodes.parts else nodes.every()
     # The ends of the spectrum, which need not be nodes, can be unstable by themselves.
@@ -95,9 +93,11 @@ def largest_stable_lr(
         *(np.concatenate(x) for x in zip(block, coupled_block(ends, noise), strict=True))
     )
     rows = Recurrences(algorithm, whole)
+    steps = _steps_of_period(find_period(algorithm, Constant(1.0)))
 
     def is_stable(lr: float) -> bool:
-        return _is_coupled_stable(rows, _weights(algorithm, rows.terms, lr, 0), inverse_batch)
+        weights = [_weights(algorithm, rows.terms, lr, step) for step in steps]
+        return _is_coupled_stable(rows, weights, inverse_batch)
 
     return _limit(is_stable, algorithm.largest_lr(np.array([low, high])))
 
@@ -142,23 +142,48 @@ def _spectral_radius(change: Array) -> float:
     return float(np.abs(1.0 + np.linalg.eigvals(change)).max())
 
 
-def _is_coupled_stable(rows: Recurrences, weights: Array, inverse_batch: float) -> bool:
-    """Whether the map of all second moments shrinks them.
+def _steps_of_period(period: Period | None) -> list[int]:
+    """List the steps of a period, or step 0, each as one that has the same weights."""
+    if period is None:
+        return [0]
+    starts = period.begin + np.cumsum(period.length) - period.length
+    steps: list[int] = np.repeat(starts, period.length).tolist()
+    return steps
 
-    It is a map L of each coordinate alone plus what they get through their sum, and takes what are
-    second moments to such. So it shrinks them if L does, and the sum gives less than itself to the
-    sum in all later steps: ``sum (I - L)^-1 kick < 1``.
+
+def _is_coupled_stable(rows: Recurrences, weights: list[Array], inverse_batch: float) -> bool:
+    """Whether the map of all second moments shrinks them, over steps with these weights of terms.
+
+    The map of a step is a map L of each coordinate alone plus what they get through their sum, and
+    takes what are second moments to such. So does that of several steps, in which sums are taken,
+    and what they add is moved on: ``L + U V^T``. It shrinks moments if L does, and what is added
+    adds less than itself to the sums in all later periods: the spectral radius of
+    ``V^T (I - L)^-1 U``, which has a row and a column for each step, is below 1.
     """
-    change, kick, _ = rows.step(weights, inverse_batch)
-    if not np.isfinite(kick).all() or _spectral_radius(change) > 1.0 + ROUNDING:
+    change = np.zeros((rows.start.shape[0], rows.start.shape[1], rows.start.shape[1]))
+    added: list[Array] = []
+    sums: list[Array] = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weight in weights:
+            step, kick, _ = rows.step(weight, inverse_batch)
+            total = rows.sum_weight + np.einsum("ia,iab->ib", rows.sum_weight, change)
+            for other, taken in zip(added, sums, strict=True):
+                total = total + float(np.vdot(rows.sum_weight, other)) * taken
+            added = [other + np.einsum("iab,ib->ia", step, other) for other in added]
+            added.append(kick)
+            sums.append(total)
+            change = (step + change) + step @ change
+    columns, row_sums = np.stack(added, axis=2), np.stack(sums)
+    if not np.isfinite(columns).all() or _spectral_radius(change) > 1.0 + ROUNDING:
         return False
-    is_coupled = np.any(kick != 0.0, axis=1) & np.any(rows.sum_weight != 0.0, axis=1)
+    is_coupled = (columns != 0.0).any(axis=(1, 2)) & (row_sums != 0.0).any(axis=(0, 2))
     try:
-        later = np.linalg.solve(-change[is_coupled], kick[is_coupled][:, :, None])[:, :, 0]
+        later = np.linalg.solve(-change[is_coupled], columns[is_coupled])
     except np.linalg.LinAlgError:
         return False
-    share = float(np.vdot(rows.sum_weight[is_coupled], later))
-    return 0.0 <= share < 1.0
+    share = np.einsum("tia,iak->tk", row_sums[:, is_coupled], later)
+    is_positive = bool((np.diagonal(share) >= 0.0).all())
+    return is_positive and float(np.abs(np.linalg.eigvals(share)).max()) < 1.0
 
 
 def _limit(is_stable: Callable[[float], bool], largest: float) -> float:

@@ -1,5 +1,6 @@
 """Noise that depends on the iterate: exact answers against matrices, digits, and each other."""
 
+import itertools
 import math
 
 import mpmath
@@ -293,6 +294,37 @@ def test_largest_stable_lr_separates_what_diverges(kind):
     )
     assert below[1] == pytest.approx(below[0], rel=1e-6)
     assert above[1] == math.inf
+
+
+PERIODIC = {
+    "plain": nqm.Lookahead(nqm.SGD(0.1), 5, 0.5),
+    "momentum": nqm.Lookahead(nqm.SGD(0.1, momentum=0.5), 4, 0.7),
+    "average": nqm.EMA(nqm.Lookahead(nqm.SGD(0.1), 3, 0.5), 0.5),
+}
+
+
+@pytest.mark.mostly_slow(2)
+@pytest.mark.parametrize(("name", "batch_size"), [*itertools.product(PERIODIC, [1, 4])])
+def test_largest_stable_lr_of_a_period_separates_what_diverges(name, batch_size):
+    problem = nqm.Problem(np.geomspace(1, 0.05, 9), 0.1).with_noise(Gaussian())
+    limit = nqm.largest_stable_lr(problem, PERIODIC[name], batch_size)
+    below, above = (
+        nqm.expected_risk(
+            problem, PERIODIC[name].with_hyper_parameters(lr=x * limit), batch_size, [1500, 3000]
+        )
+        for x in (0.98, 1.02)
+    )
+    assert below[1] == pytest.approx(below[0], rel=1e-2)
+    assert above[1] > 1e3 * above[0]
+
+
+def test_largest_stable_lr_in_other_words():
+    problem = nqm.Problem.power_law(30).with_noise(Gaussian())
+    limit = nqm.largest_stable_lr(problem, nqm.SGD(0.1, momentum=0.5), 4)
+    same = nqm.Lookahead(nqm.SGD(0.1, momentum=0.5), 2, 1.0)
+    assert nqm.largest_stable_lr(problem, same, 4) == pytest.approx(limit, rel=1e-9)
+    accumulated = nqm.Accumulate(nqm.SGD(0.1, momentum=0.5), 4)
+    assert nqm.largest_stable_lr(problem, accumulated, 1) == pytest.approx(limit, rel=1e-12)
 
 
 def test_largest_stable_lr_of_additive_noise():
