@@ -179,7 +179,8 @@ class _Sampler:
         experiment, records = self._experiment, self._experiment.records
         number = experiment.replicas[replica : replica + 1].copy()
         stream = Noise(self._key, number, 0, 0, False, np.float32(0.0))
-        start = self._backend.start(stream, *self._start, 1)
+        mean, deviation = self._start
+        start = self._backend.start(stream, mean, deviation, 1)
         state = self._rows.start_vector[:, None] * start[0]
         values = np.zeros((records.size, 1, experiment.layout.size))
         taken = 0

@@ -306,11 +306,11 @@ class Chain:
         risks = 0.5 * sums
         if not self._is_same:
             risks = self._rows_at(self._rows.risk_weight, 0, STEPPED_LEVEL).reshape(shape)
-        constants = [self._summed_constant(rows, 0) for rows in (sums, risks)]
+        constant, of_risk = (self._summed_constant(rows, 0) for rows in (sums, risks))
         kick = self._step.kick.ravel()
         resolvent = _resolvent(sums[:-1] @ kick)
         kicks = self._kicks_of(STEPPED_LEVEL)
-        return _Steps(sums, risks, *constants, resolvent, risks[:-1] @ kick, kicks)
+        return _Steps(sums, risks, constant, of_risk, resolvent, risks[:-1] @ kick, kicks)
 
 
 def _resolvent(kernel: Array) -> Array:
