@@ -144,7 +144,7 @@ class Recurrences:
                 chosen = slice(begin, begin + count)
                 M = self._stepped(M, weights[chosen], inverse_batch[chosen], path[chosen])
             path[-1] = M.ravel()
-            risk = path @ self._matrix_weights(self.risk_weight)
+            risk = np.einsum("ij,j->i", path, self._matrix_weights(self.risk_weight))
         return np.where(np.isnan(risk), np.inf, risk), M[:, self.first, self.second]
 
     def _stepped(self, M: Array, weights: Array, inverse_batch: Array, path: Array) -> Array:

@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 
 from ...validation import Array
 from .maps import Recurrences, StepMap
-from .single_steps import SingleSteps, applied, kicks_of, rows_at, summed_constant
+from .single_steps import (
+    SingleSteps,
+    applied,
+    kicks_of,
+    lower_toeplitz,
+    product,
+    resolvent,
+    rows_at,
+    summed_constant,
+)
 
 LEVEL_STEPS = 6
 """A panel is of 2^6 equal parts."""
@@ -166,7 +175,6 @@ class Chain:
 
     def _new_level(self, level: int) -> _Level | None:
         """Compute what panels of a length need."""
-        from scipy.linalg import solve_triangular  # It takes long to load.
 
         def rows(weight: Array) -> Array:
             return rows_at(weight, self._change, level, LEVEL_STEPS).reshape(PARTS + 1, -1)
@@ -180,13 +188,12 @@ class Chain:
         system = sum_response if level == 0 else sum_response[POINTS]
         if not np.isfinite(system).all():
             return None
-        square = np.eye(len(system)) - (np.pad(system, ((0, 0), (0, 1))) if level == 0 else system)
         try:
-            # Forward substitution keeps the first steps right where later ones overflow.
+            # In steps it is a resolvent, whose first steps are right where later ones overflow.
             inverse = (
-                solve_triangular(square, np.eye(len(square)), lower=True)
+                lower_toeplitz(resolvent(sum_response[1:, 0]))
                 if level == 0
-                else np.linalg.inv(square)
+                else np.linalg.inv(np.eye(len(system)) - system)
             )
         except np.linalg.LinAlgError:
             return None
@@ -197,12 +204,12 @@ class Chain:
 
     def _step_response(self, rows: Array, _: int) -> Array:
         """Return the responses at 65 steps to the sum in each of 64, shape (65, 64)."""
-        kernel = np.append(rows[:-1] @ self._step.kick.ravel(), 0.0)
+        kernel = np.append(product(rows[:-1], self._step.kick.ravel()), 0.0)
         return np.asarray(kernel[tables().lag])
 
     def _polynomial_response(self, rows: Array, level: int) -> Array:
         """Return the responses at 65 points to the values at 17 of them, shape (65, 17)."""
-        kernel = rows[:-1] @ self._response[level].reshape(rows.shape[1], -1)
+        kernel = product(rows[:-1], self._response[level].reshape(rows.shape[1], -1))
         # What parts add is a convolution with their lag, without wrapping round at twice as many.
         spectrum = np.fft.rfft(kernel, 2 * PARTS, axis=0)[:, None] @ tables().parts
         added = np.fft.irfft(spectrum[:, 0], 2 * PARTS, axis=0)
@@ -218,7 +225,7 @@ class Chain:
             return None
         flat = moments.ravel()
         with np.errstate(over="ignore", invalid="ignore"):
-            known = parts.sum_rows @ flat + parts.sum_constant
+            known = product(parts.sum_rows, flat) + parts.sum_constant
             if level == 0:
                 sums = parts.inverse @ known
                 values = sums[:-1]
@@ -227,7 +234,11 @@ class Chain:
                 sums = known + parts.sum_response @ values
             risk = 0.5 * sums
             if not self._is_same:
-                risk = parts.risk_rows @ flat + parts.risk_constant + parts.risk_response @ values
+                risk = (
+                    product(parts.risk_rows, flat)
+                    + parts.risk_constant
+                    + parts.risk_response @ values
+                )
             if level and not (is_polynomial(sums) and is_polynomial(risk)):
                 return None
             end = level + LEVEL_STEPS

@@ -14,6 +14,9 @@ import numpy as np
 from ...validation import Array
 from .maps import Recurrences, StepMap
 
+STACKED = 4
+"""Rows that are multiplied at a time, which divides how many there are."""
+
 
 class SingleSteps:
     """So many steps of constant settings, from their first moments to the risk in each."""
@@ -36,20 +39,20 @@ class SingleSteps:
         if not recurrences.is_sum_twice_the_risk:
             self._risk_rows = rows_at(recurrences.risk_weight, change, 0, level).reshape(size, -1)
             self._risk_constant = summed_constant(self._risk_rows, step.constant)
-            self._risk_kernel = self._risk_rows[:-1] @ kick
+            self._risk_kernel = product(self._risk_rows[:-1], kick)
         self._sum_constant = summed_constant(self._sum_rows, step.constant)
-        self._resolvent = resolvent(self._sum_rows[:-1] @ kick)
+        self._resolvent = resolvent(product(self._sum_rows[:-1], kick))
         self._kicks = kicks_of(step.kick, change, level)
 
     def solve(self, moments: Array) -> tuple[Array, Array]:
         """Return the risk at each step, with the first, and the last moments."""
         flat = moments.ravel()
-        known = self._sum_rows @ flat + self._sum_constant
+        known = product(self._sum_rows, flat) + self._sum_constant
         sums = np.convolve(self._resolvent, known)[: known.size]
         risk = 0.5 * sums
         if self._risk_rows is not None:
             added = np.convolve(self._risk_kernel, sums[:-1])[: known.size - 1]
-            risk = self._risk_rows @ flat + self._risk_constant + np.append(0.0, added)
+            risk = product(self._risk_rows, flat) + self._risk_constant + np.append(0.0, added)
         last = moments + applied(self._change, moments[:, :, None])[:, :, 0]
         last += self._constant
         last += self._kicks @ sums[:-1]
@@ -79,7 +82,7 @@ def kicks_of(kick: Array, change: Sequence[Array], level: int) -> Array:
 
 def summed_constant(rows: Array, constant: Array) -> Array:
     """Return what constant noise, which is added between two points, adds at all of them."""
-    return np.append(0.0, np.cumsum(rows[:-1] @ constant.ravel()))
+    return np.append(0.0, np.cumsum(product(rows[:-1], constant.ravel())))
 
 
 def resolvent(kernel: Array) -> Array:
@@ -95,6 +98,24 @@ def resolvent(kernel: Array) -> Array:
         missing = np.convolve(lagged[: 2 * size], known)[size : 2 * size]
         known = np.append(known, np.convolve(missing, known)[: missing.size])
     return known[: lagged.size]
+
+
+def lower_toeplitz(series: Array) -> Array:
+    """Return the matrix that convolves with a series, shape (size, size)."""
+    lag = np.arange(series.size)[:, None] - np.arange(series.size)
+    return np.where(lag >= 0, series[lag], 0.0)
+
+
+def product(rows: Array, columns: Array) -> Array:
+    """Multiply a matrix by a vector, or by few columns, in one thread.
+
+    Threads of BLAS wait for each other for longer than such products take.
+    """
+    if columns.ndim == 1:
+        return np.asarray(np.einsum("ij,j->i", rows, columns))
+    # A product of each stack is too small for threads.
+    stacks = rows.reshape(len(rows) // STACKED, STACKED, -1)
+    return np.asarray(stacks @ columns).reshape(len(rows), -1)
 
 
 def applied(matrix: Array, columns: Array) -> Array:
