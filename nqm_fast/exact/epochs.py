@@ -19,7 +19,7 @@ from ..timeline import values_at
 from ..validation import Array, InputError, integer, step_array
 from .certified import coordinate_sums
 from .coupled.maps import CoupledBlock, Recurrences
-from .coupled.panels import applied
+from .coupled.single_steps import applied
 
 MOST_BATCHES = 1 << 22
 """Batches of an epoch, which are gone through one by one."""

@@ -7,6 +7,9 @@ search for one root. They work on few nodes that stand for all coordinates, and 
 answer is confirmed on all of them. Minimisation finds the nearest trough, so that it
 begins with the answers of searches over fewer hyper-parameters, and is followed by a
 search of the whole space. The best answer of all these searches is returned.
+
+Noise that depends on the iterate is searched by first passages after all, made
+continuous, as a curve costs much there and has them all.
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ class _Sampler:
         )
         self._legs = _legs(setting, self._rows, experiment.records, experiment.steps, h.size)
         self._measure = _Measure(experiment, self._rows.read_vector, h)
-        spread = problem.mean0, np.sqrt(problem.var0)
-        self._start = tuple(pad_to_leaves(x, h.size) for x in spread)
+        self._mean = pad_to_leaves(problem.mean0, h.size)
+        self._deviation = pad_to_leaves(np.sqrt(problem.var0), h.size)
         self._backend = kernels.load_backend(backend)
 
     def __call__(self, replica: int) -> Part:
@@ -179,8 +179,7 @@ class _Sampler:
         experiment, records = self._experiment, self._experiment.records
         number = experiment.replicas[replica : replica + 1].copy()
         stream = Noise(self._key, number, 0, 0, False, np.float32(0.0))
-        mean, deviation = self._start
-        start = self._backend.start(stream, mean, deviation, 1)
+        start = self._backend.start(stream, self._mean, self._deviation, 1)
         state = self._rows.start_vector[:, None] * start[0]
         values = np.zeros((records.size, 1, experiment.layout.size))
         taken = 0

@@ -14,8 +14,9 @@ from helpers import assert_same, long_run, python
 import nqm_fast as nqm
 
 KILLS = int(os.environ.get("NQM_KILLS", "8"))  # in all, of two orders
-ORDERS = ["steps", *(pytest.param(name, marks=pytest.mark.slow) for name in ("blocks", "rules"))]
-"""Of the loops, and that by steps of algorithms that are not linear."""
+ORDERS = ["steps", pytest.param("blocks", marks=pytest.mark.slow)]
+RULES = pytest.param("rules", marks=pytest.mark.slow)
+"""The order by steps, of algorithms that are not linear."""
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 
 
@@ -30,7 +31,7 @@ def begun(action, path, order):
     return subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="module", params=ORDERS)
+@pytest.fixture(scope="module", params=[*ORDERS, RULES])
 def whole(request, tmp_path_factory):
     """A run that nobody disturbed, and its order."""
     path = tmp_path_factory.mktemp("whole") / "run.h5"

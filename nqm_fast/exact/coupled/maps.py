@@ -86,6 +86,7 @@ class Recurrences:
         """Weights of all moments in the sum that noise depends on, shape (coordinates, p)."""
         self.risk_weight = (0.5 * block.multiplicity * block.h)[:, None] * self.read
         """Weights of all moments in the risk, shape (coordinates, p)."""
+        self.is_sum_twice_the_risk = bool(np.array_equal(self.sum_weight, 2.0 * self.risk_weight))
 
     def moments(self, vector: Array) -> Array:
         """Return the products of all pairs of elements, shape (..., p)."""
@@ -143,7 +144,7 @@ class Recurrences:
                 chosen = slice(begin, begin + count)
                 M = self._stepped(M, weights[chosen], inverse_batch[chosen], path[chosen])
             path[-1] = M.ravel()
-            risk = path @ self._matrix_weights(self.risk_weight)
+            risk = np.einsum("ij,j->i", path, self._matrix_weights(self.risk_weight))
         return np.where(np.isnan(risk), np.inf, risk), M[:, self.first, self.second]
 
     def _stepped(self, M: Array, weights: Array, inverse_batch: Array, path: Array) -> Array:

@@ -22,6 +22,16 @@ from numpy.typing import NDArray
 
 from ...validation import Array
 from .maps import Recurrences, StepMap
+from .single_steps import (
+    SingleSteps,
+    applied,
+    kicks_of,
+    lower_toeplitz,
+    product,
+    resolvent,
+    rows_at,
+    summed_constant,
+)
 
 LEVEL_STEPS = 6
 """A panel is of 2^6 equal parts."""
@@ -131,23 +141,6 @@ class _Level(NamedTuple):
     """Solution of the system of the points."""
 
 
-class _Steps(NamedTuple):
-    """What many steps one by one need, from their first moments to sum and risk at each."""
-
-    sum_rows: Array
-    risk_rows: Array
-    """Rows on the first moments, shape (steps + 1, coordinates * p)."""
-    sum_constant: Array
-    risk_constant: Array
-    """What constant noise adds, shape (steps + 1,)."""
-    resolvent: Array
-    """Response of the sum to what is put into it, by lag, shape (steps + 1,)."""
-    risk_kernel: Array
-    """Response of the risk to the sum, by lag, shape (steps,)."""
-    kicks: Array
-    """Last moments for a sum in one of the steps, shape (coordinates, p, steps)."""
-
-
 class Chain:
     """Panels of all lengths under constant settings."""
 
@@ -160,9 +153,7 @@ class Chain:
         self._constant = [step.constant]
         self._step = step
         self._levels: dict[int, _Level | None] = {}
-        weights = recurrences.sum_weight, recurrences.risk_weight
-        self._is_same = bool(np.array_equal(weights[0], 2.0 * weights[1]))
-        """Whether the sum is twice the risk."""
+        self._is_same = recurrences.is_sum_twice_the_risk
 
     def _grow(self, level: int) -> None:
         """Compute what 2^level steps do, for all levels up to this."""
@@ -174,18 +165,6 @@ class Chain:
             self._response.append(after @ table.left + E @ table.right)
             self._constant.append(2.0 * k + applied(D, k[:, :, None])[:, :, 0])
 
-    def _rows_at(self, weight: Array, level: int, parts: int = LEVEL_STEPS) -> Array:
-        """Return the rows of a weighted sum of moments at 2^parts + 1 points.
-
-        Their shape is (points, coordinates, p).
-        """
-        rows = weight[:, None, :]
-        for k in range(level, level + parts):
-            rows = np.concatenate([rows, rows + applied(rows, self._change[k])], axis=1)
-        last = weight[:, None, :]
-        last = last + applied(last, self._change[level + parts])
-        return np.concatenate([rows, last], axis=1).transpose(1, 0, 2).copy()
-
     def level(self, level: int) -> _Level | None:
         """Return the panels of 64 2^level steps, or None where they leave a double's range."""
         if level not in self._levels:
@@ -196,26 +175,25 @@ class Chain:
 
     def _new_level(self, level: int) -> _Level | None:
         """Compute what panels of a length need."""
-        from scipy.linalg import solve_triangular  # It takes long to load.
 
-        sums = self._rows_at(self._rows.sum_weight, level).reshape(PARTS + 1, -1)
-        risks = 0.5 * sums
-        if not self._is_same:
-            risks = self._rows_at(self._rows.risk_weight, level).reshape(PARTS + 1, -1)
-        constants = [self._summed_constant(rows, level) for rows in (sums, risks)]
+        def rows(weight: Array) -> Array:
+            return rows_at(weight, self._change, level, LEVEL_STEPS).reshape(PARTS + 1, -1)
+
+        sums = rows(self._rows.sum_weight)
+        risks = 0.5 * sums if self._is_same else rows(self._rows.risk_weight)
+        constants = [summed_constant(x, self._constant[level]) for x in (sums, risks)]
         respond = self._step_response if level == 0 else self._polynomial_response
         sum_response = respond(sums, level)
         risk_response = 0.5 * sum_response if self._is_same else respond(risks, level)
         system = sum_response if level == 0 else sum_response[POINTS]
         if not np.isfinite(system).all():
             return None
-        square = np.eye(len(system)) - (np.pad(system, ((0, 0), (0, 1))) if level == 0 else system)
         try:
-            # Forward substitution keeps the first steps right where later ones overflow.
+            # In steps it is a resolvent, whose first steps are right where later ones overflow.
             inverse = (
-                solve_triangular(square, np.eye(len(square)), lower=True)
+                lower_toeplitz(resolvent(sum_response[1:, 0]))
                 if level == 0
-                else np.linalg.inv(square)
+                else np.linalg.inv(np.eye(len(system)) - system)
             )
         except np.linalg.LinAlgError:
             return None
@@ -224,19 +202,14 @@ class Chain:
             sums, risks, sum_constant, risk_constant, sum_response, risk_response, inverse
         )
 
-    def _summed_constant(self, rows: Array, level: int) -> Array:
-        """Return what constant noise adds at 65 points."""
-        added = rows[:-1] @ self._constant[level].ravel()
-        return np.append(0.0, np.cumsum(added))
-
     def _step_response(self, rows: Array, _: int) -> Array:
         """Return the responses at 65 steps to the sum in each of 64, shape (65, 64)."""
-        kernel = np.append(rows[:-1] @ self._step.kick.ravel(), 0.0)
+        kernel = np.append(product(rows[:-1], self._step.kick.ravel()), 0.0)
         return np.asarray(kernel[tables().lag])
 
     def _polynomial_response(self, rows: Array, level: int) -> Array:
         """Return the responses at 65 points to the values at 17 of them, shape (65, 17)."""
-        kernel = rows[:-1] @ self._response[level].reshape(rows.shape[1], -1)
+        kernel = product(rows[:-1], self._response[level].reshape(rows.shape[1], -1))
         # What parts add is a convolution with their lag, without wrapping round at twice as many.
         spectrum = np.fft.rfft(kernel, 2 * PARTS, axis=0)[:, None] @ tables().parts
         added = np.fft.irfft(spectrum[:, 0], 2 * PARTS, axis=0)
@@ -252,7 +225,7 @@ class Chain:
             return None
         flat = moments.ravel()
         with np.errstate(over="ignore", invalid="ignore"):
-            known = parts.sum_rows @ flat + parts.sum_constant
+            known = product(parts.sum_rows, flat) + parts.sum_constant
             if level == 0:
                 sums = parts.inverse @ known
                 values = sums[:-1]
@@ -261,7 +234,11 @@ class Chain:
                 sums = known + parts.sum_response @ values
             risk = 0.5 * sums
             if not self._is_same:
-                risk = parts.risk_rows @ flat + parts.risk_constant + parts.risk_response @ values
+                risk = (
+                    product(parts.risk_rows, flat)
+                    + parts.risk_constant
+                    + parts.risk_response @ values
+                )
             if level and not (is_polynomial(sums) and is_polynomial(risk)):
                 return None
             end = level + LEVEL_STEPS
@@ -273,66 +250,19 @@ class Chain:
     @cached_property
     def _kicks(self) -> Array:
         """The moments after 64 steps for a sum in one of them, (coordinates, p, 64)."""
-        return self._kicks_of(LEVEL_STEPS)
-
-    def _kicks_of(self, level: int) -> Array:
-        """Return the moments after 2^level steps for a sum in one, (coordinates, p, steps)."""
-        columns = self._step.kick[:, :, None]
-        for k in range(level):
-            columns = np.concatenate([columns + applied(self._change[k], columns), columns], 2)
-        return columns
+        return kicks_of(self._step.kick, self._change, LEVEL_STEPS)
 
     def stepped(self, moments: Array) -> tuple[Array, Array]:
         """Go through many steps one by one; the risk at each, with the first, and last moments."""
         with np.errstate(over="ignore", invalid="ignore"):
-            parts, flat = self._steps, moments.ravel()
-            known = parts.sum_rows @ flat + parts.sum_constant
-            sums = np.convolve(parts.resolvent, known)[: known.size]
-            risk = 0.5 * sums
-            if not self._is_same:
-                added = np.convolve(parts.risk_kernel, sums[:-1])[: known.size - 1]
-                risk = parts.risk_rows @ flat + parts.risk_constant + np.append(0.0, added)
-            last = moments + applied(self._change[STEPPED_LEVEL], moments[:, :, None])[:, :, 0]
-            last += self._constant[STEPPED_LEVEL]
-            last += parts.kicks @ sums[:-1]
-        return risk, last
+            return self._single_steps.solve(moments)
 
     @cached_property
-    def _steps(self) -> _Steps:
+    def _single_steps(self) -> SingleSteps:
         """What so many steps one by one need."""
         self._grow(STEPPED_LEVEL)
-        shape = (1 << STEPPED_LEVEL) + 1, -1
-        sums = self._rows_at(self._rows.sum_weight, 0, STEPPED_LEVEL).reshape(shape)
-        risks = 0.5 * sums
-        if not self._is_same:
-            risks = self._rows_at(self._rows.risk_weight, 0, STEPPED_LEVEL).reshape(shape)
-        constant, of_risk = (self._summed_constant(rows, 0) for rows in (sums, risks))
-        kick = self._step.kick.ravel()
-        resolvent = _resolvent(sums[:-1] @ kick)
-        kicks = self._kicks_of(STEPPED_LEVEL)
-        return _Steps(sums, risks, constant, of_risk, resolvent, risks[:-1] @ kick, kicks)
-
-
-def _resolvent(kernel: Array) -> Array:
-    """Return the series 1 / (1 - z kernel(z)), one term longer than the kernel.
-
-    What is known of it is doubled again and again, by sums of products that have one sign where
-    the kernel has.
-    """
-    lagged = np.append(0.0, kernel)
-    known = np.ones(1)
-    while known.size < lagged.size:
-        size = known.size
-        missing = np.convolve(lagged[: 2 * size], known)[size : 2 * size]
-        known = np.append(known, np.convolve(missing, known)[: missing.size])
-    return known[: lagged.size]
-
-
-def applied(matrix: Array, columns: Array) -> Array:
-    """Multiply stacks of matrices; stacks of numbers are multiplied as arrays, which is faster."""
-    if matrix.shape[2] == 1 and 1 in (matrix.shape[1], columns.shape[2]):
-        return matrix * columns
-    return np.asarray(matrix @ columns)
+        given = self._rows, self._step, self._change, self._constant
+        return SingleSteps(*given, STEPPED_LEVEL)
 
 
 def is_polynomial(values: Array) -> bool:
