@@ -119,6 +119,8 @@ def plot(figure: Figure, table: Table, study: Study) -> None:
     """Draw a line for each method, solid if it averages, and the legend beside them."""
     figure.set_size_inches(8.5, 5.0)
     note = "All are tuned at each batch size; solid: those that evaluate an average of iterates."
+    if min(table["batch_size"]) < FEWEST_SAMPLES:
+        note += " Schedule-Free begins where tuning takes seconds."
     axes = batch_size_axes(figure, "", steps_label(study), study, table, note)
     figure.suptitle(study.title(TITLE, SUBJECT))
     names = distinct_values(table, "method")
