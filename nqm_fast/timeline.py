@@ -68,6 +68,10 @@ WINDOW = 1 << 15
 """Steps of a varying schedule that are held as arrays at a time, which bounds the memory."""
 
 
+MOST_VARYING = 1 << 40
+"""Steps in a row, each computed by itself, that take a day or more."""
+
+
 class Segments(NamedTuple):
     """Consecutive segments of steps, each with constant settings."""
 
@@ -83,6 +87,11 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
     """Cut steps 0 .. stop - 1 into segments of constant settings, about `WINDOW` at a time.
 
     With ``merge=False`` every step is a segment, for algorithms that depend on the step itself.
+
+    Raises
+    ------
+    InputError
+        If more than `MOST_VARYING` steps in a row differ, which would take for ever.
     """
     waiting: list[Segments] = []
     begin = 0
@@ -94,6 +103,7 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
         if merge and all(is_constant for _, is_constant in found):
             starts = np.array([begin])
         else:
+            _check_varying(begin, min(stop, *(piece_end for piece_end, _ in found)))
             end = min(end, begin + WINDOW)
             starts = np.arange(begin, end)
         values = np.array([values_at(schedule, starts) for schedule in schedules])
@@ -106,6 +116,16 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
         if sum(part.start.size for part in waiting) >= WINDOW or begin >= stop:
             yield Segments(*(np.concatenate(part, axis=-1) for part in zip(*waiting, strict=True)))
             waiting = []
+
+
+def _check_varying(begin: int, end: float) -> None:
+    """Raise an InputError if the steps begin .. end - 1 are too many to go through one by one."""
+    if end - begin > MOST_VARYING:
+        raise InputError(
+            f"steps must be at most {MOST_VARYING} where settings change in every step, as these "
+            f"are computed one by one, not {int(end) - begin}: schedules of constant pieces, such "
+            "as schedules.Piecewise, have no such limit"
+        )
 
 
 def check_length(name: str, schedule: Schedule, steps: int) -> None:
