@@ -34,7 +34,7 @@ def plain(text: str) -> int | float:
         return float(text)
 
 
-plain.__name__ = "float"  # as argparse would say of any other number
+plain.__name__ = "number"
 
 
 def finite(value: float) -> float | None:

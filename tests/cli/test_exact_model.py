@@ -259,3 +259,9 @@ def test_whole_numbers_are_not_rounded(nqm_fast, command):
     status, out, _ = nqm_fast(command, *options)
     assert status == 0
     assert json.loads(out)["results"][0]["batch_size"] == large
+
+
+def test_what_is_no_number_is_called_so(nqm_fast, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        nqm_fast("risk", "--dim", "3", "--lr", "0.1", "--batch-size", "x")
+    assert "argument --batch-size: invalid number value: 'x'" in capsys.readouterr().err
