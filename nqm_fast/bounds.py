@@ -18,7 +18,7 @@ from .blocks import Block, joined_blocks
 from .exact.certified import coordinate_sums
 from .problem import Problem, as_additive_problem
 from .validation import Array, InputError, number, step_array
-from .wide_range import Scaled, log_square, scaled_product, times_exp
+from .wide_range import Scaled, log_square, product_of, scaled_exp, scaled_product
 
 __all__ = [
     "bayes_risk",
@@ -35,6 +35,8 @@ SMALLEST_RISK = 1e-320
 """Stands for a risk of 0 where a logarithm of the risk is taken."""
 LOG_OF_ZERO = -1e4
 """Stands for log(0): its exp is 0 too, and times 0 it is 0 where -inf would give NaN."""
+MOST_LOG = 1e15
+"""Stands for the logarithms of infinity, and with a minus sign of 0."""
 LARGE_LOG, LARGE_EXPONENT = 40.0, 60
 """From this logarithm and this exponent of 2 on, 1 is lost in a sum of doubles."""
 
@@ -76,22 +78,28 @@ def plain_risk(
 
     def risk(block: Block, t: Array) -> Array:
         curvature, noise = _preconditioned(block, power)
-        gap = lr * curvature
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            gap = np.minimum(lr * curvature, np.finfo(np.float64).max)
             decay = np.where(t > 0, t * log_square(gap), 0.0)
             margin = 2.0 - gap
             # At lr h = 2 the iterate only changes its sign, and the noise of all steps adds up.
             noise_factor = np.where(
                 margin == 0.0, t * gap, -np.expm1(decay) / np.where(margin, margin, 1.0)
             )
-            noise_share = noise * lr / (2.0 * batch_size)
+            growth = scaled_exp(np.clip(decay, -MOST_LOG, MOST_LOG))
+            start = scaled_product([0.5, block.h, block.second_moment])
+            share = scaled_product([0.5, noise, lr], [batch_size])
             # Beside a large exponential the 1 of expm1 is nothing.
-            noise_risk = np.where(
-                decay > LARGE_LOG,
-                times_exp(noise_share / -margin, decay),
-                _product(noise_share, noise_factor),
+            is_large = decay > LARGE_LOG
+            grown = product_of(
+                scaled_product([share.mantissa], [np.where(is_large, -margin, 1.0)]), growth
             )
-            return times_exp(_initial_risk(block), decay) + noise_risk
+            kept = scaled_product([share.mantissa, np.where(is_large, 0.0, noise_factor)])
+            added = Scaled(
+                np.where(is_large, grown.mantissa, kept.mantissa),
+                share.exponent + np.where(is_large, grown.exponent, kept.exponent),
+            )
+            return product_of(start, growth).value + added.value
 
     return _sum_at_steps(problem, steps, risk)
 
@@ -152,7 +160,7 @@ def theorem1(
         r2 = np.where(difference.imag == 0.0, r2, (trace - difference) / 2.0)
         mean = _mean_factor(one_minus_r1, r2, difference, t)
         margin = 2.0 * beta + 2.0 - gap
-        numerator = (1.0 + beta) * lr * noise / (2.0 * batch_size * (1.0 - beta))
+        numerator = scaled_product([0.5 * (1.0 + beta), lr, noise], [batch_size, 1.0 - beta]).value
         return _with_steady_state(block, mean, numerator, margin)
 
     return _sum_at_steps(problem, steps, risk)
@@ -208,7 +216,7 @@ def theorem2(
         mean = _mean_factor(one_minus_r1 + 0j, r2 + 0j, difference, t)
         margin = 2.0 - gap
         averaging = (1.0 - gamma) * (1.0 + a * gamma) / ((1.0 + gamma) * (1.0 - a * gamma))
-        numerator = lr * noise * averaging / (2.0 * batch_size)
+        numerator = scaled_product([0.5 * averaging, lr, noise], [batch_size]).value
         return _with_steady_state(block, mean, numerator, margin)
 
     return _sum_at_steps(problem, steps, risk)
@@ -338,20 +346,6 @@ def _preconditioned(block: Block, power: float) -> tuple[Array, Array]:
     return curvature, noise
 
 
-def _product(share: Array, growth: Array) -> Array:
-    """Multiply what a coordinate has by its growth, which may be beyond the range of a double.
-
-    Nothing does not grow; what is NaN is the quotient of two overflows, and beyond the range too.
-    """
-    product = np.where(share == 0.0, 0.0, share * growth)
-    return np.where(np.isnan(product), np.inf, product)
-
-
-def _initial_risk(block: Block) -> Array:
-    """Excess risk of each coordinate at step 0."""
-    return 0.5 * block.h * block.second_moment
-
-
 def _mean_factor(one_minus_r1: Complex, r2: Complex, difference: Complex, t: Array) -> Array:
     """``[(r1^(t+1) - r2^(t+1)) - r1 r2 (r1^t - r2^t)] / (r1 - r2)``, also where roots coincide.
 
@@ -397,7 +391,8 @@ def _with_steady_state(block: Block, mean: Array, numerator: Array, margin: Arra
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         steady = np.where(numerator == 0.0, 0.0, np.where(margin > 0.0, numerator / margin, np.inf))
         # A mean beyond the range of a double may be NaN, from a product 0 * inf.
-        return steady + np.where(np.isfinite(mean), _initial_risk(block) * mean**2, np.inf)
+        left = scaled_product([0.5, block.h, block.second_moment, mean, mean]).value
+        return steady + np.where(np.isfinite(mean), left, np.inf)
 
 
 class _Expressions(NamedTuple):

@@ -49,6 +49,9 @@ LIMITS: dict[str, dict[str, float]] = {
 }
 """Limits of the fields of a problem, as `in_range` takes them."""
 
+LARGE_CURVATURE = 1e100
+"""Below it a start whose square is less than the smallest double has no risk that counts."""
+
 
 class Problem(SampleLosses, Unchangeable):
     """Independent coordinates with curvature h, gradient noise c and a random start.
@@ -154,9 +157,16 @@ class Problem(SampleLosses, Unchangeable):
             _count=checked["count"],
             _c=checked.get("c"),
         )
-        with np.errstate(over="ignore"):
-            if not np.isfinite(np.square(self._mean0) + self._var0).all():
+        with np.errstate(over="ignore", under="ignore"):
+            second_moment = np.square(self._mean0) + self._var0
+            if not np.isfinite(second_moment).all():
                 raise InputError("mean0 and var0 must have a finite mean0^2 + var0")
+            is_lost = (np.asarray(self._mean0) != 0.0) & (second_moment < np.finfo(float).tiny)
+            if (is_lost & (curvature > LARGE_CURVATURE)).any():
+                raise InputError(
+                    "mean0 and var0 must have a mean0^2 + var0 of at least 2.2e-308 beside "
+                    f"curvatures above {LARGE_CURVATURE:g}, as it is lost below"
+                )
             if "sigma" in checked:
                 noise = np.square(curvature * checked["sigma"])
                 self._settle(_c=frozen(real_array("h^2 sigma^2", noise)))

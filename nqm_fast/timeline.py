@@ -70,6 +70,10 @@ LEAST_WINDOW = 1 << 8
 """The same at the first steps, so that few steps do not take the time of many."""
 
 
+MOST_VARYING = 1 << 40
+"""Steps in a row, each computed by itself, that take a day or more."""
+
+
 class Segments(NamedTuple):
     """Consecutive segments of steps, each with constant settings."""
 
@@ -85,6 +89,11 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
     """Cut steps 0 .. stop - 1 into segments of constant settings, about `WINDOW` at a time.
 
     With ``merge=False`` every step is a segment, for algorithms that depend on the step itself.
+
+    Raises
+    ------
+    InputError
+        If more than `MOST_VARYING` steps in a row differ, which would take for ever.
     """
     waiting: list[Segments] = []
     begin = 0
@@ -96,6 +105,7 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
         if merge and all(is_constant for _, is_constant in found):
             starts = np.array([begin])
         else:
+            _check_varying(begin, min(stop, *(piece_end for piece_end, _ in found)))
             end = min(end, begin + min(max(begin, LEAST_WINDOW), WINDOW))
             starts = np.arange(begin, end)
         values = np.array([values_at(schedule, starts) for schedule in schedules])
@@ -108,6 +118,16 @@ def segments(schedules: Sequence[Schedule], stop: int, *, merge: bool = True) ->
         if sum(part.start.size for part in waiting) >= WINDOW or begin >= stop:
             yield Segments(*(np.concatenate(part, axis=-1) for part in zip(*waiting, strict=True)))
             waiting = []
+
+
+def _check_varying(begin: int, end: float) -> None:
+    """Raise an InputError if the steps begin .. end - 1 are too many to go through one by one."""
+    if end - begin > MOST_VARYING:
+        raise InputError(
+            f"steps must be at most {MOST_VARYING} where settings change in every step, as these "
+            f"are computed one by one, not {int(end) - begin}: schedules of constant pieces, such "
+            "as schedules.Piecewise, have no such limit"
+        )
 
 
 def check_length(name: str, schedule: Schedule, steps: int) -> None:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+LOG2_HIGH, LOG2_LOW = 0.6931471803691238, 1.9082149292705877e-10
+"""Their sum is log(2); the first has few digits, so that its products with integers are exact."""
+
 
 class Scaled(NamedTuple):
     """Numbers ``mantissa * 2^exponent``, whose exponents are not limited as those of doubles."""
@@ -45,11 +48,14 @@ def log_square(gap: Array) -> Array:
     return 2.0 * np.log1p(np.maximum(-gap, gap - 2.0))
 
 
-def times_exp(share: Array, log: Array) -> Array:
-    """``share * exp(log)``, also where the exponential alone is beyond the range of a double.
+def scaled_exp(log: Array) -> Scaled:
+    """The exponential of finite numbers, of which most may be far beyond the range of a double."""
+    exponent = np.rint(log / np.log(2.0))
+    remainder = (log - exponent * LOG2_HIGH) - exponent * LOG2_LOW
+    return Scaled(np.exp(remainder), exponent.astype(np.int64))
 
-    A share that is NaN is the quotient of two overflows, and the product is beyond the range too.
-    """
-    third = np.exp(log / 3.0)
-    product = np.where(share == 0.0, 0.0, share * third * third * third)
-    return np.where(np.isnan(product), np.inf, product)
+
+def product_of(first: Scaled, second: Scaled) -> Scaled:
+    """The product of numbers in this form."""
+    size = first.mantissa * second.mantissa
+    return Scaled(size, np.where(size == 0.0, 0, first.exponent + second.exponent))

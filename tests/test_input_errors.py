@@ -346,3 +346,10 @@ def test_a_curvature_far_out_of_range_is_inf_or_zero_not_nan():
     for power in (-200.0, 200.0):
         got = nqm.expected_risk(nqm.Problem([1.0, 1e-3]), nqm.SGD(1.0, power=power), 1, [0, 1, 5])
         assert not np.isnan(got).any()
+
+
+@pytest.mark.parametrize("over", ["lr,momentum", "lr momentum", "lr, momentum"])
+def test_several_names_in_one_word_are_explained(no_work, over):
+    expected = f"over must list several names, as in ('lr', 'momentum'), not {over!r}"
+    with pytest.raises(nqm.InputError, match=re.escape(expected)):
+        nqm.tune(SMALL, 8, 0.1, over=over)

@@ -355,3 +355,9 @@ def test_losses_that_overflow_on_the_way_are_right():
     assert nqm.Problem([1e160]).sample_gradient([1e160], [0.0]).tolist() == [np.inf]
     far = nqm.Problem([1e160], c=1e160, var0=1e-150)
     assert nqm.bounds.bayes_risk(far, 4.0) == pytest.approx(0.125, rel=1e-9)
+
+
+def test_a_start_whose_square_is_lost_is_refused_where_it_counts():
+    with pytest.raises(nqm.InputError, match=r"mean0\^2 \+ var0 of at least 2.2e-308 beside"):
+        nqm.Problem([1e300], mean0=1e-180, var0=0.0)
+    assert nqm.Problem([1.0, 1e-9], mean0=[1.0, 1e-180], var0=0.0).dim == 2

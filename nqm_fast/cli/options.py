@@ -18,8 +18,7 @@ from ..noise import described_noise
 from ..spectra import read_spectrum
 from ..spectrum import NEGATIVE, SHAPE
 from ..store import serialization
-from ..validation import plain_number
-from .tables import whole_number
+from .tables import plain, whole_number
 
 DEFAULT_DIM = 10_000
 """Coordinates of the power law where neither a dimension nor a file is given."""
@@ -63,7 +62,7 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         help="noise that depends on the iterate, such as Gaussian label_noise=0.1 (default: none)",
     )
     parser.add_argument(
-        "--batch-size", type=float, nargs="+", required=True, metavar="B", help="one or more"
+        "--batch-size", type=plain, nargs="+", required=True, metavar="B", help="one or more"
     )
 
 
@@ -192,7 +191,7 @@ def _noise_table(words: list[str]) -> dict[str, Any]:
     for word in words[1:]:
         name, equals, text = word.partition("=")
         try:
-            table[name] = plain_number(float(text))
+            table[name] = plain(text)
         except ValueError:
             equals = ""
         if not equals:
@@ -250,12 +249,10 @@ def chosen_hyper_parameters(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _number_or_word(text: str) -> int | float | str:
     """Convert text to a number if it is one."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    try:
+        return plain(text)
+    except ValueError:
+        return text
 
 
 def chosen_algorithm(chosen: argparse.Namespace, searched: Sequence[str] = ()) -> Any:

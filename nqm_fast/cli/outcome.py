@@ -129,8 +129,14 @@ def _print_summary(run: Run) -> None:
             exact = float(exact_risk(run.experiment, g, run.steps[-1:])[0])
             row = {"setting": setting_label(run.experiment, g), "risk": float(np.mean(last))}
             # Of what is not linear it is not known.
-            rows.append(row | {"std": spread, "expected": "" if np.isnan(exact) else exact})
-        print(f"at step {run.steps[-1]}, of {last.size} replicas:")
+            row |= {"std": spread, "expected": "" if np.isnan(exact) else exact}
+            at = np.reshape(run.diverged_at, (-1, last.size))[g]
+            if run.status == "diverged":
+                row["diverged at step"] = int(at[at >= 0].min()) if (at >= 0).any() else ""
+            rows.append(row)
+        shard = run.experiment.coordinates
+        part = "" if shard is None else f", a shard (coordinates {shard})"
+        print(f"at step {run.steps[-1]}, of {last.size} replicas{part}:")
         print_table(rows)
     stats = run.stats
     done, unit = stats["coordinate_steps"], "coordinate-steps"

@@ -26,6 +26,17 @@ def whole_number(text: str) -> int:
 whole_number.__name__ = "whole number"  # The name is a part of the error message of argparse.
 
 
+def plain(text: str) -> int | float:
+    """Convert text to a number, a whole one without rounding it to a double."""
+    try:
+        return whole_number(text)
+    except ValueError:
+        return float(text)
+
+
+plain.__name__ = "number"
+
+
 def finite(value: float) -> float | None:
     """Return a number, or None, which is null in JSON, for one that is infinite or NaN."""
     return value if value < math.inf else None

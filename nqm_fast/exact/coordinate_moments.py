@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..algorithms.sparse import checked_recurrence
+from ..algorithms.sparse import checked_recurrence, sizes_of
 from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..blocks import Block
@@ -21,7 +22,8 @@ from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..timeline import ordered_records
 from ..validation import Array, InputError, any_array, counted, shown, step_array
-from .states import States, passages
+from .states import States, first_weights, passages
+from .units import alike, is_moderate
 
 BLOCK = 1 << 13
 """Coordinates that a thread takes through all steps at a time."""
@@ -209,33 +211,60 @@ def _moments(
     records: NDArray[np.int64],
 ) -> list[Array]:
     """Compute the arrays of `Moments` for some coordinates, with records along the first axis."""
-    block = chosen_block(problem, numbers)
-    mean0, var0 = problem.mean0[numbers][:, None], block.variance[:, None]
-    states = States(block, algorithm)
-    n, k = states.components, numbers.size
+    block, mean0 = chosen_block(problem, numbers), problem.mean0[numbers]
+    n, k = sizes_of(algorithm).components, numbers.size
     shapes = [(k,)] * 4 + [(k, n), (k, n, n)] + [(k,)] * 2
     arrays = [np.empty((records.size, *shape)) for shape in shapes]
+    for part in [np.arange(k)] if is_moderate(block) else alike(block):
+        own = Block(*(np.ascontiguousarray(field[part]) for field in block))
+        found = _moments_of_alike(own, mean0[part], algorithm, batch_size, records)
+        for row, values in enumerate(found):
+            for array, value in zip(arrays, values, strict=True):
+                array[row, part] = value
+    return arrays
+
+
+def _moments_of_alike(
+    block: Block,
+    mean0: Array,
+    algorithm: LinearAlgorithm,
+    batch_size: Schedule,
+    records: NDArray[np.int64],
+) -> Iterator[tuple[Array, ...]]:
+    """Yield what `Moments` have at each record, of coordinates that can share units."""
+    if not records.size:
+        return
+    states = States(block, algorithm, first_weights(algorithm, batch_size, records))
+    block, units = states.block, states.units
     weight = 0.5 * block.h * block.multiplicity
-    carried, row = None, 0
-    for passage in passages(algorithm, batch_size, records) if records.size else ():
+    var0 = block.variance[:, None]
+    mean0 = np.ldexp(mean0, -units.of_start)[:, None]
+    unit, own_units = units.iterate, units.iterate - units.components
+    carried = None
+    for passage in passages(algorithm, batch_size, records):
         carried = states.moved(passage, carried)
         if not passage.ends_at_record:
             continue
         response, noise = states.response(carried), states.covariance(carried)
-        mean = _times(response, mean0)
         spread = _times(response[:, :, None] * response[:, None, :], var0[:, :, None])
         covariance = spread + noise
-        diagonal = np.arange(n)
+        diagonal = np.arange(states.components)
         covariance[:, diagonal, diagonal] = _at_least_zero(covariance[:, diagonal, diagonal])
         read_response, read_noise = _read(states.read, response, noise)
         square = _at_least_zero(read_response**2)
         read = _times(read_response, mean0[:, 0]), _times(square, var0[:, 0]) + read_noise
-        terms = _times(square, weight * block.second_moment), weight * read_noise
-        found = (mean[:, 0], covariance[:, 0, 0], *read, mean, covariance, *terms)
-        for array, value in zip(arrays, found, strict=True):
-            array[row] = value
-        row += 1
-    return arrays
+        mean = np.ldexp(_times(response, mean0), own_units)
+        covariance = np.ldexp(covariance, own_units[:, None] + own_units)
+        yield (
+            mean[:, 0],
+            covariance[:, 0, 0],
+            np.ldexp(read[0], unit),
+            np.ldexp(read[1], 2 * unit),
+            mean,
+            covariance,
+            _times(square, weight * block.second_moment),
+            weight * read_noise,
+        )
 
 
 def chosen_block(problem: Problem, numbers: NDArray[np.int64]) -> Block:

@@ -325,8 +325,8 @@ def _laws(
     def terms_of_block(begin: int) -> tuple[Array, Array, Array]:
         part = slice(begin, min(begin + BLOCK, size))
         block = problem.block(begin, part.stop) if nodes is None else _part(nodes, part)
-        mean0 = problem.mean0[part]
-        response, noise = evaluated_moments(block, algorithm, batch, records)
+        response, noise, block, units = evaluated_moments(block, algorithm, batch, records)
+        mean0 = np.ldexp(problem.mean0[part], -units.of_start)
         count = np.broadcast_to(block.multiplicity, block.h.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             scale = block.h * (response * response * block.variance + noise)

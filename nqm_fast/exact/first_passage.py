@@ -31,7 +31,9 @@ from .periodic import (
 )
 from .population import population_batch
 from .risk import RiskSums, expected_risk
+from .states import first_weights
 from .timeline import weighted_segments
+from .units import block_in_units, is_moderate, recurrence_with_units
 
 # Where the search stops, and how its answer is confirmed.
 MARGINS = (1e-9, 1e-12)
@@ -253,7 +255,12 @@ def _searched_passage(
     skip: int,
 ) -> int | None:
     """Find the first step in (skip, limit] at which the risk is at most `target`."""
-    search = _Search(block, engine_recurrence(algorithm, block.h), target)
+    recurrence = engine_recurrence(algorithm, block.h)
+    if not is_moderate(block):
+        first = first_weights(algorithm, batch, np.array([max(limit, 1)]))
+        units, recurrence = recurrence_with_units(block, algorithm, first)
+        block = block_in_units(block, units)
+    search = _Search(block, recurrence, target)
     period = find_period(algorithm, batch)
     if period is not None and limit < period.begin + period.steps:
         period = None

@@ -49,7 +49,7 @@ class CumulantSums:
         first = np.cumsum([0] + [b.h.size for b in blocks[:-1]])
         used, place = np.unique(rows // CUMULANTS, return_inverse=True)
         with np.errstate(over="ignore", invalid="ignore"):
-            response, noise = evaluated_moments(
+            response, noise, block, _ = evaluated_moments(
                 block, self.algorithm, self.batch_size, self.records[used]
             )
             scale = block.h * (response * response * block.second_moment + noise)

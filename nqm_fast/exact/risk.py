@@ -27,6 +27,7 @@ from .data_noise import data_risk
 from .periodic import engine_recurrence
 from .population import population_batch
 from .timeline import RecordedSegments, recorded_segments
+from .units import alike, block_in_units, is_moderate, is_ordinary, recurrence_with_units
 
 WORTH_A_THREAD = 1 << 12
 """Coordinates that take longer than the start of a thread."""
@@ -200,23 +201,51 @@ class RiskSums:
 
     def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:
         """Compute the risk of each block at steps of the given indices, shape (rows, blocks)."""
+        risks, moderate = self._sums(blocks, rows)
+        with np.errstate(over="ignore"):
+            if moderate and is_ordinary(risks.sum(axis=1)):
+                return risks
+        return np.stack([self._sums_in_units(block, rows) for block in blocks], axis=1)
+
+    def _sums(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> tuple[Array, bool]:
+        """Compute the risk of each block, (rows, blocks), and whether all blocks are moderate."""
         if len(blocks) == 1:
-            return np.asarray(self._tiles(blocks[0], rows).sum(axis=1, keepdims=True))
+            partial = self._tiles(blocks[0], rows).sum(axis=1, keepdims=True)
+            return np.asarray(partial), is_moderate(blocks[0])
         tile = tile_size(self.algorithm)
         first = np.cumsum([0] + [-(-block.h.size // tile) for block in blocks])
         # Whole blocks are joined for each call of a kernel, which is worth a thread if it is long.
         parts = -(-first[-1] * tile // WORTH_A_THREAD)
         groups = np.unique(np.searchsorted(first, np.linspace(0, first[-1], parts + 1)))
 
-        def risks(k: int) -> Array:
+        def risks(k: int) -> tuple[Array, bool]:
             low, high = int(groups[k]), int(groups[k + 1])
-            partial = self._tiles(joined_blocks(blocks[low:high], tile), rows)
+            joined = joined_blocks(blocks[low:high], tile)
+            partial = self._tiles(joined, rows)
             # The kernel for varying settings may have smaller tiles, of which blocks are whole too.
             per_tile = partial.shape[1] // (first[high] - first[low])
             starts = per_tile * (first[low:high] - first[low])
-            return np.asarray(np.add.reduceat(partial, starts, axis=1))
+            return np.asarray(np.add.reduceat(partial, starts, axis=1)), is_moderate(joined)
 
-        return np.concatenate(in_threads(risks, range(len(groups) - 1), "expected risk"), axis=1)
+        found, moderate = zip(
+            *in_threads(risks, range(len(groups) - 1), "expected risk"), strict=True
+        )
+        return np.concatenate(found, axis=1), all(moderate)
+
+    def _sums_in_units(self, block: Block, rows: NDArray[np.intp]) -> Array:
+        """Compute the risk of a block where products leave the range on the way, shape (rows,)."""
+        risks = np.zeros(rows.size)
+        block = Block(*(np.broadcast_to(field, block.h.shape) for field in block))
+        for chosen in alike(block):
+            part = Block(*(np.ascontiguousarray(field[chosen]) for field in block))
+            timeline = self._timeline(self.steps[rows])
+            first = next(timeline)
+            weights = first.segments.weights
+            units, recurrence = recurrence_with_units(part, self.algorithm, weights)
+            scaled = block_in_units(part, units)
+            with np.errstate(over="ignore"):
+                risks += partials(scaled, recurrence, chain([first], timeline)).sum(axis=1)
+        return risks
 
     def _tiles(self, block: Block, rows: NDArray[np.intp]) -> Array:
         """Compute the risk of each tile of a block, shape (rows, tiles)."""

@@ -116,18 +116,41 @@ def additive_limit(algorithm: LinearAlgorithm, curvature_range: tuple[float, flo
     def is_stable(lr: float) -> bool:
         with np.errstate(over="ignore", invalid="ignore"):
             if period is None:
-                change, _ = rows.matrices(_weights(algorithm, rows.terms, lr, 0))
+                segments, lengths = [0], [1]
             else:
-                whole = np.eye(rows.read_vector.size)
-                starts = period.begin + np.cumsum(period.length) - period.length
-                for start, length in zip(starts.tolist(), period.length.tolist(), strict=True):
-                    part, _ = rows.matrices(_weights(algorithm, rows.terms, lr, start))
-                    step = np.eye(rows.read_vector.size) + part
-                    whole = np.linalg.matrix_power(step, length) @ whole
-                change = whole - np.eye(rows.read_vector.size)
+                segments = (period.begin + np.cumsum(period.length) - period.length).tolist()
+                lengths = period.length.tolist()
+            steps = [rows.matrices(_weights(algorithm, rows.terms, lr, t)) for t in segments]
+            unit = _kick_units(np.array([kick for _, kick in steps]))
+            whole = np.eye(rows.read_vector.size)
+            if period is None:
+                return _spectral_radius(_in_units(steps[0][0], unit)) <= 1.0 + ROUNDING
+            for (part, _), length in zip(steps, lengths, strict=True):
+                step = np.eye(rows.read_vector.size) + _in_units(part, unit)
+                whole = np.linalg.matrix_power(step, length) @ whole
+            change = whole - np.eye(rows.read_vector.size)
         return _spectral_radius(change) <= 1.0 + ROUNDING
 
     return _limit(is_stable, algorithm.largest_lr(h))
+
+
+def _kick_units(kicks: Array) -> Array:
+    """Return exponents of 2 of each component's kicks, which are (segments, d, n), shape (d, n).
+
+    A component that is not kicked has that of the largest.
+    """
+    largest = np.abs(kicks).max(axis=0)
+    known = np.where(largest > 0.0, largest, largest.max(axis=1, keepdims=True))
+    return np.asarray(np.frexp(np.where((known > 0.0) & np.isfinite(known), known, 1.0))[1])
+
+
+def _in_units(change: Array, unit: Array) -> Array:
+    """Return matrices (d, n, n) with each component counted in its unit, 2 to a power.
+
+    Components such as a velocity differ by factors as large as learning rates are, for which
+    algorithms for eigenvalues have no room.
+    """
+    return np.ldexp(change, unit[:, None, :] - unit[:, :, None])
 
 
 def _weights(algorithm: LinearAlgorithm, terms: int, lr: float, step: int) -> Array:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
+from ..algorithms.sparse import sizes_of
 from ..blocks import Block
 from ..schedules import Schedule
 from ..validation import Array
 from .periodic import engine_recurrence, find_period
 from .timeline import weighted_segments
+from .units import Units, block_in_units, plain_units, recurrence_with_units
 
 
 class Passage(NamedTuple):
@@ -86,6 +88,15 @@ def _passages_of_segments(
             return
 
 
+def first_weights(
+    algorithm: LinearAlgorithm, batch_size: Schedule, records: NDArray[np.int64]
+) -> Array:
+    """Return the weights of terms in the first steps up to the last record, (segments, terms)."""
+    every = (passage.weights for passage in passages(algorithm, batch_size, records))
+    none = np.zeros((1, sizes_of(algorithm).terms))
+    return next((weights for weights in every if len(weights)), none)
+
+
 class States:
     """The state of some coordinates on its way through the steps.
 
@@ -94,18 +105,32 @@ class States:
     block : Block
         Of d coordinates.
     algorithm : LinearAlgorithm
+    weights : ndarray, shape (segments, terms), optional
+        Of some steps. With them all is in units (see `units`) in which no product leaves the range
+        of a double on the way; the default are the units of the problem.
 
     Attributes
     ----------
+    block : Block
+        The coordinates in these units.
+    units : Units
     components : int
         Numbers in the state of a coordinate, n.
     read, start : tuples of n floats
         The evaluated iterate is ``read . s``; s starts at ``start * w0``.
     """
 
-    def __init__(self, block: Block, algorithm: LinearAlgorithm) -> None:
+    def __init__(
+        self, block: Block, algorithm: LinearAlgorithm, weights: Array | None = None
+    ) -> None:
         size = block.h.size
-        recurrence = engine_recurrence(algorithm, block.h)
+        if weights is None:
+            recurrence = engine_recurrence(algorithm, block.h)
+            self.units = plain_units(len(recurrence.read))
+        else:
+            self.units, recurrence = recurrence_with_units(block, algorithm, weights)
+            block = block_in_units(block, self.units)
+        self.block = block
         self._recurrence, self._fields, self._size = recurrence, block[:4], size
         self._propagate = kernels.fastest_backend().moments.propagate
         self.read, self.start = recurrence.read, recurrence.start
@@ -163,17 +188,23 @@ class States:
         return (carried[0, :n] + carried[1, :n]).T
 
 
+class EvaluatedMoments(NamedTuple):
+    """What the evaluated iterates of a block are made of, at some steps."""
+
+    response: Array
+    """The iterate is ``response * w0`` plus noise, shape (records, d)."""
+    variance: Array
+    """Of that noise, shape (records, d)."""
+    block: Block
+    """The coordinates in the units that these numbers have."""
+    units: Units
+
+
 def evaluated_moments(
     block: Block, algorithm: LinearAlgorithm, batch_size: Schedule, records: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """Compute what the evaluated iterate of each coordinate is made of, at ascending steps.
-
-    Returns
-    -------
-    response, variance : ndarray, shape (records, d)
-        The iterate is ``response * w0`` plus noise of that variance.
-    """
-    states = States(block, algorithm)
+) -> EvaluatedMoments:
+    """Compute what the evaluated iterate of each coordinate is made of, at ascending steps."""
+    states = States(block, algorithm, first_weights(algorithm, batch_size, records))
     read = np.array(states.read)
     shape = records.size, block.h.size
     response, variance = np.empty(shape), np.empty(shape)
@@ -187,4 +218,4 @@ def evaluated_moments(
                 noise = np.einsum("a,iab,b->i", read, states.covariance(carried), read)
             variance[row] = np.where(noise < 0.0, 0.0, noise)  # Below zero is a rounding error.
             row += 1
-    return response, variance
+    return EvaluatedMoments(response, variance, states.block, states.units)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -358,6 +359,9 @@ def checked_search(
             f" ...), where it is {kind.__name__}"
         )
     names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
+    several = tuple(re.split(r"[,; ]+", over)) if isinstance(over, str) else ()
+    if len(several) > 1 and set(several) <= set(kind.tunable):
+        raise InputError(f"over must list several names, as in {several}, not {over!r}")
     for name in names:
         choice("over", name, list(kind.tunable))
     if not names:

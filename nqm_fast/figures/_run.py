@@ -202,6 +202,9 @@ def _with_divergence(look: Look, run: Any) -> Look:
     """Say in labels at which step settings diverged."""
     pairs = zip(look.labels, _diverged_at(run).tolist(), strict=True)
     labels = [f"{label} (diverged at step {at})" if at >= 0 else label for label, at in pairs]
+    for g, risk in enumerate(risk_by_setting(run)[:, :, run.steps > 0]):
+        if not np.isfinite(risk).any():
+            labels[g] = labels[g].removesuffix(")") + ", before its first record)"
     return look._replace(labels=labels)
 
 
@@ -241,10 +244,12 @@ def caption(run: Any) -> str:
     law = "" if experiment.data == "normal" else f" of {experiment.data} data"
     replicas = experiment.replicas.size
     curve = f"the mean of {replicas} replicas" if replicas > 1 else "one replica"
+    shard = experiment.coordinates
+    part = "" if shard is None else f", a shard of it (coordinates {shard})"
     sentence = (
         f"{'Each curve' if several else 'The curve'} is {curve}{kind}, on "
-        f"{problem_text(experiment.problem)}, with {experiment.sampling} sampling{law} from seed "
-        f"{experiment.seed}."
+        f"{problem_text(experiment.problem)}{part}, with {experiment.sampling} sampling{law} from "
+        f"seed {experiment.seed}."
     )
     return "\n".join(textwrap.wrap(sentence, CAPTION_WIDTH, break_long_words=False))
 

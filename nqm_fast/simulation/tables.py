@@ -67,6 +67,8 @@ def dataset(run: Any) -> xarray.Dataset:
         "data": experiment.data,
         "seed": str(experiment.seed),  # It may exceed what files hold as a number.
     }
+    if experiment.coordinates is not None:
+        facts["shard"] = f"coordinates {experiment.coordinates}"
     return xarray.Dataset(variables, coords, facts)
 
 

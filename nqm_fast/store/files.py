@@ -156,6 +156,12 @@ def locked(files: Files) -> Generator[None]:
     except filelock.Timeout:
         if not files.lock.exists():  # It was tried again and again to make the file.
             raise _unwritable(files, ENOENT) from None
+        refusal = _refusal_of_locks(files.lock.parent)
+        if refusal is not None:
+            if not existed:
+                with suppress(OSError):
+                    files.lock.unlink(missing_ok=True)
+            raise _unlockable(files, refusal) from None
         here = _held_here.get(files.lock) == os.getpid()
         raise InputError(
             f"out = {str(files.given)!r} is being written by "
@@ -168,14 +174,37 @@ def locked(files: Files) -> Generator[None]:
                 files.lock.unlink(missing_ok=True)
         if error.errno in (EACCES, EPERM, EROFS, ENOENT) and not existed:
             raise _unwritable(files, error.errno) from None
-        reason = f"cannot be locked against other processes: {error.strerror or error}"
-        raise OSError(error.errno, reason, str(files.given)) from None
+        raise _unlockable(files, error) from None
     _held_here[files.lock] = os.getpid()
     try:
         yield
     finally:
         _held_here.pop(files.lock, None)
         _release(lock, files.lock)
+
+
+def _refusal_of_locks(folder: Path) -> OSError | None:
+    """Return the error if a file that nobody else has cannot be locked in a folder.
+
+    Some file systems refuse all locks as others refuse one that is held.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error
+    return None
+
+
+def _unlockable(files: Files, error: OSError) -> OSError:
+    """Return the error that there can be no lock, with its reason and the name of the file."""
+    reason = f"cannot be locked against other processes: {error.strerror or error}"
+    return OSError(error.errno, reason, str(files.given))
 
 
 def _unwritable(files: Files, number: int) -> OSError:

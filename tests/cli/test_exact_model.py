@@ -250,3 +250,18 @@ def test_mistakes_in_a_noise_model_are_named(nqm_fast, words, message):
     )
     assert status != 0
     assert message in err
+
+
+@pytest.mark.parametrize("command", ["risk", "law"])
+def test_whole_numbers_are_not_rounded(nqm_fast, command):
+    large = 2**53 + 1
+    options = ["--dim", "3", "--lr", "0.1", "--steps", "1", "--batch-size", str(large), "--json"]
+    status, out, _ = nqm_fast(command, *options)
+    assert status == 0
+    assert json.loads(out)["results"][0]["batch_size"] == large
+
+
+def test_what_is_no_number_is_called_so(nqm_fast, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        nqm_fast("risk", "--dim", "3", "--lr", "0.1", "--batch-size", "x")
+    assert "argument --batch-size: invalid number value: 'x'" in capsys.readouterr().err

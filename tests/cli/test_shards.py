@@ -24,6 +24,7 @@ def shards(nqm_fast, here):
         status, out, _ = nqm_fast("run", *SMALLER_RUN, *arguments)
         assert status == 0
         assert f"shard{first}.h5" in out
+        assert f"2 replicas, a shard (coordinates {first} to {int(last) - 1} of 200):" in out
     return ["shard128.h5", "shard0.h5"]
 
 

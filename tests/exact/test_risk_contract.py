@@ -100,3 +100,13 @@ def test_a_large_power_law_in_little_memory():
     a = (1.0 - 0.5 * h) ** 20
     want = 0.5 * h @ (a + (1.0 - a) * 0.5 / (4 * (2.0 - 0.5 * h)))
     assert risk == pytest.approx(want, rel=1e-10)
+
+
+@pytest.mark.parametrize("function", [nqm.expected_risk, nqm.moments, nqm.risk_distribution])
+def test_more_varying_steps_than_can_be_gone_through_are_refused(function):
+    problem, steps = nqm.Problem([1.0, 0.5]), 2**61
+    for schedule in (nqm.schedules.Linear(0.1, 0.0, steps), nqm.schedules.InverseTime(0.1)):
+        with pytest.raises(nqm.InputError, match=r"steps must be at most .* computed one by one"):
+            function(problem, nqm.SGD(schedule), 4, steps)
+    # Constant pieces of any length are no trouble.
+    function(problem, nqm.SGD(nqm.schedules.Step(0.1, 0.5, 2**55)), 4, steps)

@@ -78,6 +78,19 @@ def test_many_schedules_are_listed_beside_the_axes(count, entries):
     assert count < 41 or "and 21 more" in texts
 
 
+def test_what_never_has_a_finite_record_is_said():
+    run = simulate([nqm.SGD(0.1), nqm.SGD(1e200)], 8, steps=100, record=[10, 100], threads=1)
+    first = int(run.diverged_at[1, 0])
+    expected = f"lr = 1e+200 (diverged at step {first}, before its first record)"
+    assert expected in legend_texts(figure_of(run))
+
+
+def test_a_shard_is_called_one():
+    run = simulate([nqm.SGD(0.1)], 8, 20, nqm.Problem.power_law(200), coordinates=(128, 200))
+    assert "a shard of it (coordinates 128 to 199 of 200)" in caption(figure_of(run))
+    assert run.to_xarray().attrs["shard"] == "coordinates 128 to 199 of 200"
+
+
 def test_what_diverged_and_what_is_unfinished_is_said():
     run = simulate([nqm.SGD(0.1), nqm.SGD(1e3)], 8, 300, record=10)
     figure = figure_of(run)

@@ -59,7 +59,18 @@ def test_looking_at_a_lock_disturbs_nobody(path):
 
 
 @pytest.mark.mostly_slow(1)
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.ENOSYS])
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOLCK,
+        errno.EOPNOTSUPP,
+        errno.EIO,
+        errno.ENOSYS,
+        # Held locks are refused with these, and so are all of them on some file systems.
+        errno.EACCES,
+        errno.EAGAIN,
+    ],
+)
 def test_a_file_system_without_locks(path, broken_off, monkeypatch, number):
     """One sentence with the name of the file; nothing is begun, and nothing left."""
 

@@ -10,7 +10,7 @@ from ... import InputError, Problem, networks
 from ...progress import counted
 from ...spectrum import SHAPE
 from ..options import add_power_law, add_problem_file, chosen_problem
-from ..tables import print_table, whole_number
+from ..tables import plain, print_table, whole_number
 
 ORDER = 6
 PROBLEM = ("problem", "dim", *SHAPE, "damping", "negative")
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
         help="excess risk to reach (default: 0.01, or 1/500 of the initial risk of your problem)",
     )
     figures.add_argument(
-        "--batch-size", type=float, nargs="+", metavar="B", help="batch sizes (default: 4 to 2^21)"
+        "--batch-size", type=plain, nargs="+", metavar="B", help="batch sizes (default: 4 to 2^21)"
     )
     figures.add_argument(
         "--results",

@@ -52,7 +52,7 @@ def _risk(chosen: argparse.Namespace) -> None:
         print_json("risk", facts, rows, steps_to_target=first)
         return
     said = {"problem": repr(problem), "algorithm": repr(algorithm)} | {
-        f"steps to {chosen.target:g} at batch size {row['batch_size']:g}": row["steps"]
+        f"steps to {chosen.target:g} at batch size {row['batch_size']}": row["steps"]
         for row in first
     }
     print_results(said, rows)
