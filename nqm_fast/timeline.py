@@ -139,6 +139,9 @@ def ordered_records(
     InputError
         If a schedule, by its name, ends before the last of them.
     """
-    ordered, position = np.unique(steps, return_inverse=True)
+    if steps.size == 1:
+        ordered, position = steps.reshape(1), np.zeros(1, dtype=np.intp)
+    else:
+        ordered, position = np.unique(steps, return_inverse=True)
     check_lengths(schedules, int(ordered[-1]))
     return ordered, position
