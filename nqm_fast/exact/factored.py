@@ -34,7 +34,8 @@ class _Column(Schedule):
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values in settings of the given numbers."""
-        return self.column[steps]
+        chosen: Array = self.column[steps]
+        return chosen
 
     def piece(self, step: int) -> tuple[float, bool]:
         """There is one piece, which varies."""

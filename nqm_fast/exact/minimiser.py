@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..validation import Array
+from .descent import by_simplex, by_slopes
 from .search_space import Point, SearchSpace
 
 # Minimisation from a start.
@@ -21,10 +23,6 @@ EXCESS_LIMIT = 1e3
 """Excess is clipped to this size, because minimisers cannot compare infinite risks."""
 SCALAR_POINT_TOLERANCE = 1e-3
 """Tolerance of a point over the root of that of the excess, which is quadratic at a minimum."""
-SIMPLEX_POINT_TOLERANCE = 3.0
-"""The same for a simplex, which is tested for the spread of its excess as well."""
-SIMPLEX_EVALUATIONS = 200
-"""Evaluations per hyper-parameter, which bound the time where rounding prevents convergence."""
 
 # Tolerance of the lowest excess, by phase of the search.
 LADDER_TOLERANCE = 1e-4
@@ -33,6 +31,10 @@ ROOT_TOLERANCE = 1e-7
 """Suffices while the root is bracketed, because single steps are not told apart yet."""
 STEP_TOLERANCE = 1e-11
 """Needed for single steps at the end, which differ by little at long horizons."""
+
+# The first passage of a point.
+PARTS = 16
+"""Parts of a range of steps, at whose edges the risk is computed together."""
 
 # Starts from the best points at numbers of steps nearby.
 REACH_PER_LOG_STEPS = 2.0
@@ -58,11 +60,9 @@ CLOUD_ROUNDS = 5
 
 # Scans for other local minima, where momentum makes the risk ripple.
 SCAN_POINTS = 256
-"""Points of a scan at many steps, where ripples are low and each costs time."""
+"""Points of a scan where coordinates are many, so that ripples are low and each costs time."""
 FINE_SCAN_POINTS = 4 * SCAN_POINTS
-"""Points of a scan where steps or coordinates are few, because ripples are high there."""
-FEW_STEPS = 4000
-"""Up to so many steps ripples are high."""
+"""Points of a scan where coordinates are few, because ripples are high there."""
 FEW_COORDINATES = 64
 """Up to so many coordinates a scan is cheap, and local minima can be anywhere."""
 GAP_SPREAD = 0.3
@@ -139,6 +139,7 @@ class Minimiser:
         """
         import scipy.optimize
 
+        excess = partial(self.excess, steps=steps)
         found = [self.best[steps]] if steps in self.best else []
         for start in starts:
             if len(start) == 1:
@@ -153,20 +154,9 @@ class Minimiser:
                 # The method never looks at the ends themselves.
                 found += [(float(self.excess([[x]], steps)[0]), (x,)) for x in ends]
             else:
-                options = {
-                    "initial_simplex": _initial_simplex(start, reach, self.bounds),
-                    "xatol": SIMPLEX_POINT_TOLERANCE * math.sqrt(tolerance),
-                    "fatol": tolerance,
-                    "maxfev": SIMPLEX_EVALUATIONS * len(start),
-                }
-                minimize: Any = scipy.optimize.minimize
-                answer = minimize(
-                    lambda x: float(self.excess(x, steps)[0]),
-                    np.array(start),
-                    method="Nelder-Mead",
-                    bounds=scipy.optimize.Bounds(*self.bounds.T),
-                    options=options,
-                )
+                is_rippled = self.has_few_coordinates or tolerance <= STEP_TOLERANCE
+                minimum = by_simplex if is_rippled else by_slopes
+                answer = minimum(excess, start, reach, tolerance, self.bounds)
             found.append((float(answer.fun), tuple(np.atleast_1d(answer.x).tolist())))
         self.best[steps] = min(found)
         self.tolerances[steps] = min(tolerance, self.tolerances.get(steps, math.inf))
@@ -189,6 +179,17 @@ class Minimiser:
     def rough_lowest_excess(self, steps: int) -> float:
         """Find the lowest excess after `steps` well enough to find its root."""
         return self.lowest_excess(steps, ROOT_TOLERANCE)
+
+    def reached(self, point: Point, too_few: int, enough: int) -> int:
+        """Find fewer steps in (too_few, enough] at which a point that reaches the target does."""
+        while enough - too_few > 1:
+            between = {too_few + (enough - too_few) * k // PARTS for k in range(1, PARTS)}
+            steps = [too_few, *sorted(between - {too_few}), enough]
+            logs = self.space.log_risks(np.array([point]), np.array(steps[1:-1]))[0]
+            is_reached = np.append(logs <= self.log_target, True)
+            first = int(is_reached.argmax()) + 1
+            too_few, enough = steps[first - 1], steps[first]
+        return enough
 
     def bracket(self, max_steps: int) -> tuple[int, int]:
         """Find numbers of steps between which the target comes into reach: (too few, enough).
@@ -239,8 +240,7 @@ class Minimiser:
         box = spread * np.where(self.space.is_lr, 1.0, other_spread)
         low = np.maximum(centre - box, self.bounds[:, 0])
         high = np.minimum(centre + box, self.bounds[:, 1])
-        is_smooth = steps > FEW_STEPS and not self.has_few_coordinates
-        count = SCAN_POINTS if is_smooth else FINE_SCAN_POINTS
+        count = FINE_SCAN_POINTS if self.has_few_coordinates else SCAN_POINTS
         points = low + (high - low) * evenly_filling_points(count, len(centre))
         excess = self.excess(points, steps)
         spacing = spread * count ** (-1.0 / len(centre))
@@ -259,8 +259,11 @@ class Minimiser:
         """Find the first of fewer steps at which some point reaches the target, or `steps`.
 
         With few coordinates the phases of all can line up at one step and not at the next, so
-        that having more steps does not help. All steps are tried where that is cheap.
+        that having more steps does not help. All steps are tried where that is cheap, and where
+        there are phases, which plain SGD has none of.
         """
+        if self.space.components == 1:
+            return steps
         low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
         unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
         points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
@@ -310,15 +313,6 @@ def evenly_filling_points(count: int, dimensions: int) -> Array:
         root = (1.0 + root) ** (1.0 / (dimensions + 1))
     steps = np.outer(np.arange(1, count + 1), root ** -np.arange(1.0, dimensions + 1))
     return (0.5 + steps) % 1.0
-
-
-def _initial_simplex(start: Point, reach: float, bounds: Array) -> Array:
-    """Build a simplex of size `reach` at `start`, which turns inwards at upper bounds."""
-    corners = np.tile(np.asarray(start), (len(start) + 1, 1))
-    for k, (low, high) in enumerate(bounds):
-        corners[k + 1, k] += reach if start[k] + reach <= high else -reach
-        corners[k + 1, k] = max(corners[k + 1, k], low)
-    return corners
 
 
 def _local_minima(points: Array, values: Array, radius: float) -> list[Point]:

@@ -103,7 +103,7 @@ class SearchSpace:
         room = float(self.template.headroom(self.others))
         self.largest_lr = min(self.template.largest_lr(ends) / room, LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
-        self.terms = len(recurrence.terms)
+        self.terms, self.components = len(recurrence.terms), len(recurrence.read)
         self.dim = block.h.size
         is_constant = (
             not self.template.depends_on_step
@@ -121,7 +121,7 @@ class SearchSpace:
         """Whether many steps take hardly longer than few."""
         if isinstance(block, Block):
             backend = kernels.fastest_backend()
-            tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
+            tile = (backend.closed_form if self.components == 1 else backend.moments).TILE
             self.block: Block = _padded(block, tile)
             if self.stackable and self.period is None:
                 names = [name for name in over if name != "lr"]
