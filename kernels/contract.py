@@ -162,12 +162,15 @@ class Backend(ABC):
     @property
     @abstractmethod
     def moments(self) -> Any:
-        """The module of the exact second moments, with `propagate`."""
+        """The module of the exact second moments, with `propagate` and `settings_risk`."""
 
     @property
     @abstractmethod
     def closed_form(self) -> Any:
-        """The module of the closed form for recurrences of one component, with `constant_risk`."""
+        """The module of the closed form for recurrences of one component.
+
+        It has `constant_risk` and `constant_settings_risk`.
+        """
 
     @property
     @abstractmethod

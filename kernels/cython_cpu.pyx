@@ -214,6 +214,52 @@ def _constant_risk(
     check(failed)
 
 
+def _settings_risk(
+    read, start, values, entries, factors, weights, double inverse_batch, steps, h, c,
+    second_moment, count, risk,
+):
+    """Call `moments.settings_risk`."""
+    cdef Arena arena = Arena(NULL, NULL)
+    cdef int failed, n = len(read)
+    read, start = np.array(read), np.array(start)  # named, so that they live as long as C uses them
+    cdef f64_1 c_read = as_f64_1(read), c_start = as_f64_1(start)
+    cdef f64_2 c_values = as_f64_2(values), c_weights = as_f64_2(weights), c_risk = as_f64_2(risk)
+    cdef i64_2 c_entries = as_i64_2(entries)
+    cdef f64_1 c_factors = as_f64_1(factors)
+    cdef i64_1 c_steps = as_i64_1(steps)
+    cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
+    cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
+    with nogil:
+        failed = code.settings_risk[n - 1](
+            &arena, c_read.p, c_start.p, c_values, c_entries, c_factors, c_weights, inverse_batch,
+            c_steps, c_h, c_c, c_second_moment, c_count, c_risk,
+        )
+    arena_free(&arena)
+    check(failed)
+
+
+def _constant_settings_risk(
+    double start, double read, values, entries, factors, weights, double inverse_batch, steps,
+    h, c, second_moment, count, risk,
+):
+    """Call `closed_form.constant_settings_risk`."""
+    cdef Arena arena = Arena(NULL, NULL)
+    cdef int failed
+    cdef f64_2 c_values = as_f64_2(values), c_weights = as_f64_2(weights), c_risk = as_f64_2(risk)
+    cdef i64_2 c_entries = as_i64_2(entries)
+    cdef f64_1 c_factors = as_f64_1(factors)
+    cdef i64_1 c_steps = as_i64_1(steps)
+    cdef f64_1 c_h = as_f64_1(h), c_c = as_f64_1(c)
+    cdef f64_1 c_second_moment = as_f64_1(second_moment), c_count = as_f64_1(count)
+    with nogil:
+        failed = code.constant_settings_risk(
+            &arena, start, read, c_values, c_entries, c_factors, c_weights, inverse_batch, c_steps,
+            c_h, c_c, c_second_moment, c_count, c_risk,
+        )
+    arena_free(&arena)
+    check(failed)
+
+
 def _first_passage(
     read, values, entries, factors, weights, inverse_batch, lengths, int64_t endless, double target,
     int64_t skip, int64_t resumed, h, c, second_moment, count, carried, injected,
@@ -275,9 +321,15 @@ class CythonBackend(tiled.TiledBackend):
     """The backend compiled ahead of time; NumPy takes over beyond COMPONENTS components."""
 
     moments = SimpleNamespace(
-        TILE=moments_TILE, propagate=_up_to_size(_propagate, "moments", "propagate")
+        TILE=moments_TILE,
+        propagate=_up_to_size(_propagate, "moments", "propagate"),
+        settings_risk=_up_to_size(_settings_risk, "moments", "settings_risk"),
     )
-    closed_form = SimpleNamespace(TILE=closed_form_TILE, constant_risk=_constant_risk)
+    closed_form = SimpleNamespace(
+        TILE=closed_form_TILE,
+        constant_risk=_constant_risk,
+        constant_settings_risk=_constant_settings_risk,
+    )
     first_passage = SimpleNamespace(
         TILE=moments_TILE,
         FOUND=first_passage_FOUND,

@@ -19,6 +19,8 @@ def in_threads(function: Callable[[int], Any], items: range, label: str) -> list
     Threads suffice because the kernels release the interpreter's lock. `label` names the work on
     the progress bar.
     """
+    if len(items) == 1:
+        return [function(items[0])]
     return list(track(each_in_threads(function, items), len(items), label))
 
 

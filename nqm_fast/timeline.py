@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .schedules import Schedule
+from .schedules import Constant, Schedule
 from .validation import Array, InputError, any_array, counted, shown
 
 
@@ -23,6 +23,8 @@ def piece_at(schedule: Schedule, step: int) -> tuple[float, bool]:
     InputError
         If `piece` does not return a later step, and whether the piece is constant.
     """
+    if type(schedule) is Constant:
+        return math.inf, True
     piece = schedule.piece(step)
     try:
         end, is_constant = piece
@@ -45,6 +47,8 @@ def values_at(schedule: Schedule, steps: NDArray[np.int64]) -> Array:
     InputError
         If `values` does not return one number for each step.
     """
+    if type(schedule) is Constant:
+        return np.full(steps.shape, schedule.value)
     values = schedule.values(steps)
     array = any_array("values", values)
     if array.shape != steps.shape or array.dtype.kind not in "iuf" or np.isnan(array).any():
@@ -161,6 +165,9 @@ def ordered_records(
     InputError
         If a schedule, by its name, ends before the last of them.
     """
-    ordered, position = np.unique(steps, return_inverse=True)
+    if steps.size == 1:
+        ordered, position = steps.reshape(1), np.zeros(1, dtype=np.intp)
+    else:
+        ordered, position = np.unique(steps, return_inverse=True)
     check_lengths(schedules, int(ordered[-1]))
     return ordered, position

@@ -65,7 +65,13 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "exact.moments.propagate": (
         NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F3, "i64", "i64", F2,
     ),
+    "exact.moments.settings_risk": (
+        NUMBERS, NUMBERS, *RECURRENCE, F2, "f64", I1, *FIELDS, F2,
+    ),
     "exact.closed_form.constant_risk": ("f64", "f64", *RECURRENCE, F1, "f64", I1, *FIELDS, F2),
+    "exact.closed_form.constant_settings_risk": (
+        "f64", "f64", *RECURRENCE, F2, "f64", I1, *FIELDS, F2,
+    ),
     "exact.first_passage.first_passage": (
         NUMBERS, *RECURRENCE, F2, F1, I1, "i64", "f64", "i64", "i64", *FIELDS, F3, F3,
     ),

@@ -205,3 +205,50 @@ def constant_risk(
                     x = x + y + rate[j] * t
                     risk[j] = x if x == x else math.inf
             partial[record, tile] = tree_sum(risk)
+
+
+@kernel
+def constant_settings_risk(
+    start,
+    read,
+    values,
+    entries,
+    factors,
+    weights,
+    inverse_batch,
+    steps,
+    h,
+    c,
+    second_moment,
+    count,
+    risk,
+):
+    """Write the risk of all coordinates to `risk`, under many constant settings one by one.
+
+    The arguments are those of `constant_risk`; `weights` has shape (settings, terms), and `risk`
+    has shape (settings, records).
+    """
+    records = steps.shape[0]
+    tiles = (h.shape[0] + TILE - 1) // TILE
+    partial = np.empty((records, tiles))
+    for setting in range(weights.shape[0]):
+        constant_risk(
+            start,
+            read,
+            values,
+            entries,
+            factors,
+            weights[setting],
+            inverse_batch,
+            steps,
+            h,
+            c,
+            second_moment,
+            count,
+            partial,
+        )
+        for record in range(records):
+            x = 0.0
+            for tile in range(tiles):
+                x += partial[record, tile]
+            risk[setting, record] = x

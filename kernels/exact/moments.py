@@ -266,3 +266,63 @@ def propagate(
                 for j in range(last - first):
                     carried[0, a, first + j] = stack[a * TILE + j]
                     carried[1, a, first + j] = stack_low[a * TILE + j]
+
+
+@kernel
+def settings_risk(
+    read,
+    start,
+    values,
+    entries,
+    factors,
+    weights,
+    inverse_batch,
+    steps,
+    h,
+    c,
+    second_moment,
+    count,
+    risk,
+):
+    """Write the risk of all coordinates to `risk`, under many constant settings one by one.
+
+    The arguments are those of `propagate`; `weights` has shape (settings, terms), `inverse_batch`
+    is a number, `steps` has shape (records,), and `risk` has shape (settings, records).
+    """
+    records = steps.shape[0]
+    tiles = (h.shape[0] + TILE - 1) // TILE
+    partial = np.empty((records, tiles))
+    carried = np.empty((2, 0, 0))
+    level = np.empty(1)
+    level[0] = inverse_batch
+    length = np.empty(1, dtype=np.int64)
+    length[0] = max(steps[records - 1], SHORT + 1)
+    segment = np.empty(records, dtype=np.int64)
+    for record in range(records):
+        segment[record] = 0
+    for setting in range(weights.shape[0]):
+        propagate(
+            read,
+            start,
+            values,
+            entries,
+            factors,
+            weights[setting : setting + 1],
+            level,
+            length,
+            segment,
+            steps,
+            h,
+            c,
+            second_moment,
+            count,
+            carried,
+            1,
+            1,
+            partial,
+        )
+        for record in range(records):
+            x = 0.0
+            for tile in range(tiles):
+                x += partial[record, tile]
+            risk[setting, record] = x

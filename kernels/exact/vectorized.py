@@ -19,11 +19,11 @@ from ..codegen import pure_python
 from ..sources import EXACT
 
 EXPORTS = {
-    "moments": "propagate",
-    "closed_form": "constant_risk",
-    "first_passage": "first_passage",
-    "leap_map": "map_of_many_steps",
-    "array_moments": "add_moments",
+    "moments": ("propagate", "settings_risk"),
+    "closed_form": ("constant_risk", "constant_settings_risk"),
+    "first_passage": ("first_passage",),
+    "leap_map": ("map_of_many_steps",),
+    "array_moments": ("add_moments",),
 }
 TILE = 1024  # coordinates in a tile: more than elsewhere, because every operation is a call
 SIMPLE_TILE = 4096  # where few arrays are worked on, which so stay in the cache
@@ -186,6 +186,7 @@ def load(tile: int = TILE) -> dict[str, Any]:
     # Lanes of the same cell would be added to what it was before all of them.
     modules["array_moments"].add_to_cells = _add_to_cells
     modules["array_moments"].count_in_cells = _count_in_cells
-    for name, entry in EXPORTS.items():
-        setattr(modules[name], entry, _ignoring_overflow(getattr(modules[name], entry)))
+    for name, entries in EXPORTS.items():
+        for entry in entries:
+            setattr(modules[name], entry, _ignoring_overflow(getattr(modules[name], entry)))
     return modules

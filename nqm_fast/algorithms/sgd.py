@@ -78,19 +78,22 @@ class SGD(SymbolicAlgorithm):
 
     def update(self, h: Array) -> Update:
         """The step of (w, v, e), without v if momentum is 0 and without e if ema is 0."""
-        lr, momentum = self.symbol("lr"), self.symbol("momentum")
-        fresh = self.complement("ema")  # This is the weight of the new w in e.
-        preconditioned_h, inverse = preconditioner(h, self.power)
-        moved = [-lr * preconditioned_h, -momentum * (lr * inverse), 0.0]
-        whole = Update(
-            [
-                moved,
-                [array_of(h), -self.complement("momentum"), 0.0],
-                [fresh + fresh * moved[0], fresh * moved[1], -fresh],
-            ],
-            [-lr * inverse, 1.0, fresh * (-lr * inverse)],
-            [1.0, 0.0, 1.0],
-            [0.0, 0.0, 1.0] if is_used(self.ema) else [1.0, 0.0, 0.0],
-            [1.0, 0.0, 0.0],
-        )
-        return whole.keep([0, *[1] * is_used(self.momentum), *[2] * is_used(self.ema)])
+        lr, power = self.symbol("lr"), self.power
+        preconditioned_h, inverse = preconditioner(h, power)
+        has_v, has_e = is_used(self.momentum), is_used(self.ema)
+        row, kick = [-lr * preconditioned_h], -lr * inverse
+        change, kicks, start = [row], [kick], [1.0]
+        if has_v:
+            row.append(-self.symbol("momentum") * (lr * inverse))
+            change.append([array_of(h), -self.complement("momentum")])
+            kicks.append(1.0)
+            start.append(0.0)
+        if has_e:
+            fresh = self.complement("ema")  # This is the weight of the new w in e.
+            average = [fresh + fresh * row[0], *(fresh * x for x in row[1:]), -fresh]
+            change = [*([*x, 0.0] for x in change), average]
+            kicks.append(fresh * kick)
+            start.append(1.0)
+        others = [0.0] * (len(start) - 1)
+        read = [*others, 1.0] if has_e else [1.0, *others]
+        return Update(change, kicks, start, read, [1.0, *others])

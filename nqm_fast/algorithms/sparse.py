@@ -167,6 +167,8 @@ def checked_recurrence(algorithm: LinearAlgorithm, h: Array) -> Recurrence:
                 f"{name} must have as many numbers in {part} as in read, {n}, not {size}"
             )
         for x in numbers:
+            if type(x) is float and math.isfinite(x):
+                continue
             if not _is_real(x) or not np.isfinite(x):
                 raise InputError(f"{part} in the {name} must be finite numbers, not {shown(x)}")
     for number, term in enumerate(terms):

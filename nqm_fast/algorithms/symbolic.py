@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,10 +41,10 @@ class Expression:
         self.parts = dict(parts)
 
     def __add__(self, other: Any) -> Expression:
-        total = dict(self.parts)
+        total = Expression(self.parts)
         for factors, part in as_expression(other).parts.items():
-            total[factors] = _sum(total[factors], part) if factors in total else part
-        return Expression(total)
+            total._include(factors, part)
+        return total
 
     __radd__ = __add__
 
@@ -62,10 +62,15 @@ class Expression:
         for factors, (x, array) in self.parts.items():
             for more, (y, second) in as_expression(other).parts.items():
                 both = array if second is None else second if array is None else array * second
-                total = total + Expression({_ordered(factors + more): (x * y, both)})
+                total._include(_ordered(factors, more), (x * y, both))
         return total
 
     __rmul__ = __mul__
+
+    def _include(self, factors: tuple[Factor, ...], part: tuple[Any, Array | None]) -> None:
+        """Add one more product to this sum, in place."""
+        old = self.parts.get(factors)
+        self.parts[factors] = part if old is None else _sum(old, part)
 
 
 def as_expression(value: Any) -> Expression:
@@ -91,9 +96,9 @@ def of_entry(entry: Entry, *factors: Factor) -> Expression:
     return Expression({factors: (1.0, entry) if is_array else (entry, None)})  # type: ignore[dict-item]
 
 
-def _ordered(factors: Iterable[Factor]) -> tuple[Factor, ...]:
-    """Sort factors, of which a product has the same whatever their order is."""
-    return tuple(sorted(factors, key=str))
+def _ordered(factors: tuple[Factor, ...], more: tuple[Factor, ...]) -> tuple[Factor, ...]:
+    """Sort the factors of two products, so that those of theirs are in one order."""
+    return tuple(sorted(factors + more, key=str)) if factors and more else factors or more
 
 
 def _sum(one: tuple[Any, Array | None], other: tuple[Any, Array | None]) -> tuple[Any, Any]:
@@ -127,7 +132,9 @@ class Update(NamedTuple):
         """Return the recurrence with a term for each of the products."""
 
         def entry(value: Any, factors: tuple[Factor, ...]) -> Any:
-            x, array = as_expression(value).parts.get(factors, (0.0, None))
+            if not isinstance(value, Expression):
+                return 0.0 if factors else value
+            x, array = value.parts.get(factors, (0.0, None))
             return x if array is None else (x, array)
 
         terms = [
@@ -176,7 +183,7 @@ class SymbolicAlgorithm(LinearAlgorithm):
     @property
     def schedules(self) -> dict[str, Schedule]:
         """The learning rate, and the hyper-parameters that follow schedules."""
-        return super().schedules | self.own_schedules
+        return {"lr": self.lr} | self.own_schedules
 
     @property
     def own_schedules(self) -> dict[str, Schedule]:
@@ -201,7 +208,10 @@ class SymbolicAlgorithm(LinearAlgorithm):
 
     def recurrence(self, h: Array) -> Recurrence:
         """The recurrence, with a term for each product of factors in the update."""
-        return self.update(h).recurrence()
+        update = self.update(h)
+        if FACTORS not in self.__dict__:
+            self.__dict__[FACTORS] = tuple(update.factors())
+        return update.recurrence()
 
     def term_factors(self) -> tuple[tuple[Factor, ...], ...]:
         """The factors of each term, found out once."""
@@ -292,4 +302,6 @@ def level(value: Any) -> Any:
 
 def is_used(value: Any) -> bool:
     """Whether a hyper-parameter is not simply 0."""
-    return isinstance(value, Schedule) or bool(np.any(value))
+    if isinstance(value, np.ndarray):
+        return bool(value.any())
+    return isinstance(value, Schedule) or bool(value)

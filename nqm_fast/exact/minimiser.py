@@ -8,23 +8,19 @@ there for numbers nearby. Risk is measured by its excess, the log of risk / targ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..validation import Array
+from .descent import by_slopes, lowest_point
 from .search_space import Point, SearchSpace
 
 # Minimisation from a start.
 EXCESS_LIMIT = 1e3
 """Excess is clipped to this size, because minimisers cannot compare infinite risks."""
-SCALAR_POINT_TOLERANCE = 1e-3
-"""Tolerance of a point over the root of that of the excess, which is quadratic at a minimum."""
-SIMPLEX_POINT_TOLERANCE = 3.0
-"""The same for a simplex, which is tested for the spread of its excess as well."""
-SIMPLEX_EVALUATIONS = 200
-"""Evaluations per hyper-parameter, which bound the time where rounding prevents convergence."""
 
 # Tolerance of the lowest excess, by phase of the search.
 LADDER_TOLERANCE = 1e-4
@@ -33,6 +29,10 @@ ROOT_TOLERANCE = 1e-7
 """Suffices while the root is bracketed, because single steps are not told apart yet."""
 STEP_TOLERANCE = 1e-11
 """Needed for single steps at the end, which differ by little at long horizons."""
+
+# The first passage of a point.
+PARTS = 16
+"""Parts of a range of steps, at whose edges the risk is computed together."""
 
 # Starts from the best points at numbers of steps nearby.
 REACH_PER_LOG_STEPS = 2.0
@@ -58,11 +58,9 @@ CLOUD_ROUNDS = 5
 
 # Scans for other local minima, where momentum makes the risk ripple.
 SCAN_POINTS = 256
-"""Points of a scan at many steps, where ripples are low and each costs time."""
+"""Points of a scan where coordinates are many, so that ripples are low and each costs time."""
 FINE_SCAN_POINTS = 4 * SCAN_POINTS
-"""Points of a scan where steps or coordinates are few, because ripples are high there."""
-FEW_STEPS = 4000
-"""Up to so many steps ripples are high."""
+"""Points of a scan where coordinates are few, because ripples are high there."""
 FEW_COORDINATES = 64
 """Up to so many coordinates a scan is cheap, and local minima can be anywhere."""
 GAP_SPREAD = 0.3
@@ -82,7 +80,7 @@ EXHAUSTIVE_WORK = 7 * 10**8
 
 A few coordinates are computed as a whole tile.
 """
-EXHAUSTIVE_WORK_SHARE = 10
+EXHAUSTIVE_WORK_SHARE = 70
 """Divides that work for many coordinates, whose phases hardly ever line up."""
 EXHAUSTIVE_LOG_RANGE = 18.0
 """Length of the box below its upper limits, about eight decades."""
@@ -150,52 +148,18 @@ class Minimiser:
 
         Returns the lowest excess known then.
         """
+        excess = partial(self.excess, steps=steps)
+        is_rippled = self.has_few_coordinates or tolerance <= STEP_TOLERANCE
         found = [self.best[steps]] if steps in self.best else []
         for start in starts:
-            found.append(
-                self.minimise(lambda x: float(self.excess(x, steps)[0]), start, reach, tolerance)
-            )
+            if len(start) > 1 and not is_rippled:
+                answer = by_slopes(excess, start, reach, tolerance, self.bounds)
+                found.append((float(answer.fun), tuple(answer.x.tolist())))
+            else:
+                found.append(lowest_point(excess, start, reach, tolerance, self.bounds))
         self.best[steps] = min(found)
         self.tolerances[steps] = min(tolerance, self.tolerances.get(steps, math.inf))
         return self.best[steps][0]
-
-    def minimise(
-        self,
-        function: Callable[[Any], float],
-        start: Sequence[float],
-        reach: float,
-        tolerance: float,
-    ) -> tuple[float, Point]:
-        """Minimise a function of a point from a start, within or by about `reach`."""
-        import scipy.optimize
-
-        if len(start) == 1:
-            ((low, high),) = self.bounds
-            ends = max(low, start[0] - reach), min(high, start[0] + reach)
-            answer: Any = scipy.optimize.minimize_scalar(
-                lambda x: function((x,)),
-                bounds=ends,
-                method="bounded",
-                options={"xatol": SCALAR_POINT_TOLERANCE * math.sqrt(tolerance)},
-            )
-            # The method never looks at the ends themselves.
-            found = [(function((x,)), (x,)) for x in ends]
-            return min((float(answer.fun), (float(answer.x),)), *found)
-        options = {
-            "initial_simplex": _initial_simplex(start, reach, self.bounds),
-            "xatol": SIMPLEX_POINT_TOLERANCE * math.sqrt(tolerance),
-            "fatol": tolerance,
-            "maxfev": SIMPLEX_EVALUATIONS * len(start),
-        }
-        minimize: Any = scipy.optimize.minimize
-        answer = minimize(
-            function,
-            np.array(start),
-            method="Nelder-Mead",
-            bounds=scipy.optimize.Bounds(*self.bounds.T),
-            options=options,
-        )
-        return float(answer.fun), tuple(answer.x.tolist())
 
     def lowest_excess(self, steps: int, tolerance: float = STEP_TOLERANCE) -> float:
         """Find the lowest excess after `steps`, from the best points at the nearest numbers."""
@@ -214,6 +178,17 @@ class Minimiser:
     def rough_lowest_excess(self, steps: int) -> float:
         """Find the lowest excess after `steps` well enough to find its root."""
         return self.lowest_excess(steps, ROOT_TOLERANCE)
+
+    def reached(self, point: Point, too_few: int, enough: int) -> int:
+        """Find fewer steps in (too_few, enough] at which a point that reaches the target does."""
+        while enough - too_few > 1:
+            between = {too_few + (enough - too_few) * k // PARTS for k in range(1, PARTS)}
+            steps = [too_few, *sorted(between - {too_few}), enough]
+            logs = self.space.log_risks(np.array([point]), np.array(steps[1:-1]))[0]
+            is_reached = np.append(logs <= self.log_target, True)
+            first = int(is_reached.argmax()) + 1
+            too_few, enough = steps[first - 1], steps[first]
+        return enough
 
     def bracket(self, max_steps: int) -> tuple[int, int]:
         """Find numbers of steps between which the target comes into reach: (too few, enough).
@@ -264,8 +239,7 @@ class Minimiser:
         box = spread * np.where(self.space.is_lr, 1.0, other_spread)
         low = np.maximum(centre - box, self.bounds[:, 0])
         high = np.minimum(centre + box, self.bounds[:, 1])
-        is_smooth = steps > FEW_STEPS and not self.has_few_coordinates
-        count = SCAN_POINTS if is_smooth else FINE_SCAN_POINTS
+        count = FINE_SCAN_POINTS if self.has_few_coordinates else SCAN_POINTS
         points = low + (high - low) * evenly_filling_points(count, len(centre))
         excess = self.excess(points, steps)
         spacing = spread * count ** (-1.0 / len(centre))
@@ -284,10 +258,10 @@ class Minimiser:
         """Find the first of fewer steps at which some point reaches the target, or `steps`.
 
         With few coordinates the phases of all can line up at one step and not at the next, so
-        that having more steps does not help. All steps are tried where that is cheap.
+        that having more steps does not help. All steps are tried where that is cheap, and where
+        there are phases, which plain SGD has none of.
         """
-        fewer = np.arange(1, steps)
-        if not self.space.stackable or not fewer.size:
+        if self.space.components == 1 or not self.space.stackable or steps < 2:
             return steps
         low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
         unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
@@ -295,6 +269,7 @@ class Minimiser:
         share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
         if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
             return steps
+        fewer = np.arange(1, steps)
         excess = self.space.log_risks(points, fewer) - self.log_target
         lowest = excess.min(axis=0)
         hopeful = np.argsort(lowest, kind="stable")[:EXHAUSTIVE_REFINED]
@@ -336,15 +311,6 @@ def evenly_filling_points(count: int, dimensions: int) -> Array:
         root = (1.0 + root) ** (1.0 / (dimensions + 1))
     steps = np.outer(np.arange(1, count + 1), root ** -np.arange(1.0, dimensions + 1))
     return (0.5 + steps) % 1.0
-
-
-def _initial_simplex(start: Sequence[float], reach: float, bounds: Array) -> Array:
-    """Build a simplex of size `reach` at `start`, which turns inwards at upper bounds."""
-    corners = np.tile(np.asarray(start), (len(start) + 1, 1))
-    for k, (low, high) in enumerate(bounds):
-        corners[k + 1, k] += reach if start[k] + reach <= high else -reach
-        corners[k + 1, k] = max(corners[k + 1, k], low)
-    return corners
 
 
 def local_minima(points: Array, values: Array, radius: float) -> list[Point]:

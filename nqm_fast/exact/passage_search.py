@@ -17,6 +17,7 @@ import numpy as np
 
 from ..problem import Problem
 from ..validation import Array
+from .descent import lowest_point
 from .fewest_steps import fewest_steps
 from .minimiser import EXCESS_LIMIT, GAP_SPREAD, Minimiser, evenly_filling_points, local_minima
 from .risk import expected_risk
@@ -87,7 +88,11 @@ class _Passages:
 
     def minimise(self, start: Sequence[float], reach: float, tolerance: float) -> None:
         """Minimise from a start, of which `best` is told."""
-        self.search.minimise(self, start, reach, tolerance)
+
+        def of_points(points: Array) -> Array:
+            return np.array([self(point) for point in points])
+
+        lowest_point(of_points, start, reach, tolerance, self.search.bounds)
 
     def shorten(self, factor: float) -> None:
         """Follow points for no longer than so many times the best steps."""

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import (
-    SparseRecurrence,
     checked_recurrence,
     sparse_recurrence,
     sum_of_terms,
@@ -29,6 +28,7 @@ from ..validation import Array
 from .coupled.curve import Curve
 from .coupled.maps import CoupledBlock
 from .coupled.risk import continuous_passage
+from .factored import Factored, factored
 from .periodic import Period, find_period, with_period
 from .risk import block_risk, constant_partials, partials
 from .timeline import period_records, recorded_segments
@@ -74,9 +74,11 @@ class SearchSpace:
 
     A point holds, for each hyper-parameter that is searched, the log of the effective
     learning rate ``lr * gain``, the log of another positive hyper-parameter, or the log of 1
-    minus one in [0, 1) (its gap). With constant settings many points are computed at once, each
-    on its own copy of the spectrum.
+    minus one in [0, 1) (its gap). With constant settings many points are computed at once.
     """
+
+    factors: Factored | None = None
+    """What points are weights of; without it each has its own copy of the spectrum."""
 
     def __init__(
         self,
@@ -102,9 +104,8 @@ class SearchSpace:
         room = float(self.template.headroom(self.others))
         self.largest_lr = min(self.template.largest_lr(ends) / room, LARGEST)
         recurrence = checked_recurrence(self.template, block.h)
-        self.terms = len(recurrence.terms)
+        self.terms, self.components = len(recurrence.terms), len(recurrence.read)
         self.dim = block.h.size
-        self._last_recurrence: tuple[dict[str, float] | None, SparseRecurrence | None] = None, None
         is_constant = (
             not self.template.depends_on_step
             and isinstance(batch_size, Constant)
@@ -121,8 +122,11 @@ class SearchSpace:
         """Whether many steps take hardly longer than few."""
         if isinstance(block, Block):
             backend = kernels.fastest_backend()
-            tile = (backend.closed_form if len(recurrence.read) == 1 else backend.moments).TILE
+            tile = (backend.closed_form if self.components == 1 else backend.moments).TILE
             self.block: Block = _padded(block, tile)
+            if self.stackable and self.period is None:
+                names = [name for name in over if name != "lr"]
+                self.factors = factored(self.template, names, self.block)
         else:
             self.coupled_block = block
 
@@ -171,17 +175,7 @@ class SearchSpace:
             if not self.stackable:
                 risks = np.array([self._risks_at(point, steps) for point in points])
             else:
-                count = self.at_a_time
-                starts = range(0, len(points), count)
-                if len(starts) == 1:
-                    risks = self._stacked_risks(points, steps)
-                else:
-                    parts = in_threads(
-                        lambda i: self._stacked_risks(points[i : i + count], steps),
-                        starts,
-                        "settings",
-                    )
-                    risks = np.concatenate(parts)
+                risks = self._stacked_risks(points, steps)
             logs: Array = np.log(risks)
         return logs
 
@@ -206,32 +200,45 @@ class SearchSpace:
         return continuous_passage(curve, log_target, limit, HOPELESS)
 
     def _stacked_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
-        """Compute the risk at points of constant settings, shape (G, steps), in one call.
-
-        The copies of the spectrum form one long block. Their learning rates differ, so that the
-        terms of the recurrence are added up for each coordinate beforehand.
-        """
-        count, size = len(points), self.block.h.size
+        """Compute the risk at points of constant settings, shape (G, steps), on all cores."""
+        count = self.at_a_time
         values = self.hyper_parameters(points)
-        lr = values.pop("lr", np.full(count, self.template.lr.least))
-        if self.period is not None:
-            return self._stacked_periodic_risks(self.period, lr, values, steps)
+        lr = values.pop("lr", np.full(len(points), self.template.lr.least))
+        weights = None if self.factors is None else self.factors.weights(lr, values)
+
+        def risks(first: int) -> Array:
+            some = slice(first, first + count)
+            if self.factors is not None and weights is not None:
+                return self.factors.risks(weights[some], self.inverse_batch, steps)
+            chosen = {name: x[some] for name, x in values.items()}
+            if self.period is not None:
+                return self._periodic_risks(self.period, lr[some], chosen, steps)
+            return self._copied_risks(lr[some], chosen, steps)
+
+        starts = range(0, len(points), count)
+        if len(starts) == 1:
+            return risks(0)
+        return np.concatenate(in_threads(risks, starts, "settings"))
+
+    @property
+    def inverse_batch(self) -> float:
+        """1 / batch size of all points."""
+        return 1.0 / (self.template.batches_per_step * self.batch_size.least)
+
+    def _copied_risks(self, lr: Array, values: dict[str, Array], steps: NDArray[np.int64]) -> Array:
+        """Compute the risk at points on as many copies of the spectrum, which form a long block.
+
+        Their learning rates differ, so that the terms of the recurrence are added up for each
+        coordinate beforehand. The answer has shape (G, steps).
+        """
+        count, size = lr.size, self.block.h.size
         weights = term_weights(self.template, self.terms, lr, np.zeros(count, dtype=np.int64))
-        if count == 1:
-            block, sparse = (
-                self.block,
-                self._recurrence_at({n: float(values[n][0]) for n in values}),
-            )
-        else:
-            per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
-            block = self._copied(count)
-            algorithm = self.template.with_values(**per_coordinate)
-            terms = algorithm.recurrence(block.h)
-            recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
-            weights = np.ones((1, 1))
-            sparse = sparse_recurrence(recurrence, block.h.size)
-        inverse_batch = 1.0 / (self.template.batches_per_step * self.batch_size.least)
-        partial = constant_partials(block, sparse, weights[0], inverse_batch, steps)
+        per_coordinate = {name: np.repeat(x, size) for name, x in values.items()}
+        block = self._copied(count)
+        terms = self.template.with_values(**per_coordinate).recurrence(block.h)
+        recurrence = sum_of_terms(terms, np.repeat(weights, size, axis=0).T)
+        sparse = sparse_recurrence(recurrence, block.h.size)
+        partial = constant_partials(block, sparse, np.ones(1), self.inverse_batch, steps)
         risks: Array = partial.reshape(steps.size, count, -1).sum(axis=2).T
         return risks
 
@@ -249,20 +256,7 @@ class SearchSpace:
         """How many points a thread works on at a time."""
         return max(STACKED_COORDINATES // self.block.h.size, 1)
 
-    def _recurrence_at(self, values: dict[str, float]) -> SparseRecurrence:
-        """Return the recurrence at values other than the learning rate, which mostly are the last.
-
-        A learning rate is in the weights alone.
-        """
-        known, recurrence = self._last_recurrence
-        if known != values:
-            algorithm = self.template.with_values(**values)
-            recurrence = sparse_recurrence(algorithm.recurrence(self.block.h), self.block.h.size)
-            self._last_recurrence = values, recurrence
-        assert recurrence is not None
-        return recurrence
-
-    def _stacked_periodic_risks(
+    def _periodic_risks(
         self, period: Period, lr: Array, values: dict[str, Array], steps: NDArray[np.int64]
     ) -> Array:
         """Compute the risk at points of settings that repeat after a period, shape (G, steps)."""

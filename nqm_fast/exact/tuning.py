@@ -18,7 +18,7 @@ import inspect
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -35,7 +35,7 @@ from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..timeline import shortest_length
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
-from .certified import COARSE, certified_block
+from .certified import certified_block
 from .coupled.maps import CoupledBlock
 from .coupled.nodes import CoupledNodes
 from .coupled.risk import certified_block as certified_coupled_block
@@ -49,6 +49,8 @@ from .risk import RiskSums, expected_risk
 from .search_space import Kind, Point, SearchSpace, example_values, made
 
 # Which nodes are searched.
+SEARCHED_NODES = 8
+"""Nodes of a span at first: the searched settings hardly oscillate, and each node takes time."""
 REFINEMENTS = 3
 """Searches on other nodes, each finer than those before and costlier."""
 WHOLE_SPECTRUM_DIM = 1 << 15
@@ -57,6 +59,8 @@ AGREEMENT = 1e-10
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
 
 # Bracketing the root again, around an answer or below it.
+MOST_PASSAGES = 4
+"""First passages of best points, one from another, before the root is looked for in another way."""
 BRACKET_FACTOR = 1.001
 """First factor between both ends; it is squared each time, as the root is expected to be near."""
 COARSE_ANSWER_REACH = 0.1
@@ -115,7 +119,9 @@ class Tuned(NamedTuple):
 def searched_nodes(problem: Problem) -> Block:
     """Return few nodes that stand for all coordinates well enough to begin a search."""
     nodes = problem.nodes
-    return problem.block(0, problem.dim) if nodes is None else nodes.joined(COARSE, rough=True)
+    if nodes is None:
+        return problem.block(0, problem.dim)
+    return nodes.joined(SEARCHED_NODES, rough=True)
 
 
 def finer_nodes(
@@ -134,7 +140,7 @@ def _first_nodes(problem: Problem) -> Block | CoupledBlock:
     if problem.noise_model is None:
         return searched_nodes(problem)
     nodes = CoupledNodes(problem)
-    return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
+    return nodes.joined(SEARCHED_NODES, rough=True) if nodes.parts else nodes.every()
 
 
 def _better_nodes(
@@ -247,7 +253,9 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
             steps = _find_fewest(search, too_few, enough, rough=True)
         if _whole_spectrum_agrees(problem, search, steps):
             if enough:
-                steps = fewest_steps(search.lowest_excess, steps, enough)
+                steps, is_fewest = _go_down(search, search.lowest_excess, 0, steps)
+                if not is_fewest:
+                    steps = fewest_steps(search.lowest_excess, steps, enough)
                 steps = _scan_for_fewer_steps(search, steps)
             sooner = search.try_every_step(steps if enough else min(steps, UNREACHED_STEPS))
             steps = sooner if sooner in search.best else steps
@@ -318,9 +326,34 @@ def _find_fewest(search: Minimiser, too_few: int, enough: int, *, rough: bool = 
     """Find the fewest steps in a bracket, which is moved down where its lower end is enough."""
     while too_few > 0 and search.rough_lowest_excess(too_few) <= 0.0:
         too_few, enough = _find_too_few(search, too_few), too_few
-    guess = estimate_fewest_steps(search.rough_lowest_excess, too_few, enough)
     excess = search.rough_lowest_excess if rough else search.lowest_excess
+    enough, is_fewest = _go_down(search, excess, too_few, enough)
+    if is_fewest:
+        return enough
+    guess = estimate_fewest_steps(search.rough_lowest_excess, too_few, enough)
     return fewest_steps(excess, guess, enough)
+
+
+def _go_down(
+    search: Minimiser, lowest_excess: Callable[[int], float], too_few: int, enough: int
+) -> tuple[int, bool]:
+    """Go down from steps that are enough; to how many, and whether one fewer is not enough.
+
+    The best point at some steps reaches the target earlier, at about the fewest steps of all
+    points: the nearer they are, the less its risk differs from the lowest.
+    """
+    if lowest_excess(enough) > 0.0:
+        return enough, False
+    for _ in range(MOST_PASSAGES):
+        point = search.best[enough][1]
+        steps = search.reached(point, too_few, enough)
+        # Minimisation starts from where others have ended, and the point is not one of them.
+        is_fewest = steps - 1 <= too_few or lowest_excess(steps - 1) > 0.0
+        search.add(steps, point)
+        if is_fewest:
+            return steps, True
+        enough = steps - 1
+    return enough, False
 
 
 def several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
