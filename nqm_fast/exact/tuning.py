@@ -35,7 +35,7 @@ from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..timeline import shortest_length
 from ..validation import InputError, any_array, choice, integer, number, real_array, shown
-from .certified import certified_block
+from .certified import COARSE, certified_block
 from .coupled.maps import CoupledBlock
 from .coupled.nodes import CoupledNodes
 from .coupled.risk import certified_block as certified_coupled_block
@@ -140,7 +140,7 @@ def _first_nodes(problem: Problem) -> Block | CoupledBlock:
     if problem.noise_model is None:
         return searched_nodes(problem)
     nodes = CoupledNodes(problem)
-    return nodes.joined(SEARCHED_NODES, rough=True) if nodes.parts else nodes.every()
+    return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
 
 
 def _better_nodes(
