@@ -67,7 +67,8 @@ class Model(NamedTuple):
     the component at which `read` is 1.
     """
 
-    entries: Annotated[Ints, 2]  # (entries, 4): term, row, column (n for b), row of values or -1
+    entries: Annotated[Ints, 2]  # (entries, 4): term, row, column (n for b), row of values or -1;
+    # for leaps, columns beyond n are kicks too, of noise that is independent and of equal size
     offsets: Annotated[Ints, 1]  # (settings + 1,): where each setting's entries begin
     factors: Annotated[Floats, 1]  # (entries,): the entry, or the multiple of a row of `values`
     values: Annotated[Floats, 2]  # (arrays, d): the arrays that entries are multiples of
@@ -80,14 +81,15 @@ class Model(NamedTuple):
     rule: int = 0  # the code of a rules.Rule, negative if states have averages; 0 if linear
 
 
-_NO_LOOKS, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+_NONE, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
 
 
 class Timeline(NamedTuple):
     """Steps `begin` .. `end` - 1, in segments of constant settings.
 
     A backend that needs looks adds them by `excursions.watched`. If the model has a rule, the
-    weights are its numbers.
+    weights are its numbers. Leaps may have segments that repeat the map of several steps, as of a
+    whole period: `spans` says of how many, and such segments have stops at multiples of it only.
     """
 
     begin: int
@@ -97,8 +99,9 @@ class Timeline(NamedTuple):
     amplitude: Annotated[Floats, 2]  # (segments, settings): a factor of the drawn noise
     samples: Annotated[Ints, 2]  # (segments, settings): how many are summed in a step
     records: Annotated[Ints, 1]  # (records,): recorded steps, ascending, within begin .. end
-    looks: Annotated[Ints, 1] = _NO_LOOKS  # steps at which to compare states with harmless sizes
+    looks: Annotated[Ints, 1] = _NONE  # steps at which to compare states with harmless sizes
     harmless: Annotated[Floats, 2] = _NO_SIZES  # (settings, n): of components; see `excursions`
+    spans: Annotated[Ints, 1] = _NONE  # (segments,): steps of its map; or empty, if all are one
 
 
 KERNEL_TUPLES = (Noise, Model, Timeline)

@@ -123,14 +123,14 @@ def _gradient_noise(noise: Noise, size: int, step: int, replica: int, samples: i
 
 
 def _coefficients(model: Model, timeline: Timeline, segment: int, g: int) -> tuple[Floats, Floats]:
-    """Return ``A - I``, (n, n, d), and ``b sigma amplitude``, (n, d), of a setting."""
+    """Return ``A - I``, (n, n, d), and ``b sigma amplitude``, (n, kicks, d), of a setting."""
     n, d = model.read.shape[1], model.sigma.size
-    both = np.zeros((n, n + 1, d))
+    both = np.zeros((n, max(n, model.entries[:, 2].max(initial=0)) + 1, d))
     for e in range(model.offsets[g], model.offsets[g + 1]):
         term, row, column, source = model.entries[e]
         factor = timeline.weights[segment, g, term] * model.factors[e]
         both[row, column] += factor if source < 0 else factor * model.values[source]
-    return both[:, :n], both[:, n] * (model.sigma * timeline.amplitude[segment, g])
+    return both[:, :n], both[:, n:] * (model.sigma * timeline.amplitude[segment, g])
 
 
 def _stepped(change: Floats, kick: Floats, state: Floats, z: Floats) -> Floats:
@@ -244,15 +244,15 @@ def _run_timeline(chunk: Chunk, move: Move) -> Measured:
     return Measured(values, diverged_at)
 
 
-def _leap_map(change: Floats, kick: Floats, steps: int) -> tuple[Floats, Floats]:
+def _leap_map(change: Floats, kicks: Floats, steps: int) -> tuple[Floats, Floats]:
     """Return the map of many steps and the factor of its noise, (n, n, d) each."""
-    n, d = kick.shape
+    n, more, d = kicks.shape
     zeros, leaves = (0.0,) * n, (0,) * (d // LEAF)
-    coefficient = np.concatenate([change, kick[:, None]], axis=1)
+    coefficient = np.concatenate([change, kicks], axis=1)
     maps, low = np.empty((2, 3, (n * n + n + n * (n + 1) // 2) * d))
     M, L = np.empty((2, n * n * d))
     find = vectorized.load()["leap_map"].map_of_many_steps
-    find(zeros, leaves, steps, coefficient.ravel(), d, maps, low, M, L)
+    find(zeros, leaves, steps, n + more, coefficient.ravel(), d, maps, low, M, L)
     return M.reshape(n, n, d), L.reshape(n, n, d)
 
 
@@ -311,8 +311,8 @@ class ReferenceBackend(Backend):
             z = _gradient_noise(noise, s.shape[1], step, int(noise.replicas[r]), samples)
             if model.rule:
                 return _stepped_by_rule(model, timeline, segment, g, s, z), step + 1
-            change, kick = _coefficients(model, timeline, segment, g)
-            return _stepped(change, kick, s, z), step + 1
+            change, kicks = _coefficients(model, timeline, segment, g)
+            return _stepped(change, kicks[:, 0], s, z), step + 1
 
         return _run_timeline(chunk, move)
 
@@ -324,8 +324,9 @@ class ReferenceBackend(Backend):
         def move(s: Floats, g: int, r: int, step: int, segment: int) -> tuple[Floats, int]:
             n, d = s.shape
             stop = int(stops[np.searchsorted(stops, step, side="right")])
-            change, kick = _coefficients(model, timeline, segment, g)
-            whole, factor = _leap_map(change, kick, stop - step)
+            change, kicks = _coefficients(model, timeline, segment, g)
+            span = int(timeline.spans[segment]) if timeline.spans.size else 1
+            whole, factor = _leap_map(change, kicks, (stop - step) // span)
             draws = []
             for block in range(-(-n // 4)):
                 words = _draw_words(noise, d, step, int(noise.replicas[r]), block, formulas.LEAP)

@@ -174,8 +174,11 @@ def compose(n, d, is_extended, second, first, out, low, maps):
 
 
 @device
-def write_one_step(n, d, c, unit, out, low, maps):
-    """Write the map of one step from the coefficients `c`, with a kick in multiples of `unit`."""
+def write_one_step(n, d, c, unit, kicks, out, low, maps):
+    """Write the map of one step from the coefficients `c`, with a kick in multiples of `unit`.
+
+    If there are further kicks, the covariance is left as it is.
+    """
     row = (n + 1) * LEAF
     me = cuda.threadIdx.x
     dev = n * n * d
@@ -194,7 +197,7 @@ def write_one_step(n, d, c, unit, out, low, maps):
         write_at(maps, out + (a * n + a) * d, x)
         write_at(maps, out + (a * n + a) * d + low, x_low)
         x = read_at(c, a * row + n * LEAF + me) / unit
-        b = 0
+        b = 0 if kicks == 0 else n
         while b <= a:
             y = read_at(c, b * row + n * LEAF + me) / unit
             at = out + cov + row_of_pair(a, b) * d
@@ -238,15 +241,14 @@ def loses_digits(n, d, allowed, at, maps):
 
 
 @device
-def largest_kick(n, c):
-    """Return the largest entry of the coordinate's kick, or 1 if all are zero."""
-    largest = 0.0
+def largest_kick(n, c, largest):
+    """Return the largest entry of the coordinate's kick, or `largest`."""
     a = 0
     while a < n:
         size = abs(read_at(c, (a * (n + 1) + n) * LEAF + cuda.threadIdx.x))
         largest = size if size > largest else largest
         a += 1
-    return largest if largest > 0.0 else 1.0
+    return largest
 
 
 @device
@@ -290,7 +292,7 @@ def map_kernel(n: int) -> Any:
     slots = elements * LEAF
 
     @large_kernel
-    def find_map(model, timeline, sizes, segment, g, settings, steps, maps):
+    def find_map(model, timeline, sizes, segment, g, settings, kicks, steps, maps):
         c = cuda.shared.array(slots, np.float64)
         d = read_at(sizes, LEAVES) * LEAF
         j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
@@ -301,8 +303,11 @@ def map_kernel(n: int) -> Any:
         build_coefficients(n, model, timeline, segment, g, settings, c)
         whole = j + 2 * part
         power, spare = whole + size, whole + 2 * size
-        unit = largest_kick(components, c)
-        write_one_step(components, d, c, unit, power, low, maps)
+        unit = largest_kick(components, c, 0.0)
+        unit = unit if unit > 0.0 else 1.0
+        if kicks > 0:
+            unit = read_at(maps, spare)  # as `kicks` has left it
+        write_one_step(components, d, c, unit, kicks, power, low, maps)
         is_extended = False
         if components > 1 and loses_digits(components, d, ONE_STEP_CANCELLATION, power, maps):
             compose(components, d, False, power, power, spare, low, maps)

@@ -17,6 +17,7 @@ from ..contract import LEAF, NO_STEP, Floats, Formula, Ints, Model, Noise, Timel
 from ..excursions import watched
 from . import reduce, tasks
 from .jit import cuda, explained, launch
+from .kicks import kick_kernel
 from .leap import leap_kernel, map_kernel, measure_kernel, numbers_of_maps
 from .rule import advance_rule_kernel
 from .start import harmonic
@@ -234,7 +235,7 @@ class Shard:
             self.maps = cuda.device_array(numbers_of_maps(n) * d)
         state = self.state[1 - self.current]
         diverged_at = cuda.to_device(np.full(settings * replicas, NO_STEP), stream=stream)
-        blocks = grid(self.leaves, replicas)
+        blocks, kicks = grid(self.leaves, replicas), tasks.further_kicks(self.model)
 
         def measure(t: int) -> None:
             """Record at step t if that is asked for, and look for divergence."""
@@ -249,13 +250,20 @@ class Shard:
         measure(t)
         for stop in stops.tolist():
             segment = int(np.searchsorted(ends, t, side="right"))
+            steps = stop - t
+            if timeline.spans.size:
+                steps //= int(timeline.spans[segment])
             for g in range(settings):
-                if made_for != (g, segment, stop - t):
-                    made_for = g, segment, stop - t
+                if made_for != (g, segment, steps):
+                    made_for = g, segment, steps
+                    if kicks:
+                        launch(
+                            kick_kernel(n), (self.leaves,), LEAF, stream, self.coefficients,
+                            flat_timeline, self.sizes, segment, g, settings, kicks, self.maps,
+                        )  # fmt: skip
                     launch(
                         map_kernel(n), (self.leaves,), LEAF, stream, self.coefficients,
-                        flat_timeline,
-                        self.sizes, segment, g, settings, stop - t, self.maps,
+                        flat_timeline, self.sizes, segment, g, settings, kicks, steps, self.maps,
                     )  # fmt: skip
                 launch(
                     leap_kernel(n), blocks, LEAF, stream, self.noise, self.sizes, g, t, alive,

@@ -31,7 +31,7 @@ IN_REGISTERS = 3  # the largest number of components for which a step is taken i
 class FlatModel(NamedTuple):
     """A `Model` flattened, its entries in the order of the matrix elements they add up to."""
 
-    begin: Ints  # (settings,): the first entry of a setting
+    begin: Ints  # (2 settings,): the first entry of a setting; then that of its further kicks
     element: Ints  # (entries + 1,): the element, numbered through all settings; the last is -1
     source: Ints  # (entries,): where the row of values begins, or -1 for the number itself
     values: Floats  # (arrays d,)

@@ -21,11 +21,23 @@ def law_of(noise: Noise) -> int:
     return noise.law if noise.summed else BATCH
 
 
+def further_kicks(model: Model) -> int:
+    """Return how many columns of kicks there are beyond the first."""
+    n: int = model.read.shape[1]
+    return max(int(model.entries[:, 2].max(initial=0)) - n, 0)
+
+
 def _entries_by_element(model: Model) -> tuple[NDArray[np.intp], Ints, Ints]:
-    """Return the order that sorts entries by element, and their elements and settings in it."""
-    n = model.read.shape[1]
-    setting = np.repeat(np.arange(len(model.read)), np.diff(model.offsets))
-    element = (setting * n + model.entries[:, 1]) * (n + 1) + model.entries[:, 2]
+    """Return the order that sorts entries by element, and their elements and settings in it.
+
+    The elements of further kicks are behind those of A - I and b of all settings: kick by kick.
+    """
+    settings, n = model.read.shape
+    row, column = model.entries[:, 1], model.entries[:, 2]
+    setting = np.repeat(np.arange(settings), np.diff(model.offsets))
+    element = (setting * n + row) * (n + 1) + column
+    kick = setting * further_kicks(model) + (column - n - 1)
+    element = np.where(column > n, settings * n * (n + 1) + kick * n + row, element)
     order = np.argsort(element, kind="stable")
     return order, element[order], setting[order]
 
@@ -34,8 +46,11 @@ def flat_model(model: Model, size: int) -> FlatModel:
     """Flatten a model on `size` coordinates."""
     order, element, _ = _entries_by_element(model)
     source = model.entries[order, 3]
+    settings, n = model.read.shape
+    g, elements = np.arange(settings), n * (n + 1)
+    first = np.concatenate([g * elements, settings * elements + g * n * further_kicks(model)])
     return FlatModel(
-        np.array(model.offsets[:-1], dtype=np.int64),
+        np.searchsorted(element, first).astype(np.int64),
         np.append(element, -1),
         np.where(source < 0, -1, source * size),
         model.values.ravel(),

@@ -6,8 +6,9 @@ of those in `maps`, but a tile here has any number of leaves, T = LEAF len(leave
 coordinate that would lose digits is computed with sums of two doubles, as in `extended_maps`,
 whatever the others of its tile are.
 
-V is in units of the squared ``scale``, the largest entry of a coordinate's kick, as the square of a
-kick may be beyond the range of a double where the kick is not.
+V is in units of the squared ``scale``, the largest entry of a coordinate's kicks, as the square of
+a kick may be beyond the range of a double where the kick is not. The map of a whole period, which
+is raised to a power like that of a step, has several kicks.
 """
 
 from __future__ import annotations
@@ -20,34 +21,56 @@ from .extended_maps import MOST_CANCELLATION, ONE_STEP_CANCELLATION, plus, plus_
 
 
 @kernel
-def one_step_extended(zeros, leaves, coefficient, stride, scale, out, low):
-    """Write the map of one step from coefficients in rows `stride` apart, and its second digits."""
+def largest_kicks(zeros, leaves, columns, coefficient, stride, scale):
+    """Write the largest entry of each coordinate's kicks to `scale`, or 1 if all are zero."""
+    n = len(zeros)
+    T = LEAF * len(leaves)
+    for j in range(T):
+        scale[j] = 0.0
+    for a in range(n):
+        for column in range(n, columns):
+            at = (a * columns + column) * stride
+            for j in range(T):
+                scale[j] = max(scale[j], abs(coefficient[at + j]))
+    for j in range(T):
+        scale[j] = scale[j] if scale[j] > 0.0 else 1.0
+
+
+@kernel
+def one_step_extended(zeros, leaves, columns, coefficient, stride, scale, out, low):
+    """Write the map of one step from coefficients in rows `stride` apart, and its second digits.
+
+    For each component there are so many rows of them: n, and one of each kick.
+    """
     n = len(zeros)
     T = LEAF * len(leaves)
     dev = n * n
     cov = dev + n
+    largest_kicks(zeros, leaves, columns, coefficient, stride, scale)
     for j in range(T):
-        largest = abs(coefficient[n * stride + j])
-        for a in range(1, n):
-            largest = max(largest, abs(coefficient[(a * (n + 1) + n) * stride + j]))
-        unit = largest if largest > 0.0 else 1.0
-        scale[j] = unit
         for a in range(n):
             for b in range(n):
-                out[(a * n + b) * T + j] = coefficient[(a * (n + 1) + b) * stride + j]
+                out[(a * n + b) * T + j] = coefficient[(a * columns + b) * stride + j]
                 low[(a * n + b) * T + j] = 0.0
-            d = coefficient[(a * (n + 1) + a) * stride + j]
+            d = coefficient[(a * columns + a) * stride + j]
             m, m_low = plus(1.0, 0.0, d, 0.0)
             out[(dev + a) * T + j] = d
             low[(dev + a) * T + j] = 0.0
             out[(a * n + a) * T + j] = m
             low[(a * n + a) * T + j] = m_low
-            x = coefficient[(a * (n + 1) + n) * stride + j] / unit
             for b in range(a + 1):
-                y = coefficient[(b * (n + 1) + n) * stride + j] / unit
-                v, v_low = plus_product(0.0, 0.0, x, 0.0, y, 0.0)
-                out[(cov + a * (a + 1) // 2 + b) * T + j] = v
-                low[(cov + a * (a + 1) // 2 + b) * T + j] = v_low
+                out[(cov + a * (a + 1) // 2 + b) * T + j] = 0.0
+                low[(cov + a * (a + 1) // 2 + b) * T + j] = 0.0
+    for column in range(n, columns):
+        for j in range(T):
+            for a in range(n):
+                x = coefficient[(a * columns + column) * stride + j] / scale[j]
+                for b in range(a + 1):
+                    y = coefficient[(b * columns + column) * stride + j] / scale[j]
+                    at = (cov + a * (a + 1) // 2 + b) * T
+                    v, v_low = plus_product(out[at + j], low[at + j], x, 0.0, y, 0.0)
+                    out[at + j] = v
+                    low[at + j] = v_low
 
 
 @kernel
@@ -242,17 +265,18 @@ def _factorize(zeros, leaves, whole, scale, L):
 
 
 @kernel
-def map_of_many_steps(zeros, leaves, steps, coefficient, stride, maps, low, M, L):
+def map_of_many_steps(zeros, leaves, steps, columns, coefficient, stride, maps, low, M, L):
     """Write the map of `steps` steps to M, and the factor of its noise to L, of n n rows each.
 
-    `maps` and `low` are memory for three maps, and their second digits.
+    For each component there are `columns` rows of coefficients, see `one_step_extended`. `maps` and
+    `low` are memory for three maps, and their second digits.
     """
     n = len(zeros)
     T = LEAF * len(leaves)
     rows = n * n + n + n * (n + 1) // 2
     scale = np.empty(T)
     flags = np.empty(T)
-    one_step_extended(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
+    one_step_extended(zeros, leaves, columns, coefficient, stride, scale, maps[1], low[1])
     lost = _flag_lost_digits(zeros, leaves, maps[1], maps[2], flags)
     whole = _raise_to_power(zeros, leaves, False, steps, maps, low)
     if lost > 0.0:
@@ -260,7 +284,7 @@ def map_of_many_steps(zeros, leaves, steps, coefficient, stride, maps, low, M, L
         for a in range(rows):
             for j in range(T):
                 kept[a * T + j] = maps[whole, a * T + j]
-        one_step_extended(zeros, leaves, coefficient, stride, scale, maps[1], low[1])
+        one_step_extended(zeros, leaves, columns, coefficient, stride, scale, maps[1], low[1])
         whole = _raise_to_power(zeros, leaves, True, steps, maps, low)
         for a in range(rows):
             for j in range(T):

@@ -1,7 +1,8 @@
 """The loop that takes a tile of coordinates through a timeline by leaps, for CPUs.
 
 A leap of k steps draws the state from its Gaussian law (see `exact.leap_map`). Leaps end at stops:
-the recorded steps and the ends of segments.
+the recorded steps and the ends of segments. Where a segment repeats a period, k is a number of
+periods.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from .. import noise as formulas
 from ..contract import LEAF
 from ..exact.leap_map import map_of_many_steps
+from ..exact.maps import end_of_columns
 from ..noise import LEAP
 from .jit import kernel, parallel_kernel, prange, replace_component
 from .noise import draw_words, make_normals
@@ -44,7 +46,8 @@ def leap_tile(
     T = LEAF * len(leaves)
     at = tile * T
     settings, replicas = alive.shape
-    coefficient = np.empty(n * (n + 1) * (T + GAP))
+    columns = end_of_columns(n, model.entries)
+    coefficient = np.empty(n * columns * (T + GAP))
     maps = np.empty((3, (n * n + n + n * (n + 1) // 2) * T))
     low = np.empty(maps.shape)
     M = np.empty(n * n * T)
@@ -84,6 +87,8 @@ def leap_tile(
         if t == timeline.end:
             return
         steps = stops[stop] - t
+        if timeline.spans.size:
+            steps = steps // timeline.spans[segment]
         for g in range(settings):
             count = 0
             for r in range(replicas):
@@ -92,11 +97,13 @@ def leap_tile(
                 continue
             if made_for != (g, segment, steps):
                 build_coefficients(
-                    zeros, leaves, model.entries, model.factors, model.offsets[g],
+                    zeros, leaves, columns, model.entries, model.factors, model.offsets[g],
                     model.offsets[g + 1], timeline.weights[segment, g], values, model.sigma,
                     timeline.amplitude[segment, g], at, coefficient,
                 )  # fmt: skip
-                map_of_many_steps(zeros, leaves, steps, coefficient, T + GAP, maps, low, M, L)
+                map_of_many_steps(
+                    zeros, leaves, steps, columns, coefficient, T + GAP, maps, low, M, L
+                )
                 made_for = (g, segment, steps)
             for r in range(replicas):
                 if alive[g, r]:

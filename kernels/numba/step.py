@@ -104,7 +104,7 @@ def step_tile(
                 drawn_for = begin
             if built_for[g] != segment:
                 build_coefficients(
-                    zeros, leaves, entries, factors, offsets[g], offsets[g + 1],
+                    zeros, leaves, n + 1, entries, factors, offsets[g], offsets[g + 1],
                     weights[segment, g], values, sigma, amplitude[segment, g], at, coefficient[g],
                 )  # fmt: skip
                 built_for[g] = segment

@@ -3,7 +3,8 @@
 Each is one vectorised loop over the tile, as in `noise`. The tuple `zeros` has an item for each
 component of the state, so that loops over components are unrolled, and a coordinate's state stays
 in registers. Arrays are flat: a state has a row of T numbers for each component; coefficients have,
-for each component, n rows of A - I and one of b, which are T + GAP apart.
+for each component, n rows of A - I and one of b, which are T + GAP apart; for leaps, maybe more
+rows of kicks.
 """
 
 from __future__ import annotations
@@ -41,11 +42,24 @@ def scale_kick_row(leaves, amplitude, sigma, begin, out, at):
 
 @kernel
 def build_coefficients(
-    zeros, leaves, entries, factors, begin, end, weights, values, sigma, amplitude, first, out
+    zeros,
+    leaves,
+    columns,
+    entries,
+    factors,
+    begin,
+    end,
+    weights,
+    values,
+    sigma,
+    amplitude,
+    first,
+    out,
 ):
     """Write ``A - I`` and ``b sigma amplitude`` of a setting for the tile that begins at `first`.
 
-    The setting's entries are begin .. end - 1; `values` is flat, with rows as long as `sigma`.
+    There are so many columns, n + 1 without further kicks. The setting's entries are begin ..
+    end - 1; `values` is flat, with rows as long as `sigma`.
     """
     T = LEAF * len(leaves)
     n = len(zeros)
@@ -53,13 +67,15 @@ def build_coefficients(
     for e in range(begin, end):
         source = entries[e, 3]
         factor = weights[entries[e, 0]] * factors[e]
-        at = (entries[e, 1] * (n + 1) + entries[e, 2]) * (T + GAP)
+        at = (entries[e, 1] * columns + entries[e, 2]) * (T + GAP)
         if source < 0:
             add_to_row(leaves, factor, out, at)
         else:
             add_scaled_row(leaves, factor, values, source * sigma.size + first, out, at)
     for a in range(n):
-        scale_kick_row(leaves, amplitude, sigma, first, out, (a * (n + 1) + n) * (T + GAP))
+        for column in range(n, columns):
+            at = (a * columns + column) * (T + GAP)
+            scale_kick_row(leaves, amplitude, sigma, first, out, at)
 
 
 @inlined

@@ -228,12 +228,21 @@ def _segment_maps(
     return scale, maps
 
 
+def _product(x: Array, y: Array) -> Array:
+    """Multiply matrices (d, n, n) with sums in one order, which leaps need, not that of BLAS."""
+    total = x[:, :, :1] * y[:, :1]
+    for k in range(1, x.shape[2]):
+        total = total + x[:, :, k : k + 1] * y[:, k : k + 1]
+    return total
+
+
 def _composed(second: Map, first: Map) -> Map:
     """Return the map of `first`, then `second`."""
     with np.errstate(over="ignore", invalid="ignore"):
         whole = second[0] + np.eye(second[0].shape[1])
-        change = (second[0] + first[0]) + second[0] @ first[0]
-        return change, second[1] + whole @ first[1] @ whole.transpose(0, 2, 1)
+        change = (second[0] + first[0]) + _product(second[0], first[0])
+        carried = _product(_product(whole, first[1]), whole.transpose(0, 2, 1))
+        return change, second[1] + carried
 
 
 def _power(step: Map, steps: int) -> Map:

@@ -22,8 +22,9 @@ class LoopOrder(NamedTuple):
 def held_bytes(task: Task, coordinates: int) -> int:
     """Bytes that the arrays over so many coordinates take, in memory or on a device."""
     weights = len(task.layout.weights)
+    periods = sum(2 * group.components**2 * len(group.periods) for group in task.groups)
     arrays = 2 * task.numbers_per_coordinate + task.replica_count
-    arrays += 7 + weights + 2 * task.setting_count
+    arrays += 7 + weights + 2 * task.setting_count + periods
     if task.leaps:
         largest = max(group.components for group in task.groups)
         arrays += task.backend.leap_numbers(largest)

@@ -123,8 +123,9 @@ def check_piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
                 f"which {setting.algorithm!r} is not: use 'minibatch'"
             )
         for name, schedule in setting.schedules.items():
+            until = min(steps, schedule.period or steps)
             by_pieces = isinstance(schedule, PerStep) or all(
-                same for _, _, same in pieces(schedule, 0, steps)
+                same for _, _, same in pieces(schedule, 0, until)
             )
             if not by_pieces:
                 raise InputError(

@@ -2,30 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import COMPILED
+from family import METHODS, PERIODIC, VARYING
+from helpers import COMPILED, assert_same, chunks_of
 
 import nqm_fast as nqm
 from nqm_fast.labels import setting_labels
-from nqm_fast.schedules import InverseTime, Linear, Warmup
 
-MOMENTUM = nqm.SGD(0.2, momentum=0.7)
-METHODS = {
-    "momentum by a schedule": nqm.SGD(0.1, momentum=Linear(0.5, 0.9, 20), ema=Linear(0.9, 0.5, 9)),
-    "Nesterov": nqm.Nesterov(0.1, 0.9),
-    "Nesterov, original": nqm.Nesterov(0.1, 0.9, form="original", power=0.5),
-    "QHM": nqm.QHM(0.5, 0.9, 0.7),
-    "AdEMAMix": nqm.AdEMAMix(0.1, 0.9, 0.99, 2.0),
-    "DANA": nqm.DANA(0.2, 0.05, InverseTime(1.0, 8.0)),
-    "delay": nqm.DelayedSGD(0.1, 3, momentum=0.2),
-    "long delay": nqm.DelayedSGD(0.05, 12),
-    "Schedule-Free": nqm.ScheduleFree(Warmup(9, 0.5, start=0.05), 0.9),
-    "tail average": nqm.TailAverage(nqm.Nesterov(0.1, 0.9), 13),
-    "Lookahead": nqm.Lookahead(MOMENTUM, 7, 0.4),
-    "EMA of Lookahead": nqm.EMA(nqm.Lookahead(nqm.Nesterov(0.1, 0.8, form="original"), 5), 0.5),
-    "accumulated": nqm.Accumulate(MOMENTUM, 2),
-}
-VARYING = ("momentum by a schedule", "DANA", "Schedule-Free", "tail average")
-"""Those whose settings change at every step, so that a leap cannot cross it."""
 STEPS = 40
 PROBLEM = nqm.Problem(np.geomspace(1.0, 0.02, 70), mean0=0.5)
 SILENT = nqm.Problem(np.geomspace(1.0, 0.02, 70), np.zeros(70), mean0=0.5, var0=0.0)
@@ -43,6 +25,58 @@ def test_backends_give_the_same_bits(name, sampling):
     )
     np.testing.assert_array_equal(one.risk, other.risk)
     np.testing.assert_array_equal(one.state, other.state)
+
+
+# -- leaps over periods ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+def test_leaps_over_periods_are_their_steps(name):
+    """Records are within periods, at their ends and many apart; without noise all is the same."""
+    how = {"steps": 3000, "record": [1, 3, 7, 10, 34, 35, 70, 71, 105, 2001, 2002, 3000]}
+    leapt = nqm.simulate(SILENT, METHODS[name], 4, sampling="leap", **how)
+    walked = nqm.simulate(SILENT, METHODS[name], 4, **how)
+    np.testing.assert_allclose(leapt.risk, walked.risk, rtol=1e-9)
+    leapt = nqm.simulate(PROBLEM, METHODS[name], 4, sampling="leap", replicas=500, **how)
+    expected = nqm.expected_risk(PROBLEM, METHODS[name], 4, leapt.steps)
+    error = leapt.risk.std(axis=-2) / np.sqrt(500)
+    assert (np.abs(leapt.risk.mean(axis=-2) - expected) < 5 * error).all()
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize("name", PERIODIC)
+def test_leaps_over_periods_cost_what_leaps_cost(name):
+    """A leap of a billion steps would take hours step by step."""
+    run = nqm.simulate(
+        PROBLEM, METHODS[name], 4, 10**9, sampling="leap", replicas=400, record=[10, 10**9]
+    )
+    expected = nqm.expected_risk(PROBLEM, METHODS[name], 4, run.steps)
+    error = run.risk.std(axis=-2) / 20
+    assert (np.abs(run.risk.mean(axis=-2) - expected) < 5 * error).all()
+
+
+def test_leaps_over_periods_do_not_depend_on_other_settings_or_chunks(monkeypatch, tmp_path):
+    settings = [METHODS[name] for name in PERIODIC]
+    settings += [nqm.Lookahead(nqm.SGD(0.3, momentum=0.5), 7, 0.9), nqm.SGD(0.3, momentum=0.5)]
+    how = {"sampling": "leap", "replicas": 2, "keep_state": True}
+    records = [4, 14, 21, 28, 30, 57, 60]
+    together = nqm.simulate(PROBLEM, settings, [4] * 5, 60, record=records, **how)
+    for g, setting in enumerate(settings):
+        alone = nqm.simulate(PROBLEM, setting, 4, 60, record=records, **how)
+        np.testing.assert_array_equal(together.risk[g], alone.risk)
+        np.testing.assert_array_equal(together.state[g], alone.state)
+    traced = nqm.simulate(PROBLEM, settings[0], 4, 60, record=records, trajectory=[0, 69], **how)
+    np.testing.assert_array_equal(traced.trajectory.w[:, -1], traced.state[:, 0, [0, 69]])
+    np.testing.assert_array_equal(traced.state, together.state[0])
+    out = tmp_path / "run.h5"
+    nqm.simulate(PROBLEM, settings, [4] * 5, 24, record=4, out=out, **how)
+    whole = nqm.simulate(PROBLEM, settings, [4] * 5, 60, record=4, **how)
+    np.testing.assert_array_equal(nqm.resume(out, steps=60).risk, whole.risk)
+    chunks_of(monkeypatch, 9)
+    assert_same(nqm.simulate(PROBLEM, settings, [4] * 5, 60, record=records, **how), together)
+
+
+# -- means, files, labels ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", METHODS)
