@@ -120,6 +120,90 @@ def test_lookahead(values, period, alpha):
     check(nqm.Lookahead(nqm.Nesterov(lr, momentum, form="original"), **hyper), method)
 
 
+# -- where the matrix of a method is defective at curvature 1 ------------------------------
+
+
+def check_defective(algorithm, method, order=2):
+    """Check a method at which so many eigenvalues coincide, and that they do."""
+    recurrence = algorithm.recurrence(np.ones(1))
+    weights = algorithm.weights(np.array([algorithm.lr.value]), np.zeros(1, dtype=np.int64))[0]
+    matrix = np.eye(len(recurrence.read))
+    for weight, (change, _) in zip(weights, recurrence.terms, strict=True):
+        numbers = [
+            [np.ravel(x[0] * x[1] if isinstance(x, tuple) else x)[0] for x in r] for r in change
+        ]
+        matrix += weight * np.array(numbers)
+    roots = np.linalg.eigvals(matrix)
+    distance = np.sort(np.abs(roots[:, None] - roots), axis=1)[:, order - 1]
+    assert distance.min() < 1e-16 ** (1 / order) * 100
+    check(algorithm, method)
+
+
+@drawn
+@given(st.floats(0.02, 0.9), st.floats(0.3, 0.95))
+def test_qhm_and_dana_where_eigenvalues_coincide(lr, momentum):
+    nu = (math.sqrt(lr) - math.sqrt(1 - momentum)) ** 2 / (lr * momentum)
+    if nu >= 1.0:
+        return
+    hyper = {"momentum": momentum, "nu": nu}
+    functions = {name: constant(x) for name, x in {"lr": lr, **hyper}.items()}
+    check_defective(nqm.QHM(lr, **hyper), partial(methods.qhm, **functions))
+    # The same with other names.
+    plain, weight = lr * (1 - nu), nu * (1 - momentum) / (1 - nu)
+    names = {"lr": plain, "weight": weight, "delta": 1 - momentum}
+    functions = {name: constant(x) for name, x in names.items()}
+    check_defective(nqm.DANA(**names), partial(methods.dana, **functions))
+
+
+@drawn
+@given(st.floats(0.1, 0.9), st.sampled_from([0.0, 0.99]))
+def test_ademamix_where_eigenvalues_coincide(momentum, slow):
+    lr = (1 - math.sqrt(momentum)) / (1 + math.sqrt(momentum))
+    hyper = {"lr": lr, "momentum": momentum, "slow": slow, "alpha": 0.0}
+    functions = {name: constant(x) for name, x in hyper.items()}
+    check_defective(nqm.AdEMAMix(**hyper), partial(methods.ademamix, **functions))
+    alike = hyper | {"slow": momentum, "alpha": 1.5, "lr": lr / 2.5}  # Two means that are the same.
+    functions = {name: constant(x) for name, x in alike.items()}
+    check_defective(nqm.AdEMAMix(**alike), partial(methods.ademamix, **functions))
+
+
+@pytest.mark.parametrize("delay", [1, 2, 3, 6])
+def test_delays_where_eigenvalues_coincide(delay):
+    lr = delay**delay / (delay + 1) ** (delay + 1)
+    method = partial(methods.delayed, lr=constant(lr), delay=delay, momentum=constant(0.0))
+    check_defective(nqm.DelayedSGD(lr, delay), method)
+
+
+@drawn
+@given(st.floats(0.01, 0.8))
+def test_averages_where_eigenvalues_coincide(lr):
+    """Momentum is critical, and the decay of the average is the double eigenvalue."""
+    momentum = (1 - math.sqrt(lr)) ** 2
+    inner = partial(methods.sgd, lr=constant(lr), momentum=constant(momentum))
+    decay = 1 - math.sqrt(lr)
+    algorithm = nqm.EMA(nqm.SGD(lr, momentum=momentum), decay)
+    check_defective(algorithm, methods.ema(inner, constant(decay)), order=3)
+    momentum = (1 - math.sqrt(lr)) / (1 + math.sqrt(lr))
+    decay = 1 - math.sqrt(lr)
+    for form in ("pytorch", "original"):
+        loop = getattr(methods, f"nesterov_{form}")
+        inner = partial(loop, lr=constant(lr), momentum=constant(momentum))
+        algorithm = nqm.EMA(nqm.Nesterov(lr, momentum, form=form), decay)
+        check_defective(algorithm, methods.ema(inner, constant(decay)), order=3)
+
+
+@drawn
+@given(st.floats(0.01, 0.8), st.integers(1, 6))
+def test_lookahead_where_eigenvalues_coincide(lr, period):
+    """Momentum is critical between the steps at which slow and fast weights meet."""
+    momentum = (1 - math.sqrt(lr)) ** 2
+    hyper = {"period": period, "alpha": 0.5}
+    method = partial(
+        methods.lookahead_momentum, lr=constant(lr), momentum=constant(momentum), **hyper
+    )
+    check(nqm.Lookahead(nqm.SGD(lr, momentum=momentum), **hyper), method)
+
+
 # -- schedules ---------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+from family import METHODS
 from helpers import (
     COMPILED,
     MACHINES,
@@ -129,6 +130,23 @@ def test_settings_together_and_in_chunks(usual_together, machine, name, monkeypa
     if name != "leap":
         chunks_of(monkeypatch, 22)
     assert_same(together(name, backend=machine), usual_together[name])
+
+
+# Numba unrolls thirteen components of a long delay for minutes, and compiles leaps anew.
+FAMILY = [
+    (name, how) for name in METHODS for how in ("minibatch", "per-sample") if "long" not in name
+]
+FAMILY += [("Lookahead of plain SGD", "leap"), ("QHM", "leap")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "sampling"), FAMILY)
+def test_linear_methods_on_numba(name, sampling):
+    """Simulations of all methods have the extension's bits, see `simulation/test_family.py`."""
+    pytest.importorskip("numba")
+    how = {"steps": 29, "record": [0, 4, 9, 15, 29], "replicas": [1, 4], "batch_size": 3}
+    how |= {"algorithm": METHODS[name], "sampling": sampling}
+    assert_same(run("plain", backend="numba", **how), run("plain", backend=COMPILED, **how))
 
 
 def test_a_level_of_processors_is_chosen_by_the_environment(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from family import METHODS, PERIODIC, VARYING
 from gpu import BACKEND, RATES, SIMULATED, D, module, run
 from helpers import arbitrary_job, assert_same, chunks_of, irregular
 from nqm_fast.kernels import noise, reference
@@ -57,6 +58,24 @@ def test_settings_on_one_noise_stream(sampling, batches, monkeypatch):
     if sampling != "leap":
         chunks_of(monkeypatch, 14)
     assert_same(run("plain", backend="cuda", **changes), whole)
+
+
+FAMILY = [(name, "minibatch") for name in METHODS]
+FAMILY += [(name, "leap") for name in METHODS if name not in VARYING]
+FAMILY += [(name, "per-sample") for name in ("AdEMAMix", "delay", "accumulated")]
+if SIMULATED:  # It takes a second for each, and longer leaps.
+    kept = (*PERIODIC, "delay")
+    FAMILY = [(name, how) for name, how in FAMILY if how != "leap" or name in kept]
+
+
+@pytest.mark.parametrize(("name", "sampling"), FAMILY)
+def test_linear_methods(name, sampling):
+    how = {"algorithm": METHODS[name], "batch_size": 3, "sampling": sampling}
+    if "long" in name:
+        with pytest.raises(nqm.InputError, match="at most 8 components for this backend, not 13"):
+            run("plain", backend="cuda", **how)
+        return
+    assert_same(run("plain", backend="cuda", **how), run("plain", backend="numpy", **how))
 
 
 def test_leaps_near_the_limit():
