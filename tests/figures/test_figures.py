@@ -2,14 +2,16 @@
 
 import csv
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nqm_fast as nqm
 from nqm_fast import figures
-from nqm_fast.figures import digits, plane
+from nqm_fast.figures import digits, family, plane
 
+README = Path(__file__).parents[2] / "README.md"
 QUICK = ["training_curves", "one_coordinate", "plane", "digits", "risk_law"]
 
 
@@ -19,8 +21,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_and_eight_others():
-    assert len(figures.names()) == 17
+def test_there_are_the_nine_of_the_paper_and_nine_others():
+    assert len(figures.names()) == 18
     assert "digits" in figures.names()
 
 
@@ -181,7 +183,7 @@ def test_all_figures_of_a_problem_of_ones_own(tmp_path):
         if name not in ("one_coordinate", "digits", "risk_law", "adam", "multiplicative")
         and not name.startswith("networks")
     ]
-    assert len(list(tmp_path.iterdir())) == 18
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,58 @@ def test_where_the_rule_of_the_root_holds():
     lr = np.array([0.1, 0.2, 0.9, 1.8, 3.6, 7.2, 7.2])
     assert root_rule(sizes, lr).tolist() == [2, 3, 4, 5]
     assert root_rule(sizes, sizes).size == 0
+
+
+SMALL = nqm.Problem.power_law(300)
+
+
+def test_the_family_is_what_tune_finds(tmp_path, monkeypatch):
+    """Methods of other figures too; what is not the same in all steps begins at larger batches."""
+    kept = ("plain SGD", "EMA", "Nesterov", "Schedule-Free")
+    monkeypatch.setattr(family, "METHODS", {name: family.METHODS[name] for name in kept})
+    given = {"problem": SMALL, "target": 0.3, "batch_sizes": [16, 4096]}
+    (drawn,) = figures.draw("family", tmp_path, workers=1, **given)
+    table = drawn.table
+    found = {
+        (name, size): (steps, setting)
+        for name, size, steps, setting in zip(
+            *(table[x].tolist() for x in list(table)[:4]), strict=True
+        )
+    }
+    assert len(found) == 7
+    assert ("Schedule-Free", 16) not in found
+    for size in (16, 4096):
+        best = nqm.tune(SMALL, size, 0.3, ("lr", "ema"))
+        assert found["EMA", size] == (best.steps, repr(best.algorithm))
+        best = nqm.tune(SMALL, size, 0.3, ("lr", "momentum"), algorithm=nqm.Nesterov, effort="fast")
+        assert found["Nesterov", size] == (best.steps, repr(best.algorithm))
+    assert table["bayes_steps"] == pytest.approx(
+        nqm.bounds.bayes_samples(SMALL, 0.3) / table["batch_size"]
+    )
+
+
+@pytest.mark.slow
+def test_the_family_on_the_papers_problem(tmp_path):
+    """An average beside momentum wins, and the README has these numbers."""
+    (drawn,) = figures.draw("family", tmp_path, workers=2)
+    table = drawn.table
+    steps = {
+        name: dict(
+            zip(*(table[x][table["method"] == name] for x in ("batch_size", "steps")), strict=True)
+        )
+        for name in family.METHODS
+    }
+    for name, of_method in steps.items():
+        for size, found in of_method.items():
+            assert steps["momentum, EMA"][size] <= 1.01 * found, (name, size)
+    rows = {}
+    for line in README.read_text().splitlines():
+        name, *cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if name in steps and len(cells) == 5:  # The table of speeds has fewer.
+            rows[name] = [float(cell) for cell in cells if cell]
+    assert rows.keys() == steps.keys()
+    for name, written in rows.items():
+        assert list(steps[name].values()) == pytest.approx(written, rel=0.02), name
 
 
 @pytest.mark.slow
