@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract import LEAF, Model, Noise, Timeline
-from . import leap, reduce, rule, start, step, tasks
+from . import kicks, leap, reduce, rule, start, step, tasks
 from .jit import disassembler, signature
 
 _LINE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<name>[A-Z][\w.]*)(?P<operands>.*);")
@@ -42,6 +42,7 @@ def kernels_for(components: int, law: int) -> dict[str, tuple[Any, Any]]:
             step.search_kernel(components, law),
             (noise, model, timeline, sizes, first, floats, first),
         ),
+        "kicks": (kicks.kick_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, floats)),
         "map": (leap.map_kernel(components), (model, timeline, sizes, 1, 1, 1, 1, 1, floats)),
         "leap": (leap.leap_kernel(components), (noise, sizes, 1, 1, alive, floats, floats)),
         "measure": (

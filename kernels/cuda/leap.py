@@ -174,8 +174,11 @@ def compose(n, d, is_extended, second, first, out, low, maps):
 
 
 @device
-def write_one_step(n, d, c, unit, out, low, maps):
-    """Write the map of one step from the coefficients `c`, with a kick in multiples of `unit`."""
+def write_one_step(n, d, c, unit, kicks, out, low, maps):
+    """Write the map of one step from the coefficients `c`, with a kick in multiples of `unit`.
+
+    If there are further kicks, the covariance is left as it is.
+    """
     row = (n + 1) * LEAF
     me = cuda.threadIdx.x
     dev = n * n * d
@@ -194,58 +197,13 @@ def write_one_step(n, d, c, unit, out, low, maps):
         write_at(maps, out + (a * n + a) * d, x)
         write_at(maps, out + (a * n + a) * d + low, x_low)
         x = read_at(c, a * row + n * LEAF + me) / unit
-        b = 0
+        b = 0 if kicks == 0 else n
         while b <= a:
             y = read_at(c, b * row + n * LEAF + me) / unit
             at = out + cov + row_of_pair(a, b) * d
             product, product_low = plus_product(True, 0.0, 0.0, x, 0.0, y, 0.0)
             write_at(maps, at, product)
             write_at(maps, at + low, product_low)
-            b += 1
-        a += 1
-
-
-@device
-def build_kick(n, model, timeline, segment, g, settings, kick, kicks, e, c):
-    """Write a further kick over the first one in `c`; return the entry behind its last.
-
-    Its entries are from e on, element by element as in `tasks`.
-    """
-    j = cuda.blockIdx.x * LEAF + cuda.threadIdx.x
-    factor = segment * model.source.size
-    size = read_at(model.sigma, j) * read_at(timeline.amplitude, segment * settings + g)
-    element = (settings * (n + 1) + g * kicks + kick) * n
-    a = 0
-    while a < n:
-        total = 0.0
-        while read_at(model.element, e) == element:
-            source = read_at(model.source, e)
-            value = 1.0 if source < 0 else read_at(model.values, source + j)
-            total += read_at(timeline.factor, factor + e) * value
-            e += 1
-        write_at(c, (a * (n + 1) + n) * LEAF + cuda.threadIdx.x, total * size)
-        element += 1
-        a += 1
-    return e
-
-
-@device
-def add_kick(n, d, c, unit, out, low, maps):
-    """Add the covariance of the kick in `c` to a map."""
-    row = (n + 1) * LEAF
-    me = cuda.threadIdx.x
-    a = 0
-    while a < n:
-        x = read_at(c, a * row + n * LEAF + me) / unit
-        b = 0
-        while b <= a:
-            y = read_at(c, b * row + n * LEAF + me) / unit
-            at = out + (n * n + n + row_of_pair(a, b)) * d
-            total, total_low = plus_product(
-                True, read_at(maps, at), read_at(maps, at + low), x, 0.0, y, 0.0
-            )
-            write_at(maps, at, total)
-            write_at(maps, at + low, total_low)
             b += 1
         a += 1
 
@@ -346,20 +304,10 @@ def map_kernel(n: int) -> Any:
         whole = j + 2 * part
         power, spare = whole + size, whole + 2 * size
         unit = largest_kick(components, c, 0.0)
-        kick, e = 0, read_at(model.begin, settings + g)
-        while kick < kicks:
-            e = build_kick(components, model, timeline, segment, g, settings, kick, kicks, e, c)
-            unit = largest_kick(components, c, unit)
-            kick += 1
         unit = unit if unit > 0.0 else 1.0
         if kicks > 0:
-            build_coefficients(n, model, timeline, segment, g, settings, c)
-        write_one_step(components, d, c, unit, power, low, maps)
-        kick, e = 0, read_at(model.begin, settings + g)
-        while kick < kicks:
-            e = build_kick(components, model, timeline, segment, g, settings, kick, kicks, e, c)
-            add_kick(components, d, c, unit, power, low, maps)
-            kick += 1
+            unit = read_at(maps, spare)  # as `kicks` has left it
+        write_one_step(components, d, c, unit, kicks, power, low, maps)
         is_extended = False
         if components > 1 and loses_digits(components, d, ONE_STEP_CANCELLATION, power, maps):
             compose(components, d, False, power, power, spare, low, maps)

@@ -17,6 +17,7 @@ from ..contract import LEAF, NO_STEP, Floats, Formula, Ints, Model, Noise, Timel
 from ..excursions import watched
 from . import reduce, tasks
 from .jit import cuda, explained, launch
+from .kicks import kick_kernel
 from .leap import leap_kernel, map_kernel, measure_kernel, numbers_of_maps
 from .rule import advance_rule_kernel
 from .start import harmonic
@@ -255,6 +256,11 @@ class Shard:
             for g in range(settings):
                 if made_for != (g, segment, steps):
                     made_for = g, segment, steps
+                    if kicks:
+                        launch(
+                            kick_kernel(n), (self.leaves,), LEAF, stream, self.coefficients,
+                            flat_timeline, self.sizes, segment, g, settings, kicks, self.maps,
+                        )  # fmt: skip
                     launch(
                         map_kernel(n), (self.leaves,), LEAF, stream, self.coefficients,
                         flat_timeline, self.sizes, segment, g, settings, kicks, steps, self.maps,

@@ -261,7 +261,7 @@ def test_the_family_on_the_papers_problem(tmp_path):
     rows = {}
     for line in README.read_text().splitlines():
         name, *cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
-        if name in steps:
+        if name in steps and len(cells) == 5:  # The table of speeds has fewer.
             rows[name] = [float(cell) for cell in cells if cell]
     assert rows.keys() == steps.keys()
     for name, written in rows.items():

@@ -21,7 +21,7 @@ GPUS = {"A100": (8, 0), "H100": (9, 0)}
 OFTEN = [("advance", n, law) for n in (1, 3) for law in range(BATCH, len(noise.LAWS))]
 OFTEN += [("advance", n, law) for n in (2, 5) for law in (BATCH, noise.LAWS["student-t"].code)]
 OFTEN += [("search", n, law) for n in (1, 3, 8) for law in (BATCH, noise.LAWS["student-t"].code)]
-SELDOM = [(name, n, BATCH) for name in ("map", "leap", "measure") for n in (1, 3, 8)]
+SELDOM = [(name, n, BATCH) for name in ("kicks", "map", "leap", "measure") for n in (1, 3, 8)]
 ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add leaves", "clear")]
 STUDENT_T = noise.LAWS["student-t"].code
 RULES = [("advance by rule", n, law) for n in (1, 2, 3, 4) for law in (BATCH, STUDENT_T)]
@@ -31,7 +31,7 @@ ON_GPUS = pytest.mark.parametrize(
     ("name", "components", "law", "gpu"),
     [(*row, gpu) for gpu in GPUS for row in EVERY if gpu == "H100" or row[2] == BATCH],
 )
-DIVIDING = ("map", "harmonic", "advance by rule")  # the last one as its rule says
+DIVIDING = ("map", "kicks", "harmonic", "advance by rule")  # the last one as its rule says
 
 
 @cache
@@ -63,7 +63,7 @@ def test_resources(name, components, law, gpu):
     )
     assert local.groups() == ("0", "0", "0")
     registers = int(re.search(r"Used (\d+) registers", report)[1])
-    threads = 2048 // (4 if name in ("map", "advance by rule") else 2)
+    threads = 2048 // (4 if name in ("map", "kicks", "advance by rule") else 2)
     assert 0 < registers * threads <= 65536
     shared = re.search(r"(\d+) bytes smem", report)
     if shared and components <= 3:  # more need more, and get fewer blocks
