@@ -22,7 +22,10 @@ COMPILED = (
     "noise",
     "rules",
     *(f"exact.{name}" for name in EXACT),
-    *(f"numba.{name}" for name in ("noise", "start", "tile", "step", "rule", "leap", "features")),
+    *(
+        f"numba.{name}"
+        for name in ("noise", "start", "tile", "dense", "step", "rule", "leap", "features")
+    ),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""
 

@@ -83,7 +83,8 @@ class TiledBackend(Backend):
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
         turns = replicas * (d // (LEAF * tile_leaves(d)))
         timeline = chunk.timeline if chunk.model.rule else watched(*chunk[:3], chunk.alive)
-        return self._measured(chunk._replace(timeline=timeline), self.advance_tiles, burst, turns)
+        chunk = chunk._replace(model=sorted_by_element(chunk.model), timeline=timeline)
+        return self._measured(chunk, self.advance_tiles, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:
         """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""
@@ -110,6 +111,13 @@ class TiledBackend(Backend):
         found = (diverged_at >= 0).any(axis=2)
         first[found] = np.where(diverged_at < 0, NO_STEP, diverged_at).min(axis=2)[found]
         return Measured(values, first)
+
+
+def sorted_by_element(model: Model) -> Model:
+    """Return the model with the entries of an element, which are added up, behind each other."""
+    setting = np.repeat(np.arange(model.offsets.size - 1), np.diff(model.offsets))
+    order = np.lexsort((model.entries[:, 2], model.entries[:, 1], setting))
+    return model._replace(entries=model.entries[order], factors=model.factors[order])
 
 
 def tile_leaves(size: int) -> int:

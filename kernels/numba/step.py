@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract import LEAF
+from ..contract import ALL, LEAF
+from .dense import QUAD, find_products, record_quad, sum_quad, walk_burst, write_factors
 from .jit import kernel, parallel_kernel, prange
 from .noise import normal_burst, summed_burst
 from .tile import (
     GAP,
     build_coefficients,
+    change_coefficients,
     is_beyond,
     is_harmless,
     measure,
@@ -52,11 +54,21 @@ def step_tile(
     built_for = np.full(states.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
     selected = np.empty(T)
+    squares = np.empty(QUAD * T)
+    folded = np.empty(QUAD * T // 8)
+    walk = np.empty((3, length))
+    found = np.zeros((states.shape[0], 2), dtype=np.int64)
     # Arrays instead of the model: passing all of a model costs more than a stage.
     entries, factors, offsets, sigma = model.entries, model.factors, model.offsets, model.sigma
     values, read = model.values.ravel(), model.read
     weight, rows, group = model.weight.ravel(), model.rows, model.group
     weights, amplitude = timeline.weights, timeline.amplitude
+    # whether settings that change at every step are walked, and dense records taken, by `dense`
+    walks = not summed
+    for g in settings:
+        if not find_products(zeros, entries, offsets[g], offsets[g + 1], found[g]):
+            walks = False
+    one_row = not summed and rows.shape[0] == 1 and rows[0, 1] == ALL
     t = timeline.begin
     drawn_for = -1
     segment = 0
@@ -68,12 +80,23 @@ def step_tile(
                 if not is_harmless(zeros, leaves, states[g], timeline.harmless[g]):
                     suspect[g] = 1
             look += 1
+        begin = t - t % length
+        stop = min(begin + length, timeline.end)
+        if look < timeline.looks.size:
+            stop = min(stop, timeline.looks[look])
+        if not walks and t < timeline.end:
+            stop = min(stop, timeline.segment_end[segment])
+        quad = False
+        if one_row and not searching and record + QUAD <= timeline.records.size:
+            last = record + QUAD - 1
+            if timeline.records[record] == t and timeline.records[last] == t + QUAD - 1:
+                quad = stop - t >= QUAD
         if searching:
             g = settings[0]
             weighted_squares(zeros, leaves, read[g], weight, at, states[g], risk)
             if is_beyond(leaves, risk):
                 return t
-        elif record < timeline.records.size and timeline.records[record] == t:
+        elif not quad and record < timeline.records.size and timeline.records[record] == t:
             for g in settings:
                 out = partial[record, g]
                 measure(
@@ -83,14 +106,15 @@ def step_tile(
             record += 1
         if t == timeline.end:
             return -1
-        begin = t - t % length
-        stop = min(begin + length, timeline.segment_end[segment])
-        if look < timeline.looks.size:
-            stop = min(stop, timeline.looks[look])
-        if searching:
+        if quad:
+            stop = t + QUAD
+        elif searching:
             stop = t + 1
         elif record < timeline.records.size:
             stop = min(stop, timeline.records[record])
+        if timeline.segment_end[segment] - t >= QUAD:
+            stop = min(stop, timeline.segment_end[segment])
+        walked = timeline.segment_end[segment] < stop  # through segments that are short
         for g in settings:
             if drawn_for != begin or burst < 0:
                 until = min(begin + length, timeline.end)
@@ -102,18 +126,43 @@ def step_tile(
                 else:
                     normal_burst(leaves, k0, k1, coordinate, replica, t, until, length, words, z)
                 drawn_for = begin
-            if built_for[g] != segment:
+            if walked:
+                write_factors(timeline, segment, g, t, stop, entries, factors, found[g], walk)
+                walk_burst(
+                    zeros, leaves, quad, t - begin, stop - begin, walk, entries, found[g], values,
+                    sigma, at, z, states[g], read[g], weight, squares,
+                )  # fmt: skip
+            elif built_for[g] < 0:
                 build_coefficients(
                     zeros, leaves, n + 1, entries, factors, offsets[g], offsets[g + 1],
                     weights[segment, g], values, sigma, amplitude[segment, g], at, coefficient[g],
                 )  # fmt: skip
                 built_for[g] = segment
-            if summed:
+            elif built_for[g] != segment:
+                other = built_for[g]
+                change_coefficients(
+                    zeros, leaves, entries, factors, offsets[g], offsets[g + 1],
+                    weights[segment, g], weights[other, g], values, sigma, amplitude[segment, g],
+                    amplitude[other, g], at, coefficient[g],
+                )  # fmt: skip
+                built_for[g] = segment
+            if walked:
+                pass
+            elif quad:
+                record_quad(
+                    zeros, leaves, (t - begin) * T, coefficient[g], z, states[g], read[g], weight,
+                    at, squares,
+                )  # fmt: skip
+            elif summed:
                 step_burst(zeros, leaves, t - begin, stop - begin, coefficient[g], sums, states[g])
             else:
                 step_burst(zeros, leaves, t - begin, stop - begin, coefficient[g], z, states[g])
+            if quad:
+                sum_quad(leaves, squares, folded, partial, record, g)
+        if quad:
+            record += QUAD
         t = stop
-        if t == timeline.segment_end[segment]:
+        while segment < timeline.segment_end.size and timeline.segment_end[segment] <= t:
             segment += 1
 
 

@@ -78,6 +78,60 @@ def build_coefficients(
             scale_kick_row(leaves, amplitude, sigma, first, out, at)
 
 
+@kernel
+def write_scaled_row(leaves, factor, values, begin, out, at):
+    """Write a multiple of values[begin:] to the row of `out` that begins at `at`."""
+    for j in range(LEAF * len(leaves)):
+        # an unsigned index spares the test for a negative one
+        out[np.uint64(at) + np.uint64(j)] = 0.0 + factor * values[np.uint64(begin) + np.uint64(j)]
+
+
+@kernel
+def fill_row(leaves, amount, out, at):
+    """Write a number to the row of `out` that begins at `at`."""
+    for j in range(LEAF * len(leaves)):
+        out[np.uint64(at) + np.uint64(j)] = amount
+
+
+@kernel
+def change_coefficients(
+    zeros, leaves, entries, factors, begin, end, weights, before, values, sigma, amplitude,
+    amplitude_before, first, out,
+):  # fmt: skip
+    """Write those elements anew whose weights or amplitude are not those of another segment.
+
+    The entries of an element follow each other, and are added up in the same order as by
+    `build_coefficients`.
+    """
+    T = LEAF * len(leaves)
+    n = len(zeros)
+    e = begin
+    while e < end:
+        row, column = entries[e, 1], entries[e, 2]
+        changed = column == n and amplitude != amplitude_before
+        last = e
+        while last < end and entries[last, 1] == row and entries[last, 2] == column:
+            if weights[entries[last, 0]] != before[entries[last, 0]]:
+                changed = True
+            last += 1
+        if changed:
+            at = (row * (n + 1) + column) * (T + GAP)
+            for k in range(e, last):
+                source = entries[k, 3]
+                factor = weights[entries[k, 0]] * factors[k]
+                if source < 0 and k == e:
+                    fill_row(leaves, 0.0 + factor, out, at)
+                elif source < 0:
+                    add_to_row(leaves, factor, out, at)
+                elif k == e:
+                    write_scaled_row(leaves, factor, values, source * sigma.size + first, out, at)
+                else:
+                    add_scaled_row(leaves, factor, values, source * sigma.size + first, out, at)
+            if column == n:
+                scale_kick_row(leaves, amplitude, sigma, first, out, at)
+        e = last
+
+
 @inlined
 def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
     """Take the tile a few steps on, with each coordinate's state in registers meanwhile.
