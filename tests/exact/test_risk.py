@@ -246,7 +246,9 @@ def test_the_oracle_itself_on_one_step_by_hand():
 # -- beyond the range of a double on the way -----------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["numpy", "cython", "numba"])
+@pytest.mark.parametrize(
+    "backend", ["numpy", "cython", pytest.param("numba", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("h", "c", "var0", "lr", "want"),
     [

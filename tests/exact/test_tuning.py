@@ -111,7 +111,7 @@ def test_no_grid_beats_all_three(problem, batch_size, target):
         assert best.steps <= nqm.tune(problem, batch_size, target, over=fewer).steps
 
 
-@pytest.mark.mostly_slow(2)
+@pytest.mark.mostly_slow(2, slow=2)
 @pytest.mark.parametrize("seed", range(8))
 def test_no_random_search_beats_a_pair(seed):
     rng = np.random.default_rng(seed)

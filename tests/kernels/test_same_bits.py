@@ -13,6 +13,7 @@ from helpers import (
     irregular,
     python,
     run,
+    slow_to_compile,
     slow_where,
 )
 from nqm_fast.kernels import load_backend
@@ -146,6 +147,40 @@ def test_linear_methods_on_numba(name, sampling):
     how = {"steps": 29, "record": [0, 4, 9, 15, 29], "replicas": [1, 4], "batch_size": 3}
     how |= {"algorithm": METHODS[name], "sampling": sampling}
     assert_same(run("plain", backend="numba", **how), run("plain", backend=COMPILED, **how))
+
+
+COSINE = nqm.schedules.Cosine(1.5, 70)
+BATCHES = nqm.schedules.Piecewise([3, 9, 4], [33, 2, 35])
+DENSE = {
+    "schedule": (nqm.SGD(COSINE), {}),
+    "schedules of rate and batch": (nqm.SGD(COSINE), {"batch_size": BATCHES}),
+    "schedule and power": (nqm.SGD(COSINE, power=0.5), {"record": 1}),
+    "schedule, momentum and ema": (nqm.SGD(COSINE, momentum=0.5, ema=0.9), {"record": 1}),
+    "every step": (nqm.SGD(0.4, momentum=0.5), {"record": 1}),
+    "most steps": (nqm.SGD(0.4), {"record": [k for k in range(71) if k % 11]}),
+    "several settings": (
+        [nqm.SGD(COSINE), nqm.SGD(0.3), nqm.SGD(nqm.schedules.Piecewise([0.3, 0.1], [37, 33]))],
+        {"record": 1},
+    ),
+    "diverging": (nqm.SGD(nqm.schedules.PerStep([3.0] * 30 + [500.0] * 40)), {"record": 1}),
+}
+"""Settings that change at every step, and records of many steps, which kernels do on the way."""
+
+
+def dense(name, machine, problem):
+    algorithm, more = DENSE[name]
+    usual = {"batch_size": 8, "steps": 70, "replicas": 2, "seed": 5, "keep_state": True}
+    return nqm.simulate(problem, algorithm, **usual | {"threads": 1, "backend": machine} | more)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    slow_where(slow_to_compile, product(MACHINES[:-1], DENSE)),
+    indirect=["machine"],
+)
+@pytest.mark.parametrize("problem", [TILES, irregular(70)], ids=["large tiles", "small tiles"])
+def test_dense_steps(machine, name, problem):
+    assert_same(dense(name, machine, problem), dense(name, "numpy", problem))
 
 
 def test_a_level_of_processors_is_chosen_by_the_environment(tmp_path):
