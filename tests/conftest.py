@@ -38,35 +38,34 @@ def evenly_spaced(items, keep):
 class MostlySlow:
     """Marks all cases of a test with ``mostly_slow(keep)`` as slow, but so many, evenly spaced.
 
-    With ``mostly_slow(keep, slow=n)`` only n of the slow ones are run, unless NQM_EVERY_CASE is
-    set: a grid of cases that are much alike is run as a whole after a change of what it tests.
+    With ``mostly_slow(keep, slow=n)`` all but n of these are `thorough` as well, which CI leaves
+    out: a grid of cases that are much alike is run as a whole after a change of what it tests.
+    What is marked `thorough` itself is slow, too.
 
     What Numba compiles for is slow, too; in `kernels/` tests say themselves which few are not.
     """
 
     @pytest.hookimpl(tryfirst=True)  # before slow ones are deselected
-    def pytest_collection_modifyitems(self, config, items):
+    def pytest_collection_modifyitems(self, items):
         cases = {}
         for item in items:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
             if parameters.get("machine") == "numba" and "kernels" not in item.path.parts:
+                item.add_marker(pytest.mark.slow)
+            if item.get_closest_marker("thorough"):
                 item.add_marker(pytest.mark.slow)
         for item in items:
             mark = item.get_closest_marker("mostly_slow")
             if mark is not None:
                 key = (item.path, item.originalname, *mark.args, mark.kwargs.get("slow"))
                 cases.setdefault(key, []).append(item)
-        left_out = []
         for (*_, keep, slow), found in cases.items():
             others = evenly_spaced(found, keep)[1]
             for item in others:
                 item.add_marker(pytest.mark.slow)
-            if slow is not None and not os.environ.get("NQM_EVERY_CASE"):
-                left_out += evenly_spaced(others, slow)[1]
-        if left_out:
-            config.hook.pytest_deselected(items=left_out)
-            numbers = {id(item) for item in left_out}
-            items[:] = [item for item in items if id(item) not in numbers]
+            if slow is not None:
+                for item in evenly_spaced(others, slow)[1]:
+                    item.add_marker(pytest.mark.thorough)
 
 
 def pytest_configure(config):

@@ -173,7 +173,7 @@ def test_a_problem_of_ones_own(tmp_path):
     assert table["bayes_steps"] == pytest.approx(np.maximum(bayes, 1.0))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_all_figures_of_a_problem_of_ones_own(tmp_path):
     """Those that have a problem of their own are left out; what is never reached leaves a gap."""
     drawn = figures.draw(out=tmp_path, workers=1, problem=nqm.Problem([1.0, 0.5]), batch_sizes=[4])

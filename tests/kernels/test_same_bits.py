@@ -83,7 +83,7 @@ def test_three_threads_that_are_really_there(tmp_path):
     python("-c", code, cwd=tmp_path, NUMBA_NUM_THREADS="3")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["leap in pieces", "student-t"])
 def test_tile_sizes(usual, name, monkeypatch):
     """Tiles may have any number of leaves; the last one of this problem is filled with zeros."""
@@ -139,7 +139,7 @@ FAMILY = [
 FAMILY += [("Lookahead of plain SGD", "leap"), ("QHM", "leap")]
 
 
-@pytest.mark.slow
+@pytest.mark.mostly_slow(0, slow=6)
 @pytest.mark.parametrize(("name", "sampling"), FAMILY)
 def test_linear_methods_on_numba(name, sampling):
     """Simulations of all methods have the extension's bits, see `simulation/test_family.py`."""

@@ -172,7 +172,7 @@ def test_the_model_is_fitted_to_small_batches_and_predicts_large_ones(tmp_path):
     assert (table["fit_error"] < 0.1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_shipped_predictions_are_those_of_a_fresh_fit():
     results, curves = TABLE.where(task="digits"), rows_where(shipped_curves(), task="digits")
     fresh, stored = (

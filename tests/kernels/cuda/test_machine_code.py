@@ -29,7 +29,12 @@ EVERY = [*OFTEN, *RULES, *SELDOM, *ONCE]
 # The older GPU stands for others; laws of samples differ only in their draws.
 ON_GPUS = pytest.mark.parametrize(
     ("name", "components", "law", "gpu"),
-    [(*row, gpu) for gpu in GPUS for row in EVERY if gpu == "H100" or row[2] == BATCH],
+    [
+        pytest.param(*row, gpu, marks=[pytest.mark.thorough] * (gpu != "H100"))
+        for gpu in GPUS
+        for row in EVERY
+        if gpu == "H100" or row[2] == BATCH
+    ],
 )
 DIVIDING = ("map", "kicks", "harmonic", "advance by rule")  # the last one as its rule says
 
