@@ -197,12 +197,18 @@ def arbitrary_job(components, settings, leaves, law):
     return stream, model, timeline, rng.normal(size=(settings, 2, components, d))
 
 
-def slow_where(slow, rows):
-    """Parameters of a test: rows for which `slow(*row)` holds are left to the slow tests."""
+def slow_where(slow, rows, thorough=lambda *_: False):
+    """Parameters of a test: rows for which `slow(*row)` holds are left to the slow tests.
+
+    Those for which `thorough` holds are left out by CI as well.
+    """
     import pytest
 
+    def marks(row):
+        return [pytest.mark.slow] * slow(*row) + [pytest.mark.thorough] * thorough(*row)
+
     rows = [row if isinstance(row, tuple) else (row,) for row in rows]
-    return [pytest.param(*row, marks=[pytest.mark.slow] * slow(*row)) for row in rows]
+    return [pytest.param(*row, marks=marks(row)) for row in rows]
 
 
 def slow_to_compile(machine, *_):

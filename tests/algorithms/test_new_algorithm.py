@@ -162,6 +162,7 @@ on_machines = pytest.mark.parametrize(
     slow_where(
         lambda machine, _: machine == "numba",
         [("numba", "minibatch"), *product(MACHINES[1:], ["minibatch", "leap"])],
+        lambda machine, _: machine == "numba",
     ),
     indirect=["machine"],
 )

@@ -74,7 +74,7 @@ print((risk.mean() - exact) / (risk.std() / np.sqrt(risk.size)))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_new_law_is_one_entry_and_its_transform(tmp_path):
     """Samplers take it from the table: the bits of the oracle, and the risk of the exact model."""
     pytest.importorskip("numba")

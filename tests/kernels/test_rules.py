@@ -61,7 +61,7 @@ def test_backends(usual, machine, name, monkeypatch):
 
 @pytest.mark.parametrize(
     "machine",
-    [pytest.param(MACHINES[0], marks=pytest.mark.slow), MACHINES[-2]],
+    [pytest.param(MACHINES[0], marks=pytest.mark.thorough), MACHINES[-2]],
     indirect=True,
 )
 def test_large_tiles_samples_and_threads(machine):

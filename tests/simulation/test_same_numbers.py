@@ -48,7 +48,11 @@ def in_parts():
     """Every kind in few parts; some in parts of one step, which takes seconds each."""
     rows = product(PARTS, run.kinds)
     rows = [row for row in rows if row[0] != "one by one" or row[1] in IN_MANY_PARTS]
-    return slow_where(lambda parts, name: parts == "one by one" and name != "leap", rows)
+    return slow_where(
+        lambda parts, name: parts == "one by one" and name != "leap",
+        rows,
+        lambda parts, name: parts == "one by one" and name in ("all", "schedule"),
+    )
 
 
 @pytest.mark.parametrize(("parts", "name"), in_parts())

@@ -15,7 +15,7 @@ import nqm_fast as nqm
 
 KILLS = int(os.environ.get("NQM_KILLS", "8"))  # in all, of two orders
 ORDERS = ["steps", pytest.param("blocks", marks=pytest.mark.slow)]
-RULES = pytest.param("rules", marks=pytest.mark.slow)
+RULES = pytest.param("rules", marks=pytest.mark.thorough)
 """The order by steps, of algorithms that are not linear."""
 ONE_THREAD = {"NUMBA_NUM_THREADS": "1"}
 
@@ -121,7 +121,7 @@ def assert_survives(moment, short, folder):
     assert_whole(finish(path, order, NQM_KILL_AT="0"), whole)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.kill
 def test_kills_within_writes(short, tmp_path):
     """Kills come before a rename, between the parts of a commit, before a file is closed, ..."""

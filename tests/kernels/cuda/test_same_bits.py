@@ -68,6 +68,7 @@ if SIMULATED:  # It takes a second for each, and longer leaps.
     FAMILY = [(name, how) for name, how in FAMILY if how != "leap" or name in kept]
 
 
+@pytest.mark.mostly_slow(8, slow=0)
 @pytest.mark.parametrize(("name", "sampling"), FAMILY)
 def test_linear_methods(name, sampling):
     how = {"algorithm": METHODS[name], "batch_size": 3, "sampling": sampling}

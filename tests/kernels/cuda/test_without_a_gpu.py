@@ -24,9 +24,12 @@ def _installed():
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("name", ["same_bits", "devices", "hardware"])
 def test_in_the_simulator(name):
-    """All tests that are marked `gpu` pass in NVIDIA's simulator, but those that need a GPU."""
+    """Tests that are marked `gpu` pass in NVIDIA's simulator, but those that need a GPU.
+
+    All of them, also thorough ones, are run by ``NUMBA_ENABLE_CUDASIM=1 pytest -n0 -m gpu``.
+    """
     file = Path(__file__).with_name(f"test_{name}.py")
-    options = "-q", "-n0", "-p", "no:cacheprovider", "-m", "gpu"
+    options = "-q", "-n0", "-p", "no:cacheprovider", "-m", "gpu and not thorough"
     # The simulator is chosen when Numba is imported, hence a process of its own.
     command = [sys.executable, "-m", "pytest", *options, str(file)]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
