@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import Executor, Future
@@ -15,7 +16,7 @@ from nqm_fast.kernels.noise import LAWS
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.simulation import chunking, controller, loops, running
+from nqm_fast.simulation import chunking, controller, loops, paths, running
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -344,3 +345,25 @@ def command(*arguments):
 SMALL_RUN = ["--set", "problem.dim=200", "--set", "steps=50", "--set", "replicas=2"]
 LONG_RUN = ["--set", "problem.dim=20000", "--set", "steps=10000000", "--set", "record=2000"]
 LONG_RUN += ["--set", f"backend={BACKEND}"]
+
+
+# -- runs that are broken off -------------------------------------------------------------
+
+
+def break_off(monkeypatch, after, how):
+    """Do something after so many parts of a run of whole paths; gives how many paths were done."""
+    add, done = paths.Paths.add, []
+
+    def added(self, part):
+        add(self, part)
+        done.append(self.done)
+        if len(done) == after:
+            how()
+
+    monkeypatch.setattr(paths.Paths, "add", added)
+    return done
+
+
+def interrupted():
+    """Send this process what Ctrl-C sends."""
+    os.kill(os.getpid(), signal.SIGINT)

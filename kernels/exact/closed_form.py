@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..numba.jit import fma, kernel
-from .sums import tree_sum, write_noise, write_risk_weights
+from .sums import add_tiles, tree_sum, write_noise, write_risk_weights
 
 TILE = 512
 
@@ -247,8 +247,4 @@ def constant_settings_risk(
             count,
             partial,
         )
-        for record in range(records):
-            x = 0.0
-            for tile in range(tiles):
-                x += partial[record, tile]
-            risk[setting, record] = x
+        add_tiles(partial, risk[setting])

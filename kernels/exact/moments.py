@@ -17,7 +17,7 @@ from .extended_maps import (
     square_extended,
 )
 from .maps import TILE, apply, bit_length, one_step_map, responses, square
-from .sums import weighted_sum, write_noise, write_risk_weights
+from .sums import add_tiles, weighted_sum, write_noise, write_risk_weights
 
 SHORT = 8  # segments up to this length go step by step, longer ones by powers of the map
 
@@ -321,8 +321,4 @@ def settings_risk(
             1,
             partial,
         )
-        for record in range(records):
-            x = 0.0
-            for tile in range(tiles):
-                x += partial[record, tile]
-            risk[setting, record] = x
+        add_tiles(partial, risk[setting])

@@ -50,6 +50,16 @@ def write_noise(c, inverse_batch, first, last, noise):
 
 
 @kernel
+def add_tiles(partial, risk):
+    """Add up the tiles of each record, (records, tiles), into `risk`, (records,)."""
+    for record in range(partial.shape[0]):
+        x = 0.0
+        for tile in range(partial.shape[1]):
+            x += partial[record, tile]
+        risk[record] = x
+
+
+@kernel
 def tree_sum(values):
     """Sum a tile pairwise in a fixed order, which overwrites it."""
     half = values.shape[0] // 2

@@ -88,8 +88,8 @@ def step_tile(
             stop = min(stop, timeline.segment_end[segment])
         quad = False
         if one_row and not searching and record + QUAD <= timeline.records.size:
-            last = record + QUAD - 1
-            if timeline.records[record] == t and timeline.records[last] == t + QUAD - 1:
+            fourth = timeline.records[record + QUAD - 1]
+            if timeline.records[record] == t and fourth == t + QUAD - 1:
                 quad = stop - t >= QUAD
         if searching:
             g = settings[0]
@@ -132,31 +132,31 @@ def step_tile(
                     zeros, leaves, quad, t - begin, stop - begin, walk, entries, found[g], values,
                     sigma, at, z, states[g], read[g], weight, squares,
                 )  # fmt: skip
-            elif built_for[g] < 0:
-                build_coefficients(
-                    zeros, leaves, n + 1, entries, factors, offsets[g], offsets[g + 1],
-                    weights[segment, g], values, sigma, amplitude[segment, g], at, coefficient[g],
-                )  # fmt: skip
-                built_for[g] = segment
-            elif built_for[g] != segment:
-                other = built_for[g]
-                change_coefficients(
-                    zeros, leaves, entries, factors, offsets[g], offsets[g + 1],
-                    weights[segment, g], weights[other, g], values, sigma, amplitude[segment, g],
-                    amplitude[other, g], at, coefficient[g],
-                )  # fmt: skip
-                built_for[g] = segment
-            if walked:
-                pass
-            elif quad:
-                record_quad(
-                    zeros, leaves, (t - begin) * T, coefficient[g], z, states[g], read[g], weight,
-                    at, squares,
-                )  # fmt: skip
-            elif summed:
-                step_burst(zeros, leaves, t - begin, stop - begin, coefficient[g], sums, states[g])
             else:
-                step_burst(zeros, leaves, t - begin, stop - begin, coefficient[g], z, states[g])
+                other = built_for[g]
+                if other < 0:
+                    build_coefficients(
+                        zeros, leaves, n + 1, entries, factors, offsets[g], offsets[g + 1],
+                        weights[segment, g], values, sigma, amplitude[segment, g], at,
+                        coefficient[g],
+                    )  # fmt: skip
+                elif other != segment:
+                    change_coefficients(
+                        zeros, leaves, entries, factors, offsets[g], offsets[g + 1],
+                        weights[segment, g], weights[other, g], values, sigma,
+                        amplitude[segment, g], amplitude[other, g], at, coefficient[g],
+                    )  # fmt: skip
+                built_for[g] = segment
+                first, last = t - begin, stop - begin
+                if quad:
+                    record_quad(
+                        zeros, leaves, first * T, coefficient[g], z, states[g], read[g], weight, at,
+                        squares,
+                    )  # fmt: skip
+                elif summed:
+                    step_burst(zeros, leaves, first, last, coefficient[g], sums, states[g])
+                else:
+                    step_burst(zeros, leaves, first, last, coefficient[g], z, states[g])
             if quad:
                 sum_quad(leaves, squares, folded, partial, record, g)
         if quad:

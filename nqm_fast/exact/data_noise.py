@@ -39,7 +39,7 @@ SETTLED = 1e-13
 
 
 class _Step(NamedTuple):
-    """What a step does with the state of n numbers of each coordinate."""
+    """The map of a step, of the n numbers that make up a coordinate's state."""
 
     A: Array
     """Its matrix, shape (d, n, n)."""

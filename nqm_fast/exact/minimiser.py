@@ -109,7 +109,7 @@ class Minimiser:
         self.space = space
         self.log_target = math.log(target)
         self.correction = 0.0
-        """What has been added to the log of the risk on the searched nodes, in all."""
+        """The sum of all changes that `correct` has made to the log of the risk."""
         self.bounds = space.bounds()
         self.has_few_coordinates = space.dim <= FEW_COORDINATES
         self.best: dict[int, tuple[float, Point]] = {}

@@ -24,7 +24,7 @@ from .risk import expected_risk
 from .search_space import Point
 
 FOLLOWED = 1.2
-"""How many times as long as the best point of the grid others are followed."""
+"""Steps up to which a point of the grid is followed, over those that the best one needs."""
 WORSE = 4
 """Learning rates in a row, each worse than the one before, after which still smaller ones are."""
 SEED_SLACK = 1.01
@@ -51,7 +51,8 @@ CORRECTIONS = 4
 LARGEST_CORRECTION = 1e-2
 """Correction of the log of the target above which the nodes are too few."""
 CLEAR = 10.0
-"""How much further than a correction's change the target is from a step that is told apart."""
+"""A step is known to reach the target, or not to, if its risk is off it by so many times the last
+change of the correction."""
 AGREEMENT = 1e-10
 """Change of the correction below which it is a rounding error."""
 

@@ -78,7 +78,8 @@ class SearchSpace:
     """
 
     factors: Factored | None = None
-    """What points are weights of; without it each has its own copy of the spectrum."""
+    """The recurrence of all points, which differ in the weights of its terms alone; or None,
+    and each point has a copy of the spectrum."""
 
     def __init__(
         self,

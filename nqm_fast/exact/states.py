@@ -189,12 +189,12 @@ class States:
 
 
 class EvaluatedMoments(NamedTuple):
-    """What the evaluated iterates of a block are made of, at some steps."""
+    """Response and noise of the evaluated iterates of a block, at some steps."""
 
     response: Array
     """The iterate is ``response * w0`` plus noise, shape (records, d)."""
     variance: Array
-    """Of that noise, shape (records, d)."""
+    """The variance of that noise, shape (records, d)."""
     block: Block
     """The coordinates in the units that these numbers have."""
     units: Units

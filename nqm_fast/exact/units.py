@@ -28,7 +28,7 @@ ORDINARY = 1e-200, 1e200
 WIDTH = 400
 """Coordinates share units whose exponents of 2 differ by less."""
 LARGEST_EXPONENT = 1000
-"""Of a unit, so that it is a double itself."""
+"""The largest exponent of a unit, with which the unit is a double itself."""
 
 
 class Units(NamedTuple):

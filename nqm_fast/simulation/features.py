@@ -91,7 +91,7 @@ def _check(experiment: Experiment, devices: Any) -> None:
 
 @dataclass(frozen=True)
 class FeaturesPlan:
-    """How the replicas of all settings are sampled, each from its start to the last step."""
+    """A run on drawn features: it takes every replica of each setting through all steps."""
 
     experiment: Experiment
     backend: str

@@ -12,7 +12,7 @@ import nqm_fast as nqm
 from nqm_fast import schedules
 
 RAMP = schedules.Warmup(13, schedules.Constant(0.05))
-GROWING = schedules.Piecewise([3, 40], [10, 15])
+GROWING = schedules.Piecewise([3, 64], [30, 45])
 KINDS = {
     "adam": [nqm.Adam(RAMP), nqm.AdamW(0.02, beta1=0.5, decay=0.3)],
     "adam, averaged": [nqm.Adam(0.05, eps=0.1, ema=0.9)],
@@ -23,11 +23,9 @@ KINDS = {
 }
 
 
-def run(name, problem=UNEVEN, steps=75, **changes):
+def run(name, problem=UNEVEN, **changes):
     usual = {"replicas": [2, 5], "seed": 2**40 + 7, "keep_state": True, "threads": 1, "bands": 2}
-    return nqm.simulate(
-        problem, KINDS[name], changes.pop("batch_size", 8), steps, **usual | changes
-    )
+    return nqm.simulate(problem, KINDS[name], changes.pop("batch_size", 8), 75, **usual | changes)
 
 
 PER_SAMPLE = {"batch_size": GROWING, "sampling": "per-sample", "data": "laplace"}
@@ -45,7 +43,7 @@ def usual():
 
 
 def slow(machine, name):
-    """What Numba compiles for, and most names for the middle level of processors."""
+    """Whether a case is slow: all on Numba, and most on the middle level of processors."""
     return machine == "numba" or (machine == "cython, x86-64-v3" and name not in ("adam", "sign"))
 
 
@@ -67,7 +65,7 @@ def test_backends(usual, machine, name, monkeypatch):
 def test_large_tiles_samples_and_threads(machine):
     """Tiles of several leaves, the last not full, under noise of every sample."""
     problem = irregular(2 * TILE - 3)
-    given = {"problem": problem, "steps": 25, **PER_SAMPLE}
+    given = {"problem": problem, **PER_SAMPLE}
     usual = run("adam", backend="numpy", **given)
     assert_same(run("adam", backend=machine, **given), usual)
     assert_same(run("adam", backend=machine, threads=2, **given), usual)

@@ -1,13 +1,13 @@
 """Runs of collapsed sampling in files: whole, broken off, gone on with, with more replicas."""
 
 import os
-import signal
 
 import numpy as np
 import pytest
+from helpers import break_off, interrupted
 
 import nqm_fast as nqm
-from nqm_fast.simulation import collapsed, paths
+from nqm_fast.simulation import collapsed
 
 PROBLEM = nqm.Problem([1.0, 0.5, 0.1, 0.01], mean0=[1, 0, 2, 0], count=[2, 10, 40.5, 1e9])
 SETTINGS = [nqm.SGD(0.1, momentum=0.5), nqm.SGD(0.3)]
@@ -49,24 +49,6 @@ def assert_same(one, other):
         assert np.array_equal(values, other.observed[name]), name
     assert one.status == other.status
     assert np.array_equal(one.diverged_at, other.diverged_at)
-
-
-def break_off(monkeypatch, after, how):
-    """Do something after so many parts of a run."""
-    add, parts = paths.Paths.add, []
-
-    def added(self, part):
-        add(self, part)
-        parts.append(self.done)
-        if len(parts) == after:
-            how()
-
-    monkeypatch.setattr(paths.Paths, "add", added)
-    return parts
-
-
-def interrupted():
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_file_holds_the_run(path):

@@ -88,7 +88,7 @@ def test_without_noise_a_run_is_its_expectation(name):
 
 def test_runs_have_the_exact_mean():
     settings = list(METHODS.values())
-    run = nqm.simulate(PROBLEM, settings, [4] * len(settings), STEPS, replicas=60, record=[STEPS])
+    run = nqm.simulate(PROBLEM, settings, [4] * len(settings), STEPS, replicas=200, record=[STEPS])
     for number, algorithm in enumerate(settings):
         risk = run.risk[number, :, -1]
         expected = nqm.expected_risk(PROBLEM, algorithm, 4, STEPS)

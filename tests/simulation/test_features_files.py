@@ -1,16 +1,14 @@
 """Runs of drawn features in files: whole, broken off, gone on with, and from the command line."""
 
 import os
-import signal
 
 import numpy as np
 import pytest
-from helpers import assert_same
+from helpers import assert_same, break_off, interrupted
 
 import nqm_fast as nqm
 from nqm_fast.cli import main
 from nqm_fast.noise import Gaussian
-from nqm_fast.simulation import paths
 
 PROBLEM = nqm.Problem(1.0 / np.arange(1, 71)).with_noise(Gaussian(label_noise=0.3))
 SETTINGS = [nqm.SGD(0.1, momentum=0.5, ema=0.9), nqm.SGD(0.2)]
@@ -25,24 +23,6 @@ def simulated(replicas=5, **given):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.h5"
-
-
-def break_off(monkeypatch, after, how):
-    """Do something after so many paths of a run; gives how many were done at each."""
-    add, done = paths.Paths.add, []
-
-    def added(self, part):
-        add(self, part)
-        done.append(self.done)
-        if len(done) == after:
-            how()
-
-    monkeypatch.setattr(paths.Paths, "add", added)
-    return done
-
-
-def interrupted():
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_file_holds_the_run(path):

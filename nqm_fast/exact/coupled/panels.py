@@ -259,7 +259,7 @@ class Chain:
 
     @cached_property
     def _single_steps(self) -> SingleSteps:
-        """What so many steps one by one need."""
+        """The solver of 2^STEPPED_LEVEL single steps."""
         self._grow(STEPPED_LEVEL)
         given = self._rows, self._step, self._change, self._constant
         return SingleSteps(*given, STEPPED_LEVEL)
