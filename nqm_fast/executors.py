@@ -54,7 +54,8 @@ class LocalProcesses(Executor):
         self.workers = workers
         # Modules of the user are found where this process finds them.
         self._environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._idle: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        # The last in is the first out: a process that has started, rather than one that has not.
+        self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
         self._crew: set[Worker] = set()

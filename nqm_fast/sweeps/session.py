@@ -24,7 +24,7 @@ from . import folder as files
 from .dataset import dataset, read_complete, write
 from .grouping import Group, grouped
 from .plan import Plan, as_plan, package_version
-from .task import Report, Task, solve, warm
+from .task import Report, Task, solve, start, warm
 
 if TYPE_CHECKING:
     import xarray
@@ -139,7 +139,7 @@ class _Session:
         with rated("sweep", self.plan.grid.size, "points") as report:
             report(finished)
             if engine.is_local:
-                self._warm(engine, groups[0])
+                self._warm(engine, groups)
             tasks = (self._task(group) for group in groups)
             with closing(outcomes(engine, solve, tasks, self._split)) as found:
                 for task, result, error in found:
@@ -147,10 +147,12 @@ class _Session:
                     finished += len(task.points)
                     report(finished)
 
-    def _warm(self, engine: Engine, group: Group) -> None:
-        """Have one worker compile what all will load."""
+    def _warm(self, engine: Engine, groups: Sequence[Group]) -> None:
+        """Have one worker compile what all will load, while the others start."""
+        others = min(engine.workers, len(groups)) - 1
+        submit = engine.executor.submit
         # What goes wrong here goes wrong at the points too, which report it.
-        wait([engine.executor.submit(warm, self._task(group))])
+        wait([submit(warm, self._task(groups[0])), *(submit(start) for _ in range(others))])
 
     def _task(self, group: Group) -> Task:
         """Make the task of a group."""
