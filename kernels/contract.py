@@ -129,6 +129,7 @@ class Load(NamedTuple):
     leaps: bool
     seconds: float  # that the work takes the fastest backend, roughly
     has_rules: bool = False  # whether there are settings with an update rule
+    summed: bool = False  # whether steps sum samples, rather than draw one normal
 
 
 class Measured(NamedTuple):

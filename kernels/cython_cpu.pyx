@@ -113,7 +113,7 @@ def _run(job, leaves, threads, bint leaps):
     cdef int64_t turn, turns = job.turns
     cdef int last = job.state.shape[2] - 1, size = leaves > 1, failed = 0
     cdef int workers = team(min(threads, turns, MOST_THREADS))
-    cdef bint by_rule = job.model.rule != 0
+    cdef bint by_rule = job.model.rule != 0, summing = job.noise.summed
     cdef Arena *arena
     cdef Arena *arenas = <Arena *>calloc(workers, sizeof(Arena))
     check(arenas == NULL)
@@ -126,12 +126,12 @@ def _run(job, leaves, threads, bint leaps):
                     diverged_at,
                 )
             elif by_rule:
-                failed += code.advance_rule_tile[size](
+                failed += code.advance_rule_tile[size][summing](
                     arena, &noise, &model, &timeline, burst, turn, state, alive, partial,
                     diverged_at,
                 )
             else:
-                failed += code.advance_tile[last][size](
+                failed += code.advance_tile[last][size][summing](
                     arena, &noise, &model, &timeline, burst, turn, state, alive, partial,
                     diverged_at,
                 )

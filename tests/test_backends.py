@@ -203,13 +203,22 @@ def test_numba_knows_what_it_has_compiled(monkeypatch):
     )
     ready = numba_backend.BACKEND.is_ready
     assert ready(LOAD._replace(components=(1, 3)))
-    serial, parallel = numba_backend.advance_serial, numba_backend.advance_parallel
-    assert looked == [(serial, ((0.0,), (0,) * 8)), (serial, ((0.0,) * 3, (0,) * 8))]
+    advance, leap = numba_backend.advance_tile, numba_backend.leap_tile
+    serial, parallel = numba_backend.all_serial, numba_backend.all_parallel
+    one, three = ((0.0,), (0,) * 8, ()), ((0.0,) * 3, (0,) * 8, ())
+    assert looked == [
+        (advance, one), (serial, (0, *one)), (advance, three), (serial, (0, *three))
+    ]  # fmt: skip
     looked.clear()
     ready(LOAD._replace(threads=2))
     ready(LOAD._replace(threads=2, replicas=3))
     ready(LOAD._replace(threads=2, replicas=3, leaps=True, size=192))
-    assert [kernel for kernel, _ in looked] == [serial, parallel, numba_backend.leap_parallel]
+    ready(LOAD._replace(components=(), has_rules=True, summed=True))
+    rule = numba_backend.advance_rule_tile
+    assert [kernel for kernel, _ in looked] == [
+        advance, serial, advance, parallel, leap, parallel, rule, serial
+    ]  # fmt: skip
+    assert looked[-2] == (rule, ((), (0,) * 8, (0,)))
 
 
 # -- threads and forks -------------------------------------------------------------------

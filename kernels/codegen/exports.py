@@ -11,9 +11,12 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
+import numpy as np
+
 from ..contract import KERNEL_TUPLES, LEAF, TILE
 from ..sources import COMPILED, digest
 from . import pure_python
+from .functions import FUNCTIONS
 from .program import Program
 from .translation import Translation, new_program
 from .values import C_TYPES, KINDS, Array, Known, Operand, Record, Value, c_type
@@ -46,7 +49,9 @@ NOISE, MODEL, TIMELINE = map(record, KERNEL_TUPLES)
 
 # tuples whose length is known: a zero or a number for each component, an item for each leaf
 ZEROS, NUMBERS, LEAVES = "zeros", "numbers", "leaves"
-DESCRIPTION = (ZEROS, LEAVES, NOISE, MODEL, TIMELINE)
+# a tuple that is empty, or of any length if samples are summed; one that is always empty
+SUMMING, EMPTY = "summing", "empty"
+DESCRIPTION = (NOISE, MODEL, TIMELINE)
 TURN = ("i64", F4, ALIVE, F5, I3)  # turn, state, alive, partial, diverged_at
 RECURRENCE = (F2, I2, F1)  # values, entries, factors
 FIELDS = (F1, F1, F1, F1)  # h, c, second moment, count
@@ -56,9 +61,9 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.start.start_tiles": (LEAVES, NOISE, F1, F1, F2),
     "numba.noise.make_normals": (LEAVES, W1, "i64", Z1),
     "numba.tile.add_leaves": (F2, F1),
-    "numba.step.advance_tile": (*DESCRIPTION, "i64", *TURN),
-    "numba.rule.advance_rule_tile": (LEAVES, NOISE, MODEL, TIMELINE, "i64", *TURN),
-    "numba.leap.leap_tile": (*DESCRIPTION, I1, *TURN),
+    "numba.step.advance_tile": (ZEROS, LEAVES, SUMMING, *DESCRIPTION, "i64", *TURN),
+    "numba.rule.advance_rule_tile": (EMPTY, LEAVES, SUMMING, *DESCRIPTION, "i64", *TURN),
+    "numba.leap.leap_tile": (ZEROS, LEAVES, EMPTY, *DESCRIPTION, I1, *TURN),
     "numba.features.advance_state": (
         "i64", "u64", "u64", F1, F1, F1, F1, F3, F2, "i64", "i64", "i64", "i64", F2,
     ),
@@ -129,6 +134,20 @@ def _low_product(this: Translation, x: Operand, y: Operand) -> Value:
     return Value(f"product_{a.type}({a.code}, {b.code})", a.type)
 
 
+def _one_of(if_empty: Any, otherwise: Any) -> Any:
+    """Return the translation of a function that calls one of two kernels."""
+
+    def call(this: Translation, switch: Known, *more: Operand) -> Operand:
+        return this.call(otherwise if switch.value else if_empty, list(more))
+
+    return call
+
+
+def _noise_buffer(this: Translation, summing: Known, size: Operand) -> Operand:
+    """Translate the array for noise, which a function of C could not return."""
+    return FUNCTIONS[np.empty](this, size, Known(np.float64 if summing.value else np.float32))
+
+
 def _replace_component(this: Translation, items: Operand, at: Known, operand: Operand) -> Operand:
     """Translate the replacement of one item of a tuple."""
     new = list(map(Known, items.value)) if isinstance(items, Known) else list(items)
@@ -180,31 +199,44 @@ def _add_draw_words(program: Program, draw_words: Any, philox: Any) -> None:
 class ExportedFunction(NamedTuple):
     """An exported function, in all its sizes, as a member of the table `Level` of C."""
 
-    field: str  # NAME[components][tiles], without the axes that its size does not depend on
+    field: (
+        str  # NAME[components][tiles][summing], without the axes that its size does not depend on
+    )
     parameters: list[str]  # each as it is declared in C
     initializer: str  # the member's part of the table, in C
 
 
 def _export(program: Program, function: Any, kinds: tuple[Any, ...]) -> ExportedFunction:
-    """Translate a function for all numbers of components and sizes of tiles."""
+    """Translate a function for all numbers of components, sizes of tiles, and kinds of noise."""
     name = function.__name__
-    field, rows = name, []
-    for n in range(1, COMPONENTS + 1) if {ZEROS, NUMBERS} & set(kinds) else (1,):
-        row = []
-        for leaves in TILES if LEAVES in kinds else (1,):
-            row.append(f"{name}_{n}_{leaves}")
-            parameters = _export_one_size(program, row[-1], function, kinds, n, leaves)
-        rows.append("{" + ", ".join(row) + "}" if LEAVES in kinds else row[0])
-    if len(rows) > 1:
-        field += f"[{COMPONENTS}]"
-        rows = ["{" + ", ".join(rows) + "}"]
-    if LEAVES in kinds:
-        field += f"[{len(TILES)}]"
-    return ExportedFunction(field, parameters, f".{name} = {rows[0]}")
+    axes = [
+        range(1, COMPONENTS + 1) if {ZEROS, NUMBERS} & set(kinds) else (1,),
+        TILES if LEAVES in kinds else (1,),
+        (0, 1) if SUMMING in kinds else (0,),
+    ]
+    parameters: list[str] = []
+
+    def table(*chosen: int) -> str:
+        if len(chosen) == len(axes):
+            one = f"{name}_" + "_".join(map(str, chosen))
+            parameters[:] = _export_one_size(program, one, function, kinds, *chosen)
+            return one
+        cells = [table(*chosen, number) for number in axes[len(chosen)]]
+        return cells[0] if len(cells) == 1 else "{" + ", ".join(cells) + "}"
+
+    cells = table()
+    field = name + "".join(f"[{len(axis)}]" for axis in axes if len(axis) > 1)
+    return ExportedFunction(field, parameters, f".{name} = {cells}")
 
 
 def _export_one_size(
-    program: Program, name: str, function: Any, kinds: tuple[Any, ...], n: int, leaves: int
+    program: Program,
+    name: str,
+    function: Any,
+    kinds: tuple[Any, ...],
+    n: int,
+    leaves: int,
+    summing: int,
 ) -> list[str]:
     """Translate a function for one size, and return its C parameters."""
     items: list[Operand] = []
@@ -214,6 +246,8 @@ def _export_one_size(
             items.append(Known((0.0,) * n))
         elif kind == LEAVES:
             items.append(Known((0,) * leaves))
+        elif kind in (SUMMING, EMPTY):
+            items.append(Known((0,) * summing))
         elif kind == NUMBERS:
             items.append(tuple(Value(word, "f64") for _ in range(n)))
             parameters.append(f"const double *{word}")
@@ -246,6 +280,8 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
         compiler.replace_component: _replace_component,
         noise.select: Translation.choose,
         noise.product: _low_product,
+        **{function: _one_of(*pair) for function, pair in compiler.choices.items()},
+        sources["numba.noise"].noise_buffer: _noise_buffer,
     }
     soft = program.function(noise.fma, tuple(Value(name, "f32") for name in "xyz"))
     program.text.append(FUSED.format(soft=soft.name))

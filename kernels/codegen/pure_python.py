@@ -20,7 +20,7 @@ JIT = "numba.jit"
 
 
 def _jit_stand_in() -> Any:
-    """Return a stand-in for `numba.jit`, whose decorators only note which functions to inline."""
+    """Return a stand-in for `numba.jit`, whose decorators only note what a translator must know."""
     module: Any = ModuleType(f"{NAME}.{JIT}")
     module.inline = set()
 
@@ -28,6 +28,16 @@ def _jit_stand_in() -> Any:
         module.inline.add(function)
         return function
 
+    module.choices = {}
+
+    def one_of(if_empty: Any, otherwise: Any) -> Any:
+        def choose(switch: Any, *more: Any) -> Any:
+            return (otherwise if switch else if_empty)(*more)
+
+        module.choices[choose] = if_empty, otherwise
+        return choose
+
+    module.one_of = one_of
     module.inlined = module.uncached_inlined = inlined
     module.kernel = module.uncached_kernel = module.parallel_kernel = lambda function: function
     module.replace_component = lambda items, at, item: (*items[:at], item, *items[at + 1 :])

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ..contract import LEAF, Floats, Load, Noise
 from ..tiled import TiledBackend, TileJob, tile_leaves
-from .jit import clock, is_ready, team
+from .jit import address_for, clock, is_ready, team
 from .jit import threads as using_threads
-from .leap import leap_parallel, leap_serial
+from .leap import leap_tile
+from .loops import all_parallel, all_serial
 from .noise import make_normals
-from .rule import advance_rule_parallel, advance_rule_serial
+from .rule import advance_rule_tile
 from .start import philox_rows, start_tiles
-from .step import advance_parallel, advance_serial
+from .step import advance_tile
 from .tile import add_leaves
 
 
@@ -79,31 +80,35 @@ class NumbaBackend(TiledBackend):
 
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile and replica through the job step by step."""
+        summing = (0,) * bool(job.noise.summed)
         if job.model.rule:
-            self._run(advance_rule_serial, advance_rule_parallel, (), job, leaves, threads)
+            self._run(advance_rule_tile, (), leaves, summing, job, threads)
         else:
-            zeros = ((0.0,) * job.state.shape[2],)
-            self._run(advance_serial, advance_parallel, zeros, job, leaves, threads)
+            zeros = (0.0,) * job.state.shape[2]
+            self._run(advance_tile, zeros, leaves, summing, job, threads)
 
     def leap_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile through the job by leaps."""
-        zeros = ((0.0,) * job.state.shape[2],)
-        self._run(leap_serial, leap_parallel, zeros, job, leaves, threads)
+        self._run(leap_tile, (0.0,) * job.state.shape[2], leaves, (), job, threads)
 
     @staticmethod
     def _run(
-        serial: Any, parallel: Any, first: Any, job: TileJob, leaves: int, threads: int
+        tile_kernel: Any,
+        zeros: tuple[float, ...],
+        leaves: int,
+        summing: tuple[int, ...],
+        job: TileJob,
+        threads: int,
     ) -> None:
-        """Run the serial loop over tiles, or the parallel one if there is work for two threads.
-
-        `first` has the arguments before the tuple of leaves.
-        """
+        """Call a kernel for every tile, on several threads if there is work for two."""
+        arguments = (zeros, leaf_tuple(leaves), summing, *job)
+        address = address_for(tile_kernel, *arguments)
         most = team(min(threads, job.turns))
         if most == 1:
-            serial(*first, leaf_tuple(leaves), *job)
+            all_serial(address, *arguments)
         else:
             with using_threads(min(threads, most)):
-                parallel(*first, leaf_tuple(leaves), *job)
+                all_parallel(address, *arguments)
 
     def prepare(self, workers: Any) -> None:
         """Make sure that there is a threading layer."""
@@ -111,17 +116,18 @@ class NumbaBackend(TiledBackend):
 
     def is_ready(self, load: Load) -> bool:
         """Whether the kernels of a run are compiled, now or by an earlier process."""
-        serial, parallel = (leap_serial, leap_parallel) if load.leaps else (
-            advance_serial, advance_parallel
-        )  # fmt: skip
         leaves = tile_leaves(load.size)
         turns = load.size // (LEAF * leaves) * (1 if load.leaps else load.replicas)
-        alone = min(load.threads, turns) == 1
-        by_rule = advance_rule_serial if alone else advance_rule_parallel
-        if load.has_rules and not is_ready(by_rule, leaf_tuple(leaves)):
-            return False
-        kernel = serial if alone else parallel
-        return all(is_ready(kernel, (0.0,) * n, leaf_tuple(leaves)) for n in load.components)
+        loop = all_serial if min(load.threads, turns) == 1 else all_parallel
+        tile_kernel = leap_tile if load.leaps else advance_tile
+        wanted = [(tile_kernel, (0.0,) * n) for n in load.components]
+        wanted += [(advance_rule_tile, ())] * load.has_rules
+        summing = (0,) * load.summed
+        return all(
+            is_ready(kernel, zeros, leaf_tuple(leaves), summing)
+            and is_ready(loop, 0, zeros, leaf_tuple(leaves), summing)
+            for kernel, zeros in wanted
+        )
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:
         """Sum `partial`, (rows, leaves), over leaves into `values`, (rows,)."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import extending, types
-from numba.core import event
+from numba._dispatcher import compute_fingerprint
+from numba.core import cgutils, event
 from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.np.ufunc import parallel
 
@@ -131,10 +132,72 @@ def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
 fma: Any = extending.intrinsic(_fma)
 
 
+def _call_address(_: Any, address: Any, arguments: Any) -> Any:
+    """Give Numba a call of compiled code by its address, with a tuple of arguments.
+
+    Their types must be those that the code was compiled for, and it returns None.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        convention, kinds = context.call_conv, tuple(signature.args[1])
+        code = convention.get_function_type(types.none, kinds).as_pointer()
+        status, result = convention.call_function(
+            builder,
+            builder.inttoptr(values[0], code),
+            types.none,
+            kinds,
+            cgutils.unpack_tuple(builder, values[1]),
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return result
+
+    return types.none(address, arguments), generate
+
+
+call_address: Any = extending.intrinsic(_call_address)
+
+_addresses: dict[tuple[Any, bytes], int] = {}
+
+
+def address_for(kernel: Any, *arguments: Any) -> int:
+    """Return the address of a kernel's code for arguments like these, after compiling it.
+
+    Addresses are kept by what Numba's own calls look types up with, as finding the types of all
+    arguments takes half a millisecond.
+    """
+    key = kernel, compute_fingerprint(arguments)
+    if key not in _addresses:
+        types = tuple(numba.typeof(argument) for argument in arguments)
+        kernel.compile(types)
+        code = kernel.overloads[types]
+        _addresses[key] = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+    return _addresses[key]
+
+
 @inlined
 def product_error(x: Any, y: Any, product: Any) -> Any:
     """Return what rounding has taken from a product of two float64 numbers."""
     return fma(x, y, -product)
+
+
+def one_of(if_empty: Function, otherwise: Function) -> Callable[..., Any]:
+    """Return a function of a tuple and more, which calls one of two kernels with what is more.
+
+    It is the first if the tuple is empty. Only that one is compiled, where both branches of an
+    ``if`` would be.
+    """
+
+    def choose(switch: Any, *more: Any) -> Any:
+        return (otherwise if switch else if_empty)(*more)
+
+    def calling(chosen: Any) -> Any:
+        return lambda switch, *more: chosen(*more)
+
+    extending.overload(choose, jit_options=OPTIONS)(
+        lambda switch, *more: calling(otherwise if switch.count else if_empty)
+    )
+    return choose
 
 
 # The functions that backends share are compiled as they are, except for these two, which NumPy

@@ -14,9 +14,9 @@ from ..contract import LEAF
 from ..exact.leap_map import map_of_many_steps
 from ..exact.maps import end_of_columns
 from ..noise import LEAP
-from .jit import kernel, parallel_kernel, prange, replace_component
+from .jit import kernel, replace_component
 from .noise import draw_words, make_normals
-from .tile import GAP, build_coefficients, is_beyond, measure, weighted_squares
+from .tile import GAP, build_coefficients, is_beyond, load_state, measure, weighted_squares
 
 
 @kernel
@@ -39,9 +39,9 @@ def leap_state(zeros, leaves, M, L, z, state):
 
 @kernel
 def leap_tile(
-    zeros, leaves, noise, model, timeline, stops, tile, state, alive, partial, diverged_at
+    zeros, leaves, summing, noise, model, timeline, stops, tile, state, alive, partial, diverged_at
 ):
-    """Take one tile of all replicas from stop to stop."""
+    """Take one tile of all replicas from stop to stop; no samples are summed."""
     n = len(zeros)
     T = LEAF * len(leaves)
     at = tile * T
@@ -71,8 +71,7 @@ def leap_tile(
             for r in range(replicas):
                 if not alive[g, r]:
                     continue
-                for a in range(n):
-                    tile_state[a * T : (a + 1) * T] = state[g, r, a, at : at + T]
+                load_state(leaves, state[g, r], at, tile_state)
                 if recorded:
                     out = partial[record, g, r, :, at // LEAF : at // LEAF + len(leaves)]
                     measure(
@@ -119,35 +118,3 @@ def leap_tile(
         stop += 1
         if t == timeline.segment_end[segment]:
             segment += 1
-
-
-@kernel
-def leap_serial(
-    zeros, leaves, noise, model, timeline, stops, tiles, state, alive, partial, diverged_at
-):
-    """Take all tiles through the timeline, one after the other."""
-    for tile in range(tiles):
-        leap_tile(
-            zeros, leaves, noise, model, timeline, stops, tile, state, alive, partial, diverged_at
-        )
-
-
-@parallel_kernel
-def leap_parallel(
-    zeros, leaves, noise, model, timeline, stops, tiles, state, alive, partial, diverged_at
-):
-    """Take all tiles through the timeline on all threads (see `step.advance_parallel`)."""
-    for tile in prange(tiles):
-        leap_tile(
-            zeros,
-            leaves,
-            noise,
-            model,
-            timeline,
-            stops,
-            np.int64(tile),
-            state,
-            alive,
-            partial,
-            diverged_at,
-        )

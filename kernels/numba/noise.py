@@ -15,7 +15,7 @@ import numpy as np
 from .. import noise as formulas
 from ..contract import LEAF
 from ..noise import GRADIENT, LAWS, WORD
-from .jit import kernel, uncached_kernel
+from .jit import kernel, one_of, uncached_kernel
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -174,25 +174,58 @@ draw_sums = reduce(_choose_law, list(SUMS)[1:], next(iter(SUMS.values())))
 
 
 @kernel
+def segment_of(timeline, t):
+    """Return the number of the segment that step t is in.
+
+    It is by hand because Numba compiles long for `np.searchsorted`.
+    """
+    low, high = 0, timeline.segment_end.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if timeline.segment_end[middle] <= t:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
 def samples_of_quad(timeline, g, quad, samples):
     """Write how many samples each step of the quad sums; steps outside the timeline sum none."""
     for i in range(4):
         t = 4 * quad + i
         samples[i] = 0
         if timeline.begin <= t < timeline.end:
-            segment = np.searchsorted(timeline.segment_end, t, side="right")
+            segment = segment_of(timeline, t)
             samples[i] = timeline.samples[segment, g]
 
 
+# -- the noise of a burst of steps: one normal each, or sums of samples ----------------------
+
+
 @kernel
-def normal_burst(leaves, k0, k1, coordinate, replica, begin, end, length, words, z):
+def normal_buffer(size):
+    """Return an array for the normals of `size` steps of coordinates."""
+    return np.empty(size, dtype=np.float32)
+
+
+@kernel
+def summed_buffer(size):
+    """Return an array for the sums of `size` steps of coordinates."""
+    return np.empty(size)
+
+
+@kernel
+def normal_burst(
+    leaves, noise, timeline, g, coordinate, replica, begin, end, length, words, x, count, z
+):
     """Draw one normal for each of the steps begin .. end - 1 of a burst, into rows of `z`.
 
     A burst begins at a multiple of its length, and `z` has a row for each of its steps.
     """
     T = LEAF * len(leaves)
     for quad in range(begin // 4, (end + 3) // 4):
-        draw_block(leaves, k0, k1, coordinate, replica, quad, 0, words)
+        draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, 0, words)
         make_normals(leaves, words, 4 * quad % length * T, z)
 
 
@@ -210,3 +243,10 @@ def summed_burst(
             leaves, noise, coordinate, replica, quad, samples,
             words, x, count, z[row : row + 4 * T],
         )  # fmt: skip
+
+
+noise_buffer = one_of(normal_buffer, summed_buffer)
+"""``noise_buffer(summing, size)`` is for normals if the tuple `summing` is empty, else for sums."""
+
+noise_burst = one_of(normal_burst, summed_burst)
+"""``noise_burst(summing, ...)`` draws normals if the tuple `summing` is empty, else sums."""

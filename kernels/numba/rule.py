@@ -12,16 +12,9 @@ import numpy as np
 
 from ..contract import LEAF, LIMIT
 from ..rules import RULES
-from .jit import (
-    kernel,
-    parallel_kernel,
-    prange,
-    replace_component,
-    uncached_inlined,
-    uncached_kernel,
-)
-from .noise import normal_burst, summed_burst
-from .tile import GAP, measure
+from .jit import kernel, replace_component, uncached_inlined, uncached_kernel
+from .noise import noise_buffer, noise_burst
+from .tile import GAP, load_state, measure, store_state
 
 
 def load_numbers(rule):
@@ -38,7 +31,7 @@ def load_numbers(rule):
     return load
 
 
-def load_state(rule):
+def state_loader(rule):
     """Return a function that takes the state of a coordinate of a tile as a tuple."""
     zeros = (0.0,) * rule.components
 
@@ -52,7 +45,7 @@ def load_state(rule):
     return load
 
 
-def store_state(rule):
+def state_storer(rule):
     """Return a function that writes the state of a coordinate back.
 
     It is a function because a loop over components within the loop over coordinates would leave its
@@ -78,8 +71,8 @@ def step_of(rule):
     Four steps at once, in registers, would take longer: the root and the quotient of one step are
     long chains, of which a processor works on many coordinates' at a time.
     """
-    update, store = rule.update, store_state(rule)
-    numbers_of, state_of = load_numbers(rule), load_state(rule)
+    update, store = rule.update, state_storer(rule)
+    numbers_of, state_of = load_numbers(rule), state_loader(rule)
 
     @uncached_kernel
     def step(leaves, code, i, numbers, fields, z, state):
@@ -160,9 +153,10 @@ def steps_by_rule(leaves, code, first, last, step, numbers, fields, z, state, di
 def load_fields(leaves, model, at, fields):
     """Copy h, sigma and the weight of the risk of a tile to three rows."""
     T = LEAF * len(leaves)
-    fields[:T] = model.values[0, at : at + T]
-    fields[T + GAP : 2 * T + GAP] = model.sigma[at : at + T]
-    fields[2 * (T + GAP) : 3 * T + 2 * GAP] = model.weight[0, at : at + T]
+    for j in range(T):
+        fields[j] = model.values[0, at + j]
+        fields[T + GAP + j] = model.sigma[at + j]
+        fields[2 * (T + GAP) + j] = model.weight[0, at + j]
 
 
 @kernel
@@ -179,7 +173,7 @@ def load_burst(timeline, g, segment, begin, first, last, numbers):
 
 @kernel
 def rule_tile(
-    leaves, noise, model, timeline, burst, at, replica, settings, states, diverged, partial
+    leaves, summing, noise, model, timeline, burst, at, replica, settings, states, diverged, partial
 ):
     """Take the chosen settings of one tile and replica through the timeline.
 
@@ -188,14 +182,11 @@ def rule_tile(
     """
     T = LEAF * len(leaves)
     length = abs(burst)
-    summed = noise.summed
-    k0, k1 = noise.key[0], noise.key[1]
     coordinate = noise.first + at
     words = np.empty(4 * T, dtype=np.uint32)
     x = np.empty(4 * T, dtype=np.float32)
     count = np.empty(4 * T, dtype=np.int64)
-    z = np.empty(0 if summed else length * T, dtype=np.float32)
-    sums = np.empty(length * T if summed else 0)
+    z = noise_buffer(summing, length * T)
     numbers = np.empty((length, timeline.weights.shape[2] + 1))
     fields = np.empty(3 * (T + GAP))
     load_fields(leaves, model, at, fields)
@@ -234,32 +225,27 @@ def rule_tile(
         for g in settings:
             if drawn_for != begin or burst < 0:
                 until = min(begin + length, timeline.end)
-                if summed:
-                    summed_burst(
-                        leaves, noise, timeline, g, coordinate, replica, t, until, length,
-                        words, x, count, sums,
-                    )  # fmt: skip
-                else:
-                    normal_burst(leaves, k0, k1, coordinate, replica, t, until, length, words, z)
+                noise_burst(
+                    summing, leaves, noise, timeline, g, coordinate, replica, t, until, length,
+                    words, x, count, z,
+                )  # fmt: skip
                 drawn_for = begin
             first, last = t - begin, stop - begin
             load_burst(timeline, g, segment, begin, first, last, numbers)
-            if summed:
-                diverged[g] = steps_by_rule(
-                    leaves, code, first, last, t, numbers, fields, sums, states[g], diverged[g]
-                )
-            else:
-                diverged[g] = steps_by_rule(
-                    leaves, code, first, last, t, numbers, fields, z, states[g], diverged[g]
-                )
+            diverged[g] = steps_by_rule(
+                leaves, code, first, last, t, numbers, fields, z, states[g], diverged[g]
+            )
         t = stop
 
 
 @kernel
 def advance_rule_tile(
-    leaves, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
+    zeros, leaves, summing, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
 ):
-    """Advance one tile of one replica by the model's rule; `turn` numbers the tile and replica."""
+    """Advance one tile of one replica by the model's rule; `turn` numbers the tile and replica.
+
+    The tuple `zeros` is empty, as the rule has the number of components.
+    """
     T = LEAF * len(leaves)
     n = state.shape[2]
     tiles = model.sigma.size // T
@@ -274,44 +260,13 @@ def advance_rule_tile(
     settings = chosen[:count]
     states = np.empty((state.shape[0], n * T))
     for g in settings:
-        for a in range(n):
-            states[g, a * T : (a + 1) * T] = state[g, r, a, at : at + T]
+        load_state(leaves, state[g, r], at, states[g])
     replica = noise.replicas[r]
     out = partial[:, :, r, :, tile * len(leaves) : (tile + 1) * len(leaves)]
     diverged = np.full(alive.shape[0], -1)
-    rule_tile(leaves, noise, model, timeline, burst, at, replica, settings, states, diverged, out)
+    rule_tile(
+        leaves, summing, noise, model, timeline, burst, at, replica, settings, states, diverged, out
+    )
     for g in settings:
         diverged_at[g, r, tile] = diverged[g]
-        for a in range(n):
-            state[g, r, a, at : at + T] = states[g, a * T : (a + 1) * T]
-
-
-@kernel
-def advance_rule_serial(
-    leaves, noise, model, timeline, burst, turns, state, alive, partial, diverged_at
-):
-    """Advance all tiles and replicas by the model's rule, one after the other."""
-    for turn in range(turns):
-        advance_rule_tile(
-            leaves, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
-        )
-
-
-@parallel_kernel
-def advance_rule_parallel(
-    leaves, noise, model, timeline, burst, turns, state, alive, partial, diverged_at
-):
-    """Advance all tiles and replicas by the model's rule, on all threads."""
-    for turn in prange(turns):
-        advance_rule_tile(
-            leaves,
-            noise,
-            model,
-            timeline,
-            burst,
-            np.int64(turn),
-            state,
-            alive,
-            partial,
-            diverged_at,
-        )
+        store_state(leaves, states[g], at, state[g, r])

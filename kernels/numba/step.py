@@ -10,31 +10,34 @@ import numpy as np
 
 from ..contract import ALL, LEAF
 from .dense import QUAD, find_products, record_quad, sum_quad, walk_burst, write_factors
-from .jit import kernel, parallel_kernel, prange
-from .noise import normal_burst, summed_burst
+from .jit import kernel
+from .noise import noise_buffer, noise_burst
 from .tile import (
     GAP,
     build_coefficients,
     change_coefficients,
     is_beyond,
     is_harmless,
+    load_state,
     measure,
     step_burst,
+    store_state,
     weighted_squares,
 )
 
 
 @kernel
 def step_tile(
-    zeros, leaves, noise, model, timeline, burst, at, replica, settings, searching, states, suspect,
-    partial,
+    zeros, leaves, summing, noise, model, timeline, burst, at, replica, settings, searching, states,
+    suspect, partial,
 ):  # fmt: skip
     """Take the chosen settings of one tile and replica through the timeline.
 
     The tile begins at coordinate `at`; `states` is (settings, n T). ``partial[record, g, row]``
     receives the sums of the tile's leaves. `burst` is the number of steps whose noise is drawn at a
-    time; it is negative if settings sum different numbers of samples, and draw their own.
-    `suspect`, (settings,), is set to 1 for those whose state is not harmless at one of the looks.
+    time; it is negative if settings sum different numbers of samples, and draw their own. The tuple
+    `summing` is empty unless steps sum samples. `suspect`, (settings,), is set to 1 for those whose
+    state is not harmless at one of the looks.
 
     If `searching`, there is one setting: go step by step, record nothing, and return the first step
     at which it has diverged. Else return -1.
@@ -42,14 +45,11 @@ def step_tile(
     T = LEAF * len(leaves)
     n = len(zeros)
     length = abs(burst)
-    summed = noise.summed
-    k0, k1 = noise.key[0], noise.key[1]
     coordinate = noise.first + at
     words = np.empty(4 * T, dtype=np.uint32)
     x = np.empty(4 * T, dtype=np.float32)
     count = np.empty(4 * T, dtype=np.int64)
-    z = np.empty(0 if summed else length * T, dtype=np.float32)
-    sums = np.empty(length * T if summed else 0)
+    z = noise_buffer(summing, length * T)
     coefficient = np.empty((states.shape[0], n * (n + 1) * (T + GAP)))
     built_for = np.full(states.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)
@@ -64,14 +64,14 @@ def step_tile(
     weight, rows, group = model.weight.ravel(), model.rows, model.group
     weights, amplitude = timeline.weights, timeline.amplitude
     # whether settings that change at every step are walked, and dense records taken, by `dense`
-    walks = not summed
+    walks = len(summing) == 0
     for g in settings:
         if not find_products(zeros, entries, offsets[g], offsets[g + 1], found[g]):
             walks = False
-    one_row = not summed and rows.shape[0] == 1 and rows[0, 1] == ALL
+    one_row = len(summing) == 0 and rows.shape[0] == 1 and rows[0, 1] == ALL
     t = timeline.begin
     drawn_for = -1
-    segment = 0
+    segment = np.int64(0)  # a constant would be a type of its own, to compile for anew
     record = 0
     look = 0
     while True:
@@ -118,13 +118,10 @@ def step_tile(
         for g in settings:
             if drawn_for != begin or burst < 0:
                 until = min(begin + length, timeline.end)
-                if summed:
-                    summed_burst(
-                        leaves, noise, timeline, g, coordinate, replica, t, until, length,
-                        words, x, count, sums,
-                    )  # fmt: skip
-                else:
-                    normal_burst(leaves, k0, k1, coordinate, replica, t, until, length, words, z)
+                noise_burst(
+                    summing, leaves, noise, timeline, g, coordinate, replica, t, until, length,
+                    words, x, count, z,
+                )  # fmt: skip
                 drawn_for = begin
             if walked:
                 write_factors(timeline, segment, g, t, stop, entries, factors, found[g], walk)
@@ -153,8 +150,6 @@ def step_tile(
                         zeros, leaves, first * T, coefficient[g], z, states[g], read[g], weight, at,
                         squares,
                     )  # fmt: skip
-                elif summed:
-                    step_burst(zeros, leaves, first, last, coefficient[g], sums, states[g])
                 else:
                     step_burst(zeros, leaves, first, last, coefficient[g], z, states[g])
             if quad:
@@ -168,7 +163,7 @@ def step_tile(
 
 @kernel
 def advance_tile(
-    zeros, leaves, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
+    zeros, leaves, summing, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
 ):
     """Advance one tile of one replica, and search for its divergence where that is possible.
 
@@ -185,68 +180,25 @@ def advance_tile(
         if alive[g, r]:
             chosen[count] = g
             count += 1
-    settings = chosen[:count]
     states = np.empty((state.shape[0], n * T))
-    load_states(zeros, leaves, state, r, at, states)
+    replayed = np.empty((state.shape[0], n * T))
     replica = noise.replicas[r]
     out = partial[:, :, r, :, tile * len(leaves) : (tile + 1) * len(leaves)]
     suspect = np.zeros(alive.shape[0], dtype=np.int64)
-    step_tile(
-        zeros, leaves, noise, model, timeline, burst, at, replica, settings, 0, states, suspect, out
-    )
-    for g in settings:
-        if suspect[g]:
-            replayed = np.empty((state.shape[0], n * T))
-            load_states(zeros, leaves, state, r, at, replayed)
-            one = np.full(1, g)
-            diverged_at[g, r, tile] = step_tile(
-                zeros, leaves, noise, model, timeline, burst, at, replica, one, 1, replayed,
-                suspect, out,
-            )  # fmt: skip
-    for g in settings:
-        for a in range(n):
-            state[g, r, a, at : at + T] = states[g, a * T : (a + 1) * T]
-
-
-@kernel
-def load_states(zeros, leaves, state, r, at, states):
-    """Copy the states of a tile and replica to `states`, (settings, n T)."""
-    T = LEAF * len(leaves)
-    for g in range(state.shape[0]):
-        for a in range(len(zeros)):
-            states[g, a * T : (a + 1) * T] = state[g, r, a, at : at + T]
-
-
-@kernel
-def advance_serial(
-    zeros, leaves, noise, model, timeline, burst, turns, state, alive, partial, diverged_at
-):
-    """Advance all tiles and replicas, one after the other."""
-    for turn in range(turns):
-        advance_tile(
-            zeros, leaves, noise, model, timeline, burst, turn, state, alive, partial, diverged_at
-        )
-
-
-@parallel_kernel
-def advance_parallel(
-    zeros, leaves, noise, model, timeline, burst, turns, state, alive, partial, diverged_at
-):
-    """Advance all tiles and replicas on all threads.
-
-    It is a function of its own because Numba's cache would mistake one kind of loop for the other.
-    """
-    for turn in prange(turns):
-        advance_tile(
-            zeros,
-            leaves,
-            noise,
-            model,
-            timeline,
-            burst,
-            np.int64(turn),
-            state,
-            alive,
-            partial,
-            diverged_at,
-        )
+    # One call serves the walk of all settings and the searches, as LLVM may put a copy into each.
+    for search in range(count + 1):
+        stepped, moving = chosen[:count], states
+        if search > 0:
+            stepped, moving = chosen[search - 1 : search], replayed
+            if not suspect[stepped[0]]:
+                continue
+        for g in stepped:
+            load_state(leaves, state[g, r], at, moving[g])
+        first = step_tile(
+            zeros, leaves, summing, noise, model, timeline, burst, at, replica, stepped, search > 0,
+            moving, suspect, out,
+        )  # fmt: skip
+        if search > 0:
+            diverged_at[g, r, tile] = first
+    for g in chosen[:count]:
+        store_state(leaves, states[g], at, state[g, r])

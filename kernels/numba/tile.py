@@ -18,6 +18,25 @@ GAP = 8  # numbers between rows of coefficients, so that they do not compete for
 
 
 @kernel
+def load_state(leaves, state, at, own):
+    """Copy the states of a tile's coordinates from `state`, (n, d), to `own`, (n T,)."""
+    # A loop, as Numba would compile for two seconds what an assignment of slices may raise.
+    T = LEAF * len(leaves)
+    for a in range(state.shape[0]):
+        for j in range(T):
+            own[a * T + j] = state[a, at + j]
+
+
+@kernel
+def store_state(leaves, own, at, state):
+    """Copy the states of a tile's coordinates from `own`, (n T,), to `state`, (n, d)."""
+    T = LEAF * len(leaves)
+    for a in range(state.shape[0]):
+        for j in range(T):
+            state[a, at + j] = own[a * T + j]
+
+
+@kernel
 def add_scaled_row(leaves, factor, values, begin, out, at):
     """Add a multiple of values[begin:] to the row of `out` that begins at `at`."""
     for j in range(LEAF * len(leaves)):

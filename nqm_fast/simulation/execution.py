@@ -112,7 +112,8 @@ def load_of(experiment: Experiment, threads: int) -> Load:
     has_rules = any(group.rule for group in groups)
     size = padded(experiment.problem.dim)
     replicas, seconds = experiment.replicas.size, each * steps
-    return Load(components, size, replicas, threads, leaps, seconds, has_rules)
+    summed = experiment.sampling == "per-sample"
+    return Load(components, size, replicas, threads, leaps, seconds, has_rules, summed)
 
 
 def _as_task(experiment: Experiment, resources: Resources) -> Task:

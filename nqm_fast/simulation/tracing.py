@@ -206,5 +206,13 @@ def _task_of_pieces(task: Task) -> Task:
     components = tuple(sorted({group.components for group in task.groups}))
     size = sum(b - a for a, b in traced_ranges(task.traced, 0, task.problem.dim))
     seconds = size * task.replica_count * task.setting_count * task.steps * SECONDS_PER_STEP
-    load = Load(components, padded(size), task.replica_count, 1, task.leaps, seconds)
+    load = Load(
+        components,
+        padded(size),
+        task.replica_count,
+        1,
+        task.leaps,
+        seconds,
+        summed=task.noise.summed,
+    )
     return replace(alone, backend=kernels.soonest_backend(load)[1], workers=1)

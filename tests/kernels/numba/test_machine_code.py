@@ -89,16 +89,23 @@ def test_the_whole_walk_is_vectorised(monkeypatch):
     texts = []
 
     def compiled(_, job, leaves, threads):
-        arguments = (0.0,), (0,) * leaves, *job
-        texts.append(assembly(step.advance_serial, *arguments))
+        summing = (0,) * bool(job.noise.summed)
+        arguments = (0.0,), (0,) * leaves, summing, *job
+        texts.append(assembly(step.advance_tile, *arguments))
 
     monkeypatch.setattr(backend.NumbaBackend, "advance_tiles", compiled)
-    nqm.simulate(nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1, backend="numba")
-    (text,) = texts
-    for _, _, expected in stages(1):
+    for sampling in ("minibatch", "per-sample"):
+        nqm.simulate(
+            nqm.Problem.power_law(LEAF), nqm.SGD(0.1), 8, 4, threads=1, backend="numba",
+            sampling=sampling,
+        )  # fmt: skip
+    normals, sums = texts
+    for kernel, _, expected in stages(1):
+        text = normals if kernel in (noise.make_normals, tile.step_quads) else sums
         assert all(wide(text, name) >= count for name, count in expected.items())
-    assert not MATHS.search(text)
-    assert not re.search(FMA_DOUBLE, text)
+    for text in texts:
+        assert not MATHS.search(text)
+        assert not re.search(FMA_DOUBLE, text)
 
 
 @needs_avx2
