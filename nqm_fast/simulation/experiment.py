@@ -32,6 +32,7 @@ from .settings import (
     as_settings,
     check_linear,
     check_piecewise_constant,
+    check_range_of_kicks,
     check_whole_batches,
 )
 from .trajectory import as_trajectory
@@ -323,6 +324,7 @@ def _check_limits(
         check_linear(settings, sampling)
     if sampling == "leap":
         check_piecewise_constant(settings, steps)
+        check_range_of_kicks(settings, steps)
 
 
 def _check_collapsed(

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm, as_simulated_algorithm
+from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
 from ..schedules import Constant, PerStep, Schedule, as_schedule
-from ..timeline import check_lengths, pieces, segments
+from ..timeline import check_lengths, pieces, segments, values_at
 from ..validation import InputError, any_array, counted
 
 
@@ -132,3 +134,48 @@ def check_piecewise_constant(settings: Sequence[Setting], steps: int) -> None:
                     f"sampling='leap' needs a constant or piecewise constant {name}, "
                     f"not {schedule!r}: use 'minibatch', or schedules.Piecewise"
                 )
+
+
+LARGEST_RATIO = 2.0**500
+"""Kicks of two components whose sizes differ by more have squares that no double holds both of."""
+
+
+def check_range_of_kicks(settings: Sequence[Setting], steps: int) -> None:
+    """Make sure that the noise of all components of a state fits into one covariance of doubles.
+
+    A leap draws from it, in units of the largest kick.
+    """
+    for setting in settings:
+        algorithm = setting.linear
+        whole = checked_recurrence(algorithm, np.ones(1))
+        recurrence = sparse_recurrence(whole, 1)
+        starts = _starts_of_pieces(setting, steps)
+        lr = values_at(algorithm.lr, starts)
+        weights = term_weights(algorithm, len(whole.terms), lr, starts)
+        components = len(recurrence.read)
+        kicks = np.zeros((starts.size, components))
+        for (term, row, column, _), factor in zip(
+            recurrence.entries, recurrence.factors, strict=True
+        ):
+            if column == components:
+                kicks[:, row] += weights[:, term] * factor
+        sizes = np.abs(kicks)
+        least = np.where(sizes > 0.0, sizes, np.inf).min(axis=1)
+        # Where a rate falls that far, its noise is nothing beside what the state had before.
+        ratio = float(np.min(sizes.max(axis=1) / least))
+        if ratio > LARGEST_RATIO:
+            raise InputError(
+                f"sampling='leap' holds the noise of all components of a state together, but those "
+                f"of {algorithm!r} differ by a factor of {ratio:.0e}: count h in another unit, in "
+                "which the learning rate is near 1, or use 'minibatch'"
+            )
+
+
+def _starts_of_pieces(setting: Setting, steps: int) -> NDArray[np.int64]:
+    """Return the first steps of the pieces in which a setting is constant."""
+    starts = [
+        np.arange(step, until) if not same else np.array([step])
+        for schedule in setting.algorithm.schedules.values()
+        for step, until, same in pieces(schedule, 0, min(steps, schedule.period or steps))
+    ]
+    return np.unique(np.concatenate([[0], *starts])).astype(np.int64)

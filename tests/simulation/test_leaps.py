@@ -115,3 +115,27 @@ def test_leaps_of_a_setting_do_not_depend_on_the_others():
     for g, (setting, size) in enumerate(zip(settings, sizes, strict=True)):
         alone = nqm.simulate(problem, setting, size, **arguments)
         assert np.array_equal(together.risk[g], alone.risk)
+
+
+@pytest.mark.parametrize("exponent", [-480, -300, 300, 480])
+def test_leaps_do_not_depend_on_the_unit_of_curvature(exponent):
+    """They have the same risk to the last bit, in units that differ by a power of two."""
+
+    def risk(unit):
+        problem = nqm.Problem([unit], [unit], var0=[1.0 / unit])
+        given = {"sampling": "leap", "replicas": 3, "record": [0, 10, 1000]}
+        return nqm.simulate(problem, nqm.SGD(0.1 / unit, momentum=0.9), 4, 1000, **given).risk
+
+    assert np.array_equal(risk(2.0**exponent), risk(1.0))
+
+
+def test_noise_of_components_that_do_not_fit_together():
+    """The velocity of a curvature of 1e170 has noise of 1e170, and the iterate of 1: no risk."""
+    unit = 2.0**560
+    problem = nqm.Problem([unit], [unit], var0=[1.0 / unit])
+    with pytest.raises(nqm.InputError, match=r"holds the noise .* by a factor of 4e\+169"):
+        nqm.simulate(problem, nqm.SGD(0.1 / unit, momentum=0.9), 4, 9, sampling="leap")
+    nqm.simulate(problem, nqm.SGD(0.1 / unit), 4, 9, sampling="leap")
+    # A rate that falls that far has begun with noise beside which its own is nothing.
+    falling = nqm.schedules.Piecewise([0.1, 1e-170], [5, 5])
+    nqm.simulate(nqm.Problem([1.0]), nqm.SGD(falling, momentum=0.9), 4, 9, sampling="leap")
