@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAF = 64  # coordinates that are summed together; arrays over coordinates have whole leaves
+NARROW = LEAF // 4  # coordinates that kernels for the CPU work on if a problem has no more
 TILE = 8 * LEAF  # coordinates that a backend for the CPU works on at a time
 NO_STEP = np.iinfo(np.int64).max  # stands for "never" where the minimum of steps is taken
 LIMIT = 1e290  # a setting has diverged if the risk of one coordinate is beyond this
@@ -123,7 +124,7 @@ class Load(NamedTuple):
     """The size of a run, by which a backend is chosen."""
 
     components: tuple[int, ...]  # of the states of its groups of linear settings
-    size: int  # coordinates in a state, in whole leaves
+    dim: int  # coordinates of the problem, or of a block of it
     replicas: int
     threads: int
     leaps: bool

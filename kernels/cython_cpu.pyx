@@ -112,6 +112,7 @@ def _run(job, leaves, threads, bint leaps):
     cdef i64_3 diverged_at = as_i64_3(job.diverged_at)
     cdef int64_t turn, turns = job.turns
     cdef int last = job.state.shape[2] - 1, size = leaves > 1, failed = 0
+    cdef int any_size = size + (leaves > 0)  # among sizes of which narrow tiles are the first
     cdef int workers = team(min(threads, turns, MOST_THREADS))
     cdef bint by_rule = job.model.rule != 0, summing = job.noise.summed
     cdef Arena *arena
@@ -131,7 +132,7 @@ def _run(job, leaves, threads, bint leaps):
                     diverged_at,
                 )
             else:
-                failed += code.advance_tile[last][size][summing](
+                failed += code.advance_tile[last][any_size][summing](
                     arena, &noise, &model, &timeline, burst, turn, state, alive, partial,
                     diverged_at,
                 )

@@ -24,7 +24,7 @@ COMPILED = (
     *(f"exact.{name}" for name in EXACT),
     *(
         f"numba.{name}"
-        for name in ("noise", "start", "tile", "dense", "step", "rule", "leap", "features")
+        for name in ("lanes", "noise", "start", "tile", "dense", "step", "rule", "leap", "features")
     ),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""

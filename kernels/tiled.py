@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .contract import (
     LEAF,
+    NARROW,
     NO_STEP,
     TILE,
     Backend,
@@ -50,7 +51,10 @@ class TiledBackend(Backend):
 
     @abstractmethod
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
-        """Take every tile and replica through the job step by step; a tile has `leaves` leaves."""
+        """Take every tile and replica through the job step by step; a tile has `leaves` leaves.
+
+        It has none if there is one tile, of the first `NARROW` coordinates of a leaf.
+        """
 
     @abstractmethod
     def leap_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
@@ -81,28 +85,28 @@ class TiledBackend(Backend):
         settings, replicas, _, d = chunk.state.shape
         separate = chunk.noise.summed and bool(np.ptp(chunk.timeline.samples, axis=1).any())
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
-        turns = replicas * (d // (LEAF * tile_leaves(d)))
+        leaves = 0 if is_narrow(chunk) else tile_leaves(d)
+        turns = replicas * (d // (LEAF * max(leaves, 1)))
         timeline = chunk.timeline if chunk.model.rule else watched(*chunk[:3], chunk.alive)
         chunk = chunk._replace(model=sorted_by_element(chunk.model), timeline=timeline)
-        return self._measured(chunk, self.advance_tiles, burst, turns)
+        return self._measured(chunk, self.advance_tiles, leaves, burst, turns)
 
     def leap(self, chunk: Chunk) -> Measured:
         """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""
         d, timeline = chunk.state.shape[-1], chunk.timeline
         later = timeline.records[timeline.records > timeline.begin]
         stops = np.union1d(timeline.segment_end, later)
-        turns = d // (LEAF * tile_leaves(d))
-        return self._measured(chunk, self.leap_tiles, stops, turns)
+        leaves = tile_leaves(d)
+        return self._measured(chunk, self.leap_tiles, leaves, stops, d // (LEAF * leaves))
 
     def _measured(
-        self, chunk: Chunk, loop: Any, burst_or_stops: int | Ints, turns: int
+        self, chunk: Chunk, loop: Any, leaves: int, burst_or_stops: int | Ints, turns: int
     ) -> Measured:
         """Run a loop over tiles, sum their records, and find the first steps of divergence."""
         values, first = nothing_measured(chunk)
-        leaves = tile_leaves(chunk.state.shape[-1])
         all_leaves = chunk.state.shape[-1] // LEAF
         partial = np.zeros((*values.shape, all_leaves))
-        diverged_at = np.full((*first.shape, all_leaves // leaves), -1, dtype=np.int64)
+        diverged_at = np.full((*first.shape, all_leaves // max(leaves, 1)), -1, dtype=np.int64)
         job = TileJob(
             *chunk[:3], burst_or_stops, turns, chunk.state, chunk.alive, partial, diverged_at
         )
@@ -118,6 +122,18 @@ def sorted_by_element(model: Model) -> Model:
     setting = np.repeat(np.arange(model.offsets.size - 1), np.diff(model.offsets))
     order = np.lexsort((model.entries[:, 2], model.entries[:, 1], setting))
     return model._replace(entries=model.entries[order], factors=model.factors[order])
+
+
+def is_narrow(chunk: Chunk) -> bool:
+    """Whether all coordinates but the first `NARROW` stand for none: they rest, and weigh nothing.
+
+    Their states are zero, as those of padding are from the start.
+    """
+    model, state = chunk.model, chunk.state
+    if state.shape[-1] != LEAF or model.rule:
+        return False
+    arrays = model.sigma, model.weight, state
+    return not any(array[..., NARROW:].any() for array in arrays)
 
 
 def tile_leaves(size: int) -> int:

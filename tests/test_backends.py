@@ -212,7 +212,7 @@ def test_numba_knows_what_it_has_compiled(monkeypatch):
     looked.clear()
     ready(LOAD._replace(threads=2))
     ready(LOAD._replace(threads=2, replicas=3))
-    ready(LOAD._replace(threads=2, replicas=3, leaps=True, size=192))
+    ready(LOAD._replace(threads=2, replicas=3, leaps=True, dim=192))
     ready(LOAD._replace(components=(), has_rules=True, summed=True))
     rule = numba_backend.advance_rule_tile
     assert [kernel for kernel, _ in looked] == [

@@ -23,6 +23,7 @@ from .values import C_TYPES, KINDS, Array, Known, Operand, Record, Value, c_type
 
 COMPONENTS = 4  # the largest number of components that kernels are translated for
 TILES = (1, TILE // LEAF)  # the sizes of tiles that kernels are translated for, in leaves
+ALL_TILES = (0, *TILES)  # and narrow ones, with steps of which runs of small problems are spent
 
 F1, F2, F3, F4, F5 = (Array("f64", axes) for axes in range(1, 6))
 I1, I2, I3 = (Array("i64", axes) for axes in range(1, 4))
@@ -48,7 +49,7 @@ def record(named_tuple: Any) -> Record:
 NOISE, MODEL, TIMELINE = map(record, KERNEL_TUPLES)
 
 # tuples whose length is known: a zero or a number for each component, an item for each leaf
-ZEROS, NUMBERS, LEAVES = "zeros", "numbers", "leaves"
+ZEROS, NUMBERS, LEAVES, ANY_LEAVES = "zeros", "numbers", "leaves", "any leaves"
 # a tuple that is empty, or of any length if samples are summed; one that is always empty
 SUMMING, EMPTY = "summing", "empty"
 DESCRIPTION = (NOISE, MODEL, TIMELINE)
@@ -61,7 +62,7 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
     "numba.start.start_tiles": (LEAVES, NOISE, F1, F1, F2),
     "numba.noise.make_normals": (LEAVES, W1, "i64", Z1),
     "numba.tile.add_leaves": (F2, F1),
-    "numba.step.advance_tile": (ZEROS, LEAVES, SUMMING, *DESCRIPTION, "i64", *TURN),
+    "numba.step.advance_tile": (ZEROS, ANY_LEAVES, SUMMING, *DESCRIPTION, "i64", *TURN),
     "numba.rule.advance_rule_tile": (EMPTY, LEAVES, SUMMING, *DESCRIPTION, "i64", *TURN),
     "numba.leap.leap_tile": (ZEROS, LEAVES, EMPTY, *DESCRIPTION, I1, *TURN),
     "numba.features.advance_state": (
@@ -167,13 +168,13 @@ static void draw_words_{leaves}({parameters}, u32_1 words)
 """
 
 
-def _add_draw_words(program: Program, draw_words: Any, philox: Any) -> None:
+def _add_draw_words(program: Program, draw_words: Any, philox: Any, lanes: Any) -> None:
     """Write `draw_words` in vectors by hand, because GCC would multiply 64 bits by 64."""
     counters = [Value(name, "u64v") for name in ("at", "c1", "c2", "c3")]
     drawn = program.function(philox, (*counters, Value("k0", "u64"), Value("k1", "u64")))
     program.declare(W1)
-    for leaves in TILES:
-        size = LEAF * leaves
+    for leaves in ALL_TILES:
+        size = lanes((0,) * leaves)
         program.text.append(
             WORDS.format(
                 leaves=leaves,
@@ -211,7 +212,7 @@ def _export(program: Program, function: Any, kinds: tuple[Any, ...]) -> Exported
     name = function.__name__
     axes = [
         range(1, COMPONENTS + 1) if {ZEROS, NUMBERS} & set(kinds) else (1,),
-        TILES if LEAVES in kinds else (1,),
+        ALL_TILES if ANY_LEAVES in kinds else TILES if LEAVES in kinds else (1,),
         (0, 1) if SUMMING in kinds else (0,),
     ]
     parameters: list[str] = []
@@ -244,7 +245,7 @@ def _export_one_size(
     for word, kind in zip(inspect.signature(function).parameters, kinds, strict=True):
         if kind == ZEROS:
             items.append(Known((0.0,) * n))
-        elif kind == LEAVES:
+        elif kind in (LEAVES, ANY_LEAVES):
             items.append(Known((0,) * leaves))
         elif kind in (SUMMING, EMPTY):
             items.append(Known((0,) * summing))
@@ -272,6 +273,7 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
     """Translate all exports; return the program, the exports, and constants by their C names."""
     sources = pure_python.load(COMPILED)
     noise, rules, compiler = (sources[name] for name in ("noise", "rules", "numba.jit"))
+    lanes = sources["numba.lanes"].lanes
     program = new_program()
     program.inline = compiler.inline | {noise.fma, *noise.SHARED, *rules.SHARED}
     program.special = {
@@ -280,13 +282,14 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
         compiler.replace_component: _replace_component,
         noise.select: Translation.choose,
         noise.product: _low_product,
+        lanes: lambda _, leaves: Known(lanes(leaves.value)),
         **{function: _one_of(*pair) for function, pair in compiler.choices.items()},
         sources["numba.noise"].noise_buffer: _noise_buffer,
     }
     soft = program.function(noise.fma, tuple(Value(name, "f32") for name in "xyz"))
     program.text.append(FUSED.format(soft=soft.name))
     program.special[noise.fma] = _fused_multiply_add
-    _add_draw_words(program, sources["numba.noise"].draw_words, noise.philox)
+    _add_draw_words(program, sources["numba.noise"].draw_words, noise.philox, lanes)
     exports = []
     for path, kinds in EXPORTS.items():
         module, _, name = path.rpartition(".")

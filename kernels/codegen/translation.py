@@ -10,6 +10,7 @@ from .program import Program, TranslatedFunction
 from .values import Array, Known, Operand, Value, c_type
 
 UNROLLED = 16  # the most turns of a loop with known bounds that is unrolled
+LANE = "j"  # counts the coordinates of a tile: the loop is left to be vectorised
 RESERVED = {"float", "double", "int", "short", "long", "auto", "register", "signed", "new"}
 
 
@@ -229,7 +230,7 @@ class Translation(Expressions):
                 bounds.insert(0, Known(0))
             if all(isinstance(bound, Known) for bound in bounds):
                 turns = range(*(int(bound.value) for bound in bounds))
-                if len(turns) <= UNROLLED:
+                if len(turns) <= UNROLLED and name != LANE:
                     self.unroll(name, turns, node.body)
                     return
             self.counted_loop(name, bounds, node.body)

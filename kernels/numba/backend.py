@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import LEAF, Floats, Load, Noise
+from ..contract import LEAF, NARROW, Floats, Load, Noise, padded
 from ..tiled import TiledBackend, TileJob, tile_leaves
 from .jit import address_for, clock, is_ready, team
 from .jit import threads as using_threads
@@ -25,7 +25,7 @@ from .tile import add_leaves
 
 
 def leaf_tuple(leaves: int) -> tuple[int, ...]:
-    """Return a tuple with an item for each leaf of a tile; the compiler knows its length."""
+    """Return a tuple with an item for each leaf of a tile, see `lanes`."""
     return (0,) * leaves
 
 
@@ -116,17 +116,19 @@ class NumbaBackend(TiledBackend):
 
     def is_ready(self, load: Load) -> bool:
         """Whether the kernels of a run are compiled, now or by an earlier process."""
-        leaves = tile_leaves(load.size)
-        turns = load.size // (LEAF * leaves) * (1 if load.leaps else load.replicas)
+        size = padded(load.dim)
+        leaves = tile_leaves(size)
+        turns = size // (LEAF * leaves) * (1 if load.leaps else load.replicas)
         loop = all_serial if min(load.threads, turns) == 1 else all_parallel
         tile_kernel = leap_tile if load.leaps else advance_tile
-        wanted = [(tile_kernel, (0.0,) * n) for n in load.components]
-        wanted += [(advance_rule_tile, ())] * load.has_rules
+        narrow = load.dim <= NARROW and not load.leaps
+        wanted = [(tile_kernel, (0.0,) * n, 0 if narrow else leaves) for n in load.components]
+        wanted += [(advance_rule_tile, (), leaves)] * load.has_rules
         summing = (0,) * load.summed
         return all(
-            is_ready(kernel, zeros, leaf_tuple(leaves), summing)
-            and is_ready(loop, 0, zeros, leaf_tuple(leaves), summing)
-            for kernel, zeros in wanted
+            is_ready(kernel, zeros, leaf_tuple(count), summing)
+            and is_ready(loop, 0, zeros, leaf_tuple(count), summing)
+            for kernel, zeros, count in wanted
         )
 
     def add_leaves(self, partial: Floats, values: Floats) -> None:

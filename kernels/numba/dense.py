@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract import LEAF
+from ..contract import LEAF, NARROW
 from .jit import inlined, kernel, replace_component
+from .lanes import lanes
 from .tile import GAP, stepped
 
 QUAD = 4  # steps that are taken together
@@ -63,7 +64,7 @@ def walk_in_registers(
     one of values[kick:], or a number where the tuple `has_row` is empty. If `is_recorded` has an
     item, the weighted squares before each step are written to rows of `squares`.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     a = (0.0, 0.0, 0.0, 0.0)
     b = (0.0, 0.0, 0.0, 0.0)
     c = (0.0, 0.0, 0.0, 0.0)
@@ -120,7 +121,7 @@ def walk_all(
     weight, squares,
 ):  # fmt: skip
     """Take the steps of `walk_burst`, given where the rows of values are."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     if is_recorded:
         walk_in_registers(
             leaves, QUAD, has_row, (1,), 0, walk, drift, kick, values, sigma, at, begin * T, z,
@@ -144,7 +145,7 @@ def walk_all(
 def record_quad(zeros, leaves, begin, coefficient, z, state, read, weight, at, squares):
     """Take four steps with the noise in z[begin:], and write the weighted squares before each."""
     n = len(zeros)
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     scale = zeros
     for a in range(n):
         scale = replace_component(scale, a, read[a])
@@ -171,21 +172,27 @@ def sum_quad(leaves, squares, folded, partial, record, g):
 
     All leaves are folded to eight numbers each, and these to one, so that both are vectorised.
     """
-    count = QUAD * len(leaves)
-    for leaf in range(count):
+    rows = max(len(leaves), 1)
+    count = QUAD * rows
+    x = squares
+    if len(leaves) == 0:
+        for i in range(QUAD):
+            for j in range(8):
+                k = i * NARROW + j
+                folded[i * 8 + j] = x[k] + x[k + 8]
+    for leaf in range(QUAD * len(leaves)):
         at = leaf * LEAF
         for j in range(8):
-            x = squares
             k = at + j
             folded[leaf * 8 + j] = ((x[k] + x[k + 32]) + (x[k + 16] + x[k + 48])) + (
                 (x[k + 8] + x[k + 40]) + (x[k + 24] + x[k + 56])
             )
     for leaf in range(count):
         k = leaf * 8
-        x = folded
-        squares[leaf] = ((x[k] + x[k + 4]) + (x[k + 2] + x[k + 6])) + (
-            (x[k + 1] + x[k + 5]) + (x[k + 3] + x[k + 7])
+        y = folded
+        squares[leaf] = ((y[k] + y[k + 4]) + (y[k + 2] + y[k + 6])) + (
+            (y[k + 1] + y[k + 5]) + (y[k + 3] + y[k + 7])
         )
     for i in range(QUAD):
-        for leaf in range(len(leaves)):
-            partial[record + i, g, 0, leaf] = squares[i * len(leaves) + leaf]
+        for leaf in range(rows):
+            partial[record + i, g, 0, leaf] = squares[i * rows + leaf]

@@ -13,9 +13,9 @@ from functools import reduce
 import numpy as np
 
 from .. import noise as formulas
-from ..contract import LEAF
 from ..noise import GRADIENT, LAWS, WORD
 from .jit import kernel, one_of, uncached_kernel
+from .lanes import lanes
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -23,7 +23,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 @kernel
 def draw_words(leaves, first, c1, c2, c3, k0, k1, words):
     """Write the words for coordinates first, first + 1, ... to `words`, in four rows."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         a, b, c, d = formulas.philox(np.uint64(first + j), c1, c2, c3, k0, k1)
         words[j] = a
@@ -35,7 +35,7 @@ def draw_words(leaves, first, c1, c2, c3, k0, k1, words):
 @kernel
 def make_normals(leaves, words, begin, z):
     """Make normals for four steps of the words, and write them to z[begin:] in four rows."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         at = np.uint64(begin) + np.uint64(j)  # unsigned: Python's negative indices need no test
         a, b = formulas.box_muller(words[j], words[T + j])
@@ -49,14 +49,14 @@ def make_normals(leaves, words, begin, z):
 @kernel
 def add_to(leaves, x, total):
     """Add float32 variates to float64 sums, (T,)."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         total[j] += np.float64(x[j])
 
 
 @kernel
 def counts_to_sums(leaves, factor, shift, count, total):
     """Turn counts into float64 sums, ``factor count + shift``."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         total[j] = np.float64(factor * count[j]) + shift
 
 
@@ -82,7 +82,7 @@ def variates_kernel(law):
 
     @uncached_kernel
     def make_variates(leaves, parameter, words, x):
-        T = LEAF * len(leaves)
+        T = lanes(leaves)
         for j in range(T):
             drawn = variates(words[j], words[T + j], words[2 * T + j], words[3 * T + j], parameter)
             for i in range(steps):
@@ -97,7 +97,7 @@ def count_kernel(law):
 
     @uncached_kernel
     def add_counts(leaves, mask, words, count):
-        for j in range(LEAF * len(leaves)):
+        for j in range(lanes(leaves)):
             word = np.uint32(words[j] & mask) if masked else words[j]
             count[j] += np.int64(count_of(word))
 
@@ -111,7 +111,7 @@ def sums_of_variates(law):
 
     @uncached_kernel
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = LEAF * len(leaves)
+        T = lanes(leaves)
         z[:] = 0.0
         for block in range(largest_number(samples) * blocks):
             sample = block // blocks
@@ -132,7 +132,7 @@ def sums_of_counts(law):
 
     @uncached_kernel
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = LEAF * len(leaves)
+        T = lanes(leaves)
         count[:] = 0
         for block in range((largest_number(samples) + per_word - 1) // per_word):
             draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
@@ -223,7 +223,7 @@ def normal_burst(
 
     A burst begins at a multiple of its length, and `z` has a row for each of its steps.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for quad in range(begin // 4, (end + 3) // 4):
         draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, 0, words)
         make_normals(leaves, words, 4 * quad % length * T, z)
@@ -234,7 +234,7 @@ def summed_burst(
     leaves, noise, timeline, g, coordinate, replica, begin, end, length, words, x, count, z
 ):
     """Draw a sum of samples for each of the steps begin .. end - 1 of a burst, into rows of `z`."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     samples = np.zeros(4, dtype=np.int64)
     for quad in range(begin // 4, (end + 3) // 4):
         row = 4 * quad % length * T

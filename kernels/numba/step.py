@@ -11,6 +11,7 @@ import numpy as np
 from ..contract import ALL, LEAF
 from .dense import QUAD, find_products, record_quad, sum_quad, walk_burst, write_factors
 from .jit import kernel
+from .lanes import lanes
 from .noise import noise_buffer, noise_burst
 from .tile import (
     GAP,
@@ -42,7 +43,7 @@ def step_tile(
     If `searching`, there is one setting: go step by step, record nothing, and return the first step
     at which it has diverged. Else return -1.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     n = len(zeros)
     length = abs(burst)
     coordinate = noise.first + at
@@ -170,8 +171,9 @@ def advance_tile(
     `turn` numbers the tile and the replica.
     """
     n = len(zeros)
-    T = LEAF * len(leaves)
-    tiles = model.sigma.size // T
+    T = lanes(leaves)
+    whole = max(len(leaves), 1)  # leaves that a tile is in
+    tiles = model.sigma.size // (LEAF * whole)
     r, tile = turn // tiles, turn % tiles
     at = tile * T
     chosen = np.empty(alive.shape[0], dtype=np.int64)
@@ -183,7 +185,7 @@ def advance_tile(
     states = np.empty((state.shape[0], n * T))
     replayed = np.empty((state.shape[0], n * T))
     replica = noise.replicas[r]
-    out = partial[:, :, r, :, tile * len(leaves) : (tile + 1) * len(leaves)]
+    out = partial[:, :, r, :, tile * whole : (tile + 1) * whole]
     suspect = np.zeros(alive.shape[0], dtype=np.int64)
     # One call serves the walk of all settings and the searches, as LLVM may put a copy into each.
     for search in range(count + 1):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..contract import ALL, LEAF, LIMIT
 from .jit import inlined, kernel, replace_component
+from .lanes import lanes
 
 GAP = 8  # numbers between rows of coefficients, so that they do not compete for cache lines
 
@@ -21,7 +22,7 @@ GAP = 8  # numbers between rows of coefficients, so that they do not compete for
 def load_state(leaves, state, at, own):
     """Copy the states of a tile's coordinates from `state`, (n, d), to `own`, (n T,)."""
     # A loop, as Numba would compile for two seconds what an assignment of slices may raise.
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for a in range(state.shape[0]):
         for j in range(T):
             own[a * T + j] = state[a, at + j]
@@ -30,7 +31,7 @@ def load_state(leaves, state, at, own):
 @kernel
 def store_state(leaves, own, at, state):
     """Copy the states of a tile's coordinates from `own`, (n T,), to `state`, (n, d)."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for a in range(state.shape[0]):
         for j in range(T):
             state[a, at + j] = own[a * T + j]
@@ -39,7 +40,7 @@ def store_state(leaves, own, at, state):
 @kernel
 def add_scaled_row(leaves, factor, values, begin, out, at):
     """Add a multiple of values[begin:] to the row of `out` that begins at `at`."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         # an unsigned index spares the test for a negative one
         out[np.uint64(at) + np.uint64(j)] += factor * values[np.uint64(begin) + np.uint64(j)]
 
@@ -47,14 +48,14 @@ def add_scaled_row(leaves, factor, values, begin, out, at):
 @kernel
 def add_to_row(leaves, amount, out, at):
     """Add a number to the row of `out` that begins at `at`."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         out[np.uint64(at) + np.uint64(j)] += amount
 
 
 @kernel
 def scale_kick_row(leaves, amplitude, sigma, begin, out, at):
     """Multiply the row of `out` that begins at `at`, of the kick b, by ``sigma amplitude``."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         size = sigma[np.uint64(begin) + np.uint64(j)] * amplitude
         out[np.uint64(at) + np.uint64(j)] *= size
 
@@ -80,7 +81,7 @@ def build_coefficients(
     There are so many columns, n + 1 without further kicks. The setting's entries are begin ..
     end - 1; `values` is flat, with rows as long as `sigma`.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     n = len(zeros)
     out[:] = 0.0
     for e in range(begin, end):
@@ -100,7 +101,7 @@ def build_coefficients(
 @kernel
 def write_scaled_row(leaves, factor, values, begin, out, at):
     """Write a multiple of values[begin:] to the row of `out` that begins at `at`."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         # an unsigned index spares the test for a negative one
         out[np.uint64(at) + np.uint64(j)] = 0.0 + factor * values[np.uint64(begin) + np.uint64(j)]
 
@@ -108,7 +109,7 @@ def write_scaled_row(leaves, factor, values, begin, out, at):
 @kernel
 def fill_row(leaves, amount, out, at):
     """Write a number to the row of `out` that begins at `at`."""
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         out[np.uint64(at) + np.uint64(j)] = amount
 
 
@@ -122,7 +123,7 @@ def change_coefficients(
     The entries of an element follow each other, and are added up in the same order as by
     `build_coefficients`.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     n = len(zeros)
     e = begin
     while e < end:
@@ -158,7 +159,7 @@ def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
     The noise of the first step is in z[begin:].
     """
     n = len(zeros)
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         s = zeros
         for a in range(n):
@@ -175,7 +176,7 @@ def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
 def step_quads(zeros, leaves, begin, end, coefficient, z, state):
     """Take steps begin .. end - 1 of a burst, four at a time; row i of `z` is for step i."""
     for step in range(begin, end, 4):
-        steps_in_registers(zeros, leaves, 4, step * LEAF * len(leaves), coefficient, z, state)
+        steps_in_registers(zeros, leaves, 4, step * lanes(leaves), coefficient, z, state)
 
 
 @kernel
@@ -207,7 +208,7 @@ def stepped(zeros, stride, s, x, coefficient, j):
 @kernel
 def step_burst(zeros, leaves, begin, end, coefficient, z, state):
     """Take steps begin .. end - 1 of a burst, four at a time where they are whole quads."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     while begin < end:
         if begin % 4 == 0 and end - begin >= 4:
             whole = begin + (end - begin) // 4 * 4
@@ -222,7 +223,7 @@ def step_burst(zeros, leaves, begin, end, coefficient, z, state):
 def weighted_squares(zeros, leaves, read, weight, begin, state, values):
     """Write ``(weight x) x`` with the evaluated iterate x; weights begin at weight[begin]."""
     n = len(zeros)
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         x = read[0] * state[j]
         for a in range(1, n):
@@ -235,7 +236,7 @@ def weighted_squares(zeros, leaves, read, weight, begin, state, values):
 def is_beyond(leaves, risk):
     """Whether the risk of a coordinate is beyond the limit, or not a number."""
     beyond = 0
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         beyond += 0 if risk[j] <= LIMIT else 1  # false for NaN
     return beyond > 0
 
@@ -243,7 +244,7 @@ def is_beyond(leaves, risk):
 @kernel
 def is_harmless(zeros, leaves, state, sizes):
     """Whether no component of a coordinate's state is beyond its size, or not a number."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     beyond = 0
     for a in range(len(zeros)):
         size = sizes[a]
@@ -255,7 +256,7 @@ def is_harmless(zeros, leaves, state, sizes):
 @kernel
 def select_group(leaves, number, group, begin, values, selected):
     """Copy the values of a group's coordinates, and set the others to 0."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     if number == ALL:
         for j in range(T):
             selected[j] = values[j]
@@ -267,7 +268,14 @@ def select_group(leaves, number, group, begin, values, selected):
 
 @kernel
 def leaf_sums(leaves, x, out):
-    """Sum every leaf of a tile in the order of the contract, which overwrites `x`."""
+    """Sum every leaf of a tile in the order of the contract, which overwrites `x`.
+
+    What a leaf has beyond a narrow tile is zero, and adds nothing.
+    """
+    if len(leaves) == 0:
+        for j in range(8):
+            x[j] = x[j] + x[j + 8]
+        out[0] = ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
     for leaf in range(len(leaves)):
         at = leaf * LEAF
         for j in range(at, at + 8):  # fold by 32, 16 and 8 at once
@@ -298,7 +306,7 @@ def measure(zeros, leaves, read, weight, size, rows, group, at, state, values, s
     `weight` is flat, in rows of `size` coordinates; `out` is (rows, leaves). Rows with the same
     weight follow each other, and share its products.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     count = rows.shape[0]
     lowest, highest = 1, 0  # groups that are in the tile
     if group.size:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..algorithms.base import RuleAlgorithm
 from ..exact.stability import largest_stable_lr
 from ..kernels import noise
-from ..kernels.contract import NO_STEP, Load, Noise, padded
+from ..kernels.contract import NO_STEP, Load, Noise
 from ..progress import rated
 from ..timeline import values_at
 from .chunking import ChunkSizer
@@ -110,10 +110,10 @@ def load_of(experiment: Experiment, threads: int) -> Load:
         steps = sum(samples) * experiment.steps * SECONDS_PER_STEP
     components = tuple(sorted({group.components for group in groups if not group.rule}))
     has_rules = any(group.rule for group in groups)
-    size = padded(experiment.problem.dim)
+    dim = experiment.problem.dim
     replicas, seconds = experiment.replicas.size, each * steps
     summed = experiment.sampling == "per-sample"
-    return Load(components, size, replicas, threads, leaps, seconds, has_rules, summed)
+    return Load(components, dim, replicas, threads, leaps, seconds, has_rules, summed)
 
 
 def _as_task(experiment: Experiment, resources: Resources) -> Task:
