@@ -57,17 +57,36 @@ def is_ready(kernel: Any, *first: Any) -> bool:
     )
 
 
-def uncached_kernel(function: Function) -> Function:
+def uncached_kernel(name: str, **more: bool) -> Callable[[Function], Function]:
     """Compile a function that is made anew in every process, so that no cache would find it.
 
-    Its code is cached as a part of the kernels that call it.
+    Its code is cached as a part of the kernels that call it, under the function's own name and this
+    one, which tells it from others that the same lines make. Two kernels from the cache that have
+    different functions under one name would both call the first, as the linker knows only names.
     """
-    return cast(Function, numba.njit(**OPTIONS)(function))
+
+    def decorate(function: Function) -> Function:
+        _give_name(function, name)
+        return cast(Function, numba.njit(**OPTIONS | more)(function))
+
+    return decorate
 
 
-def uncached_inlined(function: Function) -> Function:
+def uncached_inlined(name: str) -> Callable[[Function], Function]:
     """Compile such a function as `inlined` does."""
-    return cast(Function, numba.njit(**OPTIONS, forceinline=True)(function))
+    return uncached_kernel(name, forceinline=True)
+
+
+_given_names: set[tuple[str, str]] = set()
+
+
+def _give_name(function: Any, name: str) -> None:
+    """Give a function that is made in a function a name of its own."""
+    function.__qualname__ += f"[{name}]"
+    key = function.__module__, function.__qualname__
+    if key in _given_names:
+        raise ValueError(f"{key[1]} of {key[0]} is made twice under one name")
+    _given_names.add(key)
 
 
 def parallel_kernel(function: Function) -> Function:
@@ -192,7 +211,11 @@ def one_of(if_empty: Function, otherwise: Function) -> Callable[..., Any]:
         return (otherwise if switch else if_empty)(*more)
 
     def calling(chosen: Any) -> Any:
-        return lambda switch, *more: chosen(*more)
+        def call(switch, *more):  # type: ignore[no-untyped-def]
+            return chosen(*more)
+
+        call.__qualname__ += f"[{chosen.__name__}]"
+        return call
 
     extending.overload(choose, jit_options=OPTIONS)(
         lambda switch, *more: calling(otherwise if switch.count else if_empty)

@@ -8,7 +8,7 @@ the length of a tuple. A quad is four consecutive steps, which one block of word
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cache, reduce
 
 import numpy as np
 
@@ -76,11 +76,12 @@ def largest_number(samples):
     return max(max(samples[0], samples[1]), max(samples[2], samples[3]))
 
 
+@cache
 def variates_kernel(law):
     """Return a kernel that makes variates of one block of words, a row for each step."""
     variates, steps = law.variates, law.steps
 
-    @uncached_kernel
+    @uncached_kernel(f"law {law.code}")
     def make_variates(leaves, parameter, words, x):
         T = lanes(leaves)
         for j in range(T):
@@ -91,11 +92,12 @@ def variates_kernel(law):
     return make_variates
 
 
+@cache
 def count_kernel(law):
     """Return a kernel that adds to counts those of words, in which it uses the masked bits."""
     count_of, masked = law.count_of, law.per_word > 1
 
-    @uncached_kernel
+    @uncached_kernel(f"law {law.code}")
     def add_counts(leaves, mask, words, count):
         for j in range(lanes(leaves)):
             word = np.uint32(words[j] & mask) if masked else words[j]
@@ -109,7 +111,7 @@ def sums_of_variates(law):
     make_variates, steps = variates_kernel(law), law.steps
     blocks = 4 // steps  # blocks of words for one sample of all four steps
 
-    @uncached_kernel
+    @uncached_kernel(f"law {law.code}")
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
         T = lanes(leaves)
         z[:] = 0.0
@@ -130,7 +132,7 @@ def sums_of_counts(law):
     """Return a kernel that draws sums of whole-number samples for a quad, as float64 numbers."""
     add_counts, per_word, factor, shift = count_kernel(law), law.per_word, law.factor, law.shift
 
-    @uncached_kernel
+    @uncached_kernel(f"law {law.code}")
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
         T = lanes(leaves)
         count[:] = 0
@@ -154,7 +156,7 @@ def _choose_law(others, code):
     """Return a kernel that draws by the law of that code, and calls `others` for other codes."""
     sums = SUMS[code]
 
-    @uncached_kernel
+    @uncached_kernel(f"law {code} or others")
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
         if noise.law == code:
             sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z)

@@ -21,7 +21,7 @@ def load_numbers(rule):
     """Return a function that takes a row of the numbers of a rule as a tuple."""
     zeros = (0.0,) * rule.numbers
 
-    @uncached_inlined
+    @uncached_inlined(f"rule {rule.code}")
     def load(numbers, row):
         c = zeros
         for k in range(len(zeros)):
@@ -35,7 +35,7 @@ def state_loader(rule):
     """Return a function that takes the state of a coordinate of a tile as a tuple."""
     zeros = (0.0,) * rule.components
 
-    @uncached_inlined
+    @uncached_inlined(f"rule {rule.code}")
     def load(leaves, state, j):
         s = zeros
         for a in range(len(zeros)):
@@ -53,7 +53,7 @@ def state_storer(rule):
     """
     n = rule.components
 
-    @uncached_inlined
+    @uncached_inlined(f"rule {rule.code}")
     def store(leaves, state, j, s):
         for a in range(n):
             state[np.uint64(a * (LEAF * len(leaves))) + j] = s[a]
@@ -74,7 +74,7 @@ def step_of(rule):
     update, store = rule.update, state_storer(rule)
     numbers_of, state_of = load_numbers(rule), state_loader(rule)
 
-    @uncached_kernel
+    @uncached_kernel(f"rule {rule.code}")
     def step(leaves, code, i, numbers, fields, z, state):
         T = LEAF * len(leaves)
         c = numbers_of(numbers, i)
@@ -98,7 +98,7 @@ def _choose_rule(others, rule):
     """Return a kernel that takes a step by this rule, and calls `others` for other codes."""
     own, own_code = step_of(rule), rule.code
 
-    @uncached_kernel
+    @uncached_kernel(f"rule {rule.code} or others")
     def step(leaves, code, i, numbers, fields, z, state):
         if code == own_code:
             return own(leaves, code, i, numbers, fields, z, state)

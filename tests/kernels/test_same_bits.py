@@ -122,7 +122,7 @@ TOGETHER = [
 
 @pytest.mark.parametrize(
     ("machine", "name"),
-    slow_where(slow_together, TOGETHER),
+    slow_where(slow_together, TOGETHER, thorough=lambda *row: row == ("numba", "plain")),
     indirect=["machine"],
 )
 def test_settings_together_and_in_chunks(usual_together, machine, name, monkeypatch):

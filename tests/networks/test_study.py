@@ -48,7 +48,10 @@ def rows_of(folder):
 
 
 @slow
-@pytest.mark.parametrize("task", EASY)
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=[pytest.mark.thorough] * (task == "language")) for task in EASY],
+)
 def test_a_miniature_of_each_task(tmp_path, needs_jax, task):
     target, optimizers = EASY[task]
     done = subprocess.run(

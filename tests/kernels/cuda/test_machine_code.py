@@ -26,11 +26,14 @@ ONCE = [(x, 1, BATCH) for x in ("start", "harmonic", "philox", "normals", "add l
 STUDENT_T = noise.LAWS["student-t"].code
 RULES = [("advance by rule", n, law) for n in (1, 2, 3, 4) for law in (BATCH, STUDENT_T)]
 EVERY = [*OFTEN, *RULES, *SELDOM, *ONCE]
-# The older GPU stands for others; laws of samples differ only in their draws.
+SELDOM_RUN = [("advance", 3, law) for law in range(len(noise.LAWS)) if law != STUDENT_T]
+SELDOM_RUN += [("advance by rule", n, STUDENT_T) for n in (2, 3)]
+# The older GPU stands for others; laws of samples differ only in their draws, which one component
+# shows as well as several.
 ON_GPUS = pytest.mark.parametrize(
     ("name", "components", "law", "gpu"),
     [
-        pytest.param(*row, gpu, marks=[pytest.mark.thorough] * (gpu != "H100"))
+        pytest.param(*row, gpu, marks=[pytest.mark.thorough] * (gpu != "H100" or row in SELDOM_RUN))
         for gpu in GPUS
         for row in EVERY
         if gpu == "H100" or row[2] == BATCH

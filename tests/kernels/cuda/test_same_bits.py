@@ -15,12 +15,18 @@ from nqm_fast.simulation.lowering import band_numbers
 pytestmark = pytest.mark.gpu
 
 LAPLACE, RADEMACHER = noise.LAWS["laplace"].code, noise.LAWS["rademacher"].code
-# Of the simulator's slow ones there are fewer.
+# Of the simulator's slow ones there are fewer, and CI leaves out what is like others.
+LIKE_OTHERS = [pytest.mark.thorough] * SIMULATED
 JOBS = [(n, law) for n in (1, 2, 3, 4, 5, 7) for law in (-1, LAPLACE, "leap")]
 if SIMULATED:
     JOBS = [(n, law) for n, law in JOBS if law == -1 or n in ((1, 3) if law == LAPLACE else (2, 7))]
+JOBS = [
+    pytest.param(n, law, marks=LIKE_OTHERS if (n, law) in ((4, -1), (5, -1), (7, "leap")) else ())
+    for n, law in JOBS
+]
 OWN_BATCHES = [3, 2, schedules.Piecewise([1, 3], [7, 12]), 1]
-STREAMS = [(x, OWN_BATCHES) for x in ("minibatch", "per-sample", "leap")] + [("per-sample", 2)]
+STREAMS = [(x, OWN_BATCHES) for x in ("minibatch", "per-sample", "leap")]
+STREAMS += [pytest.param("per-sample", 2, marks=LIKE_OTHERS)]
 PIECES = schedules.Piecewise([0.3, 0.1, 0.2], RATES)
 
 
@@ -68,7 +74,7 @@ if SIMULATED:  # It takes a second for each, and longer leaps.
     FAMILY = [(name, how) for name, how in FAMILY if how != "leap" or name in kept]
 
 
-@pytest.mark.mostly_slow(8, slow=0)
+@pytest.mark.mostly_slow(6, slow=0)
 @pytest.mark.parametrize(("name", "sampling"), FAMILY)
 def test_linear_methods(name, sampling):
     how = {"algorithm": METHODS[name], "batch_size": 3, "sampling": sampling}
@@ -157,7 +163,9 @@ def test_curvature_from_a_formula():
         assert not there[size:].any()
 
 
-@pytest.mark.parametrize("name", ["plain", "bands", "momentum"])
+@pytest.mark.parametrize(
+    "name", ["bands", *(pytest.param(name, marks=LIKE_OTHERS) for name in ("plain", "momentum"))]
+)
 def test_power_laws(name):
     """A power law of exponent 1 is computed from its formula, others come as arrays."""
     for exponent in (1.0, 0.7):

@@ -17,6 +17,33 @@ print(jit.is_ready(triple, 1.0), triple(2.0), jit.is_ready(triple, 1.0), jit.is_
 """
 
 
+FACTORY = """
+import sys
+import numpy as np
+from nqm_fast.kernels.numba import jit
+def make(k):
+    @jit.uncached_kernel(f"times {k}")
+    def inner(x, y):
+        total = 0.0
+        for a in x:
+            for b in y:
+                total += k * a / (1.0 + b) + np.sqrt(abs(a - b)) if a > b else np.exp(b) - k
+        for i in range(x.size):
+            x[i] = total * k
+        return total
+    return inner
+small, large = make(1.0), make(1000.0)
+@jit.kernel
+def by_small(x, y):
+    return small(x, y) + small(y, x)
+@jit.kernel
+def by_large(x, y):
+    return large(x, y) + large(y, x)
+for name in sys.argv[1:]:
+    print(name, globals()[name](np.linspace(0.0, 1.0, 5), np.linspace(0.0, 1.0, 7)))
+"""
+
+
 @pytest.fixture
 def program(tmp_path):
     """A program with one small kernel: what it prints and says, in a process of its own."""
@@ -40,6 +67,32 @@ def test_compiled_code_is_found_again(program, tmp_path):
     assert program() == ("False 6.0 True False", "")
     assert [path.suffix for path in files(tmp_path)] == [".nbc", ".nbi"]
     assert program() == ("True 6.0 True False", "")
+
+
+def test_kernels_that_processes_compiled_apart_do_not_mix(tmp_path):
+    """Functions that the same lines make are told apart by the linker, which knows only names."""
+    (tmp_path / "made.py").write_text(FACTORY)
+
+    def run(*names):
+        options = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        return python("-m", "made", *names, cwd=tmp_path, **options).stdout.splitlines()
+
+    small, large = run("by_small"), run("by_large")
+    assert small != large
+    assert run("by_small", "by_large") == [*small, *large]
+    assert run("by_large", "by_small") == [*large, *small]
+
+
+def test_a_name_is_given_once():
+    from nqm_fast.kernels.numba import jit
+
+    def make(name):
+        return jit.uncached_kernel(name)(lambda x: x)
+
+    make("one")
+    make("another")
+    with pytest.raises(ValueError, match=r"<lambda>\[one\] of .* is made twice under one name"):
+        make("one")
 
 
 DAMAGE = {
