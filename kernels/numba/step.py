@@ -56,7 +56,7 @@ def step_tile(
     risk = np.empty(T)
     selected = np.empty(T)
     squares = np.empty(QUAD * T)
-    folded = np.empty(QUAD * T // 8)
+    folded = np.empty(QUAD * 8 * max(len(leaves), 1))
     walk = np.empty((3, length))
     found = np.zeros((states.shape[0], 2), dtype=np.int64)
     # Arrays instead of the model: passing all of a model costs more than a stage.
