@@ -154,6 +154,8 @@ class Backend(ABC):
     """Bytes of state that are best worked on at a time."""
     relative_time: float = 1.0
     """The time that work takes, where the fastest backend for CPUs takes 1."""
+    untimed_steps: ClassVar[int] = 256
+    """Steps at most in the first call of a run, before one was timed."""
     most_components: ClassVar[float] = math.inf
     """The largest number of components in a state."""
 

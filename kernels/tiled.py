@@ -49,6 +49,8 @@ class TileJob(NamedTuple):
 class TiledBackend(Backend):
     """A backend that works on tiles of coordinates, in loops that threads share."""
 
+    untimed_steps = 1 << 16  # a step of few coordinates takes less than a microsecond
+
     @abstractmethod
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile and replica through the job step by step; a tile has `leaves` leaves.

@@ -13,6 +13,7 @@ PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records
 SECONDS = 0.2  # that a call of a kernel should take: between calls, Ctrl-C is answered
 GUESSED_SECONDS = 2e-10  # per coordinate-step of one setting, until a call was timed
 BURST = 32  # A chunk is a multiple of it where it can be, as kernels make noise for many steps.
+FEW_LEAPS = 256  # in the first call; a leap takes as long as many steps
 LOOKAHEAD = 1 << 16  # steps at most whose batch sizes are computed to size one chunk
 
 
@@ -24,7 +25,8 @@ class ChunkSizer:
         settings = [setting for group in task.groups for setting in group.settings]
         self.batch_sizes = [] if task.sample_scale is None else [s.batch_size for s in settings]
         parallel = padded(coordinates) * task.replica_count * task.setting_count
-        most = 8 * BURST * self._draws_per_step(0, 1)[0]
+        most = FEW_LEAPS if task.leaps else task.backend.untimed_steps
+        most = most * self._draws_per_step(0, 1)[0]
         # The length of a chunk is measured in draws of a coordinate, which take equally long.
         self.draws_per_chunk = min(SECONDS / GUESSED_SECONDS / parallel, most)
         rows = task.setting_count * task.replica_count * len(task.layout.rows)
