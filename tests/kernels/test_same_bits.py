@@ -17,7 +17,7 @@ from helpers import (
     slow_where,
 )
 from nqm_fast.kernels import load_backend
-from nqm_fast.kernels.contract import LEAF, TILE
+from nqm_fast.kernels.contract import LEAF, NARROW, TILE
 
 import nqm_fast as nqm
 
@@ -66,6 +66,29 @@ def test_backends_and_threads(usual, machine, name, threads):
 def test_backends_on_large_tiles(usual_tiles, machine, name, threads):
     found = run(name, problem=TILES, backend=machine, threads=threads)
     assert_same(found, usual_tiles[name])
+
+
+SMALL = "plain", "momentum", "bands", "student-t", "diverging"
+
+
+def slow_on_narrow_tiles(machine, name, dim):
+    return machine == "numba"
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "dim"),
+    slow_where(
+        slow_on_narrow_tiles,
+        [row for row in product(MACHINES, SMALL, (5, NARROW, NARROW + 1)) if row[0] != "numpy"],
+        thorough=lambda machine, name, dim: machine == "numba" and name not in ("plain", "bands"),
+    ),
+    indirect=["machine"],
+)
+def test_few_coordinates(machine, name, dim):
+    """Up to a quarter of a leaf, only that is stepped; records of every step are summed apart."""
+    for record in (1, 7):
+        how = {"problem": irregular(dim), "replicas": [0, 3], "record": record}
+        assert_same(run(name, backend=machine, **how), run(name, backend="numpy", **how))
 
 
 def test_three_threads_that_are_really_there(tmp_path):

@@ -181,7 +181,7 @@ def test_compiling_is_said_once_and_only_of_our_kernels(tmp_path):
         "    def f(x):\n"
         "        return x * x\n"
         "    f.__module__ = 'nqm_fast.kernels.numba.step'\n"
-        "    jit.uncached_kernel(f)(factor)"
+        "    jit.uncached_kernel(str(factor))(f)(factor)"
     )
     said = python("-c", code, cwd=tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stderr
     assert said == "nqm_fast: compiling the kernels (once; the result is cached) ...\n"
