@@ -56,7 +56,7 @@ REGISTRY = {
 FOR_EXACT_MODEL = ("cython", "numba", "numpy")
 """Backends for the exact model, best first: its work is short, and compiling takes long."""
 
-COMPILE_SECONDS = 25.0
+COMPILE_SECONDS = 12.0
 """Seconds that Numba takes to compile the kernels of a run, roughly."""
 
 START_SECONDS = 1.5

@@ -217,7 +217,8 @@ def one_of(if_empty: Function, otherwise: Function) -> Callable[..., Any]:
         call.__qualname__ += f"[{chosen.__name__}]"
         return call
 
-    extending.overload(choose, jit_options=OPTIONS)(
+    options: dict[str, Any] = {"jit_options": OPTIONS}
+    extending.overload(choose, **options)(
         lambda switch, *more: calling(otherwise if switch.count else if_empty)
     )
     return choose
