@@ -35,6 +35,7 @@ from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
+from .exact.noise_scale import NoiseScale, noise_scale
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.stability import largest_stable_lr
@@ -72,6 +73,7 @@ __all__ = [
     "Lookahead",
     "Moments",
     "Nesterov",
+    "NoiseScale",
     "Problem",
     "RMSProp",
     "Recurrence",
@@ -95,6 +97,7 @@ __all__ = [
     "moments",
     "networks",
     "noise",
+    "noise_scale",
     "open_run",
     "optimal_schedule",
     "read_spectrum",
