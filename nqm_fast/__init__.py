@@ -32,9 +32,11 @@ from .algorithms import (
     TailAverage,
 )
 from .exact.coordinate_moments import Moments, moments
+from .exact.critical import CriticalBatchSize, critical_batch_size
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
+from .exact.frontier import Frontier, frontier
 from .exact.noise_scale import NoiseScale, noise_scale
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
@@ -66,8 +68,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "Algorithm",
+    "CriticalBatchSize",
     "DelayedSGD",
     "FirstPassage",
+    "Frontier",
     "InputError",
     "LinearAlgorithm",
     "Lookahead",
@@ -87,10 +91,12 @@ __all__ = [
     "TailAverage",
     "Tuned",
     "bounds",
+    "critical_batch_size",
     "epochs",
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "frontier",
     "largest_stable_lr",
     "measure",
     "merge",
