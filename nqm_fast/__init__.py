@@ -31,6 +31,7 @@ from .algorithms import (
     Signum,
     TailAverage,
 )
+from .exact.best_risk import best_risk
 from .exact.coordinate_moments import Moments, moments
 from .exact.critical import CriticalBatchSize, critical_batch_size
 from .exact.distribution import RiskDistribution, risk_distribution
@@ -90,6 +91,7 @@ __all__ = [
     "SimulatedTuned",
     "TailAverage",
     "Tuned",
+    "best_risk",
     "bounds",
     "critical_batch_size",
     "epochs",
