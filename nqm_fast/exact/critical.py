@@ -169,18 +169,32 @@ def by_definition(
     return CriticalBatchSize(value, definition, along.target, first, along, scale)
 
 
-def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
-    """Find where a function that grows with the batch size, from a negative value, is 0.
+def by_every_definition(
+    sizes: TunedSizes, reference: float = 1.0, overhead: float = 0.2
+) -> dict[str, CriticalBatchSize]:
+    """Find the critical batch size by each definition that the problem's noise allows, by name."""
+    along = curve_from(sizes, reference)
+    has_scale = sizes.problem.noise_model is None
+    return {
+        name: by_definition(along, sizes, name, overhead)
+        for name in DEFINITIONS
+        if name != "noise-scale" or has_scale
+    }
 
-    Where it is positive from the beginning, that is the smallest batch size.
+
+def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
+    """Find from where on a function that grows with the batch size is not negative.
+
+    Where that is from the beginning, it is the smallest batch size. Steps are whole numbers, so
+    that the function goes up and down a little: the last place counts.
     """
     import scipy.optimize
 
     known = along.batch_sizes.tolist()
-    if excess(known[0]) >= 0.0:
+    low = max((size for size in known if excess(size) < 0.0), default=0.0)
+    if not low:
         return float(known[0])
-    high = next((size for size in known if excess(size) >= 0.0), math.inf)
-    low = max(size for size in known if size < high)
+    high = min((size for size in known if size > low), default=math.inf)
     while math.isinf(high):
         if excess(WIDER * low) >= 0.0:
             high = WIDER * low

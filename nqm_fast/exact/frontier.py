@@ -28,6 +28,8 @@ LEAST_RANGE = 16.0
 """They go over such a factor at least."""
 WIDER = 4.0
 """Factor between larger batch sizes that are tried for a deadline."""
+FEW_STEPS, VALLEYS = 500, 2
+"""Below so many steps, so many more and fewer of them are tried for the lowest cost."""
 SAME_SIZE = 1.001
 """Factor between batch sizes up to which they are not told apart."""
 
@@ -135,7 +137,13 @@ class Frontier:
         def cost(size: float) -> float:
             return (step + sample * size) * self._sizes.steps(size)
 
-        return self._choice(_lowest(cost, self.batch_sizes.tolist()))
+        best, last = _lowest(cost, self.batch_sizes.tolist()), 0.0
+        # Steps are whole numbers, so that the cost has a valley at each of them.
+        while best != last and self._sizes.steps(best) < FEW_STEPS:
+            last, taken = best, int(self._sizes.steps(best))
+            nearby = range(max(taken - VALLEYS, int(self.least_steps)), taken + VALLEYS + 1)
+            best = min((best, *map(self._smallest, nearby)), key=cost)
+        return self._choice(best)
 
     def within(self, steps: float) -> Choice:
         """The whole batch size that takes the fewest samples within a number of steps.
@@ -156,11 +164,16 @@ class Frontier:
                 f"steps must be {self.least_steps:g} or more, which the target {self.target:g} "
                 f"takes at any batch size, not {steps:g}"
             )
-        known = zip(self.batch_sizes.tolist(), self.steps.tolist(), strict=True)
+        return self._choice(self._smallest(steps))
+
+    def _smallest(self, steps: float) -> float:
+        """Find the smallest whole batch size, or the front's first, that takes so many steps."""
+        sizes = self.batch_sizes.tolist()
+        known = zip(sizes, self.steps.tolist(), strict=True)
         enough = next((size for size, taken in known if taken <= steps), math.inf)
-        too_few = max((size for size in self.batch_sizes.tolist() if size < enough), default=0.0)
+        too_few = max((size for size in sizes if size < enough), default=0.0)
         if not too_few:
-            return self._choice(enough)
+            return float(enough)
         if math.isinf(enough):
             enough = _whole(WIDER * too_few)
             while self._sizes.steps(enough) > steps:
@@ -175,7 +188,7 @@ class Frontier:
                 enough = middle
             else:
                 too_few = middle
-        return self._choice(enough)
+        return float(enough)
 
     def _choice(self, size: float) -> Choice:
         found = self._sizes.at(size)
@@ -262,16 +275,21 @@ def frontier(
     sizes = usual_sizes(tuned, 1.0, POINTS, "batch_sizes") if given is None else given
     tuned.must_reach("batch_sizes", sizes[0])
     every = curve(tuned, sizes)
-    kept: list[int] = []
-    for k, taken in enumerate(every.steps.tolist()):
-        if not kept or taken < every.steps[kept[-1]]:
-            kept.append(k)
+    kept = _undominated(every.steps, every.samples)
     columns = (every.batch_sizes, every.steps, every.samples)
     front = [column[kept] for column in columns]
     return Frontier(
         every.target, *front, [every.tuned[k] for k in kept], every.hyperbola, every.least_steps,
         tuned,
     )  # fmt: skip
+
+
+def _undominated(steps: Array, samples: Array) -> list[int]:
+    """List the points than which no other has as few steps and samples, and fewer of one."""
+    no_more = (steps <= steps[:, None]) & (samples <= samples[:, None])
+    fewer = (steps < steps[:, None]) | (samples < samples[:, None])
+    kept: list[int] = np.flatnonzero(~(no_more & fewer).any(axis=1)).tolist()
+    return kept
 
 
 def curve(tuned: TunedSizes, sizes: Sequence[float]) -> Frontier:

@@ -20,6 +20,7 @@ from ..schedules import Constant
 from ..validation import InputError, integer, number
 from .first_passage import steps_to_target
 from .minimiser import FEW_COORDINATES
+from .risk import expected_risk
 from .search_space import example_values, made
 from .tuning import Near, Task, Tuned, checked_task, tuned, tuned_near
 
@@ -62,6 +63,9 @@ class TunedSizes:
         self.problem, self.target, self.over = problem, target, self._task.names
         self.found: dict[float, Tuned] = {}
         example = made(self._task.kind, example_values(self.over) | fixed)
+        initial = expected_risk(problem, example, 1.0, 0)
+        if target >= initial:
+            raise InputError(f"target must be below the initial risk, {initial:g}, not {target:g}")
         self._has_phases = sizes_of(example).components > 1
 
     def at(self, batch_size: float) -> Tuned:

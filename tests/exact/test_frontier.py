@@ -12,20 +12,21 @@ import nqm_fast as nqm
 from nqm_fast.exact.frontier import fitted_hyperbola
 from nqm_fast.exact.tuned_sizes import TunedSizes
 
-ONE = nqm.Problem([1.0], [1.0])
+TWO = nqm.Problem([1.0, 0.05])
 TARGET = 0.02
 LAW = nqm.Problem.power_law(2000)
 
 
-def fewest_steps_of_one(batch_size, target=TARGET):
-    """The fewest steps of plain SGD in one coordinate, over 100,000 learning rates, in NumPy."""
-    lr = np.linspace(1e-5, 1.0, 100_000)
-    decay = (1.0 - lr) ** 2
-    settled = lr / (2.0 * batch_size * (2.0 - lr))
-    risk = np.full(lr.size, 0.5)
+def fewest_steps_of_two(batch_size, target=TARGET):
+    """The fewest steps of plain SGD in two coordinates, over 40,000 learning rates, in NumPy."""
+    lr = np.linspace(1e-5, 2.0, 40_000, endpoint=False)
+    h = np.array([[1.0], [0.05]])
+    decay = (1.0 - lr * h) ** 2
+    kick = lr**2 * h / batch_size
+    second = np.ones(decay.shape)
     steps = 0
-    while risk.min() > target:
-        risk = decay * risk + (1.0 - decay) * settled
+    while (0.5 * h * second).sum(axis=0).min() > target:
+        second = decay * second + kick
         steps += 1
     return steps
 
@@ -40,19 +41,23 @@ def searched(sizes, problem, target, over, **fixed):
 # -- the front ---------------------------------------------------------------------------
 
 
-def test_one_coordinate_has_the_front_of_brute_force():
-    sizes = [1, 2, 3, 5, 8, 16, 32, 64, 128]
-    front = nqm.frontier(ONE, TARGET, sizes)
-    expected = {size: fewest_steps_of_one(size) for size in sizes}
-    kept, best = [], math.inf
-    for size, steps in expected.items():
-        if steps < best:
-            kept.append(size)
-            best = steps
+def test_two_coordinates_have_the_front_of_brute_force():
+    sizes = [1, 2, 3, 5, 8, 16, 32, 64, 70, 128]
+    assert fewest_steps_of_two(64) == fewest_steps_of_two(70)  # which is worse therefore
+    front = nqm.frontier(TWO, TARGET, sizes)
+    expected = {size: fewest_steps_of_two(size) for size in sizes}
+    points = [(steps, size * steps) for size, steps in expected.items()]
+    kept = [
+        size
+        for size, steps in expected.items()
+        if not any(
+            a <= steps and b <= size * steps and (a, b) != (steps, size * steps) for a, b in points
+        )
+    ]
     assert front.batch_sizes.tolist() == kept
     assert front.steps.tolist() == [expected[size] for size in kept]
     assert front.samples.tolist() == [size * expected[size] for size in kept]
-    assert front.least_steps == fewest_steps_of_one(1e15)
+    assert front.least_steps == fewest_steps_of_two(1e15)
 
 
 def test_no_point_is_worse_than_another():
@@ -87,6 +92,22 @@ def test_neighbours_lead_there_in_problems_at_random(seed):
     sizes = (10 ** rng.uniform(0, 1) * rng.uniform(1.5, 2.3) ** np.arange(10)).tolist()
     found, expected = searched(sizes, problem, target, over)
     assert (np.array(found) <= 1.01 * np.array(expected)).all()
+
+
+def test_small_batches_that_take_more_of_both_are_left_out():
+    """An average over a fixed number of steps is too short for small batches."""
+    problem = nqm.Problem.power_law(100)
+    average, sizes = nqm.EMA(nqm.SGD(0.1), 0.9), [1.0, 4.0, 16.0, 64.0, 256.0]
+    steps = np.array([nqm.tune(problem, x, 0.1, algorithm=average).steps for x in sizes])
+    samples = steps * sizes
+    kept = [
+        k
+        for k in range(5)
+        if not any(steps[j] <= steps[k] and samples[j] <= samples[k] for j in range(5) if j != k)
+    ]
+    assert 0 not in kept
+    front = nqm.frontier(problem, 0.1, sizes, algorithm=average)
+    assert front.batch_sizes.tolist() == [sizes[k] for k in kept]
 
 
 def test_a_smaller_batch_never_beats_a_larger_one():
@@ -132,13 +153,11 @@ def test_steps_that_are_infinite_are_left_out():
 
 
 def test_the_cheapest_of_all_whole_batch_sizes():
-    front = nqm.frontier(ONE, TARGET, [1, 4, 16, 64, 256])
-    costs = {size: (30.0 + size) * fewest_steps_of_one(size) for size in range(1, 80)}
+    front = nqm.frontier(TWO, TARGET, [1, 4, 16, 64, 256])
+    costs = {size: (30.0 + size) * fewest_steps_of_two(size) for size in range(1, 80)}
     found = front.cheapest(step=30.0, sample=1.0)
     cost = 30.0 * found.steps + found.samples
-    # The cost jumps where steps do, so that the search ends in one of several near valleys.
-    assert cost == costs[found.batch_size]
-    assert cost <= 1.02 * min(costs.values())
+    assert cost == costs[found.batch_size] == min(costs.values())
 
 
 def test_samples_alone_want_small_batches_and_steps_alone_large_ones():
@@ -148,15 +167,15 @@ def test_samples_alone_want_small_batches_and_steps_alone_large_ones():
     assert front.least_steps <= fewest.steps <= front.steps[-1]
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(steps=st.integers(0, 60))
 def test_a_deadline_is_met_with_the_fewest_samples(steps):
-    front = nqm.frontier(ONE, TARGET, [1, 4, 16, 64])
+    front = nqm.frontier(TWO, TARGET, [1, 4, 16, 64])
     steps += int(front.least_steps)
     found = front.within(steps)
     assert found.steps <= steps
-    assert found.batch_size == 1 or fewest_steps_of_one(found.batch_size - 1) > steps
-    assert nqm.steps_to_target(ONE, found.algorithm, found.batch_size, TARGET) == found.steps
+    assert found.batch_size == 1 or fewest_steps_of_two(found.batch_size - 1) > steps
+    assert nqm.steps_to_target(TWO, found.algorithm, found.batch_size, TARGET) == found.steps
 
 
 def test_a_deadline_beyond_the_batch_sizes_of_the_front():
@@ -186,7 +205,7 @@ def test_other_algorithms_and_noise_that_depends_on_the_iterate():
 
 
 def test_it_is_shown_and_sent_to_other_processes():
-    front = nqm.frontier(ONE, TARGET, [1, 64])
+    front = nqm.frontier(TWO, TARGET, [1, 64])
     assert repr(front) == "<Frontier of 2 batch sizes to the target 0.02>"
     assert "least steps" in front._repr_html_()
     copy = pickle.loads(pickle.dumps(front))
@@ -198,6 +217,7 @@ def test_it_is_shown_and_sent_to_other_processes():
     [
         ({"problem": 3}, "problem must be"),
         ({"target": 0.0}, "target must be > 0, not 0"),
+        ({"target": 0.6}, "target must be below the initial risk, 0.525, not 0.6"),
         ({"batch_sizes": [4, 0.5]}, "batch_sizes must be >= 1, but element 1 is 0.5"),
         ({"batch_sizes": []}, r"batch_sizes must be one or more numbers, not of shape \(0,\)"),
         ({"batch_sizes": [[1]]}, "batch_sizes must be one or more numbers, not of shape"),
@@ -206,13 +226,13 @@ def test_it_is_shown_and_sent_to_other_processes():
         ({"max_steps": 5}, "batch_sizes must be a batch size at which the target 0.02 is reached"),
         ({"mass": 1}, "SGD does not take mass"),
         (
-            {"problem": ONE.with_noise(nqm.noise.FinitePopulation(99))},
+            {"problem": TWO.with_noise(nqm.noise.FinitePopulation(99))},
             "problem must have batches with replacement where batch sizes are compared",
         ),
     ],
 )
 def test_mistakes_are_named(changed, message):
-    usual = {"problem": ONE, "target": TARGET}
+    usual = {"problem": TWO, "target": TARGET}
     with pytest.raises(nqm.InputError, match=message):
         nqm.frontier(**(usual | changed))
 
@@ -223,11 +243,11 @@ def test_mistakes_are_named(changed, message):
         (lambda front: front.cheapest(-1, 1), "step must be >= 0, not -1"),
         (lambda front: front.cheapest(0, 0), "step and sample must not both be 0"),
         (lambda front: front.within(0), "steps must be > 0, not 0"),
-        (lambda front: front.within(0.5), "steps must be 1 or more, which the target 0.02 takes"),
+        (lambda front: front.within(0.5), "steps must be 2 or more, which the target 0.02 takes"),
         (lambda front: front.hyperbola.steps(0), "batch_size must be > 0"),
     ],
 )
 def test_impossible_choices_are_named(call, message):
-    front = nqm.frontier(ONE, TARGET, [1, 64])
+    front = nqm.frontier(TWO, TARGET, [1, 64])
     with pytest.raises(nqm.InputError, match=message):
         call(front)
