@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -276,12 +276,13 @@ def frontier(
     tuned.must_reach("batch_sizes", sizes[0])
     every = curve(tuned, sizes)
     kept = _undominated(every.steps, every.samples)
-    columns = (every.batch_sizes, every.steps, every.samples)
-    front = [column[kept] for column in columns]
-    return Frontier(
-        every.target, *front, [every.tuned[k] for k in kept], every.hyperbola, every.least_steps,
-        tuned,
-    )  # fmt: skip
+    return replace(
+        every,
+        batch_sizes=every.batch_sizes[kept],
+        steps=every.steps[kept],
+        samples=every.samples[kept],
+        tuned=[every.tuned[k] for k in kept],
+    )
 
 
 def _undominated(steps: Array, samples: Array) -> list[int]:

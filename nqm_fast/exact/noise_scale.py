@@ -149,9 +149,8 @@ def noise_scale(
         values = [scales[1], scales[0], doubled[0] * largest, doubled[1] * largest * largest]
         curved_noise = float(curved_noise * largest)
     shaped = [x[position].reshape(asked.shape) for x in values]
-    if not asked.ndim:
-        shaped = [float(x) for x in shaped]
-    return NoiseScale(asked, *shaped, float(noise), curved_noise)
+    weighted, simple, square, curved = shaped if asked.ndim else map(float, shaped)
+    return NoiseScale(asked, weighted, simple, square, curved, float(noise), curved_noise)
 
 
 class _NoiseSums:

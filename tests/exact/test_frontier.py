@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nqm_fast as nqm
@@ -72,10 +72,15 @@ def test_no_point_is_worse_than_another():
 
 @pytest.mark.parametrize(
     ("over", "fixed"),
-    [(("lr",), {}), (("lr",), {"momentum": 0.9}), (("lr", "ema"), {}), (("lr", "momentum"), {})],
+    [
+        (("lr",), {}),
+        (("lr",), {"momentum": 0.9}),
+        (("lr", "momentum"), {}),
+        pytest.param(("lr", "ema"), {}, marks=pytest.mark.slow),
+    ],
 )
 def test_neighbours_lead_to_what_a_whole_search_finds(over, fixed):
-    found, expected = searched([8, 16, 32, 64, 128, 256, 512], LAW, 0.02, over, **fixed)
+    found, expected = searched([8, 16, 32, 64], LAW, 0.02, over, **fixed)
     assert (np.array(found) <= 1.01 * np.array(expected)).all()
 
 
@@ -167,15 +172,13 @@ def test_samples_alone_want_small_batches_and_steps_alone_large_ones():
     assert front.least_steps <= fewest.steps <= front.steps[-1]
 
 
-@settings(max_examples=4)
-@given(steps=st.integers(0, 60))
-def test_a_deadline_is_met_with_the_fewest_samples(steps):
+def test_a_deadline_is_met_with_the_fewest_samples():
     front = nqm.frontier(TWO, TARGET, [1, 4, 16, 64])
-    steps += int(front.least_steps)
-    found = front.within(steps)
-    assert found.steps <= steps
-    assert found.batch_size == 1 or fewest_steps_of_two(found.batch_size - 1) > steps
-    assert nqm.steps_to_target(TWO, found.algorithm, found.batch_size, TARGET) == found.steps
+    for steps in (2, 5, 17, 60, 1000):
+        found = front.within(steps)
+        assert found.steps <= steps
+        assert found.batch_size == 1 or fewest_steps_of_two(found.batch_size - 1) > steps
+        assert nqm.steps_to_target(TWO, found.algorithm, found.batch_size, TARGET) == found.steps
 
 
 def test_a_deadline_beyond_the_batch_sizes_of_the_front():
