@@ -144,7 +144,8 @@ def critical_batch_size(
 
 def curve_from(sizes: TunedSizes, reference: float) -> Frontier:
     """Tune at batch sizes from a small one to those far beyond the knee."""
-    return curve(sizes, usual_sizes(sizes, reference, CURVE_POINTS, "reference"))
+    sizes.must_reach("reference", reference)
+    return curve(sizes, usual_sizes(sizes, reference, CURVE_POINTS))
 
 
 def by_definition(

@@ -27,7 +27,9 @@ BEYOND = 64.0
 LEAST_RANGE = 16.0
 """They go over such a factor at least."""
 WIDER = 4.0
-"""Factor between larger batch sizes that are tried for a deadline."""
+"""Factor between larger batch sizes that are tried for a deadline, or to reach the target."""
+HOPELESS = 2.0**40
+"""A batch size at which the target should be reached, if it is at any."""
 FEW_STEPS, VALLEYS = 500, 2
 """Below so many steps, so many more and fewer of them are tried for the lowest cost."""
 SAME_SIZE = 1.001
@@ -242,8 +244,9 @@ def frontier(
     target : float
         Excess risk, > 0.
     batch_sizes : array_like, optional
-        Numbers >= 1, in any order; by default 20 whole ones from 1 to 64 times the quotient of the
-        samples at 1 and the steps without noise.
+        Numbers >= 1, in any order; by default 20 whole ones from 1, or from the least power of 4 at
+        which the target is reached, to 64 times the quotient of the samples there and the steps
+        without noise.
     over, algorithm, max_steps, effort, backend, **fixed
         What is searched, and how, as in `tune` by the exact model.
 
@@ -272,8 +275,11 @@ def frontier(
     """
     tuned = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed)
     given = None if batch_sizes is None else checked_sizes(batch_sizes)
-    sizes = usual_sizes(tuned, 1.0, POINTS, "batch_sizes") if given is None else given
-    tuned.must_reach("batch_sizes", sizes[0])
+    first = 1.0 if given is None else given[0]
+    while given is None and math.isinf(tuned.steps(first)) and first < HOPELESS:
+        first *= WIDER
+    tuned.must_reach("batch_sizes", first)
+    sizes = usual_sizes(tuned, first, POINTS) if given is None else given
     every = curve(tuned, sizes)
     kept = _undominated(every.steps, every.samples)
     return replace(
@@ -315,12 +321,11 @@ def checked_sizes(batch_sizes: ArrayLike) -> list[float]:
     return sizes
 
 
-def usual_sizes(tuned: TunedSizes, reference: float, points: int, name: str) -> list[float]:
-    """Return batch sizes from small ones, at which the target must be reached, to large ones.
+def usual_sizes(tuned: TunedSizes, reference: float, points: int) -> list[float]:
+    """Return batch sizes from a small one, at which the target is reached, to large ones.
 
-    All but the first are whole numbers. `name` is that of the argument that the first is.
+    All but the first are whole numbers.
     """
-    tuned.must_reach(name, reference)
     knee = tuned.samples(reference) / tuned.steps(ENOUGH)
     last = max(BEYOND * knee, LEAST_RANGE * reference)
     spaced = np.geomspace(reference, last, points)[1:]

@@ -104,7 +104,7 @@ class TunedSizes:
             raise InputError(
                 f"{name} must be a batch size at which the target {self.target:g} is reached in "
                 f"max_steps = {self._task.limit} steps, not {batch_size:g}, where the lowest risk "
-                f"is {found.risk:.3g}"
+                f"is {found.risk:.3g}: choose a larger one, or more steps"
             )
 
     def _near(self, batch_size: float) -> Near | None:

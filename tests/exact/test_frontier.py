@@ -199,6 +199,14 @@ def test_without_noise_there_is_one_point():
     assert front.least_steps == front.steps[0]
 
 
+def test_small_batches_that_never_reach_the_target_are_left_out():
+    """Within 5000 steps it takes a batch size of 4 or more."""
+    front = nqm.frontier(TWO, 1e-3, max_steps=5000)
+    assert nqm.tune(TWO, front.batch_sizes[0] / 4, 1e-3, max_steps=5000).steps == math.inf
+    assert front.batch_sizes[0] == 4
+    assert np.isfinite(front.steps).all()
+
+
 def test_other_algorithms_and_noise_that_depends_on_the_iterate():
     problem = nqm.Problem.power_law(100).with_noise(nqm.noise.Gaussian())
     front = nqm.frontier(problem, 0.5, [4, 64], algorithm=nqm.Nesterov, momentum=0.5)
@@ -226,7 +234,7 @@ def test_it_is_shown_and_sent_to_other_processes():
         ({"batch_sizes": [[1]]}, "batch_sizes must be one or more numbers, not of shape"),
         ({"over": ("speed",)}, "over must be one of lr, momentum, ema"),
         ({"algorithm": nqm.Adam}, "algorithm must be linear here"),
-        ({"max_steps": 5}, "batch_sizes must be a batch size at which the target 0.02 is reached"),
+        ({"max_steps": 1}, "batch_sizes must be a batch size at which the target 0.02 is reached"),
         ({"mass": 1}, "SGD does not take mass"),
         (
             {"problem": TWO.with_noise(nqm.noise.FinitePopulation(99))},
