@@ -1,11 +1,14 @@
 """The critical batch size by its four definitions, against searches by hand and known limits."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nqm_fast as nqm
+from nqm_fast.exact.critical import by_every_definition
+from nqm_fast.exact.tuned_sizes import TunedSizes
 
 LAW = nqm.Problem.power_law(1000)
 TARGET = 0.02
@@ -116,6 +119,32 @@ def test_it_is_shown():
     assert repr(found).startswith("<CriticalBatchSize ")
     assert repr(found).endswith(" by knee, to the target 0.5>")
     assert "definition" in found._repr_html_()
+
+
+DOCUMENTED = {
+    ("lr",): (903, 601, 435, 804, 3497),
+    ("lr", "momentum"): (35092, 19801, 24181, 773, 3351),
+    ("lr", "ema"): (130, 71, 88, 62, 270),
+    ("lr", "momentum", "ema"): (6122, 3445, 4920, 62, 270),
+}
+"""The table in docs/batch_size.md."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "over",
+    [pytest.param(x, marks=[pytest.mark.thorough] * (len(x) > 2)) for x in DOCUMENTED],
+    ids="+".join,
+)
+def test_the_documented_table(over):
+    text = (Path(__file__).parents[2] / "docs" / "batch_size.md").read_text()
+    assert " | ".join(map(str, DOCUMENTED[over])) in text
+    problem = nqm.Problem.power_law(10_000)
+    sizes = TunedSizes(problem, 0.01, over, nqm.SGD, 10**9, "full", {})
+    found = by_every_definition(sizes)
+    names = ("knee", "half", "overhead", "noise-scale")
+    values = [found[name].value for name in names] + [found["noise-scale"].noise_scale.simple]
+    assert tuple(map(round, values)) == DOCUMENTED[over]
 
 
 @pytest.mark.parametrize(
