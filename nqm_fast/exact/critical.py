@@ -79,6 +79,7 @@ def critical_batch_size(
     algorithm: type[Algorithm] | Algorithm = SGD,
     max_steps: int = 10**9,
     effort: str = "full",
+    pieces: int | None = None,
     backend: str = "auto",
     **fixed: Any,
 ) -> CriticalBatchSize:
@@ -109,6 +110,8 @@ def critical_batch_size(
         For "noise-scale": a step of that training, by default its last.
     over, algorithm, max_steps, effort, backend, **fixed
         What is searched, and how, as in `tune` by the exact model.
+    pieces : int, optional
+        As in `frontier`: the learning rate has so many pieces, all tuned.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def critical_batch_size(
         as_additive_problem(problem, "definition='noise-scale'")
     overhead = number("overhead", overhead, above=0.0)
     reference = number("reference", reference, least=1.0)
-    sizes = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed)
+    sizes = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed, pieces)
     return by_definition(curve_from(sizes, reference), sizes, definition, overhead, step)
 
 

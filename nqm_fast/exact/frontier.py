@@ -17,6 +17,7 @@ from ..backends import takes_backend
 from ..html import rows_table
 from ..problem import Problem
 from ..validation import Array, InputError, counted, in_range, number, plain_number, real_array
+from .hyperbola import Hyperbola, fitted_hyperbola
 from .tuned_sizes import ENOUGH, TunedSizes
 from .tuning import Tuned
 
@@ -34,34 +35,6 @@ FEW_STEPS, VALLEYS = 500, 2
 """Below so many steps, so many more and fewer of them are tried for the lowest cost."""
 SAME_SIZE = 1.001
 """Factor between batch sizes up to which they are not told apart."""
-
-
-class Hyperbola(NamedTuple):
-    """The curve ``(S / least_steps - 1) (E / least_samples - 1) = 1`` of steps S and samples E.
-
-    Attributes
-    ----------
-    least_steps, least_samples : float
-        Its asymptotes.
-    worst : float
-        The largest relative difference between its steps and the fewest, at any batch size.
-    """
-
-    least_steps: float
-    least_samples: float
-    worst: float
-
-    @property
-    def critical_batch_size(self) -> float:
-        """The quotient of its asymptotes, at which steps and samples are twice the least."""
-        return self.least_samples / self.least_steps
-
-    def steps(self, batch_size: ArrayLike) -> Any:
-        """Steps at batch sizes, of the same shape."""
-        sizes = real_array("batch_size", batch_size)
-        in_range("batch_size", np.atleast_1d(sizes), above=0.0)
-        steps = self.least_steps + self.least_samples / sizes
-        return steps if sizes.ndim else float(steps)
 
 
 class Choice(NamedTuple):
@@ -229,6 +202,7 @@ def frontier(
     algorithm: type[Algorithm] | Algorithm = SGD,
     max_steps: int = 10**9,
     effort: str = "full",
+    pieces: int | None = None,
     backend: str = "auto",
     **fixed: Any,
 ) -> Frontier:
@@ -249,6 +223,9 @@ def frontier(
         without noise.
     over, algorithm, max_steps, effort, backend, **fixed
         What is searched, and how, as in `tune` by the exact model.
+    pieces : int, optional
+        Instead of a constant learning rate of plain SGD, the best one of so many pieces, as
+        `optimal_schedule` has it.
 
     Returns
     -------
@@ -273,7 +250,7 @@ def frontier(
     >>> front.within(steps=8000).steps
     8000
     """
-    tuned = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed)
+    tuned = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed, pieces)
     given = None if batch_sizes is None else checked_sizes(batch_sizes)
     first = 1.0 if given is None else given[0]
     while given is None and math.isinf(tuned.steps(first)) and first < HOPELESS:
@@ -330,21 +307,6 @@ def usual_sizes(tuned: TunedSizes, reference: float, points: int) -> list[float]
     last = max(BEYOND * knee, LEAST_RANGE * reference)
     spaced = np.geomspace(reference, last, points)[1:]
     return [reference, *(x for x in np.unique(spaced.round()).tolist() if x > reference)]
-
-
-def fitted_hyperbola(batch_sizes: Array, steps: Array) -> Hyperbola:
-    """Fit ``S = least_steps + least_samples / B`` to steps at batch sizes, where finite."""
-    import scipy.optimize
-
-    is_finite = np.isfinite(steps)
-    sizes, steps = batch_sizes[is_finite], steps[is_finite]
-    columns = np.stack([1.0 / steps, 1.0 / (sizes * steps)], axis=1)
-    # Columns of the same size, as those of small batches are far larger.
-    scale = np.linalg.norm(columns, axis=0)
-    solution, _ = scipy.optimize.nnls(columns / scale, np.ones(sizes.size))
-    least_steps, least_samples = (solution / scale).tolist()
-    worst = float(np.abs(columns @ (solution / scale) - 1.0).max())
-    return Hyperbola(least_steps, least_samples, worst)
 
 
 def _lowest(cost: Any, sizes: Sequence[float]) -> float:

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..algorithms.base import Algorithm
+from ..algorithms.sgd import SGD
 from ..algorithms.sparse import sizes_of
 from ..noise import FinitePopulation
-from ..problem import Problem, as_problem
+from ..problem import Problem, as_additive_problem, as_problem
 from ..schedules import Constant
-from ..validation import InputError, integer, number
+from ..validation import InputError, integer, number, shown
 from .first_passage import steps_to_target
 from .minimiser import FEW_COORDINATES
+from .piecewise_schedule import optimal_schedule
 from .risk import expected_risk
 from .search_space import example_values, made
 from .tuning import Near, Task, Tuned, checked_task, tuned, tuned_near
@@ -37,7 +39,8 @@ ENOUGH = 2.0**100
 class TunedSizes:
     """The best settings for a target by batch size.
 
-    Parameters are those of `tune`. What it has found it keeps.
+    Parameters are those of `tune`, and the pieces of learning rate of `optimal_schedule`, if any.
+    What it has found it keeps.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TunedSizes:
         max_steps: int,
         effort: str,
         fixed: dict[str, Any],
+        pieces: int | None = None,
     ) -> None:
         target = number("target", target, above=0.0)
         most = integer("max_steps", max_steps, least=1)
@@ -67,15 +71,35 @@ class TunedSizes:
         if target >= initial:
             raise InputError(f"target must be below the initial risk, {initial:g}, not {target:g}")
         self._has_phases = sizes_of(example).components > 1
+        schedules = example.schedules.values()
+        self._is_constant = not example.depends_on_step and all(
+            isinstance(schedule, Constant) for schedule in schedules
+        )
+        self.pieces = None if pieces is None else integer("pieces", pieces, least=1)
+        is_plain = algorithm is SGD and fixed.keys() <= {"power"} and self.over == ["lr"]
+        if pieces is not None and not is_plain:
+            raise InputError(
+                f"pieces = {shown(pieces)} is for plain SGD, over lr alone and without other "
+                "hyper-parameters than power"
+            )
+        if pieces is not None:
+            as_additive_problem(problem, "pieces")
+        self._power = float(fixed.get("power", 0.0))
 
     def at(self, batch_size: float) -> Tuned:
         """Find the best setting at a batch size."""
         if batch_size not in self.found:
-            near = self._near(batch_size)
-            task = self._task._replace(batch=Constant(batch_size))
-            found = tuned(task) if near is None else self._checked(task, tuned_near(task, near))
-            self.found[batch_size] = found
+            self.found[batch_size] = self._search(batch_size)
         return self.found[batch_size]
+
+    def _search(self, batch_size: float) -> Tuned:
+        """Search at a batch size, near the answers at neighbours if they lead there."""
+        if self.pieces is not None:
+            arguments = self.problem, batch_size, self.target, self.pieces, self._power
+            return optimal_schedule(*arguments, max_steps=self._task.limit)
+        near = self._near(batch_size)
+        task = self._task._replace(batch=Constant(batch_size))
+        return tuned(task) if near is None else self._checked(task, tuned_near(task, near))
 
     def all_at(self, batch_sizes: Sequence[float]) -> list[Tuned]:
         """Find the best setting at each of some batch sizes, which ascend."""
@@ -111,7 +135,9 @@ class TunedSizes:
         """Say where the answer is expected, if answers at neighbours do say it."""
         below = max((size for size in self.found if size < batch_size), default=0.0)
         above = min((size for size in self.found if size > batch_size), default=math.inf)
-        if not below or above > NEAR * below or self.problem.noise_model is not None:
+        if not below or above > NEAR * below:
+            return None
+        if not self._is_constant or self.problem.noise_model is not None:
             return None
         first, last = self.found[below], self.found[above]
         if math.isinf(first.steps) or math.isinf(last.steps):
@@ -137,4 +163,7 @@ class TunedSizes:
             return found
         best = min(others, key=lambda x: x.steps)
         steps = steps_to_target(task.problem, best.algorithm, size, task.target)
-        return Tuned(steps, best.algorithm, best.risk) if steps < found.steps else found
+        if steps >= found.steps:
+            return found
+        risk = expected_risk(task.problem, best.algorithm, size, int(steps))
+        return Tuned(steps, best.algorithm, risk)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nqm_fast as nqm
-from nqm_fast.exact.frontier import fitted_hyperbola
+from nqm_fast.exact.hyperbola import fitted_hyperbola
 from nqm_fast.exact.tuned_sizes import TunedSizes
 
 TWO = nqm.Problem([1.0, 0.05])
@@ -215,6 +215,24 @@ def test_other_algorithms_and_noise_that_depends_on_the_iterate():
         assert front.steps[k] == best.steps
 
 
+def test_schedules_of_some_pieces():
+    sizes = [16, 256]
+    front = nqm.frontier(LAW, 0.1, sizes, pieces=3, power=0.25)
+    constant = nqm.frontier(LAW, 0.1, sizes, power=0.25)
+    assert (front.steps < constant.steps).all()
+    for size, found in zip(sizes, front.tuned, strict=True):
+        assert found == nqm.optimal_schedule(LAW, size, 0.1, 3, 0.25)
+    half = nqm.critical_batch_size(LAW, 0.1, definition="half", pieces=2)
+    taken = [nqm.optimal_schedule(LAW, x * half.value, 0.1, 2).steps for x in (0.99, 1.01)]
+    assert taken[1] <= 2 * half.curve.least_steps <= taken[0]
+
+
+def test_settings_that_follow_schedules_are_searched_as_a_whole():
+    ramp = nqm.schedules.Linear(0.5, 0.9, 50)
+    found, expected = searched([16, 32, 64], LAW, 0.1, ("lr",), momentum=ramp)
+    assert found == expected
+
+
 def test_it_is_shown_and_sent_to_other_processes():
     front = nqm.frontier(TWO, TARGET, [1, 64])
     assert repr(front) == "<Frontier of 2 batch sizes to the target 0.02>"
@@ -235,6 +253,9 @@ def test_it_is_shown_and_sent_to_other_processes():
         ({"over": ("speed",)}, "over must be one of lr, momentum, ema"),
         ({"algorithm": nqm.Adam}, "algorithm must be linear here"),
         ({"max_steps": 1}, "batch_sizes must be a batch size at which the target 0.02 is reached"),
+        ({"pieces": 0}, "pieces must be a whole number >= 1, not 0"),
+        ({"pieces": 2, "momentum": 0.5}, "pieces = 2 is for plain SGD, over lr alone"),
+        ({"pieces": 2, "over": ("lr", "ema")}, "pieces = 2 is for plain SGD, over lr alone"),
         ({"mass": 1}, "SGD does not take mass"),
         (
             {"problem": TWO.with_noise(nqm.noise.FinitePopulation(99))},
