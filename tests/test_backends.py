@@ -20,7 +20,6 @@ EXACT = {
     "tune": lambda **by: nqm.tune(PROBLEM, 64, 0.1, **by).steps,
     "best_risk": lambda **by: nqm.best_risk(PROBLEM, 64, 50, **by).risk,
     "noise_scale": lambda **by: nqm.noise_scale(PROBLEM, nqm.SGD(0.1), 8, 50, **by).weighted,
-    "critical_batch_size": lambda **by: nqm.critical_batch_size(ONE, 0.1, **by).value,
     "frontier": lambda **by: nqm.frontier(ONE, 0.1, [8, 64], **by).steps[-1],
     "optimal_schedule": lambda **by: nqm.optimal_schedule(PROBLEM, 64, 0.1, 2, **by).steps,
 }
