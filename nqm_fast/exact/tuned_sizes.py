@@ -67,6 +67,11 @@ class TunedSizes:
         self.problem, self.target, self.over = problem, target, self._task.names
         self.found: dict[float, Tuned] = {}
         example = made(self._task.kind, example_values(self.over) | fixed)
+        if example.batches_per_step != 1:
+            raise InputError(
+                f"algorithm must take one batch a step where batch sizes are compared, not "
+                f"{shown(example)}: a batch so many times as large is the same"
+            )
         initial = expected_risk(problem, example, 1.0, 0)
         if target >= initial:
             raise InputError(f"target must be below the initial risk, {initial:g}, not {target:g}")

@@ -85,12 +85,12 @@ def test_momentum_scales_further_but_for_the_noise_scale():
     """The noise scale knows a step, and not what momentum makes of many."""
     problem = nqm.Problem.power_law(500)
     plain, heavy = (
-        {
-            kind: nqm.critical_batch_size(problem, 0.1, definition=kind, momentum=momentum).value
-            for kind in ("knee", "half", "noise-scale")
-        }
+        by_every_definition(
+            TunedSizes(problem, 0.1, ("lr",), nqm.SGD, 10**9, "full", {"momentum": momentum})
+        )
         for momentum in (0.0, 0.95)
     )
+    plain, heavy = ({name: x.value for name, x in found.items()} for found in (plain, heavy))
     assert heavy["knee"] > 2 * plain["knee"]
     assert heavy["half"] > 1.5 * plain["half"]
     assert math.isclose(heavy["noise-scale"], plain["noise-scale"], rel_tol=0.2)

@@ -229,7 +229,8 @@ def test_schedules_of_some_pieces():
 
 def test_settings_that_follow_schedules_are_searched_as_a_whole():
     ramp = nqm.schedules.Linear(0.5, 0.9, 50)
-    found, expected = searched([16, 32, 64], LAW, 0.1, ("lr",), momentum=ramp)
+    law = nqm.Problem.power_law(100)
+    found, expected = searched([16, 32, 64], law, 0.5, ("lr",), momentum=ramp)
     assert found == expected
 
 
@@ -252,6 +253,10 @@ def test_it_is_shown_and_sent_to_other_processes():
         ({"batch_sizes": [[1]]}, "batch_sizes must be one or more numbers, not of shape"),
         ({"over": ("speed",)}, "over must be one of lr, momentum, ema"),
         ({"algorithm": nqm.Adam}, "algorithm must be linear here"),
+        (
+            {"algorithm": nqm.Accumulate(nqm.SGD(0.1), 4)},
+            "algorithm must take one batch a step where batch sizes are compared, not Accumulate",
+        ),
         ({"max_steps": 1}, "batch_sizes must be a batch size at which the target 0.02 is reached"),
         ({"pieces": 0}, "pieces must be a whole number >= 1, not 0"),
         ({"pieces": 2, "momentum": 0.5}, "pieces = 2 is for plain SGD, over lr alone"),
