@@ -16,7 +16,7 @@ from ..problem import Problem, as_additive_problem
 from ..validation import InputError, choice, integer, number, shown
 from .frontier import WIDER, Frontier, curve, usual_sizes
 from .noise_scale import NoiseScale, noise_scale
-from .tuned_sizes import TunedSizes
+from .tuned_sizes import ENOUGH, TunedSizes
 from .tuning import Tuned
 
 DEFINITIONS = ("knee", "overhead", "noise-scale", "half")
@@ -200,7 +200,7 @@ def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
         return float(known[0])
     high = min((size for size in known if size > low), default=math.inf)
     while math.isinf(high):
-        if excess(WIDER * low) >= 0.0:
+        if WIDER * low >= ENOUGH or excess(WIDER * low) >= 0.0:
             high = WIDER * low
         else:
             low *= WIDER

@@ -91,8 +91,8 @@ class Frontier:
     def cheapest(self, step: float, sample: float) -> Choice:
         """The whole batch size at which reaching the target costs the least.
 
-        The search goes beyond the batch sizes that the front has, on both sides of the best of
-        them, and tunes anew.
+        It is searched for between the batch sizes of the front and beyond the largest, each tuned
+        anew.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Frontier:
             return float(enough)
         if math.isinf(enough):
             enough = _whole(WIDER * too_few)
-            while self._sizes.steps(enough) > steps:
+            while enough < ENOUGH and self._sizes.steps(enough) > steps:
                 too_few, enough = enough, _whole(WIDER * enough)
         while enough > SAME_SIZE * too_few:
             middle = _whole(math.sqrt(too_few * enough))
@@ -282,7 +282,7 @@ def curve(tuned: TunedSizes, sizes: Sequence[float]) -> Frontier:
     batch_sizes = np.array(sizes, dtype=np.float64)
     steps = np.array([x.steps for x in found], dtype=np.float64)
     fitted = fitted_hyperbola(batch_sizes, steps)
-    least = tuned.steps(ENOUGH)
+    least = tuned.least_steps()
     return Frontier(
         tuned.target, batch_sizes, steps, batch_sizes * steps, found, fitted, least, tuned
     )
@@ -303,7 +303,7 @@ def usual_sizes(tuned: TunedSizes, reference: float, points: int) -> list[float]
 
     All but the first are whole numbers.
     """
-    knee = tuned.samples(reference) / tuned.steps(ENOUGH)
+    knee = tuned.samples(reference) / tuned.least_steps()
     last = max(BEYOND * knee, LEAST_RANGE * reference)
     spaced = np.geomspace(reference, last, points)[1:]
     return [reference, *(x for x in np.unique(spaced.round()).tolist() if x > reference)]

@@ -112,6 +112,10 @@ class TunedSizes:
             self.at(size)
         return [self.found[size] for size in batch_sizes]
 
+    def least_steps(self) -> float:
+        """Find the fewest steps without noise, which no batch size needs fewer than."""
+        return min(self.steps(ENOUGH), *(float(x.steps) for x in self.found.values()))
+
     def steps(self, batch_size: float) -> float:
         """Find the fewest steps at a batch size; inf if the target is not reached."""
         return float(self.at(batch_size).steps)
