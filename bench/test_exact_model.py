@@ -84,6 +84,14 @@ def test_tune(benchmark, over, batch_size):
     )
 
 
+@pytest.mark.parametrize("over", [("lr",), ("lr", "momentum")], ids="+".join)
+def test_frontier(benchmark, over):
+    """Twenty batch sizes of the paper's problem, made anew each time."""
+    ask = lambda: nqm.frontier(nqm.Problem.power_law(10_000), 0.01, over=over)  # noqa: E731
+    benchmark.pedantic(ask, rounds=3, warmup_rounds=1)
+    benchmark.extra_info["target"] = "0.5 s" if over == ("lr",) else "4 s"
+
+
 ANY_DIM = {
     "plain": (nqm.SGD(0.5), {"risk": 1.0, "steps": 3.0}),
     "momentum 0.9": (nqm.SGD(0.5, momentum=0.9), {"risk": 1.0, "steps": 20.0}),

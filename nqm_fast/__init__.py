@@ -31,10 +31,14 @@ from .algorithms import (
     Signum,
     TailAverage,
 )
+from .exact.best_risk import best_risk
 from .exact.coordinate_moments import Moments, moments
+from .exact.critical import CriticalBatchSize, critical_batch_size
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
+from .exact.frontier import Frontier, frontier
+from .exact.noise_scale import NoiseScale, noise_scale
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.stability import largest_stable_lr
@@ -65,13 +69,16 @@ __all__ = [
     "Adam",
     "AdamW",
     "Algorithm",
+    "CriticalBatchSize",
     "DelayedSGD",
     "FirstPassage",
+    "Frontier",
     "InputError",
     "LinearAlgorithm",
     "Lookahead",
     "Moments",
     "Nesterov",
+    "NoiseScale",
     "Problem",
     "RMSProp",
     "Recurrence",
@@ -84,17 +91,21 @@ __all__ = [
     "SimulatedTuned",
     "TailAverage",
     "Tuned",
+    "best_risk",
     "bounds",
+    "critical_batch_size",
     "epochs",
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "frontier",
     "largest_stable_lr",
     "measure",
     "merge",
     "moments",
     "networks",
     "noise",
+    "noise_scale",
     "open_run",
     "optimal_schedule",
     "read_spectrum",

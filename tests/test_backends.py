@@ -13,11 +13,14 @@ import nqm_fast as nqm
 from nqm_fast import kernels
 from nqm_fast.exact import certified
 
-PROBLEM = nqm.Problem.power_law(300)
+PROBLEM, ONE = nqm.Problem.power_law(300), nqm.Problem([1.0])
 EXACT = {
     "expected_risk": lambda **by: nqm.expected_risk(PROBLEM, nqm.SGD(0.1, ema=0.5), 8, 50, **by),
     "steps_to_target": lambda **by: nqm.steps_to_target(PROBLEM, nqm.SGD(0.1), 8, 1.0, **by),
     "tune": lambda **by: nqm.tune(PROBLEM, 64, 0.1, **by).steps,
+    "best_risk": lambda **by: nqm.best_risk(PROBLEM, 64, 50, **by).risk,
+    "noise_scale": lambda **by: nqm.noise_scale(PROBLEM, nqm.SGD(0.1), 8, 50, **by).weighted,
+    "frontier": lambda **by: nqm.frontier(ONE, 0.1, [8, 64], **by).steps[-1],
     "optimal_schedule": lambda **by: nqm.optimal_schedule(PROBLEM, 64, 0.1, 2, **by).steps,
 }
 USED = "the module of the exact model was asked for"

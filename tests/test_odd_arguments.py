@@ -69,6 +69,7 @@ BATCH_SIZES, RATES = st.sampled_from([1, 4, 1e300]), st.sampled_from([0.1, 1e-30
 SETTING = {"problem": PROBLEMS, "algorithm": ALGORITHMS, "batch_size": BATCH_SIZES}
 BOUND = {"problem": PROBLEMS, "lr": RATES, "batch_size": 4, "steps": 5}
 SEARCH = {"problem": nqm.Problem([1.0, 0.5]), "batch_size": 16, "target": 0.1, "max_steps": 200}
+FRONT = {name: x for name, x in SEARCH.items() if name != "batch_size"} | {"over": ["lr"]}
 TAKES = {
     "Problem": (nqm.Problem, usual(h=[1.0, 0.5], c=None, mean0=0.0, var0=1.0, count=1.0)),
     "sigma": (nqm.Problem, usual(h=[1.0, 0.5], sigma=1.0)),
@@ -117,6 +118,15 @@ TAKES = {
     ),
     "tune": (nqm.tune, usual(**SEARCH, over=["lr"], momentum=0.0, power=0.0)),
     "optimal_schedule": (nqm.optimal_schedule, usual(**SEARCH, pieces=2, power=0.0)),
+    "best_risk": (
+        nqm.best_risk, usual(problem=SEARCH["problem"], batch_size=16, steps=20, over=["lr"]),
+    ),
+    "noise_scale": (nqm.noise_scale, usual(**SETTING, steps=[0, 1, 5])),
+    "frontier": (nqm.frontier, usual(**FRONT, batch_sizes=[4, 64], pieces=None)),
+    "critical_batch_size": (
+        nqm.critical_batch_size,
+        usual(**FRONT, definition="noise-scale", overhead=0.2, reference=16.0, step=None),
+    ),
     "plain_risk": (bounds.plain_risk, usual(**BOUND, power=0.0)),
     "theorem1": (bounds.theorem1, usual(**BOUND, momentum=0.9, power=0.0)),
     "theorem2": (bounds.theorem2, usual(**BOUND, ema=0.9, power=0.0)),
@@ -163,6 +173,12 @@ def numbers_in(answer):
     if isinstance(answer, nqm.RiskDistribution):
         probabilities = [answer.cdf(1.0), answer.sf(0.1), answer.quantile(0.5)]
         return numbers_in([answer.mean, answer.std, answer.skewness, *probabilities])
+    if isinstance(answer, nqm.NoiseScale):
+        return numbers_in([answer.weighted, answer.simple, answer.noise, answer.curved_noise])
+    if isinstance(answer, nqm.Frontier):
+        return numbers_in([answer.steps, answer.samples, answer.least_steps, [*answer.hyperbola]])
+    if isinstance(answer, nqm.CriticalBatchSize):
+        return numbers_in([answer.value, answer.curve])
     if isinstance(answer, nqm.FirstPassage):
         return numbers_in([answer.steps, answer.of_expected_risk])
     if isinstance(answer, nqm.SGD):

@@ -48,6 +48,14 @@ def import_modules(names: Sequence[str]) -> None:
 
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """Add the options for a problem and for batch sizes."""
+    add_problem_alone(parser)
+    parser.add_argument(
+        "--batch-size", type=plain, nargs="+", required=True, metavar="B", help="one or more"
+    )
+
+
+def add_problem_alone(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a problem, without batch sizes."""
     parser.add_argument(
         "--dim",
         type=whole_number,
@@ -60,9 +68,6 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar=("KIND", "NAME=VALUE"),
         help="noise that depends on the iterate, such as Gaussian label_noise=0.1 (default: none)",
-    )
-    parser.add_argument(
-        "--batch-size", type=plain, nargs="+", required=True, metavar="B", help="one or more"
     )
 
 

@@ -42,7 +42,7 @@ from .coupled.risk import certified_block as certified_coupled_block
 from .evolution import EFFORTS, evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import checked_steps, steps_to_target
-from .minimiser import Minimiser
+from .minimiser import ROOT_TOLERANCE, STEP_TOLERANCE, Minimiser
 from .passage_search import search_passages, settled_steps
 from .population import population_batch
 from .risk import RiskSums, expected_risk
@@ -65,6 +65,8 @@ BRACKET_FACTOR = 1.001
 """First factor between both ends; it is squared each time, as the root is expected to be near."""
 COARSE_ANSWER_REACH = 0.1
 """Size of the minimisation around the best point of fewer nodes."""
+NEAR_REACH = 0.5
+"""Size of the minimisation between answers at other batch sizes, in their distance."""
 
 # Scans for points that need fewer steps than the minimisations found.
 SPREADS = (0.5, 0.25, 0.1)
@@ -82,8 +84,8 @@ UNREACHED_STEPS = 500
 """Steps that are tried one by one where the search found that the target is not reached."""
 
 
-class _Task(NamedTuple):
-    """The arguments of a search that all searches over fewer hyper-parameters share."""
+class Task(NamedTuple):
+    """The arguments of a search, which those over fewer hyper-parameters share."""
 
     problem: Problem
     kind: Kind
@@ -92,6 +94,24 @@ class _Task(NamedTuple):
     target: float
     limit: int
     effort: str
+    names: list[str]
+    """What is searched, if not fewer."""
+
+
+class Near(NamedTuple):
+    """Where an answer is expected, as answers at batch sizes nearby say."""
+
+    steps: int
+    ends: tuple[LinearAlgorithm, LinearAlgorithm]
+    """The best settings at batch sizes on both sides."""
+    share: float
+    """Where the answer is expected between them, in the logs of a search space: 0 to 1."""
+
+    def start(self, space: SearchSpace) -> tuple[Point, float]:
+        """Return where to begin in a space, and how far the answer may be from there."""
+        first, last = (np.array(space.point(end)) for end in self.ends)
+        reach = max(NEAR_REACH * float(np.abs(last - first).max()), COARSE_ANSWER_REACH)
+        return tuple((first + self.share * (last - first)).tolist()), reach
 
 
 class Tuned(NamedTuple):
@@ -143,7 +163,7 @@ def _first_nodes(problem: Problem) -> Block | CoupledBlock:
     return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
 
 
-def _better_nodes(
+def better_nodes(
     problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
 ) -> Block | CoupledBlock:
     """Return nodes that stand for all coordinates at a setting, whatever the noise."""
@@ -184,6 +204,20 @@ def tune(
         limits: dict[str, Any] = {"algorithm": algorithm, "max_steps": max_steps, "effort": effort}
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
+    return tuned(checked_task(problem, batch, target, over, algorithm, max_steps, effort, fixed))
+
+
+def checked_task(
+    problem: Problem,
+    batch: Schedule,
+    target: float,
+    over: Sequence[str],
+    algorithm: type[Algorithm] | Algorithm,
+    max_steps: int,
+    effort: str,
+    fixed: dict[str, Any],
+) -> Task:
+    """Check the arguments of `tune` beyond numbers, and return them as a task."""
     if problem.noise_model is not None and problem.noise_model.is_data:
         raise InputError(
             "problem must have no noise of a data set for tune, whose risk takes too long at many "
@@ -197,14 +231,26 @@ def tune(
     kind: Kind = cast(Kind, algorithm)
     _check_curvatures(problem, example)
     limit = int(min(max_steps, batch.length, shortest_length(example.schedules)))
-    task = _Task(problem, kind, fixed, batch, target, limit, effort)
+    return Task(problem, kind, fixed, batch, target, limit, effort, names)
+
+
+def tuned(task: Task) -> Tuned:
+    """Search all hyper-parameters of a task."""
     nested: list[Tuned] = []
     # A search over more hyper-parameters begins with the answers of those over fewer.
-    for some in _subsets(kind, names, fixed):
+    for some in _subsets(task.kind, task.names, task.fixed):
         nested.append(_tune_one(task, some, nested))
         if nested[-1].steps <= 1:
             break  # Nothing needs fewer steps.
     return min(nested, key=lambda found: (found.steps, found.risk))
+
+
+def tuned_near(task: Task, near: Near) -> Tuned:
+    """Search all hyper-parameters of a task between the best settings at other batch sizes.
+
+    Other troughs are not looked for, so that coordinates must be many, or have no phases.
+    """
+    return _tune_one(task, task.names, [], near)
 
 
 def _subsets(kind: Kind, names: list[str], fixed: dict[str, Any]) -> Iterator[list[str]]:
@@ -224,14 +270,20 @@ def _subsets(kind: Kind, names: list[str], fixed: dict[str, Any]) -> Iterator[li
                 yield list(some)
 
 
-def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
-    """Search some hyper-parameters, from the answers of searches over fewer of them."""
+def _tune_one(task: Task, names: list[str], nested: list[Tuned], near: Near | None = None) -> Tuned:
+    """Search some hyper-parameters, from the answers of searches over fewer of them.
+
+    Or else from settings nearby, which takes less time; noise that depends on the iterate is always
+    searched as a whole.
+    """
     problem, limit = task.problem, task.limit
     steps = 0
     point: Point = ()
     seeds = [x for x in nested if x.steps < math.inf]
     seeds.sort(key=lambda found: found.steps)
     block = _first_nodes(problem)
+    if near is not None and problem.noise_model is None:
+        block = finer_nodes(problem, near.ends[0], task.batch, min(near.steps, limit))
     for _ in range(REFINEMENTS):
         space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
@@ -240,9 +292,13 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
             if is_settled:
                 break
             point = search.best[steps][1]
-            block = _better_nodes(problem, space.algorithm(point), task.batch, steps)
+            block = better_nodes(problem, space.algorithm(point), task.batch, steps)
             continue
-        if not steps:
+        if not steps and near is not None:
+            point, reach = near.start(space)
+            start = min(near.steps, limit), point
+            too_few, enough = _bracket_around(search, *start, limit, reach, ROOT_TOLERANCE)
+        elif not steps:
             too_few, enough = _bracket(search, seeds, limit)
             if enough != 1 and len(names) > 1 and space.stackable:
                 too_few, enough = _evolve(search, seeds, too_few, enough, task)
@@ -256,17 +312,18 @@ def _tune_one(task: _Task, names: list[str], nested: list[Tuned]) -> Tuned:
                 steps, is_fewest = _go_down(search, search.lowest_excess, 0, steps)
                 if not is_fewest:
                     steps = fewest_steps(search.lowest_excess, steps, enough)
-                steps = _scan_for_fewer_steps(search, steps)
+                if near is None:
+                    steps = _scan_for_fewer_steps(search, steps)
             sooner = search.try_every_step(steps if enough else min(steps, UNREACHED_STEPS))
             steps = sooner if sooner in search.best else steps
             if _whole_spectrum_agrees(problem, search, steps):
                 break
         point = search.best[steps][1]
-        block = _better_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
+        block = better_nodes(problem, space.algorithm(point), task.batch, max(steps, enough))
     return _confirmed(task, space.algorithm(search.best[steps][1]), steps)
 
 
-def _search_passages(task: _Task, search: Minimiser, seeds: list[Tuned]) -> tuple[int, bool]:
+def _search_passages(task: Task, search: Minimiser, seeds: list[Tuned]) -> tuple[int, bool]:
     """Search by first passages; the steps, and whether they are right on the whole spectrum."""
     points = [search.space.point(as_algorithm("algorithm", x.algorithm)) for x in seeds]
     found = search_passages(search, points, task.limit)
@@ -283,7 +340,7 @@ def _search_passages(task: _Task, search: Minimiser, seeds: list[Tuned]) -> tupl
     return steps, True
 
 
-def _confirmed(task: _Task, best: LinearAlgorithm, steps: int) -> Tuned:
+def _confirmed(task: Task, best: LinearAlgorithm, steps: int) -> Tuned:
     """Return the answer that a setting gives on the whole spectrum."""
     risk = expected_risk(task.problem, best, task.batch, steps)
     most = min(task.limit, 2 * steps)
@@ -304,7 +361,7 @@ def _bracket(search: Minimiser, seeds: list[Tuned], limit: int) -> tuple[int, in
 
 
 def _evolve(
-    search: Minimiser, seeds: list[Tuned], too_few: int, enough: int, task: _Task
+    search: Minimiser, seeds: list[Tuned], too_few: int, enough: int, task: Task
 ) -> tuple[int, int]:
     """Narrow a bracket from above by a search of the whole space, or find one."""
     points = [search.space.point(as_algorithm("algorithm", seed.algorithm)) for seed in seeds]
@@ -481,12 +538,19 @@ def _find_too_few(search: Minimiser, enough: int) -> int:
     return 0
 
 
-def _bracket_around(search: Minimiser, steps: int, point: Point, max_steps: int) -> tuple[int, int]:
+def _bracket_around(
+    search: Minimiser,
+    steps: int,
+    point: Point,
+    max_steps: int,
+    reach: float = COARSE_ANSWER_REACH,
+    tolerance: float = STEP_TOLERANCE,
+) -> tuple[int, int]:
     """Bracket the answer as `Minimiser.bracket` does, around that of a coarser spectrum."""
-    if search.minimise_from(steps, [point], COARSE_ANSWER_REACH) <= 0.0:
+    if search.minimise_from(steps, [point], reach, tolerance) <= 0.0:
         return _find_too_few(search, steps), steps
     factor = BRACKET_FACTOR
-    while search.lowest_excess(steps) > 0.0:
+    while search.lowest_excess(steps, tolerance) > 0.0:
         if steps == max_steps:
             return max_steps, 0
         too_few, steps = steps, min(max_steps, math.ceil(steps * factor))

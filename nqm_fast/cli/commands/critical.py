@@ -1,0 +1,208 @@
+"""``nqm-fast critical``: how large a batch may be, by every definition, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ... import SGD, InputError
+from ...backends import takes_backend
+from ...exact.critical import CriticalBatchSize, by_every_definition
+from ...exact.frontier import Choice, Frontier
+from ...exact.tuned_sizes import TunedSizes
+from ...tuning import MOST_STEPS
+from ...validation import number, plain_number
+from ..options import (
+    add_backend,
+    add_problem_alone,
+    algorithm_facts,
+    algorithm_text,
+    chosen_problem,
+    problem_facts,
+)
+from ..search import ChosenSearch, add_search, chosen_search
+from ..tables import finite, plain, print_json, print_results, print_table
+
+ORDER = 9
+MEANINGS = {
+    "knee": "samples at the reference / steps without noise",
+    "overhead": "so many more samples than at the reference",
+    "noise-scale": "tr(HC) / E[G^T H G] at the end of the best training at the reference",
+    "half": "twice the steps without noise",
+}
+SIMPLE = "simple-noise-scale"
+"""The name of tr(C) / E|G|^2 beside the definitions."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    critical = commands.add_parser(
+        "critical",
+        allow_abbrev=False,
+        help="how large a batch may be: critical batch sizes, and steps against samples",
+    )
+    critical.set_defaults(run=_critical)
+    add_problem_alone(critical)
+    critical.add_argument("--target", type=float, required=True, help="excess risk to reach")
+    critical.add_argument(
+        "--reference", type=plain, default=1, metavar="B",
+        help="a small batch size, from which samples are counted (default: 1)",
+    )  # fmt: skip
+    critical.add_argument(
+        "--overhead", type=float, default=0.2, metavar="X",
+        help="samples more than there, as a share (default: 0.2)",
+    )  # fmt: skip
+    critical.add_argument(
+        "--cost-step", type=float, metavar="X", help="also say which batch size costs the least"
+    )
+    critical.add_argument("--cost-sample", type=float, metavar="X", help="in the same unit")
+    critical.add_argument(
+        "--deadline", type=float, metavar="STEPS",
+        help="also say which batch size takes the fewest samples in so many steps",
+    )  # fmt: skip
+    critical.add_argument("--plot", type=Path, metavar="FILE", help="also draw this picture")
+    add_search(critical)
+    add_backend(critical)
+    critical.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _critical(chosen: argparse.Namespace) -> None:
+    if (chosen.cost_step is None) != (chosen.cost_sample is None):
+        raise InputError("--cost-step and --cost-sample are given together, or none of them")
+    for option in ("cost_step", "cost_sample", "deadline"):
+        if (value := getattr(chosen, option)) is not None:
+            number(f"--{option.replace('_', '-')}", value, least=0.0)
+    problem, search = chosen_problem(chosen), chosen_search(chosen)
+    if chosen.plot is not None:
+        from ...figures import check_matplotlib
+        from ...figures._output import check_picture
+
+        check_matplotlib()
+        check_picture(chosen.plot, "--plot")
+    found, choices = _found(problem, search, chosen, backend=chosen.backend)
+    if chosen.plot is not None:
+        from ...figures._critical import draw_critical
+
+        draw_critical(found, problem, chosen.plot, "--plot")
+    if chosen.json:
+        _print_json(chosen, problem, search, found, choices)
+    else:
+        _print_tables(chosen, problem, search, found, choices)
+
+
+@takes_backend
+def _found(
+    problem: Any, search: ChosenSearch, chosen: argparse.Namespace, *, backend: str = "auto"
+) -> tuple[dict[str, CriticalBatchSize], dict[str, Choice]]:
+    """Find critical batch sizes by definition, and the batch sizes that were asked for."""
+    overhead = number("overhead", chosen.overhead, above=0.0)
+    reference = number("reference", chosen.reference, least=1.0)
+    sizes = TunedSizes(
+        problem, chosen.target, search.over, search.algorithm, MOST_STEPS["exact"], "full",
+        search.fixed,
+    )  # fmt: skip
+    found = by_every_definition(sizes, reference, overhead)
+    curve = found["knee"].curve
+    choices = {}
+    if chosen.cost_step is not None:
+        choices["cheapest"] = curve.cheapest(chosen.cost_step, chosen.cost_sample)
+    if chosen.deadline is not None:
+        choices["within_deadline"] = curve.within(chosen.deadline)
+    return found, choices
+
+
+def _definitions(found: dict[str, CriticalBatchSize]) -> list[dict[str, Any]]:
+    """List the critical batch sizes by definition, and the simple noise scale."""
+    rows = [{"definition": name, "batch_size": finite(x.value)} for name, x in found.items()]
+    scale = found["noise-scale"].noise_scale if "noise-scale" in found else None
+    if scale is not None:
+        rows.append({"definition": SIMPLE, "batch_size": finite(scale.simple)})
+    return rows
+
+
+def _curve(curve: Frontier) -> list[dict[str, Any]]:
+    """List what was tuned at each batch size."""
+    return [
+        {
+            "batch_size": plain_number(size),
+            "steps": finite(best.steps),
+            "samples": finite(size * best.steps),
+        }
+        | algorithm_facts(best.algorithm)
+        for size, best in zip(curve.batch_sizes.tolist(), curve.tuned, strict=True)
+    ]
+
+
+def _chosen_batch(found: Choice) -> dict[str, Any]:
+    facts = found._asdict()
+    return facts | algorithm_facts(facts.pop("algorithm"))
+
+
+def _print_json(
+    chosen: argparse.Namespace,
+    problem: Any,
+    search: ChosenSearch,
+    found: dict[str, CriticalBatchSize],
+    choices: dict[str, Choice],
+) -> None:
+    curve = found["knee"].curve
+    facts = {
+        "problem": problem_facts(chosen, problem),
+        "target": chosen.target,
+        "over": search.over,
+        "algorithm": algorithm_text(search.template),
+        "reference": chosen.reference,
+        "overhead": chosen.overhead,
+    }
+    print_json(
+        "critical",
+        facts,
+        _definitions(found),
+        curve=_curve(curve),
+        least_steps=curve.least_steps,
+        hyperbola=curve.hyperbola._asdict(),
+        choices={name: _chosen_batch(one) for name, one in choices.items()},
+    )
+
+
+def _print_tables(
+    chosen: argparse.Namespace,
+    problem: Any,
+    search: ChosenSearch,
+    found: dict[str, CriticalBatchSize],
+    choices: dict[str, Choice],
+) -> None:
+    curve = found["knee"].curve
+    meanings = MEANINGS | {
+        "overhead": f"{100 * chosen.overhead:g} % more samples than at the reference",
+        SIMPLE: "tr(C) / E|G|^2 there",
+    }
+    named = {} if type(search.template) is SGD else {"algorithm": algorithm_text(search.template)}
+    rows = [
+        {"definition": row["definition"], "batch size": row["batch_size"]}
+        | {"is": meanings[row["definition"]]}
+        for row in _definitions(found)
+    ]
+    facts = {"target": chosen.target, "reference": f"batch size {chosen.reference}"}
+    print_results({"problem": repr(problem)} | named | facts, rows)
+    table = _curve(curve)
+    names = search.template.parameter_names()
+    shown = [name for name in names if name in search.over or any(row[name] != 0 for row in table)]
+    print_table(
+        [{key: row[key] for key in ("batch_size", "steps", "samples", *shown)} for row in table]
+    )
+    fitted = curve.hyperbola
+    print(
+        f"steps without noise: {curve.least_steps:g}\n"
+        f"hyperbola: {fitted.least_steps:.6g} steps + {fitted.least_samples:.6g} samples / batch "
+        f"size, at most {100 * fitted.worst:.2g} % off"
+    )
+    for name, one in choices.items():
+        cause = "the cheapest" if name == "cheapest" else f"within {chosen.deadline:g} steps"
+        print(
+            f"{cause}: batch size {one.batch_size:.8g}, {one.steps} steps, {one.samples:.8g} "
+            f"samples, {one.algorithm!r}"
+        )
+    if chosen.plot is not None:
+        print(chosen.plot)
