@@ -151,6 +151,28 @@ def _fma(_: Any, x: Any, y: Any, z: Any) -> Any:
 fma: Any = extending.intrinsic(_fma)
 
 
+WIDEST = '"prefer-vector-width"="512"'
+"""LLVM would leave half of the widest registers of Intel's processors unused, for their clocks."""
+
+
+def known_length(function: Callable[[tuple[int, ...]], int]) -> Any:
+    """Have kernels take what a function says of a tuple as a number that they know.
+
+    A kernel that asks for it has loops of that length, which use the widest registers there are.
+    """
+
+    def typed(_: Any, leaves: Any) -> Any:
+        length = function((0,) * leaves.count)
+
+        def generate(context: Any, builder: Any, signature: Any, _: Any) -> Any:
+            set.add(builder.function.attributes, WIDEST)  # which llvmlite does not know
+            return context.get_constant(signature.return_type, length)
+
+        return types.int64(leaves), generate
+
+    return extending.intrinsic(typed)
+
+
 def _call_address(_: Any, address: Any, arguments: Any) -> Any:
     """Give Numba a call of compiled code by its address, with a tuple of arguments.
 

@@ -15,6 +15,7 @@ from ..exact.leap_map import map_of_many_steps
 from ..exact.maps import end_of_columns
 from ..noise import LEAP
 from .jit import kernel, replace_component
+from .lanes import lanes
 from .noise import draw_words, make_normals
 from .tile import GAP, build_coefficients, is_beyond, load_state, measure, weighted_squares
 
@@ -23,7 +24,7 @@ from .tile import GAP, build_coefficients, is_beyond, load_state, measure, weigh
 def leap_state(zeros, leaves, M, L, z, state):
     """Replace the state s, (n, T), by ``M s + L z``, summed from the left."""
     n = len(zeros)
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         s = zeros
         for a in range(n):
@@ -43,7 +44,7 @@ def leap_tile(
 ):
     """Take one tile of all replicas from stop to stop; no samples are summed."""
     n = len(zeros)
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     at = tile * T
     settings, replicas = alive.shape
     columns = end_of_columns(n, model.entries)

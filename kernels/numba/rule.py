@@ -10,9 +10,10 @@ from functools import reduce
 
 import numpy as np
 
-from ..contract import LEAF, LIMIT
+from ..contract import LIMIT
 from ..rules import RULES
 from .jit import kernel, replace_component, uncached_inlined, uncached_kernel
+from .lanes import lanes
 from .noise import noise_buffer, noise_burst
 from .tile import GAP, load_state, measure, store_state
 
@@ -39,7 +40,7 @@ def state_loader(rule):
     def load(leaves, state, j):
         s = zeros
         for a in range(len(zeros)):
-            s = replace_component(s, a, state[np.uint64(a * (LEAF * len(leaves))) + j])
+            s = replace_component(s, a, state[np.uint64(a * lanes(leaves)) + j])
         return s
 
     return load
@@ -56,7 +57,7 @@ def state_storer(rule):
     @uncached_inlined(f"rule {rule.code}")
     def store(leaves, state, j, s):
         for a in range(n):
-            state[np.uint64(a * (LEAF * len(leaves))) + j] = s[a]
+            state[np.uint64(a * lanes(leaves)) + j] = s[a]
 
     return store
 
@@ -76,7 +77,7 @@ def step_of(rule):
 
     @uncached_kernel(f"rule {rule.code}")
     def step(leaves, code, i, numbers, fields, z, state):
-        T = LEAF * len(leaves)
+        T = lanes(leaves)
         c = numbers_of(numbers, i)
         amplitude = numbers[i, numbers.shape[1] - 1]
         beyond = 0
@@ -115,7 +116,7 @@ step_by_rule = reduce(_choose_rule, _OTHERS, step_of(_FIRST))
 def average(leaves, decay, to, state):
     """Move the averages in state[to:] towards the iterates, which are first in the state."""
     fresh = 1.0 - decay
-    for j in range(LEAF * len(leaves)):
+    for j in range(lanes(leaves)):
         row = np.uint64(to) + np.uint64(j)
         state[row] = decay * state[row] + fresh * state[j]
 
@@ -123,7 +124,7 @@ def average(leaves, decay, to, state):
 @kernel
 def exceeds_limit(leaves, fields, row, state):
     """Whether the risk of a coordinate is beyond the limit, its iterate being in state[row:]."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     beyond = 0
     for j in range(T):
         x = state[np.uint64(row) + np.uint64(j)]
@@ -138,7 +139,7 @@ def steps_by_rule(leaves, code, first, last, step, numbers, fields, z, state, di
     The code is negative if the state has averages of the iterates. Returns the first step at which
     a coordinate is beyond the limit, or `diverged` if that is one.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for i in range(first, last):
         beyond = step_by_rule(leaves, abs(code), i, numbers, fields, z, state) > 0
         if code < 0:
@@ -152,7 +153,7 @@ def steps_by_rule(leaves, code, first, last, step, numbers, fields, z, state, di
 @kernel
 def load_fields(leaves, model, at, fields):
     """Copy h, sigma and the weight of the risk of a tile to three rows."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     for j in range(T):
         fields[j] = model.values[0, at + j]
         fields[T + GAP + j] = model.sigma[at + j]
@@ -180,7 +181,7 @@ def rule_tile(
     The arguments are those of `step.step_tile`. `diverged`, (settings,), receives the first step at
     which each has diverged; it has -1 where that is not so.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     length = abs(burst)
     coordinate = noise.first + at
     words = np.empty(4 * T, dtype=np.uint32)
@@ -246,7 +247,7 @@ def advance_rule_tile(
 
     The tuple `zeros` is empty, as the rule has the number of components.
     """
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     n = state.shape[2]
     tiles = model.sigma.size // T
     r, tile = turn // tiles, turn % tiles

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import noise as formulas
-from ..contract import LEAF
 from ..noise import START
 from .jit import kernel
+from .lanes import lanes
 from .noise import draw_words, make_normals
 
 
@@ -29,7 +29,7 @@ def philox_rows(counters, keys, words):
 @kernel
 def start_tiles(leaves, noise, mean, deviation, w):
     """Write the initial iterates to w, (replicas, d)."""
-    T = LEAF * len(leaves)
+    T = lanes(leaves)
     words = np.empty(4 * T, dtype=np.uint32)
     z = np.empty(4 * T, dtype=np.float32)
     for r in range(noise.replicas.size):
