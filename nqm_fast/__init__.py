@@ -35,6 +35,7 @@ from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
+from .exact.optimal_control import Control, optimal_control
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.stability import largest_stable_lr
@@ -65,6 +66,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Algorithm",
+    "Control",
     "DelayedSGD",
     "FirstPassage",
     "InputError",
@@ -96,6 +98,7 @@ __all__ = [
     "networks",
     "noise",
     "open_run",
+    "optimal_control",
     "optimal_schedule",
     "read_spectrum",
     "resume",

@@ -19,6 +19,7 @@ EXACT = {
     "steps_to_target": lambda **by: nqm.steps_to_target(PROBLEM, nqm.SGD(0.1), 8, 1.0, **by),
     "tune": lambda **by: nqm.tune(PROBLEM, 64, 0.1, **by).steps,
     "optimal_schedule": lambda **by: nqm.optimal_schedule(PROBLEM, 64, 0.1, 2, **by).steps,
+    "optimal_control": lambda **by: nqm.optimal_control(PROBLEM, steps=9, samples=99, **by).risk,
 }
 USED = "the module of the exact model was asked for"
 

@@ -117,6 +117,17 @@ TAKES = {
     ),
     "tune": (nqm.tune, usual(**SEARCH, over=["lr"], momentum=0.0, power=0.0)),
     "optimal_schedule": (nqm.optimal_schedule, usual(**SEARCH, pieces=2, power=0.0)),
+    "optimal_control": (
+        lambda problem, **named: nqm.optimal_control(as_problem(problem), **named),
+        usual(problem=PROBLEMS, steps=st.sampled_from([None, 5, 1000]), samples=2000, pieces=4,
+              target=None, over=("lr", "batch_size"), monotone=False, min_batch=1, max_batch=None,
+              max_lr=None, warmup=None),
+    ),
+    "control target": (
+        nqm.optimal_control,
+        usual(problem=nqm.Problem([1.0, 0.5]), steps=st.sampled_from([None, 20]), target=0.1,
+              max_batch=st.sampled_from([None, 8]), pieces=3),
+    ),
     "plain_risk": (bounds.plain_risk, usual(**BOUND, power=0.0)),
     "theorem1": (bounds.theorem1, usual(**BOUND, momentum=0.9, power=0.0)),
     "theorem2": (bounds.theorem2, usual(**BOUND, ema=0.9, power=0.0)),

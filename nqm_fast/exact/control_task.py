@@ -1,0 +1,169 @@
+"""The arguments of `optimal_control`, checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..algorithms.sgd import SGD
+from ..problem import Problem
+from ..schedules import Constant, as_schedule
+from ..validation import (
+    MOST_STEPS,
+    InputError,
+    any_array,
+    choice,
+    flag,
+    integer,
+    number,
+    shown,
+    step_array,
+)
+from .batch_budget import BatchLimits
+from .control_search import ControlLimits
+
+OVER = ("lr", "batch_size")
+MOST_PIECES = 1 << 12
+"""A limit that bounds the memory."""
+
+
+class ControlTask(NamedTuple):
+    """The checked arguments."""
+
+    problem: Problem
+    steps: int | None
+    samples: int | None
+    target: float | None
+    pieces: int | NDArray[np.int64]
+    power: float
+    limits: ControlLimits
+
+    @property
+    def most(self) -> int:
+        """How much there may be of what is searched, or of samples if they follow from limits."""
+        batches = self.limits.batches
+        if self.samples is not None:
+            return self.samples // batches.least
+        is_limited = self.steps is not None and batches.most != math.inf
+        return (self.steps or 0) * int(batches.most) if is_limited else MOST_STEPS
+
+    def budget(self, amount: int) -> tuple[int, int]:
+        """Return steps and samples, of which the amount is what is not given."""
+        if self.samples is None:
+            return self.steps or amount // self.limits.batches.least, amount
+        return self.steps or amount, self.samples
+
+
+def checked_task(
+    problem: Problem,
+    steps: Any,
+    samples: Any,
+    target: Any,
+    pieces: Any,
+    algorithm: Any,
+    limits: ControlLimits,
+) -> ControlTask:
+    """Check what is asked for within limits that are checked."""
+    budget = _checked_budget(steps, samples, target, limits)
+    lengths = _checked_pieces(pieces, budget[0], limits)
+    return ControlTask(problem, *budget, lengths, _power_of(algorithm), limits)
+
+
+def checked_limits(
+    over: Any, monotone: Any, min_batch: Any, max_batch: Any, max_lr: Any, warmup: Any
+) -> ControlLimits:
+    """Check what may be chosen."""
+    if not isinstance(over, list | tuple):
+        raise InputError(f"over must be a list of {' and '.join(OVER)}, not {shown(over)}")
+    for name in over:
+        choice("over", name, OVER)
+    falls = flag("monotone", monotone)
+    least = integer("min_batch", min_batch, least=1)
+    most: float = math.inf
+    if max_batch is not None:
+        most = integer("max_batch", max_batch, least=1)
+        if most < least:
+            raise InputError(f"max_batch must be at least min_batch = {least}, not {most}")
+    largest = math.inf if max_lr is None else number("max_lr", max_lr, above=0.0)
+    first = 0 if warmup is None else integer("warmup", warmup, least=0, most=MOST_STEPS - 1)
+    batches = BatchLimits(least, most, "batch_size" in over, not falls)
+    return ControlLimits("lr" in over, not falls, largest, first, batches)
+
+
+def _checked_budget(
+    steps: Any, samples: Any, target: Any, limits: ControlLimits
+) -> tuple[int | None, int | None, float | None]:
+    """Check a budget against the limits of the batch size."""
+    batches = limits.batches
+    if steps is not None:
+        steps = integer("steps", steps, least=1)
+        if steps <= limits.warmup:
+            raise InputError(f"steps must be more than warmup = {limits.warmup}, not {steps}")
+    if samples is not None:
+        samples = integer("samples", samples, least=1)
+        fewest = batches.least * (steps or limits.warmup + 1)
+        if samples < fewest:
+            what = f"steps = {steps}" if steps else f"{limits.warmup + 1} steps"
+            raise InputError(
+                f"samples must be at least {fewest}, batches of min_batch = {batches.least} in "
+                f"{what}, not {samples}"
+            )
+    if steps and samples and samples > batches.most * steps:
+        raise InputError(
+            f"samples must be at most max_batch * steps = {int(batches.most) * steps}, "
+            f"not {samples}"
+        )
+    if target is not None:
+        target = number("target", target, above=0.0)
+        if steps and samples:
+            raise InputError(
+                "target must be given with steps or samples, not with both, as either is searched"
+            )
+    elif samples is None and (steps is None or batches.most == math.inf):
+        raise InputError(
+            "samples must be given, or a target, or steps and max_batch: nothing limits the samples"
+        )
+    elif samples is None and batches.most * steps > MOST_STEPS:
+        raise InputError(f"max_batch * steps must be at most 2^62, not {batches.most * steps:g}")
+    return steps, samples, target
+
+
+def _checked_pieces(
+    pieces: Any, steps: int | None, limits: ControlLimits
+) -> int | NDArray[np.int64]:
+    """Check a number of pieces, or their lengths."""
+    if np.ndim(any_array("pieces", pieces)) == 0:
+        return integer("pieces", pieces, least=1, most=MOST_PIECES)
+    lengths = step_array("pieces", pieces)
+    if lengths.ndim != 1 or not 1 <= lengths.size <= MOST_PIECES or lengths.min() < 1:
+        raise InputError(
+            f"pieces must be a number, or from 1 to {MOST_PIECES} lengths >= 1, not {shown(pieces)}"
+        )
+    total = sum(lengths.tolist())
+    if steps is None or total != steps - limits.warmup:
+        wanted = "steps - warmup" if steps is None else f"steps - warmup = {steps - limits.warmup}"
+        reason = ", which needs steps" if steps is None else f", not {total}"
+        raise InputError(f"lengths of pieces must add up to {wanted}{reason}")
+    return lengths
+
+
+def _power_of(algorithm: Any) -> float:
+    """Return the power of the preconditioner of plain SGD."""
+    if algorithm is SGD:
+        return 0.0
+    if not isinstance(algorithm, SGD):
+        raise InputError(
+            "algorithm must be nqm.SGD, or an example of it, for optimal_control, which has no "
+            f"gradient of other methods, not {shown(algorithm)}"
+        )
+    for name in ("momentum", "ema"):
+        value = as_schedule(name, getattr(algorithm, name))
+        if not (isinstance(value, Constant) and value.value == 0.0):
+            raise InputError(
+                f"algorithm must have {name} 0 for optimal_control, which has no gradient of other "
+                f"methods than plain SGD, not {shown(algorithm)}"
+            )
+    return float(algorithm.power)
