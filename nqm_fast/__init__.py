@@ -31,6 +31,7 @@ from .algorithms import (
     Signum,
     TailAverage,
 )
+from .exact.batch_ramp import BatchRamp, batch_ramp
 from .exact.coordinate_moments import Moments, moments
 from .exact.distribution import RiskDistribution, risk_distribution
 from .exact.epochs import epochs
@@ -66,6 +67,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Algorithm",
+    "BatchRamp",
     "Control",
     "DelayedSGD",
     "FirstPassage",
@@ -86,6 +88,7 @@ __all__ = [
     "SimulatedTuned",
     "TailAverage",
     "Tuned",
+    "batch_ramp",
     "bounds",
     "epochs",
     "expected_risk",
