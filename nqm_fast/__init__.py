@@ -39,6 +39,7 @@ from .exact.first_passage import steps_to_target
 from .exact.optimal_control import Control, optimal_control
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
+from .exact.schedule_comparison import Compared, Comparison, compare_schedules
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
 from .measurement import measure
@@ -68,6 +69,8 @@ __all__ = [
     "AdamW",
     "Algorithm",
     "BatchRamp",
+    "Compared",
+    "Comparison",
     "Control",
     "DelayedSGD",
     "FirstPassage",
@@ -90,6 +93,7 @@ __all__ = [
     "Tuned",
     "batch_ramp",
     "bounds",
+    "compare_schedules",
     "epochs",
     "expected_risk",
     "figures",

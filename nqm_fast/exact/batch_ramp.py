@@ -142,7 +142,7 @@ def batch_ramp(
         samples,
         risk,
         samples / math.fsum(stage.samples for stage in given) - 1.0,
-        risk / before - 1.0 if before else 0.0,
+        0.0 if risk == before else (risk / before - 1.0 if before else math.inf),
     )
 
 
@@ -202,7 +202,7 @@ def _text(stages: list[tuple[int, int]], per_sample: int) -> str:
 
 def _roundest(before: int, at: int) -> int:
     """Return the number with most zeros that is above `before` and at most `at`."""
-    unit = 10 ** len(str(at))
+    unit: int = 10 ** len(str(at))
     while at - at % unit <= before and unit > 1:
         unit //= 10
     return at - at % unit

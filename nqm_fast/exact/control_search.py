@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..blocks import Block
 from ..bounds import SMALLEST_RISK
 from ..problem import Problem
-from ..validation import Array
+from ..validation import Array, InputError
 from .batch_budget import BatchLimits, WholeBatches, best_batches, whole_batches
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
 from .piece_maps import piece_maps, plain_model, risk_and_slope
@@ -38,6 +38,8 @@ KEPT_GRADIENTS = 20
 """Gradients from which L-BFGS-B estimates curvature; its usual 10 need more iterations."""
 ROUNDING_PRICE = 1e-6
 """Rise of the log of the risk by whole batches from which on even ones are looked at too."""
+MOST_LR = 1e300
+"""The largest learning rate that is tried, whatever is stable."""
 MOST_LOG_RISK = 710.0
 """Stands for the log of a risk beyond the range of a double."""
 RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-8
@@ -98,9 +100,15 @@ class ControlSearch:
         limits: ControlLimits,
     ) -> None:
         """Take a number of pieces, or their lengths, which are those after a warm-up."""
-        self.model = plain_model(block, power)
-        largest = float(np.power(problem.curvature_range, 1.0 - power).max())
-        stable = 2.0 / largest * (1.0 - LIMIT_MARGIN)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.model = plain_model(block, power)
+            largest = float(np.power(problem.curvature_range, 1.0 - power).max())
+        if not (0.0 < largest < math.inf and all(np.isfinite(x).all() for x in self.model)):
+            raise InputError(
+                f"power must be nearer to 0: with {power:g}, preconditioned curvature or noise is "
+                "beyond the range of a double"
+            )
+        stable = min(2.0 / largest * (1.0 - LIMIT_MARGIN), MOST_LR)
         self.log_limit = math.log(min(limits.largest_lr, stable))
         self.pieces, self.limits = pieces, limits
         self.found: dict[tuple[int, float], Found] = {}
@@ -235,7 +243,7 @@ class ControlSearch:
             return value, pieces.slope_by_free(slope)
 
         bounds = pieces.bounds(self.log_limit)
-        answers = [_lowest_point(objective, start, bounds) for start in starts]
+        answers = [lowest_point(objective, start, bounds) for start in starts]
         value, free = min(answers, key=lambda answer: answer[0])
         return Found(value, pieces, free, place)
 
@@ -267,12 +275,12 @@ class ControlSearch:
             of_piece = np.bincount(piece, slope, len(pieces.lengths)).astype(float)
             return value, pieces.slope_by_free(of_piece)
 
-        value, free = _lowest_point(objective, found.free, pieces.bounds(self.log_limit))
+        value, free = lowest_point(objective, found.free, pieces.bounds(self.log_limit))
         rates = pieces.log_rates(free)
         return WholePlan(value, rates, pieces.lengths, batches, found._replace(free=free))
 
 
-def _lowest_point(
+def lowest_point(
     objective: Callable[[Array], tuple[float, Array]],
     start: Array,
     bounds: list[tuple[float, float]],

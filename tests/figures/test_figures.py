@@ -21,8 +21,8 @@ def drawn(tmp_path_factory):
     return {figure.name: figure for figure in figures.draw(QUICK, folder, workers=2)}
 
 
-def test_there_are_the_nine_of_the_paper_and_nine_others():
-    assert len(figures.names()) == 18
+def test_there_are_the_nine_of_the_paper_and_ten_others():
+    assert len(figures.names()) == 19
     assert "digits" in figures.names()
 
 
