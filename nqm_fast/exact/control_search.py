@@ -21,7 +21,7 @@ from ..problem import Problem
 from ..validation import Array, InputError
 from .batch_budget import BatchLimits, WholeBatches, best_batches, whole_batches
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
-from .piece_maps import piece_maps, plain_model, risk_and_slope
+from .piece_maps import plain_model
 
 COARSE_PIECES = 8
 """Pieces of the first search; each of the next has twice as many."""
@@ -127,11 +127,8 @@ class ControlSearch:
     ) -> tuple[float, Array]:
         """Compute the log of the risk, and its derivatives by log learning rates."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            maps = piece_maps(self.model, log_rates, lengths)
-            later = maps.later
-            weights = (maps.added * later).sum(axis=1)
-            inverse_batch = 1.0 / batches(weights, lengths)
-            risk, slope = risk_and_slope(self.model, maps, later, inverse_batch)
+            sweep = self.model.sweep(log_rates, lengths)
+            risk, slope = sweep.risk_and_slope(1.0 / batches(sweep.weights, lengths))
         if risk == 0.0:
             return math.log(SMALLEST_RISK), np.zeros_like(log_rates)
         if not (math.isfinite(risk) and np.isfinite(slope).all()):
@@ -141,8 +138,7 @@ class ControlSearch:
     def weights(self, log_rates: Array, lengths: NDArray[np.int64]) -> Array:
         """Compute the noise at the end that each piece leaves at batch size 1, shape (pieces,)."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            maps = piece_maps(self.model, log_rates, lengths)
-        return np.asarray((maps.added * maps.later).sum(axis=1))
+            return self.model.sweep(log_rates, lengths).weights
 
     def batches_of(self, samples: float) -> Batches:
         """Return what gives the best batch sizes of a budget."""

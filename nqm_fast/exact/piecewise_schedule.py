@@ -16,7 +16,7 @@ from ..schedules import Constant, Piecewise
 from ..validation import Array, integer, number
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
-from .piece_maps import piece_maps, plain_model, risk_and_slope
+from .piece_maps import plain_model
 from .risk import expected_risk
 from .tuning import AGREEMENT, REFINEMENTS, Tuned, finer_nodes, searched_nodes, tune
 
@@ -73,9 +73,8 @@ class PiecewiseSearch:
 
     def log_risk(self, log_lr: Array, lengths: NDArray[np.int64]) -> tuple[float, Array]:
         """Compute the log of the risk after the last piece, and its gradient, shape (pieces,)."""
-        maps = piece_maps(self.model, log_lr, lengths)
         inverse_batch = np.full(len(lengths), self.inverse_batch)
-        risk, slope = risk_and_slope(self.model, maps, maps.later, inverse_batch)
+        risk, slope = self.model.sweep(log_lr, lengths).risk_and_slope(inverse_batch)
         if risk == 0.0:
             return math.log(SMALLEST_RISK), np.zeros_like(log_lr)
         return math.log(risk), slope / risk

@@ -49,7 +49,7 @@ def test_risks_are_those_of_the_schedules(comparison):
     assert comparison["optimal"].excess == 0.0
 
 
-RATES = np.geomspace(0.02, 1.999, 25)
+RATES = np.geomspace(0.05, 1.999, 16)
 GRIDS = {
     "constant": [Constant(x) for x in RATES],
     "cosine": [Cosine(x, STEPS, x * e) for x in RATES for e in (0, 0.2, 0.5, 0.8)],
@@ -183,6 +183,7 @@ def test_batches_grow_and_most_of_all_at_the_end():
 # -- the figure ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_figure_is_of_any_problem(tmp_path):
     problem = nqm.Problem.power_law(30, 1.5)
     (drawn,) = figures.draw("schedules_compared", tmp_path, workers=1, problem=problem)
