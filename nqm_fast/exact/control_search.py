@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algorithms.base import LinearAlgorithm
 from ..blocks import Block
 from ..bounds import SMALLEST_RISK
 from ..problem import Problem
-from ..validation import Array, InputError
+from ..validation import Array
 from .batch_budget import BatchLimits, WholeBatches, best_batches, whole_batches
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
-from .piece_maps import plain_model
+from .piece_models import piece_model
 
 COARSE_PIECES = 8
 """Pieces of the first search; each of the next has twice as many."""
@@ -95,20 +96,13 @@ class ControlSearch:
         self,
         problem: Problem,
         block: Block,
-        power: float,
+        algorithm: LinearAlgorithm,
         pieces: int | NDArray[np.int64],
         limits: ControlLimits,
     ) -> None:
         """Take a number of pieces, or their lengths, which are those after a warm-up."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self.model = plain_model(block, power)
-            largest = float(np.power(problem.curvature_range, 1.0 - power).max())
-        if not (0.0 < largest < math.inf and all(np.isfinite(x).all() for x in self.model)):
-            raise InputError(
-                f"power must be nearer to 0: with {power:g}, preconditioned curvature or noise is "
-                "beyond the range of a double"
-            )
-        stable = min(2.0 / largest * (1.0 - LIMIT_MARGIN), MOST_LR)
+        self.model, stable = piece_model(block, algorithm, problem.curvature_range)
+        stable = min(stable * (1.0 - LIMIT_MARGIN), MOST_LR)
         self.log_limit = math.log(min(limits.largest_lr, stable))
         self.pieces, self.limits = pieces, limits
         self.found: dict[tuple[int, float], Found] = {}

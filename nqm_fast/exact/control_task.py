@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.sgd import SGD
+from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..problem import Problem
-from ..schedules import Constant, as_schedule
 from ..validation import (
     MOST_STEPS,
     InputError,
@@ -24,6 +24,7 @@ from ..validation import (
 )
 from .batch_budget import BatchLimits
 from .control_search import ControlLimits
+from .piece_models import check_has_model
 
 OVER = ("lr", "batch_size")
 MOST_PIECES = 1 << 12
@@ -38,7 +39,7 @@ class ControlTask(NamedTuple):
     samples: int | None
     target: float | None
     pieces: int | NDArray[np.int64]
-    power: float
+    algorithm: LinearAlgorithm
     limits: ControlLimits
 
     @property
@@ -69,7 +70,7 @@ def checked_task(
     """Check what is asked for within limits that are checked."""
     budget = _checked_budget(steps, samples, target, limits)
     lengths = _checked_pieces(pieces, budget[0], limits)
-    return ControlTask(problem, *budget, lengths, _power_of(algorithm), limits)
+    return ControlTask(problem, *budget, lengths, _example_of(algorithm), limits)
 
 
 def checked_limits(
@@ -150,20 +151,23 @@ def _checked_pieces(
     return lengths
 
 
-def _power_of(algorithm: Any) -> float:
-    """Return the power of the preconditioner of plain SGD."""
-    if algorithm is SGD:
-        return 0.0
-    if not isinstance(algorithm, SGD):
-        raise InputError(
-            "algorithm must be nqm.SGD, or an example of it, for optimal_control, which has no "
-            f"gradient of other methods, not {shown(algorithm)}"
-        )
-    for name in ("momentum", "ema"):
-        value = as_schedule(name, getattr(algorithm, name))
-        if not (isinstance(value, Constant) and value.value == 0.0):
+def _example_of(algorithm: Any) -> LinearAlgorithm:
+    """Return an algorithm of the class that is given, or the algorithm itself, if it has a model.
+
+    Raises
+    ------
+    InputError
+        If it has none, or if a class needs more than a learning rate.
+    """
+    if isinstance(algorithm, type) and issubclass(algorithm, Algorithm):
+        parameters = inspect.signature(algorithm).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.name != "lr"]
+        if needed:
             raise InputError(
-                f"algorithm must have {name} 0 for optimal_control, which has no gradient of other "
-                f"methods than plain SGD, not {shown(algorithm)}"
+                f"algorithm must be an example such as nqm.{algorithm.__name__}(...) for "
+                f"optimal_control, as {algorithm.__name__} needs {', '.join(needed)}"
             )
-    return float(algorithm.power)
+        algorithm = algorithm(lr=1.0)  # type: ignore[call-arg]
+    example = as_algorithm("algorithm", algorithm)
+    check_has_model(example)
+    return example

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..algorithms.base import Algorithm
+from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..algorithms.sgd import SGD
 from ..backends import takes_backend
 from ..bounds import SMALLEST_RISK
@@ -19,11 +19,14 @@ from ..schedules import Piecewise, Schedule
 from ..validation import InputError
 from .control_search import ControlSearch, WholePlan
 from .control_task import OVER, ControlTask, checked_limits, checked_task
+from .piece_models import is_plain
 from .risk import expected_risk
 from .tuning import REFINEMENTS, finer_nodes, searched_nodes
 
 AGREEMENT = 1e-9
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
+ROUGH_AGREEMENT = 1e-6
+"""The same for algorithms whose search takes long."""
 ROOT_TOLERANCE = 1e-10
 """Relative error of the fewest samples or steps, where whole numbers lie closer."""
 GROWTH = 4
@@ -39,7 +42,7 @@ class Control(NamedTuple):
 
     Attributes
     ----------
-    algorithm : SGD
+    algorithm : Algorithm
         Its ``lr`` is a `schedules.Piecewise`.
     batch_size : Schedule
         A `schedules.Piecewise` of whole batches.
@@ -50,7 +53,7 @@ class Control(NamedTuple):
         Expected excess risk after the last step.
     """
 
-    algorithm: SGD
+    algorithm: LinearAlgorithm
     batch_size: Schedule
     steps: int
     samples: int
@@ -108,14 +111,16 @@ def optimal_control(
     pieces : int, or array_like of int
         How many pieces; they are equally long, or shorter towards the end, whichever is better. Or
         the length of each, which add up to ``steps - warmup``.
-    algorithm : SGD, or an example of it
-        Without momentum and average. The learning rate of an example does not matter.
+    algorithm : class or Algorithm
+        A linear one, or an example of it, such as ``nqm.SGD(1.0, momentum=0.9)``: its learning rate
+        does not matter, and what else it has stays as it is. Its steps must be alike, and its state
+        have at most four numbers. Plain SGD has a closed form; others take some seconds.
     monotone : bool
         Whether learning rates may not rise after the warm-up, and batch sizes not fall.
     min_batch, max_batch : int, optional
         Limits of the batch size, >= 1.
     max_lr : float, optional
-        Limit of the learning rate, if lower than that of stability, ``2 / max(h^(1 - power))``.
+        Limit of the learning rate, if lower than the largest stable constant one.
     warmup : int, optional
         Steps in which the learning rate rises in at most 16 equal stairs to that of the first
         piece.
@@ -155,14 +160,15 @@ def optimal_control(
             f"target must be below the risk of the start, which is {start:g}, not {task.target:g}"
         )
     block = searched_nodes(problem)
+    agreement = AGREEMENT if is_plain(task.algorithm) else ROUGH_AGREEMENT
     known: WholePlan | None = None
     for _ in range(REFINEMENTS):
-        search = ControlSearch(problem, block, task.power, task.pieces, limits)
+        search = ControlSearch(problem, block, task.algorithm, task.pieces, limits)
         if known is not None:
             search.begin_with(known)
         known, answer = _solved(task, search)
         log_risk = math.log(max(answer.risk, SMALLEST_RISK))
-        if abs(log_risk - known.log_risk) < AGREEMENT or not math.isfinite(log_risk):
+        if abs(log_risk - known.log_risk) < agreement or not math.isfinite(log_risk):
             break
         block = finer_nodes(problem, answer.algorithm, answer.batch_size, answer.steps)
     return answer
@@ -258,7 +264,7 @@ def _root(excess: Callable[[int], float], low: int, high: int) -> int:
 def _confirmed(task: ControlTask, plan: WholePlan) -> Control:
     """Return schedules, and the risk of all coordinates."""
     lr = Piecewise(np.exp(plan.log_rates).tolist(), plan.lengths.tolist())
-    algorithm = SGD(lr, power=task.power)
+    algorithm = task.algorithm.with_hyper_parameters(lr=lr)
     batch = Piecewise(plan.batches.sizes, plan.batches.lengths)
     steps = sum(plan.batches.lengths)
     spent = sum(n * b for n, b in zip(*plan.batches, strict=True))

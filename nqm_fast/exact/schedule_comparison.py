@@ -235,9 +235,8 @@ def _tuning_search(budget: _Budget) -> ControlSearch:
     free = BatchLimits(1, math.inf, False, True)
     limits = ControlLimits(True, True, math.inf, 0, free)
     lengths = gathered_lengths(budget.steps, TUNED_PIECES)
-    return ControlSearch(
-        budget.problem, searched_nodes(budget.problem), budget.power, lengths, limits
-    )
+    example, block = SGD(1.0, power=budget.power), searched_nodes(budget.problem)
+    return ControlSearch(budget.problem, block, example, lengths, limits)
 
 
 def _compared(

@@ -71,7 +71,7 @@ def test_batch_sizes_that_are_the_best_do_not_change_the_gradient(batches):
     """The sizes follow the learning rates; finite differences see that, the gradient need not."""
     problem = PROBLEMS["power law"]
     limits = ControlLimits(True, True, math.inf, 0, batches)
-    search = ControlSearch(problem, whole(problem), 0.0, 6, limits)
+    search = ControlSearch(problem, whole(problem), nqm.SGD(1.0), 6, limits)
     lengths = np.array([5, 4, 3, 3, 2, 1])
     log_rates = np.log([1.9, 0.6, 1.2, 0.5, 0.8, 0.2])
     chosen = search.batches_of(10 * 18)
@@ -195,7 +195,7 @@ def test_the_numbers_of_the_design(budget, way):
     limits = ControlLimits("lr" in WAYS[way], True, 1.999, 0, batches)
     equal = even_lengths(steps, 64)
     block = PAPER.nodes.joined(10)
-    search = ControlSearch(PAPER, block, 0.0, equal, limits)
+    search = ControlSearch(PAPER, block, nqm.SGD(1.0), equal, limits)
     real = math.exp(search.lowest(steps, samples).log_risk)
     assert real == pytest.approx(TABLE[budget][way], rel=1e-4)
     named = {"steps": steps, "samples": samples, "over": WAYS[way]}
@@ -403,7 +403,7 @@ def test_nodes_stand_for_an_array():
     problem = nqm.Problem(rng.uniform(0.001, 1.0, 2000), mean0=1.0)
     best = nqm.optimal_control(problem, steps=200, samples=6400, pieces=8)
     search = ControlSearch(
-        problem, whole(problem), 0.0, 8, ControlLimits(True, True, math.inf, 0, FREE)
+        problem, whole(problem), nqm.SGD(1.0), 8, ControlLimits(True, True, math.inf, 0, FREE)
     )
     real = math.exp(search.lowest(200, 6400).log_risk)
     assert real * (1 - 1e-6) < best.risk < real * 1.001
@@ -425,9 +425,16 @@ def test_nodes_stand_for_an_array():
         ({"samples": 100, "min_batch": 5, "max_batch": 4}, "max_batch must be at least min_batch"),
         ({"samples": 100, "over": "lr"}, "over must be a list of lr and batch_size, not 'lr'"),
         ({"samples": 100, "over": ["momentum"]}, "over must be one of lr, batch_size"),
-        ({"samples": 100, "algorithm": nqm.Nesterov}, "algorithm must be nqm.SGD"),
-        ({"samples": 100, "algorithm": nqm.SGD(1.0, momentum=0.9)}, "must have momentum 0"),
-        ({"samples": 100, "algorithm": nqm.SGD(1.0, ema=0.9)}, "must have ema 0"),
+        ({"samples": 100, "algorithm": nqm.Adam(0.1)}, "algorithm must be linear here"),
+        ({"samples": 100, "algorithm": 3}, "algorithm must be an algorithm such as"),
+        ({"samples": 100, "algorithm": nqm.EMA}, "as EMA needs "),
+        (
+            {"samples": 100, "algorithm": nqm.ScheduleFree(1.0)},
+            "steps that are all alike but",
+        ),
+        ({"samples": 100, "algorithm": nqm.Lookahead(nqm.SGD(1.0))}, "steps that are all alike"),
+        ({"samples": 100, "algorithm": nqm.DelayedSGD(1.0, 9)}, "a state of at most 4 numbers"),
+        ({"samples": 100, "algorithm": nqm.SGD(1.0, momentum=[0.1, 0.2])}, "the momentum of"),
         ({"samples": 100, "warmup": 100}, "samples must be at least 101"),
         ({"steps": 10, "samples": 100, "warmup": 10}, "steps must be more than warmup = 10"),
         ({"steps": 10, "samples": 100, "pieces": [4, 5]}, "add up to steps - warmup = 10, not 9"),
