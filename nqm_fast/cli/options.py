@@ -46,8 +46,8 @@ def import_modules(names: Sequence[str]) -> None:
             ) from error
 
 
-def add_problem(parser: argparse.ArgumentParser) -> None:
-    """Add the options for a problem and for batch sizes."""
+def add_problem(parser: argparse.ArgumentParser, *, has_batch_size: bool = True) -> None:
+    """Add the options for a problem and, unless they are searched, for batch sizes."""
     parser.add_argument(
         "--dim",
         type=whole_number,
@@ -61,9 +61,10 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         metavar=("KIND", "NAME=VALUE"),
         help="noise that depends on the iterate, such as Gaussian label_noise=0.1 (default: none)",
     )
-    parser.add_argument(
-        "--batch-size", type=plain, nargs="+", required=True, metavar="B", help="one or more"
-    )
+    if has_batch_size:
+        parser.add_argument(
+            "--batch-size", type=plain, nargs="+", required=True, metavar="B", help="one or more"
+        )
 
 
 def add_power_law(parser: argparse.ArgumentParser) -> None:

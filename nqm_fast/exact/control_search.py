@@ -153,7 +153,12 @@ class ControlSearch:
                 fine = self._layouts(steps)
                 place = min(near.place, len(fine) - 1)
                 start = self._moved(near, fine[place])
-                self.found[key] = self._minimised(fine[place], [start], batches, place)
+                found = self._minimised(fine[place], [start], batches, place)
+                coarse = self._coarse(steps, fine)
+                if found.log_risk > self._best_constant(coarse, batches)[0]:
+                    # It has gone astray, as to rates so low that nothing changes.
+                    found = min(found, self._from_scratch(steps, batches), key=lambda x: x.log_risk)
+                self.found[key] = found
         return self.found[key]
 
     def _nearest(self, key: tuple[int, float]) -> Found | None:
@@ -186,7 +191,7 @@ class ControlSearch:
         main = steps - self.limits.warmup
         layouts = self._layouts(steps)
         most = max(len(x.lengths) - len(x.stairs) for x in layouts)
-        coarse = self._layout(even_lengths(main, min(COARSE_PIECES, most)))
+        coarse = self._coarse(steps, layouts)
         starts = self._starts(coarse, batches)
         best = self._minimised(coarse, starts, batches)
         pieces = 2 * COARSE_PIECES
@@ -203,16 +208,25 @@ class ControlSearch:
             answers.append(self._minimised(fine, begin, batches, place))
         return min(answers, key=lambda found: found.log_risk)
 
-    def _starts(self, coarse: Layout, batches: Batches) -> list[Array]:
-        """Return starts: the best constant rate, and rates that fall from the largest on."""
+    def _coarse(self, steps: int, layouts: list[Layout]) -> Layout:
+        """Return the layout of the first search, which has few pieces."""
+        most = max(len(x.lengths) - len(x.stairs) for x in layouts)
+        return self._layout(even_lengths(steps - self.limits.warmup, min(COARSE_PIECES, most)))
+
+    def _best_constant(self, coarse: Layout, batches: Batches) -> tuple[float, float]:
+        """Scan constant rates; the log of the lowest risk, and the log of the rate."""
         size = len(coarse.middles)
 
         def log_risk(log_rate: float) -> float:
             free = coarse.free_of(np.full(size, log_rate), self.log_limit)
             return self.log_risk(coarse.log_rates(free), coarse.lengths, batches)[0]
 
-        scanned = (self.log_limit - SCAN_STEP * np.arange(SCANNED_RATES)).tolist()
-        constant = np.full(size, min(scanned, key=log_risk))
+        rates = (self.log_limit - SCAN_STEP * np.arange(SCANNED_RATES)).tolist()
+        return min((log_risk(rate), rate) for rate in rates)
+
+    def _starts(self, coarse: Layout, batches: Batches) -> list[Array]:
+        """Return starts: the best constant rate, and rates that fall from the largest on."""
+        constant = np.full(len(coarse.middles), self._best_constant(coarse, batches)[1])
         falling = [
             self.log_limit - decades * math.log(10.0) * coarse.middles for decades in START_DECADES
         ]

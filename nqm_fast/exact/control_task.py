@@ -51,6 +51,15 @@ class ControlTask(NamedTuple):
         is_limited = self.steps is not None and batches.most != math.inf
         return (self.steps or 0) * int(batches.most) if is_limited else MOST_STEPS
 
+    @property
+    def least(self) -> int:
+        """How much there must be of what is searched."""
+        batches, shortest = self.limits.batches, self.limits.warmup + 1
+        if self.samples is None:
+            return batches.least * (self.steps or shortest)
+        fewest = 1 if batches.most == math.inf else -(-self.samples // int(batches.most))
+        return max(shortest, fewest)
+
     def budget(self, amount: int) -> tuple[int, int]:
         """Return steps and samples, of which the amount is what is not given."""
         if self.samples is None:

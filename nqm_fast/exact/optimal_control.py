@@ -37,6 +37,10 @@ MOST_HALVINGS = 20
 """Halvings of the interval between a budget that does and one that does not."""
 
 
+class OutOfReachError(InputError):
+    """A target is below all that the other arguments allow."""
+
+
 class Control(NamedTuple):
     """The best schedules found, and what they spend and reach.
 
@@ -195,9 +199,18 @@ def _fewest_whole(
 
     too_few, enough = fewest - 1, fewest
     best = solved(enough)
+    step = max(1, round(enough * RAISE))
+    # Where whole batches are not all alike, the larger ones at the end can make fewer do.
+    while best[1].risk <= target and too_few >= task.least:
+        fewer = solved(too_few)
+        if fewer[1].risk > target:
+            break
+        enough, best, step = too_few, fewer, 2 * step
+        too_few = enough - step
+    too_few = max(too_few, task.least - 1)
     while best[1].risk > target:
         # What whole batches cost is made up for by more of what is searched.
-        too_few, enough = enough, enough + 2 * max(enough - too_few, round(enough * RAISE))
+        too_few, enough = enough, enough + 2 * max(enough - too_few, step)
         _check_reach(enough, task.most, target, best[1].risk)
         best = solved(enough)
     for _ in range(MOST_HALVINGS):
@@ -215,7 +228,7 @@ def _fewest_whole(
 def _check_reach(needed: int, most: int, target: float, lowest: float) -> None:
     """Raise an InputError if more is needed than there may be."""
     if needed > most:
-        raise InputError(
+        raise OutOfReachError(
             f"target must be at least {lowest:.6g}, the lowest risk that was found for the other "
             f"arguments, not {target:g}"
         )
@@ -223,18 +236,15 @@ def _check_reach(needed: int, most: int, target: float, lowest: float) -> None:
 
 def _range(task: ControlTask, search: ControlSearch, target: float) -> tuple[int, int]:
     """Find a number of steps or samples at which a target is reached, and one below the fewest."""
-    batches, most = task.limits.batches, task.most
+    most = task.most
+    low = high = task.least
     if task.samples is not None:
-        shortest = 1 if batches.most == math.inf else -(-task.samples // int(batches.most))
-        low = max(task.limits.warmup + 1, shortest)
         high = most
-    else:
-        low = high = batches.least * (task.steps or task.limits.warmup + 1)
-        if task.steps is not None:
-            # All samples that the limits allow, which may be any number.
-            all_samples = math.inf if batches.most == math.inf else most
-            lowest = search.lowest(task.steps, all_samples).log_risk
-            _check_reach(int(lowest > math.log(target)), 0, target, math.exp(lowest))
+    elif task.steps is not None:
+        # All samples that the limits allow, which may be any number.
+        is_limited = task.limits.batches.most < math.inf
+        lowest = search.lowest(task.steps, most if is_limited else math.inf).log_risk
+        _check_reach(int(lowest > math.log(target)), 0, target, math.exp(lowest))
     while True:
         lowest = search.lowest(*task.budget(high)).log_risk
         if lowest <= math.log(target):

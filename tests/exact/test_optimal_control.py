@@ -366,6 +366,21 @@ def test_fewest_samples_and_steps_are_those_at_which_the_target_is_reached():
     assert alone.samples < 1.05 * nqm.optimal_control(problem, steps=300, target=0.1).samples
 
 
+@pytest.mark.parametrize("over", WAYS)
+@pytest.mark.parametrize("problem", [nqm.Problem.power_law(50), PAPER], ids=["50", "10000"])
+def test_targets_near_and_far_are_found(over, problem):
+    """From one budget to the next no search goes astray to rates at which nothing changes."""
+    start = nqm.expected_risk(problem, nqm.SGD(0.0), 1, 0)
+    lowest = nqm.optimal_control(problem, steps=200, samples=10**12, over=over).risk
+    samples = []
+    for part in (0.05, 0.5, 0.95):
+        target = lowest**part * start ** (1 - part)
+        best = nqm.optimal_control(problem, steps=200, target=target, over=over)
+        assert target * 0.95 < best.risk <= target or best.samples == 200
+        samples.append(best.samples)
+    assert samples == sorted(samples)
+
+
 def test_samples_alone_are_spent_in_the_smallest_batches():
     problem = nqm.Problem.power_law(100)
     best = nqm.optimal_control(problem, samples=1000, min_batch=3)
