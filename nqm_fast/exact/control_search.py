@@ -184,7 +184,8 @@ class ControlSearch:
         even = self._layout(even_lengths(steps, self.pieces))
         if self.pieces >= steps:
             return [even]
-        return [even, self._layout(gathered_lengths(steps, self.pieces))]
+        gathered = gathered_lengths(steps, self.pieces)
+        return [even, self._layout(gathered), self._layout(gathered[::-1])]
 
     def _from_scratch(self, steps: int, batches: Batches) -> Found:
         """Minimise from several starts with few pieces, then with more and more."""

@@ -113,8 +113,8 @@ def optimal_control(
         value, the batch size at samples / steps (and one more in the last steps, if that is not
         whole).
     pieces : int, or array_like of int
-        How many pieces; they are equally long, or shorter towards the end, whichever is better. Or
-        the length of each, which add up to ``steps - warmup``.
+        How many pieces; they are equally long, or shorter towards the end or the start, whichever
+        is better. Or the length of each, which add up to ``steps - warmup``.
     algorithm : class or Algorithm
         A linear one, or an example of it, such as ``nqm.SGD(1.0, momentum=0.9)``: its learning rate
         does not matter, and what else it has stays as it is. Its steps must be alike, and its state

@@ -103,7 +103,8 @@ def even_lengths(steps: int, pieces: int) -> NDArray[np.int64]:
 def gathered_lengths(steps: int, pieces: int) -> NDArray[np.int64]:
     """Cut steps into pieces that are the shorter the nearer to the end they are.
 
-    The best learning rate falls like one over the time that is left, and so fast only near the end.
+    The best learning rate changes most near the end, where it falls with the time that is left; or,
+    if it falls like one over the time gone, near the start, where these lengths are turned around.
     """
     if pieces >= steps:
         return even_lengths(steps, pieces)

@@ -254,6 +254,17 @@ def test_one_coordinate_reaches_the_bayes_bound(h, steps):
     assert best.risk >= bound * (1 - 1e-12)
 
 
+@pytest.mark.parametrize("steps", [300, 2000, 10**6])
+def test_few_pieces_are_near_the_bayes_bound(steps):
+    """The best rate falls from the first step on, so that pieces must be short there."""
+    problem = nqm.Problem([1.0])
+    best = nqm.optimal_control(problem, steps=steps, samples=4 * steps)
+    assert 1.0 < best.risk / bounds.bayes_risk(problem, 4 * steps) < 1.005
+    even = even_lengths(steps, 64)
+    equal = nqm.optimal_control(problem, steps=steps, samples=4 * steps, pieces=even)
+    assert best.risk < equal.risk
+
+
 def test_without_noise_rates_are_the_largest_that_help():
     """One piece without end: both ends of the spectrum shrink alike at 2 / (max + min)."""
     problem = nqm.Problem([1.0, 0.1], 0.0)
