@@ -31,6 +31,7 @@ from .algorithms import (
     Signum,
     TailAverage,
 )
+from .exact.batch_ramp import BatchRamp, batch_ramp
 from .exact.best_risk import best_risk
 from .exact.coordinate_moments import Moments, moments
 from .exact.critical import CriticalBatchSize, critical_batch_size
@@ -39,8 +40,10 @@ from .exact.epochs import epochs
 from .exact.first_passage import steps_to_target
 from .exact.frontier import Frontier, frontier
 from .exact.noise_scale import NoiseScale, noise_scale
+from .exact.optimal_control import Control, optimal_control
 from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
+from .exact.schedule_comparison import Compared, Comparison, compare_schedules
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
 from .measurement import measure
@@ -69,6 +72,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "Algorithm",
+    "BatchRamp",
+    "Compared",
+    "Comparison",
+    "Control",
     "CriticalBatchSize",
     "DelayedSGD",
     "FirstPassage",
@@ -91,8 +98,10 @@ __all__ = [
     "SimulatedTuned",
     "TailAverage",
     "Tuned",
+    "batch_ramp",
     "best_risk",
     "bounds",
+    "compare_schedules",
     "critical_batch_size",
     "epochs",
     "expected_risk",
@@ -107,6 +116,7 @@ __all__ = [
     "noise",
     "noise_scale",
     "open_run",
+    "optimal_control",
     "optimal_schedule",
     "read_spectrum",
     "resume",

@@ -7,7 +7,7 @@ here. Step t uses the value at t, counted from 0. The objects go on for ever, an
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arithmetic import in_usual_arithmetic
-from .immutable import Immutable, frozen
+from .immutable import frozen
 from .messages import MOST_ITEMS
+from .schedule_tables import Tabular
 from .validation import (
     MOST_STEPS,
     Array,
@@ -50,7 +51,7 @@ def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
-class Schedule(Immutable, ABC):
+class Schedule(Tabular):
     """A value for each step.
 
     A new kind of schedule defines its values, where its pieces end, and its least value. The
@@ -291,6 +292,11 @@ class Piecewise(Schedule):
         _check_total("lengths", sum(whole))
         self._settle(values_=tuple(values.tolist()), lengths=whole)
 
+    @property
+    def own_steps(self) -> int:
+        """How many steps all pieces have."""
+        return sum(self.lengths)
+
     def _piece_of(self, steps: Any) -> Any:
         """Index of the piece that contains each step."""
         ends = np.cumsum(self.lengths)[:-1]
@@ -324,6 +330,11 @@ class Step(Schedule):
         self._check_numbers("initial")
         self._check_steps("every", least=1)
         self._settle(factor=number("factor", self.factor, above=0.0))
+
+    @property
+    def own_steps(self) -> None:
+        """None: it goes on changing, or has nothing to say."""
+        return None
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""
@@ -359,6 +370,12 @@ class Warmup(Schedule):
         self._check_steps("steps", least=1)
         self._settle(then=as_schedule("then", self.then))
         self._settle(length=self.steps + self.then.length)
+
+    @property
+    def own_steps(self) -> int | None:
+        """How many steps the ramp has, and those of `then`, if it says."""
+        later = self.then.own_steps
+        return None if later is None else self.steps + later
 
     def values(self, steps: NDArray[np.int64]) -> Array:
         """Values at the given steps."""

@@ -22,6 +22,7 @@ EXACT = {
     "noise_scale": lambda **by: nqm.noise_scale(PROBLEM, nqm.SGD(0.1), 8, 50, **by).weighted,
     "frontier": lambda **by: nqm.frontier(ONE, 0.1, [8, 64], **by).steps[-1],
     "optimal_schedule": lambda **by: nqm.optimal_schedule(PROBLEM, 64, 0.1, 2, **by).steps,
+    "optimal_control": lambda **by: nqm.optimal_control(PROBLEM, steps=9, samples=99, **by).risk,
 }
 USED = "the module of the exact model was asked for"
 

@@ -127,6 +127,26 @@ TAKES = {
         nqm.critical_batch_size,
         usual(**FRONT, definition="noise-scale", overhead=0.2, reference=16.0, step=None),
     ),
+    "optimal_control": (
+        lambda problem, **named: nqm.optimal_control(as_problem(problem), **named),
+        usual(problem=PROBLEMS, steps=st.sampled_from([None, 5, 1000]), samples=2000, pieces=4,
+              target=None, over=("lr", "batch_size"), monotone=False, min_batch=1, max_batch=None,
+              max_lr=None, warmup=None),
+    ),
+    "control target": (
+        nqm.optimal_control,
+        usual(problem=nqm.Problem([1.0, 0.5]), steps=st.sampled_from([None, 20]), target=0.1,
+              max_batch=st.sampled_from([None, 8]), pieces=3),
+    ),
+    "compare_schedules": (
+        lambda **named: [x.risk for x in nqm.compare_schedules(**named).schedules],
+        usual(problem=nqm.Problem([1.0, 0.5]), samples=100, steps=10, names=["constant", "optimal"],
+              horizons=[0.5, 1.0], power=0.0),
+    ),
+    "batch_ramp": (
+        lambda **named: nqm.batch_ramp(**named)[1:],
+        usual(**SETTING, steps=5, micro_batch=2, tokens_per_sample=None, stages=None),
+    ),
     "plain_risk": (bounds.plain_risk, usual(**BOUND, power=0.0)),
     "theorem1": (bounds.theorem1, usual(**BOUND, momentum=0.9, power=0.0)),
     "theorem2": (bounds.theorem2, usual(**BOUND, ema=0.9, power=0.0)),

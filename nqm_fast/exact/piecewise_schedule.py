@@ -14,9 +14,9 @@ from ..bounds import SMALLEST_RISK, bayes_samples
 from ..problem import Problem, as_additive_problem
 from ..schedules import Constant, Piecewise
 from ..validation import Array, integer, number
-from ..wide_range import log_square
 from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
+from .piece_maps import plain_model
 from .risk import expected_risk
 from .tuning import AGREEMENT, REFINEMENTS, Tuned, finer_nodes, searched_nodes, tune
 
@@ -37,8 +37,6 @@ RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-9
 """Tight, because single steps differ by little at long horizons."""
 
 # Numerical limits.
-LOG_OF_ZERO = -1e6
-"""Stands for log(0): unlike -inf, it gives 0 when multiplied by the length 0 of a piece."""
 BOUND_ERROR = 1e-9
 """Part by which the lower bound on steps is reduced, to allow for its rounding errors."""
 
@@ -59,12 +57,8 @@ class PiecewiseSearch:
         pieces: int,
         target: float,
     ) -> None:
-        self.curvature: Array = block.h ** (1.0 - power)
-        """Curvature that the preconditioned update sees, shape (nodes,) like the next two."""
-        self.initial_risk = np.broadcast_to(
-            0.5 * block.multiplicity * block.h * block.second_moment, self.curvature.shape
-        )
-        self.noise = 0.5 * block.multiplicity * block.c * block.h**-power / batch_size
+        self.model = plain_model(block, power)
+        self.inverse_batch = 1.0 / batch_size
         # The largest curvature need not be a node.
         largest = float(np.power(problem.curvature_range, 1.0 - power).max())
         self.largest_lr = 2.0 / largest * (1.0 - LIMIT_MARGIN)
@@ -78,33 +72,12 @@ class PiecewiseSearch:
         return np.diff(np.arange(self.pieces + 1) * steps // self.pieces)
 
     def log_risk(self, log_lr: Array, lengths: NDArray[np.int64]) -> tuple[float, Array]:
-        """Compute the log of the risk after the last piece, and its gradient, shape (pieces,).
-
-        Arrays in it have shape (pieces, d).
-        """
-        lr, length = np.exp(log_lr)[:, None], lengths[:, None]
-        gap = lr * self.curvature
-        a = 1.0 - gap
-        with np.errstate(divide="ignore"):
-            decay = length * np.maximum(log_square(gap), LOG_OF_ZERO)
-        kept, lost = np.exp(decay), -np.expm1(decay)
-        kept_slope = np.where(a == 0.0, 0.0, -2.0 * length * gap * kept / np.where(a, a, 1.0))
-        margin = 2.0 - gap
-        added = self.noise * lr / margin * lost
-        added_slope = self.noise * lr * (2.0 * lost / margin**2 - kept_slope / margin)
-        # The share of the risk after a piece that is still there after the last piece.
-        later = np.ones_like(kept)
-        later[:-1] = np.cumprod(kept[:0:-1], axis=0)[::-1]
-        before = np.empty_like(kept)
-        current: Array = self.initial_risk
-        for k in range(self.pieces):
-            before[k] = current
-            current = kept[k] * current + added[k]
-        risk = current.sum()
+        """Compute the log of the risk after the last piece, and its gradient, shape (pieces,)."""
+        inverse_batch = np.full(len(lengths), self.inverse_batch)
+        risk, slope = self.model.sweep(log_lr, lengths).risk_and_slope(inverse_batch)
         if risk == 0.0:
             return math.log(SMALLEST_RISK), np.zeros_like(log_lr)
-        slope = ((kept_slope * before + added_slope) * later).sum(axis=1)
-        return float(np.log(risk)), slope / risk
+        return math.log(risk), slope / risk
 
     def minimise_from(self, steps: int, start: Array) -> float:
         """Minimise the excess after `steps` from a start; the lowest excess known then."""

@@ -22,7 +22,7 @@ def drawn(tmp_path_factory):
 
 
 def test_there_are_the_nine_of_the_paper_and_ten_others():
-    assert len(figures.names()) == 19
+    assert len(figures.names()) == 20
     assert "digits" in figures.names()
 
 
