@@ -39,6 +39,8 @@ from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
+from .fits.reading import read_runs
+from .fits.training_run import TrainingRun
 from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
@@ -83,6 +85,7 @@ __all__ = [
     "SimulatedSteps",
     "SimulatedTuned",
     "TailAverage",
+    "TrainingRun",
     "Tuned",
     "bounds",
     "epochs",
@@ -97,6 +100,7 @@ __all__ = [
     "noise",
     "open_run",
     "optimal_schedule",
+    "read_runs",
     "read_spectrum",
     "resume",
     "risk_distribution",
