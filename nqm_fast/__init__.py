@@ -39,6 +39,8 @@ from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
+from .fits.fitted import Fitted
+from .fits.fitting import fit
 from .fits.reading import read_runs
 from .fits.training_run import TrainingRun
 from .measurement import measure
@@ -69,6 +71,7 @@ __all__ = [
     "Algorithm",
     "DelayedSGD",
     "FirstPassage",
+    "Fitted",
     "InputError",
     "LinearAlgorithm",
     "Lookahead",
@@ -92,6 +95,7 @@ __all__ = [
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "fit",
     "largest_stable_lr",
     "measure",
     "merge",

@@ -31,8 +31,8 @@ PIECES = 96
 """Pieces of constant settings that stand for a schedule, beside those that end at records."""
 SAMPLED = 64
 """Steps of a piece at which schedules are looked up, at most."""
-LARGEST = 1e30
-"""What stands for a response that has diverged, so that sums with it stay finite."""
+EDGE = 1.99
+"""Products of rate and curvature are held below it, which is the edge of stability."""
 
 
 class Pieces(NamedTuple):
@@ -109,42 +109,58 @@ class Response(NamedTuple):
     """What is left of the initial risk, shape (records, places of the axis)."""
     noise: Array
     """Risk that noise has added, per c / h, of the same shape."""
+    floor: Array
+    """The same for noise that is that of one sample, whatever the batch size."""
 
 
-def plain_response(pieces: Pieces, records: int, edge: float | None) -> Response:
+def plain_response(pieces: Pieces, records: int, edge: float) -> Response:
     """Tabulate the response of plain SGD.
 
     Parameters
     ----------
     pieces : Pieces
     records : int
-    edge : float, optional
+    edge : float
         Products of learning rate and curvature are taken to be no larger: the steepest directions
         are held at the edge of stability, as networks hold them.
     """
     h = np.exp(AXIS)
-    left, added = np.ones(h.size), np.zeros(h.size)
-    start, noise = np.empty((records, h.size)), np.empty((records, h.size))
+    # What is left of the start, and noise of the batches and of one sample.
+    state = np.zeros((3, h.size))
+    state[0] = 1.0
+    found = np.empty((3, records, h.size))
     for length, lr, inverse, record in zip(*pieces, strict=True):
-        x = lr * h if edge is None else np.minimum(lr * h, edge)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        x = np.minimum(lr * h, edge)
+        with np.errstate(divide="ignore"):
             exponent = np.where(x < 0.5, np.log1p(-np.minimum(x, 0.5)), np.log(np.abs(1.0 - x)))
-            change = np.expm1(2.0 * length * exponent)
-            kick = np.where(x == 2.0, 2.0 * length * x, -change / (2.0 - x)) * x
-        left = np.minimum(left * (1.0 + change), LARGEST)
-        added = np.minimum(added * (1.0 + change) + inverse * kick, LARGEST)
+        change = np.expm1(2.0 * length * exponent)
+        kick = -change * x / (2.0 - x)
+        state *= 1.0 + change
+        state[1] += inverse * kick
+        state[2] += kick
         if record >= 0:
-            start[record], noise[record] = left, added
-    return Response(start, noise)
+            found[:, record] = state
+    return Response(*found)
 
 
 def averaged_response(pieces: Pieces, records: int, momentum: float, ema: float) -> Response:
-    """Tabulate the response of SGD with momentum or an average of its iterates, exactly."""
+    """Tabulate the response of SGD with momentum or an average of its iterates, exactly.
+
+    Directions that are not stable at the highest learning rate are held where they are.
+    """
     h = np.exp(AXIS)
+    # The limit of stability of momentum; an average does not change it.
+    stable = h < EDGE * (1.0 + momentum)
+    h = np.minimum(h, h[stable][-1])
     lengths = pieces.length.astype(int).tolist()
     lr = Piecewise(pieces.lr.tolist(), lengths)
-    batch = Piecewise((1.0 / pieces.inverse_batch).tolist(), lengths)
     steps = np.cumsum(pieces.length).astype(np.int64)[pieces.record >= 0]
-    found = moments(Problem(h), SGD(lr, momentum=momentum, ema=ema), batch, steps)
-    left, added = 2.0 * found.convergence / h, 2.0 * found.steady_state
-    return Response(*(np.nan_to_num(np.minimum(x, LARGEST), nan=LARGEST) for x in (left, added)))
+    algorithm = SGD(lr, momentum=momentum, ema=ema)
+    batch = Piecewise((1.0 / pieces.inverse_batch).tolist(), lengths)
+    found = moments(Problem(h), algorithm, batch, steps)
+    noise = 2.0 * found.steady_state
+    if (pieces.inverse_batch == pieces.inverse_batch[0]).all():
+        floor = noise / pieces.inverse_batch[0]
+    else:
+        floor = 2.0 * moments(Problem(h), algorithm, 1, steps).steady_state
+    return Response(2.0 * found.convergence / h, noise, floor)

@@ -1,0 +1,378 @@
+"""A fitted model, and what it predicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arithmetic import methods_in_usual_arithmetic
+from ..columns import Table
+from ..html import facts_table
+from ..problem import MOST_COORDINATES, Problem
+from ..saving import file_path, written_beside
+from ..validation import Array, InputError, integer, number, shown
+from .model import PreparedRun, Units, place, predict, shift
+from .parameters import ALL, EXTRA
+from .solver import Layout
+from .training_run import TrainingRun, as_runs
+
+FORMAT = "nqm-fast fit 1"
+IDENTIFIED = 0.5
+"""Standard error, of a logarithm or of an exponent, below which a parameter is identified."""
+
+
+class Estimate(NamedTuple):
+    """A parameter that was fitted.
+
+    Attributes
+    ----------
+    value : float
+        A scale in the units of the runs, or an exponent.
+    error : float
+        Standard error, of the logarithm for scales.
+    is_identified : bool
+        Whether the runs say what it is, within a factor of 1.6 or 0.5. Parameters are badly
+        identified where predictions are not.
+    """
+
+    value: float
+    error: float
+    is_identified: bool
+
+
+@methods_in_usual_arithmetic
+@dataclass(frozen=True, eq=False, repr=False)
+class Fitted:
+    """The noisy quadratic model fitted to training runs, as `fit` returns it.
+
+    Attributes
+    ----------
+    extra : tuple of str
+        Parameters of the optimiser that the fit has: ``lr_power, noise_floor, batch_power,
+        dim_power``; see docs/fitting.md.
+    error : float
+        Root of the mean square of the logarithms' errors on the runs that were fitted.
+    left_out_error : float
+        The same on the largest runs when these were left out, NaN if they were too few for that.
+    measured : dict
+        Table of the fitted records: ``run, name, group, steps, batch_size, lr, dim, loss,
+        predicted``.
+    tried : list of dict
+        Choices of extra parameters, with the errors of runs left out: ``extra, error``.
+    """
+
+    layout: Layout
+    units: Units
+    x: Array
+    covariance: Array
+    is_stable: bool
+    error: float
+    left_out_error: float
+    measured: Table
+    tried: list[dict[str, Any]]
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Parameters of the optimiser that the fit has."""
+        return tuple(name for name in self.layout.free if name in EXTRA)
+
+    # -- parameters ----------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Estimate]:
+        """The parameters by name, each with its standard error and whether it is identified.
+
+        ``h_i = scale i^-exponent``, ``c_i = noise i^-noise_exponent`` and ``h_i E[w_0i^2] = start
+        i^-start_exponent`` of a run of typical settings, and the irreducible loss. Those of
+        a group are called by it too, as in ``irreducible[small]``.
+        """
+        errors = np.sqrt(np.diag(self.covariance))
+        found = {}
+        for column, (name, group) in enumerate(self.layout.columns):
+            value = self._natural(self._values(group or self.layout.groups[0]), name)
+            error = float(errors[column])
+            label = name if group is None else f"{name}[{group}]"
+            found[label] = Estimate(value, error, error < IDENTIFIED)
+        return found
+
+    def _natural(self, values: Mapping[str, float], name: str) -> float:
+        """Return a parameter in the units of the runs."""
+        units = self.units
+        largest = math.exp(values["scale"]) / units.lr
+        loss = units.loss
+        match name:
+            case "scale":
+                return largest
+            case "noise":
+                return largest * loss * units.batch_size * math.exp(values["noise"])
+            case "start" | "irreducible":
+                return loss * math.exp(values[name])
+            case "noise_exponent":
+                return values["exponent"] + values["noise_exponent"]
+            case "noise_floor":
+                return math.expm1(values["noise_floor"]) / units.batch_size
+        return values[name]
+
+    def _values(self, group: str) -> dict[str, float]:
+        """Return all parameters of a group in the units of the fit.
+
+        Raises
+        ------
+        InputError
+            If parameters are each group's own, and the group was not fitted.
+        """
+        if self.layout.own and group not in self.layout.groups:
+            raise InputError(
+                f"group must be one of those fitted, {', '.join(self.layout.groups)}, not "
+                f"{shown(group)}, as each has its own {', '.join(sorted(self.layout.own))}"
+            )
+        return self.layout.values(self.x, group)
+
+    @property
+    def irreducible(self) -> float:
+        """The irreducible loss, of the first group if each has its own."""
+        return self._natural(self._values(self.layout.groups[0]), "irreducible")
+
+    def problem(
+        self, dim: int | None = None, *, batch_size: float | None = None, group: str | None = None
+    ) -> Problem:
+        """Return the problem of a dimension, for all exact answers and simulations.
+
+        Its loss lacks the irreducible one, and the initial risk of directions beyond `dim`.
+
+        Parameters
+        ----------
+        dim : int, optional
+            Number of directions; by default as many as can be counted.
+        batch_size : float, optional
+            At which effective learning rates and the noise floor are those of the problem, where
+            the fit says that they depend on it. By default the typical one of the runs.
+        group : str, optional
+            Whose parameters are meant, if groups have their own; the first by default.
+
+        Raises
+        ------
+        InputError
+            If `dim` is not a whole number from 1 to 2^53, or there is no such group.
+        """
+        size = MOST_COORDINATES if dim is None else integer("dim", dim, least=1)
+        size = integer("dim", size, least=1, most=MOST_COORDINATES)
+        values = self._values(self.layout.groups[0] if group is None else group)
+        batch = self.units.batch_size
+        if batch_size is not None:
+            batch = number("batch_size", batch_size, least=1.0)
+        factor = (size / self.units.dim) ** values["dim_power"]
+        factor *= (batch / self.units.batch_size) ** values["batch_power"]
+        noise = 1.0 + batch * self._natural(values, "noise_floor")
+        return Problem.power_law(
+            size,
+            values["exponent"],
+            noise_exponent=self._natural(values, "noise_exponent"),
+            start_exponent=values["start_exponent"],
+            scale=factor * self._natural(values, "scale"),
+            noise=factor * noise * self._natural(values, "noise"),
+            start=self._natural(values, "start"),
+        )
+
+    # -- predictions ---------------------------------------------------------------------
+
+    def predict(self, runs: TrainingRun | Sequence[TrainingRun]) -> Any:
+        """Predict losses.
+
+        Parameters
+        ----------
+        runs : TrainingRun or list of TrainingRun
+            Their losses, if they have some, are not looked at.
+
+        Returns
+        -------
+        float, ndarray or list
+            For a run the loss at its steps, of their shape; for a list a list of these. It is inf
+            where a run is beyond the limit of stability, if the fit knows of one.
+
+        Raises
+        ------
+        InputError
+            If something else is given, or a run's group has not been fitted.
+        """
+        shaped = [self._predicted(run)[0].reshape(run.steps.shape) for run in as_runs(runs)]
+        plain = [loss if loss.ndim else float(loss) for loss in shaped]
+        return plain[0] if isinstance(runs, TrainingRun) else plain
+
+    def _predicted(self, run: TrainingRun) -> tuple[Array, Array]:
+        """Predict the losses of a run, and their logarithms' derivatives, (records, columns)."""
+        values = self._values(run.group)
+        found = predict(values, PreparedRun(run), self.units)
+        loss = found.loss
+        zero = np.zeros(loss.shape)
+        slopes = np.array(
+            [
+                found.slopes[name] / loss if group in (None, run.group) else zero
+                for name, group in self.layout.columns
+            ]
+        ).T
+        if self.is_stable and self._is_beyond(run, values):
+            loss = np.where(run.steps.reshape(-1) > 0, math.inf, loss)
+        return loss, slopes
+
+    def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
+        """Whether a run is beyond the limit of stability at its highest learning rate."""
+        return shift(values, place(run, self.units)) > math.log(2.0 * (1.0 + run.momentum))
+
+    def interval(self, run: TrainingRun, level: float = 0.9) -> tuple[Any, Any]:
+        """Say within which limits the losses of a run will be.
+
+        The errors of parameters are those of a sandwich over runs (whole curves, as records of one
+        curve err together), carried to the logarithm of the loss, with the runs' own scatter.
+
+        Parameters
+        ----------
+        run : TrainingRun
+        level : float
+            Probability, > 0 and < 1.
+
+        Returns
+        -------
+        low, high : float or ndarray
+            Of the shape of the run's steps.
+
+        Raises
+        ------
+        InputError
+            If an argument is outside its limits.
+        """
+        from scipy.stats import t
+
+        share = number("level", level, above=0.0, below=1.0)
+        (one,) = as_runs(run)
+        loss, slopes = self._predicted(one)
+        variance = np.einsum("ra,ab,rb->r", slopes, self.covariance, slopes) + self.error**2
+        freedom = max(len(self.measured["loss"]) - self.x.size, 1)
+        half = float(t.ppf(0.5 + 0.5 * share, freedom)) * np.sqrt(variance)
+        limits = [(loss * np.exp(sign * half)).reshape(one.steps.shape) for sign in (-1.0, 1.0)]
+        low, high = (limit if limit.ndim else float(limit) for limit in limits)
+        return low, high
+
+    def residuals(self) -> Table:
+        """Return the fitted records as a table, with the logarithms of measured over predicted.
+
+        Returns
+        -------
+        dict of ndarray
+            Columns ``run, name, group, steps, batch_size, lr, dim, loss, predicted, residual``,
+            where `lr` is the highest learning rate, and `batch_size` the mean.
+        """
+        with np.errstate(invalid="ignore"):
+            residual = np.log(self.measured["loss"] / self.measured["predicted"])
+        return self.measured | {"residual": residual}
+
+    # -- descriptions --------------------------------------------------------------------
+
+    def report(self) -> str:
+        """Write what was fitted, how well, and what is identified, as text."""
+        from .report import report
+
+        return report(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Fitted to {len(set(self.measured['run'].tolist()))} runs, error "
+            f"{100.0 * self.error:.2g} %, irreducible loss {self.irreducible:.4g}>"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {name: f"{found.value:.4g}" for name, found in self.parameters.items()}
+        return facts_table("Fitted", {"error": self.error} | facts)
+
+    # -- files ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the fit as plain JSON, which `load` reads.
+
+        Raises
+        ------
+        InputError
+            If `path` is no name of a file.
+        """
+        content = {
+            "format": FORMAT,
+            "parameters": {name: found._asdict() for name, found in self.parameters.items()},
+            "free": self.layout.free,
+            "own": sorted(self.layout.own),
+            "groups": self.layout.groups,
+            "units": self.units._asdict(),
+            "x": self.x.tolist(),
+            "covariance": self.covariance.tolist(),
+            "is_stable": self.is_stable,
+            "error": self.error,
+            "left_out_error": _or_none(self.left_out_error),
+            "measured": {k: [_or_none(v) for v in c.tolist()] for k, c in self.measured.items()},
+            "tried": self.tried,
+        }
+        with written_beside("path", path) as part:
+            part.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Fitted:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        InputError
+            If the file is something else.
+        FileNotFoundError
+            If there is none.
+        """
+        place_of_file = file_path("path", path)
+        try:
+            content = json.loads(place_of_file.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"its format is {shown(content['format'])}")
+            measured = {k: _column(k, values) for k, values in content["measured"].items()}
+            layout = Layout(
+                tuple(content["free"]), frozenset(content["own"]), tuple(content["groups"])
+            )
+            unknown = [name for name in layout.free if name not in ALL]
+            if unknown or len(content["x"]) != len(layout.columns):
+                raise ValueError(f"it has parameters {unknown or content['x']}")
+            return cls(
+                layout,
+                Units(**content["units"]),
+                np.array(content["x"], dtype=float),
+                np.array(content["covariance"], dtype=float),
+                bool(content["is_stable"]),
+                float(content["error"]),
+                _or_nan(content["left_out_error"]),
+                measured,
+                list(content["tried"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{place_of_file.name} is no fit that `save` has written: {error}"
+            ) from None
+
+
+def _or_none(value: Any) -> Any:
+    """Replace an infinite or missing number, which JSON lacks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "inf" if value > 0 else None
+    return value
+
+
+def _or_nan(value: float | None) -> float:
+    """Return a number that may be missing."""
+    return math.nan if value is None else float(value)
+
+
+def _column(name: str, values: ArrayLike) -> Any:
+    """Return a column of the table of records."""
+    if name in ("name", "group"):
+        return np.array(values, dtype=str)
+    return np.array([math.nan if value is None else float(value) for value in values])  # type: ignore[union-attr,arg-type]
