@@ -20,6 +20,14 @@ from ..saving import file_path, written_beside
 from ..validation import Array, InputError, integer, number, shown
 from .model import PreparedRun, Units, place, predict, shift
 from .parameters import ALL, EXTRA
+from .recommendation import (
+    Recommendation,
+    checked_target,
+    recommended,
+    steps_to_loss,
+    template_of,
+)
+from .responses import EDGE
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
 
@@ -259,6 +267,106 @@ class Fitted:
         limits = [(loss * np.exp(sign * half)).reshape(one.steps.shape) for sign in (-1.0, 1.0)]
         low, high = (limit if limit.ndim else float(limit) for limit in limits)
         return low, high
+
+    def tune(
+        self,
+        *,
+        dim: int | None = None,
+        steps: int | None = None,
+        samples: float | None = None,
+        batch_size: float | None = None,
+        over: Sequence[str] = ("lr",),
+        schedule: str = "constant lr",
+        momentum: float | None = None,
+        ema: float | None = None,
+        group: str = "",
+    ) -> Recommendation:
+        """Find the learning rate, and the batch size for a number of samples, of the lowest loss.
+
+        Learning rates go up to the edge of stability of the fit, which is known only if a run had
+        diverged or its sharpness was measured.
+
+        Parameters
+        ----------
+        dim : int, optional
+            Number of parameters.
+        steps, samples : int
+            One of them: steps, or samples, which are steps times the batch size.
+        batch_size : float, optional
+            Of the run, if it is not sought.
+        over : ("lr",) or ("lr", "batch_size")
+        schedule : str
+            A template as `read_runs` takes them, whose peak is called ``lr``, such as
+            ``"warmup 0.01, cosine lr"``.
+        momentum, ema, group : optional
+            As of `TrainingRun`.
+
+        Returns
+        -------
+        Recommendation
+            With ``lr, batch_size, steps, loss``.
+
+        Raises
+        ------
+        InputError
+            If an argument is outside its limits.
+        """
+        settings = {"momentum": momentum, "ema": ema, "group": group}
+        values = self._values(group)
+        probe = TrainingRun(None, 1, batch_size=batch_size or 1, lr=self.units.lr, dim=dim)
+        beyond = shift(values, place(probe, self.units)) - math.log(EDGE)
+        highest = self.units.lr * math.exp(-beyond / (1.0 + values["lr_power"]))
+        return recommended(
+            self._last_loss, highest, dim=dim, steps=steps, samples=samples, batch_size=batch_size,
+            over=over, schedule=schedule, settings=settings,
+        )  # fmt: skip
+
+    def steps_to_target(
+        self,
+        target: float,
+        *,
+        batch_size: float,
+        dim: int | None = None,
+        lr: Any = None,
+        group: str = "",
+    ) -> float:
+        """Find the fewest steps to a loss.
+
+        Parameters
+        ----------
+        target : float
+            Loss, above the irreducible one.
+        batch_size : float
+        dim : int, optional
+            Number of parameters.
+        lr : number, schedule or str, optional
+            Template or schedule. By default it is constant, and tuned for the number of steps.
+        group : str
+
+        Returns
+        -------
+        float
+            inf if the loss is never reached.
+
+        Raises
+        ------
+        InputError
+            If an argument is outside its limits.
+        """
+        lowest = self._natural(self._values(group), "irreducible")
+        shape = template_of(1.0 if lr is None else lr)
+
+        def run(steps: int) -> TrainingRun:
+            return TrainingRun(
+                None, steps, batch_size=batch_size, lr=shape(steps), dim=dim,
+                tuned_lr=lr is None, group=group,
+            )  # fmt: skip
+
+        return steps_to_loss(self._last_loss, checked_target(target, lowest), run)
+
+    def _last_loss(self, run: TrainingRun) -> float:
+        """Predict the loss of a run at its only step."""
+        return float(self.predict(run))
 
     def residuals(self) -> Table:
         """Return the fitted records as a table, with the logarithms of measured over predicted.

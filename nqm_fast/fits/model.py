@@ -13,6 +13,7 @@ from .directions import Measures, dim_of, directions, measures
 from .responses import (
     AXIS,
     EDGE,
+    SPACING,
     Response,
     averaged_response,
     plain_response,
@@ -22,6 +23,8 @@ from .training_run import TrainingRun
 
 POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
 """Values of `lr_power` at which responses are tabulated; others are interpolated."""
+LOWEST_SHIFT = -200
+"""The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
 STEP = 1e-6
 """Of difference quotients of functions that are known to all digits."""
 
@@ -179,6 +182,8 @@ def predict(
     p = values["start_exponent"]
     dim = dim_of(prepared.run.dim)
     where = dim, shift(values, at)
+    if prepared.run.tuned_lr:
+        where = dim, _best_shift(values, prepared, units)
     sums = None if known is None else known.get(where)
     if sums is None:
         sums = _sums(values, *where, units)
@@ -193,6 +198,8 @@ def predict(
     tail, tail_slope = (0.5 * initial * x for x in _zeta(p, dim + 1.0))
     irreducible = units.loss * math.exp(values["irreducible"])
     moved = response.start @ sums.moved[0] + noise @ sums.moved[2]
+    if prepared.run.tuned_lr:  # The best rate undoes whatever moves all directions.
+        moved = 0.0 * moved
     slopes = {
         "scale": moved,
         "exponent": -(response.start @ sums.moved[1] + noise @ sums.moved[3]),
@@ -210,6 +217,32 @@ def predict(
         by_noise = by_power.noise + floor * by_power.floor
         slopes["lr_power"] += by_power.start @ sums.weights[0] + by_noise @ sums.weights[2]
     return Prediction(left + added + tail + irreducible, slopes)
+
+
+def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
+    """Find the logarithm of curvature times rate at which the last loss is lowest.
+
+    Along the axis of responses a shift by whole places moves the directions' weights, so that all
+    of these shifts are one correlation; between them a parabola is taken.
+    """
+    sums = _sums(values, dim_of(prepared.run.dim), 0.0, units)
+    response, _ = prepared.response(values["lr_power"], False)
+    last = int(np.argmax(prepared.run.steps.reshape(-1)))
+    floor = math.expm1(values["noise_floor"]) / units.batch_size
+    added = response.noise[last] + floor * response.floor[last]
+    highest = math.floor(math.log(EDGE) / SPACING)
+    moves = np.arange(LOWEST_SHIFT, highest + 1)
+    # Beyond the ends of the axis responses are as they are at its ends.
+    padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (response.start[last], added)]
+    losses = sum(
+        np.correlate(x, weights, "valid")
+        for x, weights in zip(padded, (sums.weights[0], sums.weights[2]), strict=True)
+    )
+    best = int(np.argmin(losses))
+    if best in (0, moves.size - 1):
+        return float(moves[best] * SPACING)
+    left, middle, right = losses[best - 1 : best + 2]
+    return float((moves[best] + 0.5 * (left - right) / (left - 2.0 * middle + right)) * SPACING)
 
 
 def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:

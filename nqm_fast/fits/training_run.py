@@ -16,6 +16,7 @@ from ..validation import (
     InputError,
     any_array,
     counted,
+    flag,
     integer,
     number,
     shown,
@@ -48,6 +49,9 @@ class TrainingRun(Immutable):
         learning rate, and is left out.
     ema : float, optional
         Of the average of iterates whose loss is measured, >= 0 and < 1; 0 by default.
+    tuned_lr : bool
+        Whether the learning rate was tuned for the loss at the last step. Then only the shape of
+        `lr` counts, and its height is the best one below the edge of stability.
     weight : float
         Of the squared error of this run's records, > 0, in units of a record's.
     sharpness : float, optional
@@ -91,6 +95,7 @@ class TrainingRun(Immutable):
         dim: int | None = None,
         momentum: float | None = None,
         ema: float | None = None,
+        tuned_lr: bool = False,
         weight: float = 1.0,
         sharpness: float | None = None,
         name: str = "",
@@ -107,6 +112,7 @@ class TrainingRun(Immutable):
             dim=None if dim is None else integer("dim", dim, least=1, most=MOST_COORDINATES),
             momentum=_fraction("momentum", momentum),
             ema=_fraction("ema", ema),
+            tuned_lr=flag("tuned_lr", tuned_lr),
             weight=number("weight", weight, above=0.0),
             sharpness=None if sharpness is None else number("sharpness", sharpness, above=0.0),
             name=_text("name", name),

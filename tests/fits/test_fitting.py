@@ -273,3 +273,71 @@ def test_arguments_outside_their_limits_are_refused(more, message):
 def test_levels_are_probabilities(fitted):
     with pytest.raises(nqm.InputError, match="level must be > 0 and < 1, not 1"):
         fitted.interval(cosine(), 1.0)
+
+
+# -- recommendations ---------------------------------------------------------------------
+
+
+def test_the_best_rate_is_that_of_the_exact_model(fitted):
+    found = fitted.tune(dim=DIM, steps=400, batch_size=4)
+    best = nqm.expected_risk(PROBLEM, nqm.SGD(found.lr), 4, 400)
+    others = [nqm.expected_risk(PROBLEM, nqm.SGD(found.lr * f), 4, 400) for f in (0.8, 1.25)]
+    assert best < min(others)
+    assert found.loss == pytest.approx(FLOOR + best, rel=1e-3)
+    decayed = fitted.tune(dim=DIM, steps=400, batch_size=4, schedule="cosine lr")
+    assert decayed.loss < found.loss
+
+
+def test_the_best_batch_size_spends_the_samples(fitted):
+    found = fitted.tune(dim=DIM, samples=4096, over=("lr", "batch_size"))
+    assert found.steps == round(4096 / found.batch_size)
+    assert found.loss <= fitted.tune(dim=DIM, samples=4096, batch_size=256).loss
+
+
+def test_tuned_runs_are_those_of_the_best_rate(fitted):
+    tuned = nqm.TrainingRun(None, 400, batch_size=4, lr=1.0, dim=DIM, tuned_lr=True)
+    found = fitted.tune(dim=DIM, steps=400, batch_size=4)
+    assert fitted.predict(tuned) == pytest.approx(found.loss, rel=1e-4)
+
+
+def test_steps_to_a_loss_are_those_at_which_it_is_predicted(fitted):
+    steps = fitted.steps_to_target(2.5, batch_size=8, dim=DIM, lr=0.2)
+    first = nqm.steps_to_target(PROBLEM, nqm.SGD(0.2), 8, 2.5 - FLOOR)
+    assert steps == pytest.approx(first, rel=0.01)
+    tuned = fitted.steps_to_target(2.5, batch_size=8, dim=DIM)
+    assert tuned < steps
+    assert fitted.steps_to_target(1.45, batch_size=8, dim=DIM) == math.inf
+    with pytest.raises(nqm.InputError, match="target must be above the irreducible loss"):
+        fitted.steps_to_target(1.0, batch_size=8)
+
+
+def test_fits_to_tuned_runs_predict_steps_at_other_batch_sizes():
+    def run(batch, target=0.4):
+        best = nqm.tune(PROBLEM, batch, target, over=("lr",), effort="fast")
+        return nqm.TrainingRun(
+            FLOOR + target, best.steps, batch_size=batch, lr=1.0, dim=DIM, tuned_lr=True
+        )
+
+    runs = [run(batch, target) for batch in (4, 16, 64) for target in (0.8, 0.5, 0.3)]
+    fitted = nqm.fit(runs, extra=())
+    for batch in (2, 256):
+        measured = run(batch).last_step
+        assert fitted.steps_to_target(FLOOR + 0.4, batch_size=batch, dim=DIM) == pytest.approx(
+            measured, rel=0.2
+        )
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "give either steps or samples"),
+        ({"steps": 3, "samples": 3}, "give either steps or samples"),
+        ({"steps": 3, "over": ("ema",)}, "over must be ('lr',) or ('lr', 'batch_size')"),
+        ({"steps": 3, "over": ("lr", "batch_size")}, "over 'batch_size' needs samples"),
+        ({"steps": 3}, "batch_size must be a number >= 1, not None"),
+        ({"steps": 3, "batch_size": 4, "schedule": "sine"}, "schedule must be '[warmup W,] KIND"),
+    ],
+)
+def test_what_cannot_be_recommended_is_said(fitted, more, message):
+    with pytest.raises(nqm.InputError, match=re.escape(message)):
+        fitted.tune(**more)
