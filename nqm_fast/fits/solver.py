@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..progress import track
 from ..validation import Array
 from .directions import Measures
 from .model import EDGE, PreparedRun, Units, Values, predict, shift
@@ -201,7 +202,7 @@ def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
 
     if not kept:
         return min((search(x, LAST_CALLS) for x in starts), key=lambda found: found.cost)
-    begun = [search(start, FIRST_CALLS) for start in starts]
+    begun = [search(start, FIRST_CALLS) for start in track(starts, len(starts), "fit")]
     begun.sort(key=lambda found: found.cost)
     done = [search(found.x, LAST_CALLS) for found in begun[:kept]]
     return min(done, key=lambda found: found.cost)
