@@ -56,7 +56,7 @@ def draw(table: Table, path: Path) -> Path:
 def _plot(figure: Figure, table: Table) -> None:
     """Draw all panels."""
     table = {name: column[np.isfinite(table["loss"])] for name, column in table.items()}
-    names = [name for name in COLUMNS if np.ptp(np.nan_to_num(table[name])) > 0.0]
+    names = [name for name in COLUMNS if len(set(np.nan_to_num(table[name]).tolist())) > 1]
     curves = _curves(table)
     count = 1 + bool(curves) + len(names)
     rows = -(-count // 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..immutable import Immutable, frozen
 from ..problem import MOST_COORDINATES
 from ..schedules import Schedule, as_schedule
-from ..timeline import check_lengths, values_at
+from ..timeline import check_lengths, pieces, values_at
 from ..validation import (
     Array,
     InputError,
@@ -23,8 +24,11 @@ from ..validation import (
     step_array,
 )
 
-LOOKED_AT = 1 << 14
+LOOKED_AT = 1 << 17
 """Steps at which the highest learning rate of a schedule and its mean batch size are looked for."""
+
+
+MOST_PIECES = 1 << 10
 
 
 class TrainingRun(Immutable):
@@ -123,7 +127,7 @@ class TrainingRun(Immutable):
         looked_at = _looked_at(last)
         self._settle(
             last_step=last,
-            peak_lr=float(values_at(self.lr, looked_at).max()),
+            peak_lr=float(values_at(self.lr, np.append(looked_at, _ends(self.lr, last))).max()),
             mean_batch_size=float(values_at(self.batch_size, looked_at).mean()),
         )
         if self.last_step and not self.peak_lr > 0.0:
@@ -159,6 +163,12 @@ def _looked_at(last: int) -> NDArray[np.int64]:
     if last <= LOOKED_AT:
         return np.arange(max(last, 1))
     return np.unique(np.linspace(0, last - 1, LOOKED_AT).astype(np.int64))
+
+
+def _ends(schedule: Schedule, last: int) -> NDArray[np.int64]:
+    """Return the first steps of a schedule's pieces, where its highest value may be."""
+    starts = (begin for begin, _, _ in pieces(schedule, 0, max(last, 1)))
+    return np.array(list(islice(starts, MOST_PIECES)), dtype=np.int64)
 
 
 def _losses(loss: ArrayLike, steps: NDArray[np.int64]) -> Array:

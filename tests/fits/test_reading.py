@@ -201,3 +201,8 @@ def test_what_is_wrong_with_json_lines_is_said(table):
 def test_a_file_that_is_not_there_is_its_own_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         nqm.read_runs(tmp_path / "none.csv")
+
+
+def test_the_highest_rate_of_a_long_run_is_found():
+    lr = schedules.Warmup(3001, then=schedules.Cosine(0.3, 10**7))
+    assert nqm.TrainingRun(2.0, 10**7, batch_size=4, lr=lr).peak_lr == 0.3
