@@ -262,6 +262,11 @@ class Fitted(Predictor):
 
         return report(self)
 
+    @property
+    def start(self) -> dict[str, float]:
+        """The parameters in the units of the fit, at which `fit` can start on similar runs."""
+        return self.layout.known_values(self.x, self.layout.groups[0])
+
     def plot(self) -> Any:
         """Draw measured against predicted losses, curves, and residuals against each column.
 

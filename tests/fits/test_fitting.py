@@ -341,3 +341,24 @@ def test_fits_to_tuned_runs_predict_steps_at_other_batch_sizes():
 def test_what_cannot_be_recommended_is_said(fitted, more, message):
     with pytest.raises(nqm.InputError, match=re.escape(message)):
         fitted.tune(**more)
+
+
+@pytest.mark.thorough
+def test_intervals_cover_at_their_level(fitted):
+    """Of 200 fits to noisy losses nine tenths say within which limits a further loss will be."""
+    settings = [(lr, b, t) for lr in (0.05, 0.5) for b in (2, 32) for t in (9, 90, 900, 20000)]
+    clean = [simulated(*s) for s in settings]
+    target = cosine()
+    rng = np.random.default_rng(22)
+    covered = 0
+    for _ in range(200):
+        runs = [
+            nqm.TrainingRun(
+                float(run.loss) * math.exp(0.01 * rng.standard_normal()), run.steps,
+                batch_size=run.batch_size, lr=run.lr, dim=DIM,
+            )
+            for run in clean
+        ]  # fmt: skip
+        low, high = nqm.fit(runs, extra=(), start=fitted.start).interval(target, 0.9)
+        covered += low < float(target.loss) * math.exp(0.01 * rng.standard_normal()) < high
+    assert 0.84 < covered / 200 < 0.96
