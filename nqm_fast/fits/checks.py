@@ -29,13 +29,13 @@ def check_runs(runs: Sequence[TrainingRun]) -> None:
             f"runs must have at least {LEAST_RECORDS} finite losses, not {finite.size}: the model "
             f"has {len(PROBLEM)} parameters, so that more than that are better"
         )
-    if finite.max() == finite.min():
+    # Steps to one loss say much where batch sizes or rates differ.
+    if finite.max() == finite.min() and len({place[1:] for place in _settings(runs)}) == 1:
         raise InputError(
             f"runs have the same loss {finite[0]:g} in all {counted(finite.size, 'record')}, of "
             "which nothing follows"
         )
-    settings = {(run.last_step, run.peak_lr, run.mean_batch_size, run.dim) for run in runs}
-    if len(settings) == 1 and all(curve.size == 1 for curve in curves):
+    if len(set(_settings(runs))) == 1 and all(curve.size == 1 for curve in curves):
         raise InputError(
             f"runs must differ: all {len(runs)} have {runs[0].last_step} steps, batch size "
             f"{runs[0].mean_batch_size:g} and lr {runs[0].peak_lr:g}"
@@ -51,6 +51,11 @@ def check_runs(runs: Sequence[TrainingRun]) -> None:
         raise InputError(
             f"runs[{known.index(False)}] has no dim, but others do: give it for all runs or none"
         )
+
+
+def _settings(runs: Sequence[TrainingRun]) -> list[tuple[float | None, ...]]:
+    """List the steps and the settings of runs."""
+    return [(run.last_step, run.peak_lr, run.mean_batch_size, run.dim) for run in runs]
 
 
 def _check_direction(runs: Sequence[TrainingRun]) -> None:
