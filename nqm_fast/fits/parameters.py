@@ -45,7 +45,7 @@ ALL = PROBLEM | EXTRA
 
 STARTS: tuple[dict[str, float], ...] = tuple(
     {"scale": scale, "exponent": q, "start_exponent": p, "noise": noise}
-    for scale in (0.0, 2.0)
+    for scale in (-2.5, 0.0, 2.0)
     for q, p in ((0.7, 1.1), (1.2, 1.3), (2.0, 1.4))
     for noise in (-3.0, -9.0)
 )

@@ -82,6 +82,14 @@ class TrainingRun(Immutable):
     steps: NDArray[np.int64]
     batch_size: Schedule
     lr: Schedule
+    dim: int | None
+    momentum: float
+    ema: float
+    tuned_lr: bool
+    weight: float
+    sharpness: float | None
+    name: str
+    group: str
     last_step: int
     """The last recorded step."""
     peak_lr: float
