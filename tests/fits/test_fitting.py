@@ -161,16 +161,26 @@ def test_a_fit_is_the_same_after_it_was_saved(fitted, tmp_path):
 # -- extra parameters, groups, stability -------------------------------------------------
 
 
-def test_extra_parameters_are_admitted_where_runs_need_them():
-    """Rates that go with the square root of lr are found, and not where they do not."""
+def square_root_runs():
+    """Runs whose rates go with the square root of lr."""
     steps = np.arange(100, 801, 100)
 
     def run(lr, batch):
         risk = nqm.expected_risk(PROBLEM, nqm.SGD(0.5 * math.sqrt(lr)), batch, steps)
         return nqm.TrainingRun(FLOOR + risk, steps, batch_size=batch, lr=lr, dim=DIM)
 
-    runs = [run(lr, batch) for lr in (0.04, 0.2, 1.0) for batch in (4, 32)]
-    fitted = nqm.fit(runs)
+    return [run(lr, batch) for lr in (0.04, 0.2, 1.0) for batch in (4, 32)]
+
+
+def test_a_power_of_the_rate_is_found():
+    fitted = nqm.fit(square_root_runs(), extra=["lr_power"])
+    assert fitted.parameters["lr_power"].value == pytest.approx(-0.5, abs=0.01)
+    assert fitted.parameters["exponent"].value == pytest.approx(TRUTH["exponent"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_extra_parameters_are_admitted_where_runs_need_them():
+    fitted = nqm.fit(square_root_runs())
     assert "lr_power" in fitted.extra
     assert fitted.parameters["lr_power"].value == pytest.approx(-0.5, abs=0.05)
     assert nqm.fit(finals(noise=0.01)).extra == ()
@@ -289,9 +299,9 @@ def test_the_best_rate_is_that_of_the_exact_model(fitted):
 
 
 def test_the_best_batch_size_spends_the_samples(fitted):
-    found = fitted.tune(dim=DIM, samples=4096, over=("lr", "batch_size"))
-    assert found.steps == round(4096 / found.batch_size)
-    assert found.loss <= fitted.tune(dim=DIM, samples=4096, batch_size=256).loss
+    found = fitted.tune(dim=DIM, samples=256, over=("lr", "batch_size"))
+    assert found.steps == round(256 / found.batch_size)
+    assert found.loss <= fitted.tune(dim=DIM, samples=256, batch_size=32).loss
 
 
 def test_tuned_runs_are_those_of_the_best_rate(fitted):
