@@ -46,6 +46,10 @@ from .exact.risk import expected_risk
 from .exact.schedule_comparison import Compared, Comparison, compare_schedules
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
+from .fits.fitted import Fitted
+from .fits.fitting import fit
+from .fits.reading import read_runs
+from .fits.training_run import TrainingRun
 from .measurement import measure
 from .problem import Problem
 from .simulation.api import resume, simulate
@@ -79,6 +83,7 @@ __all__ = [
     "CriticalBatchSize",
     "DelayedSGD",
     "FirstPassage",
+    "Fitted",
     "Frontier",
     "InputError",
     "LinearAlgorithm",
@@ -97,6 +102,7 @@ __all__ = [
     "SimulatedSteps",
     "SimulatedTuned",
     "TailAverage",
+    "TrainingRun",
     "Tuned",
     "batch_ramp",
     "best_risk",
@@ -107,6 +113,7 @@ __all__ = [
     "expected_risk",
     "figures",
     "first_passage_distribution",
+    "fit",
     "frontier",
     "largest_stable_lr",
     "measure",
@@ -118,6 +125,7 @@ __all__ = [
     "open_run",
     "optimal_control",
     "optimal_schedule",
+    "read_runs",
     "read_spectrum",
     "resume",
     "risk_distribution",

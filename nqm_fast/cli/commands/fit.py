@@ -1,0 +1,143 @@
+"""``nqm-fast fit``: fit the model to training runs in a table, and predict others."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import Fitted, InputError, TrainingRun, fit, read_runs
+from ...columns import Table, write_csv
+from ...fits.parameters import EXTRA
+from ...saving import writable_folder
+from ..tables import finite, print_json, print_table, whole_number
+
+ORDER = 8
+SHOWN = 24
+"""Predictions that are printed; all of them are in the folder."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    fits = commands.add_parser(
+        "fit",
+        allow_abbrev=False,
+        help="fit the model to losses of real training runs, and predict other runs",
+    )
+    fits.set_defaults(run=_fit)
+    fits.add_argument("runs", type=Path, metavar="RUNS", help="CSV, JSON lines or Parquet")
+    fits.add_argument("--predict", type=Path, metavar="NEW", help="runs to predict")
+    fits.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=COLUMN",
+        help="loss, steps, batch_size, lr, dim, momentum, ema, weight, sharpness, name, group; "
+        "run=COLUMN[,COLUMN] where a row is a record of a curve",
+    )  # fmt: skip
+    fits.add_argument(
+        "--lr", metavar="TEMPLATE", help='such as "warmup 0.01, cosine 0.001 to 0" or "linear lr"'
+    )
+    fits.add_argument("--batch-size", metavar="TEMPLATE", help='such as "constant 256"')
+    fits.add_argument(
+        "--extra", nargs="*", choices=list(EXTRA), metavar="NAME",
+        help=f"parameters of the optimiser: {', '.join(EXTRA)} (default: those that help)",
+    )  # fmt: skip
+    fits.add_argument(
+        "--own", nargs="+", default=[], metavar="NAME",
+        help="parameters of which each group of runs has its own, such as irreducible",
+    )  # fmt: skip
+    fits.add_argument("--level", type=float, default=0.9, help="of intervals (0.9)")
+    fits.add_argument("--seed", type=whole_number, default=0, help="of the starts (0)")
+    fits.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for fit.json, tables and a picture"
+    )
+    fits.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _fit(chosen: argparse.Namespace) -> None:
+    columns = _columns(chosen.columns)
+    given: dict[str, Any] = {
+        "columns": columns, "lr": chosen.lr, "batch_size": chosen.batch_size,
+    }  # fmt: skip
+    runs = read_runs(chosen.runs, **given)
+    new = []
+    if chosen.predict is not None:
+        new = read_runs(chosen.predict, **given, measured=False)
+    more: dict[str, Any] = {}
+    if chosen.own:
+        from ...fits.parameters import ALL
+
+        wrong = next((name for name in chosen.own if name not in ALL), None)
+        if wrong is not None:
+            raise InputError(f"--own may have {', '.join(ALL)}, not {wrong!r}")
+        more["share"] = [name for name in ALL if name not in chosen.own]
+    if chosen.extra is not None:
+        more["extra"] = chosen.extra
+    if not 0.0 < chosen.level < 1.0:
+        raise InputError(f"--level must be > 0 and < 1, not {chosen.level:g}")
+    fitted = fit(runs, seed=chosen.seed, **more)
+    rows = _predictions(fitted, new, chosen.level)
+    if chosen.out is not None:
+        _write(fitted, rows, writable_folder("--out", chosen.out))
+    if chosen.json:
+        facts = {
+            "error": finite(fitted.error),
+            "left_out_error": finite(fitted.left_out_error),
+            "parameters": {k: v._asdict() for k, v in fitted.parameters.items()},
+        }
+        print_json("fit", facts, rows)
+        return
+    print(fitted.report())
+    if rows:
+        print("\npredictions:")
+        print_table(rows[:SHOWN])
+        if len(rows) > SHOWN:
+            print(f"and {len(rows) - SHOWN} more")
+
+
+def _columns(words: list[str]) -> dict[str, Any]:
+    """Read names of columns."""
+    columns: dict[str, Any] = {}
+    for word in words:
+        name, equals, column = word.partition("=")
+        if not equals or not column:
+            raise InputError(f"--columns must be NAME=COLUMN, such as steps=K, not {word!r}")
+        columns[name] = column.split(",") if name == "run" else column
+    return columns
+
+
+def _predictions(fitted: Fitted, runs: list[TrainingRun], level: float) -> list[dict[str, Any]]:
+    """Predict runs, a row for each record."""
+    rows = []
+    for run in runs:
+        low, high = (np.atleast_1d(limit) for limit in fitted.interval(run, level))
+        loss = np.atleast_1d(fitted.predict(run))
+        for k, step in enumerate(np.atleast_1d(run.steps).tolist()):
+            rows.append(
+                {
+                    "run": run.name,
+                    "steps": step,
+                    "loss": finite(float(loss[k])),
+                    "low": finite(float(low[k])),
+                    "high": finite(float(high[k])),
+                }
+            )
+    return rows
+
+
+def _write(fitted: Fitted, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write the fit, its residuals, predictions, and a picture if Matplotlib is installed."""
+    fitted.save(folder / "fit.json")
+    write_csv(folder / "residuals.csv", fitted.residuals())
+    (folder / "report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
+    if rows:
+        table: Table = {
+            name: np.array([np.inf if row[name] is None else row[name] for row in rows])
+            for name in rows[0]
+        }
+        write_csv(folder / "predictions.csv", table)
+    if find_spec("matplotlib"):
+        from ...figures._fit import draw
+
+        draw(fitted.residuals(), folder / "fit.png")

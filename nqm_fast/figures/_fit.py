@@ -1,0 +1,126 @@
+"""Pictures of a fit: measured against predicted losses, curves, and residuals by column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..columns import Table, distinct_values
+from ._style import GREY, SERIES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = {"steps": "steps", "batch_size": "batch size", "lr": "learning rate", "dim": "parameters"}
+"""Columns against which residuals are drawn where they differ, with their names."""
+MOST_CURVES = 8
+LEAST_RECORDS = 5
+"""Runs of fewer records are no curves."""
+
+
+def figure_of(table: Table) -> Figure:
+    """Draw the residuals of a fit into a new figure.
+
+    Raises
+    ------
+    InputError
+        If Matplotlib is not installed.
+    """
+    from . import check_matplotlib
+    from ._output import new_figure
+
+    check_matplotlib()
+    return new_figure(_plot, table)
+
+
+def draw(table: Table, path: Path) -> Path:
+    """Draw the residuals of a fit into a file.
+
+    Raises
+    ------
+    InputError
+        If `path` is no picture, or Matplotlib is not installed.
+    """
+    from . import check_matplotlib
+    from ._output import check_picture, write_png
+
+    check_matplotlib()
+    check_picture(path, "out")
+    write_png(path, _plot, table)
+    return path
+
+
+def _plot(figure: Figure, table: Table) -> None:
+    """Draw all panels."""
+    table = {name: column[np.isfinite(table["loss"])] for name, column in table.items()}
+    names = [name for name in COLUMNS if len(set(np.nan_to_num(table[name]).tolist())) > 1]
+    curves = _curves(table)
+    count = 1 + bool(curves) + len(names)
+    rows = -(-count // 2)
+    figure.set_size_inches(9.0, 3.4 * rows)
+    axes = list(figure.subplots(rows, 2, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    _plot_losses(axes[0], table)
+    if curves:
+        _plot_curves(axes[1], table, curves)
+    for panel, name in zip(axes[1 + bool(curves) :], names, strict=False):
+        _plot_residuals(panel, table, name)
+
+
+def _curves(table: Table) -> list[Any]:
+    """List the runs that have curves."""
+    runs = distinct_values(table, "run")
+    return [run for run in runs if np.sum(table["run"] == run) >= LEAST_RECORDS][:MOST_CURVES]
+
+
+def _groups(table: Table) -> list[tuple[str, Any]]:
+    """List the groups with their rows."""
+    groups = distinct_values(table, "group")
+    return [(str(group), table["group"] == group) for group in groups]
+
+
+def _plot_losses(axes: Axes, table: Table) -> None:
+    """Draw measured against predicted losses."""
+    for number, (group, rows) in enumerate(_groups(table)):
+        style = SERIES[number % len(SERIES)]
+        axes.plot(
+            table["predicted"][rows], table["loss"][rows], linestyle="", alpha=0.7,
+            label=group or None, **style,
+        )  # fmt: skip
+    both = np.concatenate([table["predicted"], table["loss"]])
+    ends = [both.min(), both.max()]
+    axes.plot(ends, ends, color=GREY, linewidth=1.0)
+    axes.set_xlabel("predicted loss")
+    axes.set_ylabel("measured loss")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
+
+
+def _plot_curves(axes: Axes, table: Table, curves: list[Any]) -> None:
+    """Draw measured curves, and those that are predicted."""
+    for number, run in enumerate(curves):
+        rows = np.flatnonzero(table["run"] == run)
+        rows = rows[np.argsort(table["steps"][rows])]
+        color = SERIES[number % len(SERIES)]["color"]
+        name = table["name"][rows[0]] or f"run {run}"
+        axes.plot(table["steps"][rows], table["loss"][rows], ".", color=color, markersize=3)
+        axes.plot(table["steps"][rows], table["predicted"][rows], color=color, label=name)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("loss (points: measured)")
+    axes.legend(fontsize=7)
+
+
+def _plot_residuals(axes: Axes, table: Table, name: str) -> None:
+    """Draw residuals against a column."""
+    for number, (_, rows) in enumerate(_groups(table)):
+        style = SERIES[number % len(SERIES)]
+        residual = 100.0 * table["residual"][rows]
+        axes.plot(table[name][rows], residual, linestyle="", alpha=0.7, **style)
+    axes.axhline(0.0, color=GREY, linewidth=1.0)
+    axes.set_xscale("log")
+    axes.set_xlabel(COLUMNS[name])
+    axes.set_ylabel("residual (%)")

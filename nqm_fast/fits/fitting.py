@@ -1,0 +1,255 @@
+"""The fit of the model to training runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arithmetic import in_usual_arithmetic
+from ..columns import Table
+from ..validation import Array, InputError, choice, integer, shown
+from .checks import check_runs
+from .fitted import Fitted
+from .model import PreparedRun, Units, predict
+from .parameters import ALL, BEGIN, EXTRA, PROBLEM
+from .selection import Selection, select, with_extra
+from .solver import Solution, Task, base_layout, settled, starts
+from .training_run import TrainingRun, as_runs
+
+COLUMNS = ("run", "name", "group", "steps", "batch_size", "lr", "dim", "loss", "predicted")
+MODELS = ("power-law",)
+LOSSES = ("log", "absolute")
+JITTER = 0.1
+"""Standard deviation by which a seed moves the starts."""
+
+
+@in_usual_arithmetic
+def fit(
+    runs: TrainingRun | Sequence[TrainingRun],
+    *,
+    model: str = "power-law",
+    loss: str = "log",
+    share: str | Iterable[str] = "all",
+    extra: str | Iterable[str] = "auto",
+    stability: str = "auto",
+    start: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Fitted:
+    """Fit the noisy quadratic model to training runs.
+
+    The expected loss of a run is that of `expected_risk` on a power law of its dimension under the
+    schedules of the run, with the initial risk of directions beyond its dimension and an
+    irreducible loss. See docs/fitting.md.
+
+    Parameters
+    ----------
+    runs : list of TrainingRun
+        Final losses, curves, or both. Their order does not matter.
+    model : {"power-law"}
+        ``h_i = scale i^-exponent``, ``c_i = noise i^-noise_exponent``, ``h_i E[w_0i^2] = start
+        i^-start_exponent``.
+    loss : {"log", "absolute"}
+        Whether squares of differences of log losses are minimised, or of losses.
+    share : "all" or list of str
+        Names of parameters that all runs share; each group of runs has its own of the others.
+    extra : "auto", or list of str
+        Parameters of the optimiser: ``lr_power`` (effective rates go with lr to a power, as those
+        of Adam), ``batch_power`` and ``dim_power`` (and with powers of these), ``noise_floor``
+        (noise that no batch size averages out). "auto" admits those that lower the error of the
+        largest runs when these are left out, or of each run if they are few.
+    stability : {"auto", "edge", "limit"}
+        "edge": the steepest directions are held at the edge of stability, as networks hold
+        them; "limit": runs beyond the limit diverge, and all runs with finite losses are
+        below it. "auto" is "limit" if a run has diverged, or its sharpness was measured.
+    start : mapping, optional
+        Parameters at which the one search starts, as ``fitted.start`` has them.
+    seed : int
+        Moves the starts of searches; 0 moves none.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    InputError
+        If an argument is outside its limits, or nothing can follow from the runs.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> problem = nqm.Problem.power_law(1000, 1.2, start_exponent=1.3, noise=0.5)
+    >>> runs = [
+    ...     nqm.TrainingRun(
+    ...         1 + nqm.expected_risk(problem, nqm.SGD(lr), b, t), t, batch_size=b, lr=lr
+    ...     )
+    ...     for lr in (0.1, 0.5) for b in (4, 64) for t in (50, 200, 1000)
+    ... ]
+    >>> fitted = nqm.fit(runs, extra=())
+    >>> new = nqm.TrainingRun(None, 500, batch_size=16, lr=0.3)
+    >>> risk = nqm.expected_risk(problem, nqm.SGD(0.3), 16, 500)
+    >>> bool(abs(fitted.predict(new) / (1 + risk) - 1) < 0.01)
+    True
+    """
+    choice("model", model, MODELS)
+    choice("loss", loss, LOSSES)
+    choice("stability", stability, ("auto", "edge", "limit"))
+    given = sorted(as_runs(runs), key=_order)
+    check_runs(given)
+    own = _own(share)
+    units = Units.of(given)
+    groups = [run.group for run in given]
+    is_stable = stability == "limit" or (
+        stability == "auto" and any(run.has_diverged or run.sharpness for run in given)
+    )
+    chosen = None if extra == "auto" else _names("extra", extra, EXTRA)
+    layout = base_layout(groups, own, chosen or ())
+    task = Task([PreparedRun(run) for run in given], units, layout, loss, is_stable)
+    if chosen is None:
+        candidates = _candidates(given)
+        selection = select(task, candidates)
+        task = with_extra(task, selection.extra)
+    else:
+        selection = select(task, (), chosen)
+    begin = starts(task) if start is None else starts(task, _start(start))
+    moves = np.random.default_rng(integer("seed", seed, least=0))
+    if seed:
+        begin = [x + JITTER * moves.standard_normal(x.size) for x in begin]
+    return _fitted(*settled(task, begin), selection)
+
+
+def _order(run: TrainingRun) -> tuple[Any, ...]:
+    """Order runs by what they are, so that their order in a list does not matter."""
+    losses = np.atleast_1d(run.loss).tolist() if run.loss is not None else []
+    return (
+        run.group,
+        run.dim or 0,
+        run.mean_batch_size,
+        run.last_step,
+        run.peak_lr,
+        run.momentum,
+        run.ema,
+        run.steps.reshape(-1).tolist(),
+        losses,
+        run.name,
+    )
+
+
+def _own(share: str | Iterable[str]) -> frozenset[str]:
+    """Return the parameters of which every group has its own."""
+    if isinstance(share, str) and share == "all":
+        return frozenset()
+    return frozenset(ALL) - frozenset(_names("share", share, ALL))
+
+
+def _names(argument: str, value: Any, allowed: Mapping[str, Any]) -> tuple[str, ...]:
+    """Check a list of names of parameters."""
+    names = (value,) if isinstance(value, str) else tuple(value)
+    for name in names:
+        if name not in allowed:
+            raise InputError(f"{argument} may have {', '.join(allowed)}, not {shown(name)}")
+    return names
+
+
+def _start(start: Mapping[str, float]) -> dict[str, float]:
+    """Check where a search starts."""
+    names = _names("start", start, ALL)
+    missing = [name for name in PROBLEM if name not in names]
+    if missing:
+        raise InputError(f"start must have {', '.join(PROBLEM)}, but lacks {', '.join(missing)}")
+    return BEGIN | {name: float(start[name]) for name in names}
+
+
+def _candidates(runs: Sequence[TrainingRun]) -> list[str]:
+    """List the extra parameters of which the runs can say something."""
+    batches = {run.mean_batch_size for run in runs}
+    dims = {run.dim for run in runs}
+    constant = all(np.ptp(run.lr.values(np.arange(run.last_step or 1))) == 0.0 for run in runs)
+    peaks = {run.peak_lr for run in runs}
+    found = ["lr_power"] if len(peaks) > 1 or not constant else []
+    found += ["noise_floor", "batch_power"] if len(batches) > 1 else []
+    return found + (["dim_power"] if len(dims) > 1 else [])
+
+
+def _fitted(task: Task, found: Solution, selection: Selection) -> Fitted:
+    """Describe a solution."""
+    records = sum(int(np.isfinite(target).sum()) for target in task.targets)
+    measured = _measured(task, found.x)
+    finite = np.isfinite(measured["loss"])
+    errors = np.log(measured["loss"][finite] / measured["predicted"][finite])
+    freedom = max(records - found.x.size, 1)
+    best = next((one for one in selection.tried if one.extra == selection.extra), None)
+    return Fitted(
+        task.layout,
+        task.units,
+        found.x,
+        _covariance(task, found),
+        task.is_stable,
+        float(np.sqrt(np.sum(errors**2) / freedom)),
+        math.nan if best is None else best.error,
+        measured,
+        [{"extra": list(one.extra), "error": one.error} for one in selection.tried],
+    )
+
+
+def _covariance(task: Task, found: Solution) -> Array:
+    """Estimate the covariance of the parameters: a sandwich over runs, with priors as they are."""
+    jacobian, residuals = found.jacobian, found.residuals
+    inverse = np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10, hermitian=True)
+    row = 0
+    scores = []
+    for target in task.targets:
+        size = int(np.isfinite(target).sum())
+        rows = slice(row, row + size)
+        scores.append(jacobian[rows].T @ residuals[rows])
+        row += size
+    parameters = found.x.size
+    whole = len(scores)
+    if whole > 2 * parameters:
+        middle = np.array(scores).T @ np.array(scores) * (whole / (whole - parameters))
+    else:  # Too few runs for a sandwich: records are taken to err by themselves.
+        variance = float(np.sum(residuals[:row] ** 2)) / max(row - parameters, 1)
+        middle = jacobian[:row].T @ jacobian[:row] * variance
+    prior = np.array([task.noise / ALL[name].width for name, _ in task.layout.columns])
+    middle = middle + np.diag(prior**2) * task.noise**2
+    covariance: Array = inverse @ middle @ inverse
+    return covariance
+
+
+def _measured(task: Task, x: Array) -> Table:
+    """Make the table of records."""
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in [
+            "run",
+            "name",
+            "group",
+            "steps",
+            "batch_size",
+            "lr",
+            "dim",
+            "loss",
+            "predicted",
+        ]
+    }
+    for number, prepared in enumerate(task.runs):
+        run = prepared.run
+        loss = predict(task.values(x, run.group), prepared, task.units).loss
+        steps = run.steps.reshape(-1)
+        same = {
+            "run": number,
+            "name": run.name,
+            "group": run.group,
+            "batch_size": run.mean_batch_size,
+            "lr": run.peak_lr,
+            "dim": math.nan if run.dim is None else float(run.dim),
+        }
+        for name, value in same.items():
+            columns[name] += [value] * steps.size
+        columns["steps"] += steps.tolist()
+        columns["loss"] += np.atleast_1d(run.loss).tolist()
+        columns["predicted"] += loss.tolist()
+    return {name: np.array(values) for name, values in columns.items()}

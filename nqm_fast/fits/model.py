@@ -1,0 +1,262 @@
+"""The losses that parameters predict for runs, and their derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..validation import Array
+from .directions import Measures, dim_of, directions, measures
+from .responses import (
+    AXIS,
+    EDGE,
+    SPACING,
+    Response,
+    averaged_response,
+    plain_response,
+    schedule_pieces,
+)
+from .training_run import TrainingRun
+
+POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
+"""Values of `lr_power` at which responses are tabulated; others are interpolated."""
+LOWEST_SHIFT = -200
+"""The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
+STEP = 1e-6
+"""Of difference quotients of functions that are known to all digits."""
+
+Values = Mapping[str, float]
+"""Parameters by name, in the units of a fit."""
+
+
+class Units(NamedTuple):
+    """What is typical of the runs of a fit, in which its parameters are expressed."""
+
+    lr: float
+    batch_size: float
+    dim: float
+    loss: float
+
+    @classmethod
+    def of(cls, runs: Sequence[TrainingRun]) -> Units:
+        """Find what is typical of some runs."""
+
+        def typical(values: Iterable[float]) -> float:
+            return math.exp(float(np.mean(np.log(sorted(values)))))
+
+        losses = [np.atleast_1d(run.loss) for run in runs if run.loss is not None]
+        finite = np.concatenate(losses)
+        return cls(
+            typical(run.peak_lr for run in runs),
+            typical(run.mean_batch_size for run in runs),
+            typical(dim_of(run.dim) for run in runs),
+            float(finite[np.isfinite(finite)].max()),
+        )
+
+
+class Place(NamedTuple):
+    """Where a run's settings put it, in the units of a fit."""
+
+    lr: float
+    batch: float
+    dim: float
+
+
+def place(run: TrainingRun, units: Units) -> Place:
+    """Find the place of a run."""
+    return Place(
+        math.log(run.peak_lr / units.lr),
+        math.log(run.mean_batch_size / units.batch_size),
+        math.log(dim_of(run.dim) / units.dim),
+    )
+
+
+class PreparedRun:
+    """A run with the responses of its schedules, which are computed when they are needed."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+        records, self.position = np.unique(run.steps.reshape(-1), return_inverse=True)
+        self._starts = int(records[0] == 0)
+        self._records = records[self._starts :]
+        self._responses: dict[float, Response] = {}
+        self._places: dict[Units, Place] = {}
+
+    def place(self, units: Units) -> Place:
+        """Find the place of the run, once."""
+        if units not in self._places:
+            self._places[units] = place(self.run, units)
+        return self._places[units]
+
+    def response(self, power: float, with_slope: bool) -> tuple[Response, Response | None]:
+        """Compute the response for a value of `lr_power`, and its derivative if it is asked for."""
+        if power == 0.0 and not with_slope:
+            return self._tabulated(0.0), None
+        tables = [self._tabulated(float(node)) for node in POWERS]
+        value, slope = _lagrange(power), (_lagrange(power + STEP) - _lagrange(power - STEP))
+        slope = slope / (2.0 * STEP)
+        columns = list(zip(*tables, strict=True))
+        return tuple(  # type: ignore[return-value]
+            Response(*(np.tensordot(factors, np.array(column), 1) for column in columns))
+            for factors in (value, slope)
+        )
+
+    def _tabulated(self, power: float) -> Response:
+        """Tabulate the response, once."""
+        if power not in self._responses:
+            self._responses[power] = self._computed(power)
+        return self._responses[power]
+
+    def _computed(self, power: float) -> Response:
+        """Compute a response at all records."""
+        run, count = self.run, self._records.size
+        # At step 0 all of the initial risk is there.
+        first = np.ones((self._starts, AXIS.size))
+        found = Response(first, 0.0 * first, 0.0 * first)
+        if count:
+            pieces = schedule_pieces(
+                run.lr, run.batch_size, self._records, run.peak_lr, 1.0 + power
+            )
+            if run.momentum or run.ema:
+                later = averaged_response(pieces, count, run.momentum, run.ema)
+            else:
+                later = plain_response(pieces, count, EDGE)
+            found = Response(*map(np.concatenate, zip(found, later, strict=True)))
+        return Response(*(rows[self.position] for rows in found))
+
+
+def _lagrange(power: float) -> Array:
+    """Compute the factors of tabulated values in the value at `power`, shape (5,)."""
+    factors = np.ones(POWERS.size)
+    for k, node in enumerate(POWERS):
+        others = np.delete(POWERS, k)
+        factors[k] = np.prod((power - others) / (node - others))
+    return factors
+
+
+def shift(values: Values, at: Place) -> float:
+    """Log of the largest curvature times the highest effective rate of a run."""
+    return (
+        values["scale"]
+        + (1.0 + values["lr_power"]) * at.lr
+        + values["batch_power"] * at.batch
+        + values["dim_power"] * at.dim
+    )
+
+
+class Prediction(NamedTuple):
+    """Losses of a run."""
+
+    loss: Array
+    """Shape (records,)."""
+    slopes: dict[str, Array]
+    """Derivatives with respect to each parameter, by name, of the same shape."""
+
+
+def predict(
+    values: Values,
+    prepared: PreparedRun,
+    units: Units,
+    *,
+    with_power: bool = True,
+    known: dict[tuple[int, float], Measures] | None = None,
+) -> Prediction:
+    """Predict the losses of a run at its records.
+
+    Parameters
+    ----------
+    values : mapping
+        All parameters by name.
+    prepared : PreparedRun
+    units : Units
+        Of the values.
+    with_power : bool
+        Whether the derivative with respect to `lr_power` is asked for.
+    known : dict, optional
+        Where sums over directions are kept, which are alike for runs of one dimension and rate.
+    """
+    at = prepared.place(units)
+    p = values["start_exponent"]
+    dim = dim_of(prepared.run.dim)
+    where = dim, shift(values, at)
+    if prepared.run.tuned_lr:
+        where = dim, _best_shift(values, prepared, units)
+    sums = None if known is None else known.get(where)
+    if sums is None:
+        sums = _sums(values, *where, units)
+        if known is not None:
+            known[where] = sums
+    floor = math.expm1(values["noise_floor"]) / units.batch_size
+    response, by_power = prepared.response(values["lr_power"], with_power)
+    left = response.start @ sums.weights[0]
+    noise = response.noise + floor * response.floor if floor else response.noise
+    added = noise @ sums.weights[2]
+    initial = units.loss * math.exp(values["start"])
+    tail, tail_slope = (0.5 * initial * x for x in _zeta(p, dim + 1.0))
+    irreducible = units.loss * math.exp(values["irreducible"])
+    moved = response.start @ sums.moved[0] + noise @ sums.moved[2]
+    if prepared.run.tuned_lr:  # The best rate undoes whatever moves all directions.
+        moved = 0.0 * moved
+    slopes = {
+        "scale": moved,
+        "exponent": -(response.start @ sums.moved[1] + noise @ sums.moved[3]),
+        "start": left + tail,
+        "start_exponent": tail_slope - response.start @ sums.weights[1],
+        "noise": added,
+        "noise_exponent": -(noise @ sums.weights[3]),
+        "irreducible": np.full(left.shape, irreducible),
+        "noise_floor": (floor + 1.0 / units.batch_size) * (response.floor @ sums.weights[2]),
+        "batch_power": moved * at.batch,
+        "dim_power": moved * at.dim,
+        "lr_power": moved * at.lr,
+    }
+    if by_power is not None:
+        by_noise = by_power.noise + floor * by_power.floor
+        slopes["lr_power"] += by_power.start @ sums.weights[0] + by_noise @ sums.weights[2]
+    return Prediction(left + added + tail + irreducible, slopes)
+
+
+def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
+    """Find the logarithm of curvature times rate at which the last loss is lowest.
+
+    Along the axis of responses a shift by whole places moves the directions' weights, so that all
+    of these shifts are one correlation; between them a parabola is taken.
+    """
+    sums = _sums(values, dim_of(prepared.run.dim), 0.0, units)
+    response, _ = prepared.response(values["lr_power"], False)
+    last = int(np.argmax(prepared.run.steps.reshape(-1)))
+    floor = math.expm1(values["noise_floor"]) / units.batch_size
+    added = response.noise[last] + floor * response.floor[last]
+    highest = math.floor(math.log(EDGE) / SPACING)
+    moves = np.arange(LOWEST_SHIFT, highest + 1)
+    # Beyond the ends of the axis responses are as they are at its ends.
+    padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (response.start[last], added)]
+    losses = sum(
+        np.correlate(x, weights, "valid")
+        for x, weights in zip(padded, (sums.weights[0], sums.weights[2]), strict=True)
+    )
+    best = int(np.argmin(losses))
+    if best in (0, moves.size - 1):
+        return float(moves[best] * SPACING)
+    left, middle, right = losses[best - 1 : best + 2]
+    return float((moves[best] + 0.5 * (left - right) / (left - 2.0 * middle + right)) * SPACING)
+
+
+def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:
+    """Distribute initial risks and noise of all directions, each also times log i."""
+    log_i, count = directions(dim)
+    places = largest - values["exponent"] * log_i
+    half = 0.5 * count * units.loss
+    start = half * np.exp(values["start"] - values["start_exponent"] * log_i)
+    noise = half * units.batch_size * np.exp(values["noise"] - values["noise_exponent"] * log_i)
+    return measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+
+
+def _zeta(p: float, first: float) -> tuple[float, float]:
+    """Sum i^-p from `first` on, and its derivative with respect to p."""
+    from scipy.special import zeta
+
+    return float(zeta(p, first)), float((zeta(p + STEP, first) - zeta(p, first)) / STEP)

@@ -1,0 +1,149 @@
+"""What the parameters of a fit predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..problem import MOST_COORDINATES, Problem
+from ..validation import Array, InputError, integer, number, shown
+from .model import PreparedRun, Units, place, predict, shift
+from .solver import Layout
+from .training_run import TrainingRun, as_runs
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictor:
+    """Parameters in the units of a fit, and what follows from them."""
+
+    layout: Layout
+    units: Units
+    x: Array
+    covariance: Array
+    is_stable: bool
+
+    def _natural(self, values: Mapping[str, float], name: str) -> float:
+        """Return a parameter in the units of the runs."""
+        units = self.units
+        largest = math.exp(values["scale"]) / units.lr
+        loss = units.loss
+        match name:
+            case "scale":
+                return largest
+            case "noise":
+                return largest * loss * units.batch_size * math.exp(values["noise"])
+            case "start" | "irreducible":
+                return loss * math.exp(values[name])
+            case "noise_exponent":
+                return values["exponent"] + values["noise_exponent"]
+            case "noise_floor":
+                return math.expm1(values["noise_floor"]) / units.batch_size
+        return values[name]
+
+    def _values(self, group: str) -> dict[str, float]:
+        """Return all parameters of a group in the units of the fit.
+
+        Raises
+        ------
+        InputError
+            If parameters are each group's own, and the group was not fitted.
+        """
+        if self.layout.own and group not in self.layout.groups:
+            raise InputError(
+                f"group must be one of those fitted, {', '.join(self.layout.groups)}, not "
+                f"{shown(group)}, as each has its own {', '.join(sorted(self.layout.own))}"
+            )
+        return self.layout.values(self.x, group)
+
+    @property
+    def irreducible(self) -> float:
+        """The irreducible loss, of the first group if each has its own."""
+        return self._natural(self._values(self.layout.groups[0]), "irreducible")
+
+    def problem(
+        self, dim: int | None = None, *, batch_size: float | None = None, group: str | None = None
+    ) -> Problem:
+        """Return the problem of a dimension, for all exact answers and simulations.
+
+        Its loss lacks the irreducible one, and the initial risk of directions beyond `dim`.
+
+        Parameters
+        ----------
+        dim : int, optional
+            Number of directions; by default as many as can be counted.
+        batch_size : float, optional
+            At which effective learning rates and the noise floor are those of the problem, where
+            the fit says that they depend on it. By default the typical one of the runs.
+        group : str, optional
+            Whose parameters are meant, if groups have their own; the first by default.
+
+        Raises
+        ------
+        InputError
+            If `dim` is not a whole number from 1 to 2^53, or there is no such group.
+        """
+        size = MOST_COORDINATES if dim is None else integer("dim", dim, least=1)
+        size = integer("dim", size, least=1, most=MOST_COORDINATES)
+        values = self._values(self.layout.groups[0] if group is None else group)
+        batch = self.units.batch_size
+        if batch_size is not None:
+            batch = number("batch_size", batch_size, least=1.0)
+        factor = (size / self.units.dim) ** values["dim_power"]
+        factor *= (batch / self.units.batch_size) ** values["batch_power"]
+        noise = 1.0 + batch * self._natural(values, "noise_floor")
+        return Problem.power_law(
+            size,
+            values["exponent"],
+            noise_exponent=self._natural(values, "noise_exponent"),
+            start_exponent=values["start_exponent"],
+            scale=factor * self._natural(values, "scale"),
+            noise=factor * noise * self._natural(values, "noise"),
+            start=self._natural(values, "start"),
+        )
+
+    def predict(self, runs: TrainingRun | Sequence[TrainingRun]) -> Any:
+        """Predict losses.
+
+        Parameters
+        ----------
+        runs : TrainingRun or list of TrainingRun
+            Their losses, if they have some, are not looked at.
+
+        Returns
+        -------
+        float, ndarray or list
+            For a run the loss at its steps, of their shape; for a list a list of these. It is inf
+            where a run is beyond the limit of stability, if the fit knows of one.
+
+        Raises
+        ------
+        InputError
+            If something else is given, or a run's group has not been fitted.
+        """
+        shaped = [self._predicted(run)[0].reshape(run.steps.shape) for run in as_runs(runs)]
+        plain = [loss if loss.ndim else float(loss) for loss in shaped]
+        return plain[0] if isinstance(runs, TrainingRun) else plain
+
+    def _predicted(self, run: TrainingRun) -> tuple[Array, Array]:
+        """Predict the losses of a run, and their logarithms' derivatives, (records, columns)."""
+        values = self._values(run.group)
+        found = predict(values, PreparedRun(run), self.units)
+        loss = found.loss
+        zero = np.zeros(loss.shape)
+        slopes = np.array(
+            [
+                found.slopes[name] / loss if group in (None, run.group) else zero
+                for name, group in self.layout.columns
+            ]
+        ).T
+        if self.is_stable and self._is_beyond(run, values):
+            loss = np.where(run.steps.reshape(-1) > 0, math.inf, loss)
+        return loss, slopes
+
+    def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
+        """Whether a run is beyond the limit of stability at its highest learning rate."""
+        return shift(values, place(run, self.units)) > math.log(2.0 * (1.0 + run.momentum))

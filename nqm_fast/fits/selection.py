@@ -1,0 +1,164 @@
+"""Which extra parameters a fit should have: those that predict larger runs of the same rows better.
+
+Runs are left out, the largest ones rather than random ones, as predictions are for larger runs
+than any that was fitted. Of few runs each is left out in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..validation import Array
+from .model import Values, predict
+from .parameters import BEGIN
+from .solver import Layout, Solution, Task, base_layout, settled, solve, starts
+
+SHARES = (0.25, 0.5)
+"""Shares of the runs, the largest ones, that are left out."""
+FEW = 8
+"""Fewer runs of a group than these are left out one by one."""
+GAIN = 0.95
+"""An extra parameter must lower the error of the runs left out at least to this share."""
+THINNED = 6
+"""Every so many starts are tried for a choice that has a parent's solution."""
+SMALL = 2e-4
+"""A log error that is not worth a further parameter."""
+
+
+class Split(NamedTuple):
+    """Runs that are fitted, and those that are left out, by their places."""
+
+    fitted: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+
+def splits(task: Task) -> list[Split]:
+    """List the ways in which runs are left out; every group keeps a run."""
+    runs = [prepared.run for prepared in task.runs]
+    usable = [k for k, t in enumerate(task.targets) if np.isfinite(t).any()]
+    by_group: dict[str, list[int]] = {}
+    for k in sorted(usable, key=lambda k: runs[k].work):
+        by_group.setdefault(runs[k].group, []).append(k)
+    most = max(map(len, by_group.values()), default=0)
+    if most < FEW:
+        # Of each group one run is left out at a time.
+        parts = [{ks[n] for ks in by_group.values() if n < len(ks) > 2} for n in range(most)]
+    else:
+        parts = [
+            {k for ks in by_group.values() for k in ks[len(ks) - round(share * len(ks)) :]}
+            for share in SHARES
+        ]
+    found = []
+    for part in parts:
+        kept = {runs[k].group for k in usable if k not in part}
+        left_out = tuple(sorted(k for k in part if runs[k].group in kept))
+        fitted = tuple(k for k in range(len(runs)) if k not in part)
+        if left_out and sum(task.targets[k].size for k in fitted) > len(task.layout.columns):
+            found.append(Split(fitted, left_out))
+    return found
+
+
+def part_of(task: Task, places: Sequence[int]) -> Task:
+    """Return the task with some of its runs."""
+    return replace(task, runs=[task.runs[k] for k in places])
+
+
+def log_errors(task: Task, x: Array) -> Array:
+    """Log of predicted over measured losses of all finite records, run after run."""
+    errors = [
+        np.log(predict(task.values(x, prepared.run.group), prepared, task.units).loss)
+        - np.log(np.atleast_1d(prepared.run.loss))
+        for prepared in task.runs
+    ]
+    all_errors = np.concatenate(errors)
+    return all_errors[np.isfinite(all_errors)]
+
+
+class Candidate(NamedTuple):
+    """A choice of extra parameters, fitted to each split."""
+
+    extra: tuple[str, ...]
+    error: float
+    """Root of the mean square of the log errors of the runs left out."""
+    of_splits: tuple[float, ...]
+    """The same for each way of leaving runs out."""
+    solutions: tuple[Solution, ...]
+    noises: tuple[float, ...]
+    """Errors that the fits of the splits have left."""
+
+
+class Selection(NamedTuple):
+    """What was chosen, and all that was tried."""
+
+    extra: tuple[str, ...]
+    tried: tuple[Candidate, ...]
+
+
+def select(task: Task, candidates: Sequence[str], always: Sequence[str] = ()) -> Selection:
+    """Admit extra parameters one by one, the best first, as long as each helps enough.
+
+    Parameters
+    ----------
+    task : Task
+        Its layout's extra parameters are not looked at.
+    candidates : sequence of str
+    always : sequence of str
+        Extra parameters that the fit has anyway.
+    """
+    ways = splits(task)
+    if not ways:
+        return Selection(tuple(always), ())
+    best = _tried(task, ways, tuple(always), None)
+    tried = [best]
+    while best.error > SMALL:
+        more = [
+            _tried(task, ways, (*best.extra, name), best)
+            for name in candidates
+            if name not in best.extra
+        ]
+        tried += more
+        next_best = min(more, key=lambda found: found.error, default=best)
+        if not next_best.error < GAIN * best.error:
+            break
+        best = next_best
+    return Selection(best.extra, tuple(tried))
+
+
+def with_extra(task: Task, extra: Sequence[str]) -> Task:
+    """Return the task with other extra parameters."""
+    layout = task.layout
+    return replace(task, layout=base_layout(layout.groups, layout.own, extra))
+
+
+def _tried(
+    task: Task, ways: Sequence[Split], extra: tuple[str, ...], parent: Candidate | None
+) -> Candidate:
+    """Fit a choice of extra parameters to each split, from its parent's solutions if it has one."""
+    with_these = with_extra(task, extra)
+    solutions, errors, noises = [], [], []
+    for number, way in enumerate(ways):
+        part = part_of(with_these, way.fitted)
+        if parent is None:
+            part, found = settled(part, starts(part))
+        else:
+            old = with_extra(task, parent.extra).layout
+            part = replace(part, noise=parent.noises[number])
+            begin = moved(parent.solutions[number].x, old, part.layout)
+            found = solve(part, [begin, *starts(part)[::THINNED]], kept=1)
+        solutions.append(found)
+        noises.append(part.noise)
+        rest = part_of(with_these, way.left_out)
+        errors.append(float(np.sqrt(np.mean(np.minimum(log_errors(rest, found.x) ** 2, 1.0)))))
+    error = float(np.sqrt(np.mean(np.square(errors))))
+    return Candidate(extra, error, tuple(errors), tuple(solutions), tuple(noises))
+
+
+def moved(x: Array, old: Layout, new: Layout) -> Array:
+    """Return a point of one layout in another one, where parameters that are new are begun."""
+    values: dict[str | None, Values] = {g: BEGIN | old.known_values(x, g) for g in new.groups}
+    values[None] = BEGIN | old.known_values(x, old.groups[0])
+    return new.array(values)

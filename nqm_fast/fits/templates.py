@@ -1,0 +1,85 @@
+"""Learning rates written as text, relative to the steps of the run that they are for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..schedules import Constant, Cosine, Linear, Schedule, Warmup, WarmupStableDecay
+from ..validation import InputError, shown
+
+Row = Mapping[str, Any]
+"""A run's columns by name."""
+
+KINDS = ("constant", "cosine", "linear", "wsd")
+FORM = "such as 'warmup 0.01, cosine 0.001 to 0'"
+_PART = re.compile(r"(\w+)\s+(\S+?)(?:\s+to\s+(\S+?))?(?:\s+over\s+(\S+?))?\s*")
+
+
+class Template:
+    """A schedule as text, relative to the steps of a run.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for messages.
+    text : str
+        ``[warmup W,] KIND PEAK [to END] [over SHARE]`` with KIND one of constant, cosine, linear
+        (from PEAK to END, 0 by default, at the run's last step) and wsd (constant, and linear to
+        END over the last SHARE of the steps, 0.2 by default). W and SHARE are shares of the run's
+        steps below 1, and steps otherwise. Each number may be the name of a column.
+
+    Raises
+    ------
+    InputError
+        If the text has another form.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        parts = [_PART.fullmatch(part.strip()) for part in text.split(",")]
+        words = [part.groups() if part else ("", "", None, None) for part in parts]
+        has_warmup = words[0][0] == "warmup" and words[0][2:] == (None, None)
+        self._warmup = words[0][1] if has_warmup else None
+        self._kind, self._peak, end, over = words[-1]
+        self._end, self._over = end or "0", over or "0.2"
+        if self._kind not in KINDS or len(words) != 1 + has_warmup:
+            raise InputError(
+                f"{name} must be '[warmup W,] KIND PEAK [to END] [over SHARE]', {FORM}, with KIND "
+                f"one of {', '.join(KINDS)}, not {shown(text)}"
+            )
+
+    def schedule(self, row: Row, steps: int) -> Schedule:
+        """Make the schedule of a run of its columns and its number of steps."""
+        high, low = self._value(self._peak, row), self._value(self._end, row)
+        warmup = 0 if self._warmup is None else _steps(self._value(self._warmup, row), steps)
+        warmup = max(min(warmup, steps - 1), 0)
+        rest = max(steps - warmup, 1)
+        main: Schedule
+        if self._kind == "constant":
+            main = Constant(high)
+        elif self._kind == "cosine":
+            main = Cosine(high, rest, low)
+        elif self._kind == "linear":
+            main = Linear(high, low, rest)
+        else:
+            decay = min(max(_steps(self._value(self._over, row), steps), 1), rest)
+            main = WarmupStableDecay(high, 0, rest - decay, decay, low)
+        return Warmup(warmup, then=main) if warmup else main
+
+    def _value(self, word: str, row: Row) -> float:
+        """Return a number, or the value of the column of this name."""
+        try:
+            return float(row.get(word, word))
+        except (TypeError, ValueError):
+            columns = ", ".join(map(str, row))
+            raise InputError(
+                f"{self._name} has {shown(word)}, which is neither a number nor one of the columns "
+                f"{columns}"
+            ) from None
+
+
+def _steps(number: float, steps: int) -> int:
+    """Return a number of steps that may be given as a share of all."""
+    return round(number * steps) if number < 1.0 else round(number)

@@ -1,0 +1,90 @@
+"""Published runs of language models, which are not in the repository: errors of those left out.
+
+They are looked for in `../shared/data` beside the checkout, or in the folder NQM_SHARED_DATA.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nqm_fast as nqm
+from nqm_fast import schedules
+
+DATA = Path(
+    os.environ.get("NQM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
+).absolute()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"there are no published runs in {DATA}"),
+]
+
+
+def test_the_largest_final_losses_are_predicted_to_four_percent():
+    runs = nqm.read_runs(
+        DATA / "llm_final_loss.csv",
+        columns={"dim": "N", "batch_size": "B", "steps": "K"},
+        lr="warmup 0.01, cosine 0.001",
+        where=lambda row: row["filtered"] == "False",
+    )
+    assert len(runs) == 64
+    fitted = nqm.fit(runs)
+    assert fitted.extra == ("noise_floor",)
+    assert fitted.error < 0.025
+    assert fitted.left_out_error < 0.036
+    runs.sort(key=lambda run: run.work)
+    later = nqm.fit(runs[:48], extra=fitted.extra)
+    errors = np.log(later.predict(runs[48:])) - np.log([run.loss for run in runs[48:]])
+    assert np.sqrt(np.mean(errors**2)) < 0.034
+
+
+def warmed_up(row):
+    """The rate of a curve: between its records, and linear over the first 2160 steps."""
+    order = np.argsort(row["step"])
+    steps = row["step"][order]
+    rates = np.broadcast_to(row["lr"], steps.shape)[order]
+    t = np.arange(int(steps[-1]) + 1)
+    if row["schedule"].startswith("wsdcon"):  # It drops after the last record at the peak.
+        last = steps[rates == rates[0]].max()
+        return np.where(t < 2160, 3e-4 * t / 2160, np.where(t > last, rates[-1], rates[0]))
+    return np.where(t < 2160, 3e-4 * t / 2160, np.interp(t, steps, rates))
+
+
+def test_the_loss_curve_of_a_cosine_is_predicted_from_two_other_schedules():
+    runs = nqm.read_runs(
+        DATA / "llm_loss_curves.csv",
+        columns={"run": ["size", "schedule"], "steps": "step"},
+        batch_size=1,
+        lr=warmed_up,
+        where=lambda row: row["size"] == "400M",
+    )
+    (cosine,) = [run for run in runs if "cosine" in run.name]
+    fitted = nqm.fit([run for run in runs if run is not cosine], extra=["lr_power"])
+    assert np.mean(np.abs(fitted.predict(cosine) / cosine.loss - 1.0)) < 0.0013
+
+
+SIZES = {"85M": 85e6, "151M-ablation": 151e6, "302M": 302e6}
+
+
+def test_steps_of_the_largest_model_to_a_target_are_predicted():
+    def tuned(loss, steps, **more):
+        lr = schedules.Constant(1.0)
+        return nqm.TrainingRun(float(loss), int(steps), lr=lr, tuned_lr=True, **more)
+
+    text = (DATA / "llm_steps_to_target.csv").read_text().split()[1:]
+    rows = [line.split(",") for line in text]
+    runs = [
+        tuned(goal, steps, batch_size=int(batch), dim=int(SIZES[model]), name=model)
+        for model, batch, goal, steps in rows
+    ]
+    fitted = nqm.fit([run for run in runs if run.name != "302M"], extra=())
+    errors = [
+        np.log(
+            fitted.steps_to_target(float(run.loss), batch_size=run.mean_batch_size, dim=run.dim)
+            / run.last_step
+        )
+        for run in runs
+        if run.name == "302M"
+    ]
+    assert np.sqrt(np.mean(np.square(errors))) < 0.25
