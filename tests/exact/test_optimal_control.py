@@ -254,7 +254,7 @@ def test_one_coordinate_reaches_the_bayes_bound(h, steps):
     assert best.risk >= bound * (1 - 1e-12)
 
 
-@pytest.mark.parametrize("steps", [300, 2000, 10**6])
+@pytest.mark.parametrize("steps", [300, 2000, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_few_pieces_are_near_the_bayes_bound(steps):
     """The best rate falls from the first step on, so that pieces must be short there."""
     problem = nqm.Problem([1.0])
@@ -294,6 +294,7 @@ NAMED = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(NAMED, st.integers(1, 40), st.integers(1, 9), st.sampled_from(["power law", "sigma", "few"]))
 def test_no_named_schedule_is_better_where_every_step_is_a_piece(named, steps, size, name):
@@ -319,6 +320,7 @@ def test_tuned_named_schedules_are_not_better(steps, size):
         assert best.risk < min(risks)
 
 
+@pytest.mark.slow
 def test_more_freedom_is_not_worse():
     for steps, samples in ((40, 90), (1000, 64_000)):
         risks = [
@@ -348,6 +350,7 @@ def test_limits_hold():
     assert (np.diff(after) <= 1e-12).all()
 
 
+@pytest.mark.slow
 def test_a_preconditioner_is_that_of_the_changed_problem():
     problem = PROBLEMS["power law"]
     best = nqm.optimal_control(problem, steps=50, samples=500, algorithm=nqm.SGD(1.0, power=0.5))
@@ -362,6 +365,7 @@ def test_a_preconditioner_is_that_of_the_changed_problem():
 # -- targets -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fewest_samples_and_steps_are_those_at_which_the_target_is_reached():
     problem = nqm.Problem.power_law(100)
     for given_, searched in (("steps", "samples"), ("samples", "steps")):
@@ -377,6 +381,7 @@ def test_fewest_samples_and_steps_are_those_at_which_the_target_is_reached():
     assert alone.samples < 1.05 * nqm.optimal_control(problem, steps=300, target=0.1).samples
 
 
+@pytest.mark.mostly_slow(1, slow=2)
 @pytest.mark.parametrize("over", WAYS)
 @pytest.mark.parametrize("problem", [nqm.Problem.power_law(50), PAPER], ids=["50", "10000"])
 def test_targets_near_and_far_are_found(over, problem):
@@ -424,6 +429,7 @@ def test_any_dimension_and_any_number_of_steps():
     assert nqm.optimal_control(problem, steps=2**50, samples=2**60).risk < best.risk
 
 
+@pytest.mark.slow
 def test_nodes_stand_for_an_array():
     rng = np.random.default_rng(2)
     problem = nqm.Problem(rng.uniform(0.001, 1.0, 2000), mean0=1.0)
