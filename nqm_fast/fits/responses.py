@@ -23,7 +23,7 @@ from ..validation import Array
 
 SPACING = 0.1
 """Distance between neighbouring places of the axis, in natural logarithms."""
-LOWEST, HIGHEST = -420, 16
+LOWEST, HIGHEST = -340, 80
 """The places of the axis, in units of its spacing."""
 AXIS: Array = SPACING * np.arange(LOWEST, HIGHEST + 1)
 """The logarithms of h times the highest learning rate at which responses are tabulated."""
