@@ -36,10 +36,6 @@ IDENTIFIED = 0.5
 """Standard error, of a logarithm or of an exponent, below which a parameter is identified."""
 
 
-BEYOND = 2.0
-"""How far beyond the rates of the runs recommendations may be."""
-
-
 class Estimate(NamedTuple):
     """A parameter that was fitted.
 
@@ -161,7 +157,7 @@ class Fitted(Predictor):
         """Find the learning rate, and the batch size for a number of samples, of the lowest loss.
 
         Learning rates go up to the limit of stability if the fit knows of one, as a run had
-        diverged or its sharpness was measured; else at least up to twice the highest of the runs.
+        diverged or its sharpness was measured; else at least up to the highest of the runs.
 
         Parameters
         ----------
@@ -194,7 +190,7 @@ class Fitted(Predictor):
         beyond = shift(values, place(probe, self.units)) - math.log(EDGE)
         highest = self.units.lr * math.exp(-beyond / (1.0 + values["lr_power"]))
         if not self.is_stable:  # Directions are held at the edge, as far as runs have shown it.
-            highest = max(highest, BEYOND * float(self.measured["lr"].max()))
+            highest = max(highest, float(self.measured["lr"].max()))
         return recommended(
             self._last_loss, highest, dim=dim, steps=steps, samples=samples, batch_size=batch_size,
             over=over, schedule=schedule, settings=settings,
