@@ -60,7 +60,8 @@ def measures(places: Array, values: Array) -> Measures:
         What directions have in each sum.
     """
     sums, size = values.shape[0], AXIS.size
-    u = np.clip((places - AXIS[0]) / SPACING, 1.0, size - 2.0)
+    free = (places - AXIS[0]) / SPACING
+    u = np.clip(free, 1.0, size - 2.0)
     j = np.minimum(np.floor(u).astype(np.int64), size - 3)
     t = u - j
     value = np.array(
@@ -79,6 +80,7 @@ def measures(places: Array, values: Array) -> Measures:
             (3.0 * t * t - 1.0) / 6.0,
         ]
     )
+    slope *= u == free  # Beyond the ends of the axis nothing changes.
     where = j + np.arange(-1, 3)[:, None]
     index = (np.arange(sums)[:, None, None] * size + where).ravel()
 

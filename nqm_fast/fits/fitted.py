@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,27 +32,6 @@ from .solver import Layout
 from .training_run import TrainingRun, as_runs
 
 FORMAT = "nqm-fast fit 1"
-IDENTIFIED = 0.5
-"""Standard error, of a logarithm or of an exponent, below which a parameter is identified."""
-
-
-class Estimate(NamedTuple):
-    """A parameter that was fitted.
-
-    Attributes
-    ----------
-    value : float
-        A scale in the units of the runs, or an exponent.
-    error : float
-        Standard error, of the logarithm for scales.
-    is_identified : bool
-        Whether the runs say what it is, within a factor of 1.6 or 0.5. Parameters are badly
-        identified where predictions are not.
-    """
-
-    value: float
-    error: float
-    is_identified: bool
 
 
 @methods_in_usual_arithmetic
@@ -85,25 +64,6 @@ class Fitted(Predictor):
     def extra(self) -> tuple[str, ...]:
         """Parameters of the optimiser that the fit has."""
         return tuple(name for name in self.layout.free if name in EXTRA)
-
-    # -- parameters ----------------------------------------------------------------------
-
-    @property
-    def parameters(self) -> dict[str, Estimate]:
-        """The parameters by name, each with its standard error and whether it is identified.
-
-        ``h_i = scale i^-exponent``, ``c_i = noise i^-noise_exponent`` and ``h_i E[w_0i^2] = start
-        i^-start_exponent`` of a run of typical settings, and the irreducible loss. Those of
-        a group are called by it too, as in ``irreducible[small]``.
-        """
-        errors = np.sqrt(np.diag(self.covariance))
-        found = {}
-        for column, (name, group) in enumerate(self.layout.columns):
-            value = self._natural(self._values(group or self.layout.groups[0]), name)
-            error = float(errors[column])
-            label = name if group is None else f"{name}[{group}]"
-            found[label] = Estimate(value, error, error < IDENTIFIED)
-        return found
 
     # -- predictions ---------------------------------------------------------------------
 
@@ -156,8 +116,8 @@ class Fitted(Predictor):
     ) -> Recommendation:
         """Find the learning rate, and the batch size for a number of samples, of the lowest loss.
 
-        Learning rates go up to the edge of stability of the fit, which is known only if a run had
-        diverged or its sharpness was measured.
+        Learning rates go up to the limit of stability if the fit knows of one, as a run had
+        diverged or its sharpness was measured; else at least up to the highest of the runs.
 
         Parameters
         ----------
@@ -189,6 +149,8 @@ class Fitted(Predictor):
         probe = TrainingRun(None, 1, batch_size=batch_size or 1, lr=self.units.lr, dim=dim)
         beyond = shift(values, place(probe, self.units)) - math.log(EDGE)
         highest = self.units.lr * math.exp(-beyond / (1.0 + values["lr_power"]))
+        if not self.is_stable:  # Directions are held at the edge, as far as runs have shown it.
+            highest = max(highest, float(self.measured["lr"].max()))
         return recommended(
             self._last_loss, highest, dim=dim, steps=steps, samples=samples, batch_size=batch_size,
             over=over, schedule=schedule, settings=settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,28 @@ from ..validation import Array, InputError, integer, number, shown
 from .model import PreparedRun, Units, place, predict, shift
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
+
+IDENTIFIED = 0.5
+"""Standard error, of a logarithm or of an exponent, below which a parameter is identified."""
+
+
+class Estimate(NamedTuple):
+    """A parameter that was fitted.
+
+    Attributes
+    ----------
+    value : float
+        A scale in the units of the runs, or an exponent.
+    error : float
+        Standard error, of the logarithm for scales.
+    is_identified : bool
+        Whether the runs say what it is, within a factor of 1.6 or 0.5. Parameters are badly
+        identified where predictions are not.
+    """
+
+    value: float
+    error: float
+    is_identified: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,6 +47,23 @@ class Predictor:
     x: Array
     covariance: Array
     is_stable: bool
+
+    @property
+    def parameters(self) -> dict[str, Estimate]:
+        """The parameters by name, each with its standard error and whether it is identified.
+
+        ``h_i = scale i^-exponent``, ``c_i = noise i^-noise_exponent`` and ``h_i E[w_0i^2] = start
+        i^-start_exponent`` of a run of typical settings, and the irreducible loss. Those of
+        a group are called by it too, as in ``irreducible[small]``.
+        """
+        errors = np.sqrt(np.diag(self.covariance))
+        found = {}
+        for column, (name, group) in enumerate(self.layout.columns):
+            value = self._natural(self._values(group or self.layout.groups[0]), name)
+            error = float(errors[column])
+            label = name if group is None else f"{name}[{group}]"
+            found[label] = Estimate(value, error, error < IDENTIFIED)
+        return found
 
     def _natural(self, values: Mapping[str, float], name: str) -> float:
         """Return a parameter in the units of the runs."""

@@ -23,8 +23,9 @@ from ..validation import Array
 
 SPACING = 0.1
 """Distance between neighbouring places of the axis, in natural logarithms."""
-LOWEST, HIGHEST = -420, 16
-"""The places of the axis, in units of its spacing."""
+LOWEST, HIGHEST = -340, 16
+"""The places of the axis, in units of its spacing. Steeper directions are as those at its end: a
+network's curvature does not go far beyond the edge of stability of its highest rate."""
 AXIS: Array = SPACING * np.arange(LOWEST, HIGHEST + 1)
 """The logarithms of h times the highest learning rate at which responses are tabulated."""
 PIECES = 96

@@ -23,7 +23,7 @@ STRICT = 20.0
 """Weight of a run's being on the right side of the limit of stability."""
 FIRST_CALLS, LAST_CALLS = 9, 80
 """Calls of each start, and of the best of them."""
-KEPT = 3
+KEPT = 2
 TOLERANCE = 1e-7
 
 
