@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, as_algorithm
@@ -15,7 +14,7 @@ from ..backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
 from ..validation import InputError, integer, shown
-from .minimiser import LEAST_REACH, Minimiser
+from .minimiser import LARGEST_REACH, LEAST_REACH, Minimiser
 from .risk import expected_risk
 from .search_space import SearchSpace
 from .tuning import (
@@ -31,6 +30,8 @@ from .tuning import (
 
 UNREACHABLE = sys.float_info.min
 """A target that no risk but 0 is below."""
+MARKED_GAIN = 0.99
+"""Part of a risk down to which a search must have come to go on from there."""
 
 
 @takes_backend
@@ -91,22 +92,28 @@ def best_risk(
             f"steps must be at most {task.limit}, for which the schedules have values, not "
             f"{shown(steps)}"
         )
-    algorithms = [tuned(task).algorithm]
-    risks = [expected_risk(problem, algorithms[0], batch, steps)]
-    if risks[0] > 0.0:
-        algorithms.append(_polished(task, algorithms[0], risks[0]))
-        risks.append(expected_risk(problem, algorithms[1], batch, steps))
-    best = int(np.argmin(risks))
-    return Tuned(steps, algorithms[best], risks[best])
+    best = tuned(task).algorithm
+    risk = before = float(expected_risk(problem, best, batch, steps))
+    # So many steps may want a learning rate far below the grid's, which is reached by and by.
+    reach = COARSE_ANSWER_REACH
+    while risk > 0.0:
+        polished = _polished(task, best, risk, reach)
+        lower = float(expected_risk(problem, polished, batch, steps))
+        if lower < risk:
+            best, risk = polished, lower
+        if risk > MARKED_GAIN * before:
+            break
+        before, reach = risk, LARGEST_REACH
+    return Tuned(steps, best, risk)
 
 
-def _polished(task: Task, start: Algorithm, risk: float) -> Algorithm:
+def _polished(task: Task, start: Algorithm, risk: float, reach: float) -> Algorithm:
     """Go from a setting and its risk to a lower one, on nodes that stand for all coordinates."""
     linear = as_algorithm("algorithm", start)
     nodes = better_nodes(task.problem, linear, task.batch, task.limit)
     space = SearchSpace(task.kind, task.names, task.fixed, task.batch, task.problem, nodes)
     search = Minimiser(space, risk)
-    search.minimise_from(task.limit, [space.point(linear)], COARSE_ANSWER_REACH)
+    search.minimise_from(task.limit, [space.point(linear)], reach)
     if len(task.names) > 1 and space.stackable:
         for spread in SPREADS:
             search.scan_around(task.limit, spread)

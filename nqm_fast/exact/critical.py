@@ -14,7 +14,7 @@ from ..backends import takes_backend
 from ..html import rows_table
 from ..problem import Problem, as_additive_problem
 from ..validation import InputError, choice, integer, number, shown
-from .frontier import WIDER, Frontier, curve, usual_sizes
+from .frontier import FEW_STEPS, WIDER, Frontier, curve, usual_sizes
 from .noise_scale import NoiseScale, noise_scale
 from .tuned_sizes import ENOUGH, TunedSizes
 from .tuning import Tuned
@@ -162,9 +162,19 @@ def by_definition(
         value = samples / least
     elif definition == "overhead":
         most = (1.0 + overhead) * samples
-        value = _crossing(lambda size: math.log(sizes.samples(size) / most), along)
+        largest = max(ENOUGH, float(along.batch_sizes[-1]))
+        if most / least >= largest:
+            raise InputError(
+                f"overhead must be less than {largest * least / samples:.3g} here, from which on "
+                f"batches are larger than any with noise, not {shown(overhead)}"
+            )
+        crossing = _crossing(lambda size: math.log(sizes.samples(size) / most), along)
+        value = _last_within(most, crossing, sizes)
     elif definition == "half":
-        value = _crossing(lambda size: math.log(2.0 * least / sizes.steps(size)), along)
+        # Half a step more than the limit, as at whole steps the first batch size would not be told
+        # from others that take as many.
+        most = 2.0 * least + 0.5
+        value = _crossing(lambda size: math.log(most / sizes.steps(size)), along)
     else:
         last = int(first.steps)
         at = last if step is None else integer("step", step, least=0, most=last)
@@ -189,8 +199,7 @@ def by_every_definition(
 def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
     """Find from where on a function that grows with the batch size is not negative.
 
-    Where that is from the beginning, it is the smallest batch size. Steps are whole numbers, so
-    that the function goes up and down a little: the last place counts.
+    Where that is from the beginning, it is the smallest batch size.
     """
     import scipy.optimize
 
@@ -207,3 +216,22 @@ def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
     root: Any = scipy.optimize.brentq
     found = root(lambda x: excess(math.exp(x)), math.log(low), math.log(high), xtol=TOLERANCE)
     return math.exp(found)
+
+
+def _last_within(most: float, crossing: float, sizes: TunedSizes) -> float:
+    """Find the last batch size that takes so many samples at most, beyond one that takes as many.
+
+    Steps are whole numbers, so that samples fall wherever steps do, and cross a limit more than
+    once. Where steps are many, that is but a small part of the batch size.
+    """
+    enough = round(sizes.steps(crossing))
+    if enough >= FEW_STEPS:
+        return crossing
+    too_few = 0
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if sizes.steps(most / middle) <= middle:
+            enough = middle
+        else:
+            too_few = middle
+    return max(most / enough, crossing)

@@ -89,7 +89,7 @@ class Frontier:
     _sizes: TunedSizes = field(repr=False)
 
     def cheapest(self, step: float, sample: float) -> Choice:
-        """The whole batch size at which reaching the target costs the least.
+        """The whole batch size, or one of the front, at which reaching the target costs the least.
 
         It is searched for between the batch sizes of the front and beyond the largest, each tuned
         anew.
@@ -109,8 +109,13 @@ class Frontier:
         if step == sample == 0.0:
             raise InputError("step and sample must not both be 0, as then nothing costs anything")
 
-        def cost(size: float) -> float:
-            return (step + sample * size) * self._sizes.steps(size)
+        if sample == 0.0:
+            return self._choice(self._smallest(self.least_steps))
+        larger = max(step, sample)
+
+        def cost(size: float) -> tuple[float, float]:
+            # Of batch sizes that cost the same the smallest counts, and units do not.
+            return (step / larger + sample / larger * size) * self._sizes.steps(size), size
 
         best, last = _lowest(cost, self.batch_sizes.tolist()), 0.0
         # Steps are whole numbers, so that the cost has a valley at each of them.
@@ -121,7 +126,7 @@ class Frontier:
         return self._choice(best)
 
     def within(self, steps: float) -> Choice:
-        """The whole batch size that takes the fewest samples within a number of steps.
+        """The whole batch size, or one of the front, with the fewest samples in a number of steps.
 
         Parameters
         ----------
@@ -322,7 +327,7 @@ def _lowest(cost: Any, sizes: Sequence[float]) -> float:
             break
     scalar: Any = scipy.optimize.minimize_scalar
     answer = scalar(
-        lambda x: cost(_whole(math.exp(x))),
+        lambda x: cost(_whole(math.exp(x)))[0],
         bounds=(math.log(low), math.log(high)),
         method="bounded",
         options={"xatol": math.log(SAME_SIZE)},

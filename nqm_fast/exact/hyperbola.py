@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,11 @@ class Hyperbola(NamedTuple):
 
     @property
     def critical_batch_size(self) -> float:
-        """The quotient of its asymptotes, at which steps and samples are twice the least."""
-        return self.least_samples / self.least_steps
+        """The quotient of its asymptotes, at which steps and samples are twice the least.
+
+        It is inf where the fit has no least steps, as batch sizes were too small to show them.
+        """
+        return self.least_samples / self.least_steps if self.least_steps else math.inf
 
     def steps(self, batch_size: ArrayLike) -> Any:
         """Steps at batch sizes, of the same shape."""

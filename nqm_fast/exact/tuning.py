@@ -478,7 +478,13 @@ def checked_search(
     try:
         example = made(kind, example_values(names) | fixed)
     except TypeError:
-        raise InputError(f"{own.__name__} does not take all of {', '.join(fixed)}") from None
+        given = {*names, *fixed}
+        missing = [x.name for x in takes.values() if x.default is x.empty and x.name not in given]
+        raise InputError(
+            f"{own.__name__} needs {missing[0]}, which must be given as {missing[0]}=..."
+            if missing and not takes_all
+            else f"{own.__name__} does not take all of {', '.join(fixed)}"
+        ) from None
     return names, example
 
 

@@ -39,6 +39,15 @@ def test_one_step_of_one_coordinate():
     assert math.isclose(best.risk, 0.5 * (1.0 - 1.0 / 2.5), rel_tol=1e-9)
 
 
+@pytest.mark.parametrize("steps", [10**9, 10**13, 10**18])
+def test_so_many_steps_want_learning_rates_below_those_of_the_grid(steps):
+    """One coordinate has the risk ``((1 - lr)^(2 S) + lr / (B (2 - lr))) / 2`` in the end."""
+    lr = np.geomspace(1.0, 1e3, 100_000) / steps
+    risks = 0.5 * (np.exp(2.0 * steps * np.log1p(-lr)) + lr / (2.0 - lr) / 16)
+    best = nqm.best_risk(nqm.Problem([1.0]), 16, steps)
+    assert math.isclose(best.risk, risks.min(), rel_tol=1e-6)
+
+
 def test_it_is_tune_turned_around():
     target = 0.05
     best = nqm.tune(LAW, 64, target, over=("lr", "momentum"))
@@ -100,6 +109,7 @@ def test_other_algorithms_noise_and_batch_sizes():
         ({"over": ()}, "over must name one or more"),
         ({"effort": "some"}, "effort must be one of"),
         ({"algorithm": nqm.Adam}, "algorithm must be linear here"),
+        ({"algorithm": nqm.DelayedSGD}, "DelayedSGD needs delay, which must be given as delay="),
     ],
 )
 def test_mistakes_are_named(changed, message):

@@ -154,6 +154,12 @@ def test_steps_that_are_infinite_are_left_out():
     assert math.isclose(found.least_samples, 100.0)
 
 
+def test_small_batches_alone_show_no_least_steps():
+    found = fitted_hyperbola(np.array([1.0, 2.0]), np.array([100.0, 49.0]))
+    assert found.least_steps == 0.0
+    assert found.critical_batch_size == math.inf
+
+
 # -- choices -----------------------------------------------------------------------------
 
 
@@ -169,7 +175,15 @@ def test_samples_alone_want_small_batches_and_steps_alone_large_ones():
     front = nqm.frontier(LAW, 0.1)
     assert front.cheapest(step=0.0, sample=1.0).batch_size == 1
     fewest = front.cheapest(step=1.0, sample=0.0)
-    assert front.least_steps <= fewest.steps <= front.steps[-1]
+    assert fewest.steps == front.least_steps
+    assert nqm.tune(LAW, fewest.batch_size, 0.1).steps == fewest.steps
+    assert nqm.tune(LAW, fewest.batch_size / 1.002, 0.1).steps > fewest.steps
+
+
+def test_units_of_costs_do_not_matter():
+    front = nqm.frontier(TWO, TARGET, [1, 4, 16, 64])
+    assert front.cheapest(3e307, 1e306) == front.cheapest(30.0, 1.0)
+    assert front.cheapest(3e-307, 1e-308) == front.cheapest(30.0, 1.0)
 
 
 def test_a_deadline_is_met_with_the_fewest_samples():
