@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
 from ..problem import Problem
+from ..validation import InputError
 from .critical import CriticalBatchSize, by_every_definition
 from .frontier import Choice, smallest_reaching
 from .optimal_control import Control, OutOfReachError, optimal_control
@@ -90,7 +91,8 @@ def advice(
     Raises
     ------
     InputError
-        As `optimal_control`, if even both schedules together do not reach the target.
+        As `optimal_control`, if even both schedules together do not reach the target; or if a
+        budget leaves no risk at all.
     """
     named: dict[str, Any] = {"steps": steps, "samples": samples, "target": target}
     best = optimal_control(problem, **named)
@@ -104,6 +106,11 @@ def advice(
     base = ways[0].control or best
     size = max(round(base.samples / base.steps), 1)
     aim = base.risk if target is None else target
+    if not aim > 0.0:
+        raise InputError(
+            f"steps = {steps} and samples = {samples} must leave a risk above 0 with constants, "
+            "as there is nothing to improve"
+        )
     methods = []
     for name, (over, fixed) in METHODS.items():
         tuned = tune(problem, size, aim, over, max_steps=MOST_STEPS, **fixed)
