@@ -86,7 +86,7 @@ def test_advice_is_one_screen_and_a_picture(nqm_fast, here):
     knee = nqm.critical_batch_size(PROBLEM, constant.risk)
     cheapest = knee.curve.cheapest(30.0, 1.0)
     cost = 30 * cheapest.steps + cheapest.samples
-    assert f"costs {cost:.6g}: batch size {cheapest.batch_size}, {cheapest.steps} steps" in out
+    assert f"cost {cost:.6g}: batch size {cheapest.batch_size}, {cheapest.steps} steps" in out
     assert f"no batch size takes fewer than {knee.curve.least_steps:g}." in out
     assert f"{knee.value:.8g}" in out
 

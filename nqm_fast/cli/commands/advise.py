@@ -185,16 +185,16 @@ def _print_batch_sizes(found: Advice, costs: tuple[float, float] | None) -> None
     critical = sizes.critical
     print(
         f"Batches up to {critical['overhead'].value:.3g} take at most {100 * OVERHEAD:g} % more "
-        f"samples than batches of {sizes.reference:g}, and fewer steps in proportion; far beyond "
-        f"{critical['knee'].value:.3g} steps hardly fall, as no batch size takes fewer than "
-        f"{critical['knee'].curve.least_steps:g}."
+        f"samples than batches of {sizes.reference:g}, and fewer steps nearly in proportion; "
+        f"far beyond {critical['knee'].value:.3g} steps hardly fall, as no batch size takes "
+        f"fewer than {critical['knee'].curve.least_steps:g}."
     )
     if sizes.cheapest is not None and costs is not None:
         one = sizes.cheapest
         total = costs[0] * one.steps + costs[1] * one.samples
         print(
-            f"The cheapest at {costs[0]:g} a step and {costs[1]:g} a sample costs {total:.6g}: "
-            f"{choice_text(one)}."
+            f"The cheapest constants at {costs[0]:g} a step and {costs[1]:g} a sample cost "
+            f"{total:.6g}: {choice_text(one)}."
         )
 
 
