@@ -1,12 +1,18 @@
-"""What to do about a target or a budget: the best constants, schedules and methods."""
+"""What to do about a target or a budget: the best constants, schedules, batches and methods."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from ..algorithms.base import Algorithm
+from ..algorithms.sgd import SGD
 from ..problem import Problem
+from ..validation import InputError
+from .critical import CriticalBatchSize, by_every_definition
+from .frontier import Choice, smallest_reaching
 from .optimal_control import Control, OutOfReachError, optimal_control
+from .tuned_sizes import TunedSizes
 from .tuning import tune
 
 WAYS: dict[str, tuple[str, ...]] = {
@@ -23,6 +29,10 @@ METHODS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "preconditioner h^0.5": (("lr",), {"power": 0.5}),
 }
 """What is tuned, and what is given."""
+MOST_STEPS = 10**9
+"""Steps of constants up to which batch sizes and methods are compared, as by default in `tune`."""
+OVERHEAD = 0.2
+"""Samples more than by linear scaling, as a share."""
 
 
 class Way(NamedTuple):
@@ -41,26 +51,48 @@ class Method(NamedTuple):
     algorithm: Algorithm
 
 
+class BatchSizes(NamedTuple):
+    """How large batches may be with constants, the learning rate tuned at each size."""
+
+    reference: float
+    """The least power of 4 at which the target is reached."""
+    critical: dict[str, CriticalBatchSize]
+    """By definition."""
+    cheapest: Choice | None
+    """None without costs."""
+
+
 class Advice(NamedTuple):
     """What there is to do."""
 
     ways: tuple[Way, ...]
+    sizes: BatchSizes | None
+    """None where no batch size reaches the target in `MOST_STEPS`."""
     methods: tuple[Method, ...]
     batch_size: int
     """Of all methods: that of the best constants."""
     target: float
-    """Of all methods: what is given, or the risk of the best constants."""
+    """Of batch sizes and methods: what is given, or the risk of the best constants."""
 
 
 def advice(
-    problem: Problem, *, steps: int | None, samples: int | None, target: float | None
+    problem: Problem,
+    *,
+    steps: int | None,
+    samples: int | None,
+    target: float | None,
+    costs: tuple[float, float] | None,
 ) -> Advice:
-    """Find the best constants and schedules, and what methods need in batches as large.
+    """Find the best constants and schedules, how large batches may be, and what methods need.
+
+    Methods have batches as large as those of the best constants. `costs` are those of a step and
+    of a sample.
 
     Raises
     ------
     InputError
-        As `optimal_control`, if even both schedules together do not reach the target.
+        As `optimal_control`, if even both schedules together do not reach the target; or if a
+        budget leaves no risk at all.
     """
     named: dict[str, Any] = {"steps": steps, "samples": samples, "target": target}
     best = optimal_control(problem, **named)
@@ -74,8 +106,26 @@ def advice(
     base = ways[0].control or best
     size = max(round(base.samples / base.steps), 1)
     aim = base.risk if target is None else target
+    if not aim > 0.0:
+        raise InputError(
+            f"steps = {steps} and samples = {samples} must leave a risk above 0 with constants, "
+            "as there is nothing to improve"
+        )
     methods = []
     for name, (over, fixed) in METHODS.items():
-        tuned = tune(problem, size, aim, over, **fixed)
+        tuned = tune(problem, size, aim, over, max_steps=MOST_STEPS, **fixed)
         methods.append(Method(name, tuned.steps, tuned.algorithm))
-    return Advice(tuple(ways), tuple(methods), size, aim)
+    return Advice(tuple(ways), _batch_sizes(problem, aim, costs), tuple(methods), size, aim)
+
+
+def _batch_sizes(
+    problem: Problem, target: float, costs: tuple[float, float] | None
+) -> BatchSizes | None:
+    """Find how large batches may be."""
+    tuned = TunedSizes(problem, target, ["lr"], SGD, MOST_STEPS, "full", {})
+    reference = smallest_reaching(tuned)
+    if math.isinf(tuned.steps(reference)):
+        return None
+    critical = by_every_definition(tuned, reference, OVERHEAD)
+    cheapest = None if costs is None else critical["knee"].curve.cheapest(*costs)
+    return BatchSizes(reference, critical, cheapest)

@@ -257,9 +257,7 @@ def frontier(
     """
     tuned = TunedSizes(problem, target, over, algorithm, max_steps, effort, fixed, pieces)
     given = None if batch_sizes is None else checked_sizes(batch_sizes)
-    first = 1.0 if given is None else given[0]
-    while given is None and math.isinf(tuned.steps(first)) and first < HOPELESS:
-        first *= WIDER
+    first = smallest_reaching(tuned) if given is None else given[0]
     tuned.must_reach("batch_sizes", first)
     sizes = usual_sizes(tuned, first, POINTS) if given is None else given
     every = curve(tuned, sizes)
@@ -271,6 +269,14 @@ def frontier(
         samples=every.samples[kept],
         tuned=[every.tuned[k] for k in kept],
     )
+
+
+def smallest_reaching(tuned: TunedSizes) -> float:
+    """Find the least power of 4 at which the target is reached, or else the last one tried."""
+    size = 1.0
+    while math.isinf(tuned.steps(size)) and size < HOPELESS:
+        size *= WIDER
+    return size
 
 
 def _undominated(steps: Array, samples: Array) -> list[int]:

@@ -1,4 +1,4 @@
-"""``nqm-fast advise``: the best constants, schedules and methods, in words and numbers."""
+"""``nqm-fast advise``: the best constants, schedules, batches and methods, in words and numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...columns import Table
-from ...exact.advice import Advice, Method, Way, advice
+from ...exact.advice import MOST_STEPS, OVERHEAD, Advice, BatchSizes, Method, Way, advice
 from ...exact.optimal_control import Control
 from ...kernels import exact_model_on
+from ...validation import plain_number
+from ..batch_sizes import (
+    add_costs,
+    choice_facts,
+    choice_text,
+    chosen_costs,
+    definition_rows,
+    explained,
+)
 from ..options import (
     add_backend,
     add_problem_alone,
@@ -31,7 +40,8 @@ def add(commands: Any) -> None:
     advise = commands.add_parser(
         "advise",
         allow_abbrev=False,
-        help="the best constants and schedules for a target or a budget, and what methods save",
+        help="for a target or a budget: the best constants and schedules, how large batches may be,"
+        " and what methods save",
     )
     advise.set_defaults(run=_advise)
     add_problem_alone(advise)
@@ -45,6 +55,7 @@ def add(commands: Any) -> None:
         help="with --target: with so many samples, in the fewest steps; with --steps: to the"
         " lowest risk",
     )  # fmt: skip
+    add_costs(advise)
     advise.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the best schedules into a picture"
     )
@@ -53,14 +64,18 @@ def add(commands: Any) -> None:
 
 
 def _advise(chosen: argparse.Namespace) -> None:
+    costs = chosen_costs(chosen)
     if chosen.plot is not None:
         from ...figures._output import check_picture
 
         check_picture(chosen.plot, "--plot")
     problem = chosen_problem(chosen)
     with exact_model_on(chosen.backend):
-        found = advice(problem, steps=chosen.steps, samples=chosen.samples, target=chosen.target)
-    facts = {name: getattr(chosen, name) for name in ("target", "steps", "samples")}
+        found = advice(
+            problem, steps=chosen.steps, samples=chosen.samples, target=chosen.target, costs=costs
+        )
+    asked = ("target", "steps", "samples", "cost_step", "cost_sample")
+    facts = {name: getattr(chosen, name) for name in asked}
     best = found.ways[-1].control
     if chosen.plot is not None and best is not None:
         from ...figures._output import write_png
@@ -76,14 +91,19 @@ def _advise(chosen: argparse.Namespace) -> None:
             {"problem": problem_facts(chosen, problem)} | facts,
             rows,
             schedules=schedules,
+            critical=_critical(found.sizes),
             batch_size=found.batch_size,
             methods=[_method(x) for x in found.methods],
         )
         return
     given = {name: value for name, value in facts.items() if value is not None}
-    print_results({"problem": repr(problem)} | given, [_row(way) for way in found.ways])
-    for sentence in _sentences(found, given):
-        print(sentence)
+    heads = {"problem": repr(problem)}
+    heads |= {name: x for name, x in given.items() if not name.startswith("cost")}
+    heads["searched"] = _searched(given)
+    print_results(heads, [_row(way) for way in found.ways])
+    print(_schedules_save(found, given))
+    _print_batch_sizes(found, costs)
+    print(_methods_save(found))
     print_table([_short(_method(x)) for x in found.methods])
 
 
@@ -126,33 +146,86 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("method", "steps", "lr", "momentum", "ema", "power")}
 
 
-def _sentences(found: Advice, given: dict[str, Any]) -> list[str]:
-    """Say what schedules and methods save."""
-    sentences = []
-    constant = found.ways[0].control
-    what = next((name for name in ("samples", "steps") if name not in given), "risk")
-    if constant is None:
-        sentences.append("No constants reach the target.")
-    else:
-        saved = [
-            f"{_saving(getattr(way.control, what), getattr(constant, what))} by {way.name}"
-            for way in found.ways[1:]
-            if way.control is not None
-        ]
-        verb = "Lower risk than that of" if what == "risk" else f"Fewer {what} than"
-        sentences.append(f"{verb} the best constants: {', '.join(saved)}.")
-    plain = found.methods[0].steps
-    methods = [f"{_saving(x.steps, plain)} by {x.name}" for x in found.methods[1:]]
-    sentences.append(
-        f"Fewer steps to {found.target:.6g} in batches of {found.batch_size}, all constant: "
-        f"{', '.join(methods)}."
+def _critical(sizes: BatchSizes | None) -> dict[str, Any] | None:
+    """Describe how large batches may be; None if no batch size reaches the target."""
+    if sizes is None:
+        return None
+    cheapest = sizes.cheapest
+    return {
+        "reference": plain_number(sizes.reference),
+        "overhead": OVERHEAD,
+        "least_steps": sizes.critical["knee"].curve.least_steps,
+        "definitions": definition_rows(sizes.critical),
+        "cheapest": None if cheapest is None else choice_facts(cheapest),
+    }
+
+
+def _searched(given: dict[str, Any]) -> str:
+    """Say what the best constants and schedules are the best in."""
+    if "target" not in given:
+        if "steps" not in given:
+            return "the lowest risk of so many samples, one in each step"
+        return "the lowest risk of so many steps and samples"
+    if "steps" in given:
+        return "the fewest samples that reach the target in so many steps"
+    if "samples" in given:
+        return "the fewest steps that reach the target with so many samples"
+    return "the fewest samples that reach the target, in batches of 1 (--steps is a deadline)"
+
+
+def _print_batch_sizes(found: Advice, costs: tuple[float, float] | None) -> None:
+    """Print how large batches may be, in words and numbers."""
+    head = f"Critical batch sizes to {found.target:.6g}, the learning rate tuned at each"
+    sizes = found.sizes
+    if sizes is None:
+        print(f"{head}: none, as constants do not reach it in {MOST_STEPS:g} steps.")
+        return
+    print(f"{head}; the reference is batch size {sizes.reference:g}:")
+    print_table(explained(sizes.critical, OVERHEAD))
+    critical = sizes.critical
+    print(
+        f"Batches up to {critical['overhead'].value:.3g} take at most {100 * OVERHEAD:g} % more "
+        f"samples than batches of {sizes.reference:g}, and fewer steps nearly in proportion; "
+        f"far beyond {critical['knee'].value:.3g} steps hardly fall, as no batch size takes "
+        f"fewer than {critical['knee'].curve.least_steps:g}."
     )
-    return sentences
+    if sizes.cheapest is not None and costs is not None:
+        one = sizes.cheapest
+        total = costs[0] * one.steps + costs[1] * one.samples
+        print(
+            f"The cheapest constants at {costs[0]:g} a step and {costs[1]:g} a sample cost "
+            f"{total:.6g}: {choice_text(one)}."
+        )
+
+
+def _schedules_save(found: Advice, given: dict[str, Any]) -> str:
+    """Say what schedules save."""
+    constant = found.ways[0].control
+    if constant is None:
+        return "No constants reach the target."
+    what = next((name for name in ("samples", "steps") if name not in given), "risk")
+    saved = [
+        f"{_saving(getattr(way.control, what), getattr(constant, what))} by {way.name}"
+        for way in found.ways[1:]
+        if way.control is not None
+    ]
+    verb = "Lower risk than that of" if what == "risk" else f"Fewer {what} than"
+    return f"{verb} the best constants: {', '.join(saved)}."
+
+
+def _methods_save(found: Advice) -> str:
+    """Say what methods save."""
+    plain = found.methods[0].steps
+    where = f"{found.target:.6g} in batches of {found.batch_size}"
+    if math.isinf(plain):
+        return f"Constants of plain SGD do not reach {where} within {MOST_STEPS:g} steps."
+    methods = [f"{_saving(x.steps, plain)} by {x.name}" for x in found.methods[1:]]
+    return f"Fewer steps to {where}, all constant: {', '.join(methods)}."
 
 
 def _saving(now: float, before: float) -> str:
     """Write by which part a number is lower than another, as in "12 %"."""
-    if not math.isfinite(before) or not before:
+    if not before:
         return "no comparison"
     return "never" if math.isinf(now) else f"{100.0 * (1.0 - now / before):.3g} %"
 

@@ -6,13 +6,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ... import SGD, InputError
+from ... import SGD
 from ...backends import takes_backend
 from ...exact.critical import CriticalBatchSize, by_every_definition
 from ...exact.frontier import Choice, Frontier
 from ...exact.tuned_sizes import TunedSizes
 from ...tuning import MOST_STEPS
 from ...validation import number, plain_number
+from ..batch_sizes import (
+    add_costs,
+    choice_facts,
+    choice_text,
+    chosen_costs,
+    definition_rows,
+    explained,
+)
 from ..options import (
     add_backend,
     add_problem_alone,
@@ -25,14 +33,6 @@ from ..search import ChosenSearch, add_search, chosen_search
 from ..tables import finite, plain, print_json, print_results, print_table
 
 ORDER = 9
-MEANINGS = {
-    "knee": "samples at the reference / steps without noise",
-    "overhead": "so many more samples than at the reference",
-    "noise-scale": "tr(HC) / E[G^T H G] at the end of the best training at the reference",
-    "half": "twice the steps without noise",
-}
-SIMPLE = "simple-noise-scale"
-"""The name of tr(C) / E|G|^2 beside the definitions."""
 
 
 def add(commands: Any) -> None:
@@ -53,10 +53,7 @@ def add(commands: Any) -> None:
         "--overhead", type=float, default=0.2, metavar="X",
         help="samples more than there, as a share (default: 0.2)",
     )  # fmt: skip
-    critical.add_argument(
-        "--cost-step", type=float, metavar="X", help="also say which batch size costs the least"
-    )
-    critical.add_argument("--cost-sample", type=float, metavar="X", help="in the same unit")
+    add_costs(critical)
     critical.add_argument(
         "--deadline", type=float, metavar="STEPS",
         help="also say which batch size takes the fewest samples in so many steps",
@@ -68,11 +65,9 @@ def add(commands: Any) -> None:
 
 
 def _critical(chosen: argparse.Namespace) -> None:
-    if (chosen.cost_step is None) != (chosen.cost_sample is None):
-        raise InputError("--cost-step and --cost-sample are given together, or none of them")
-    for option in ("cost_step", "cost_sample", "deadline"):
-        if (value := getattr(chosen, option)) is not None:
-            number(f"--{option.replace('_', '-')}", value, least=0.0)
+    costs = chosen_costs(chosen)
+    if chosen.deadline is not None:
+        number("--deadline", chosen.deadline, least=0.0)
     problem, search = chosen_problem(chosen), chosen_search(chosen)
     if chosen.plot is not None:
         from ...figures import check_matplotlib
@@ -80,7 +75,7 @@ def _critical(chosen: argparse.Namespace) -> None:
 
         check_matplotlib()
         check_picture(chosen.plot, "--plot")
-    found, choices = _found(problem, search, chosen, backend=chosen.backend)
+    found, choices = _found(problem, search, chosen, costs, backend=chosen.backend)
     if chosen.plot is not None:
         from ...figures._critical import draw_critical
 
@@ -93,7 +88,12 @@ def _critical(chosen: argparse.Namespace) -> None:
 
 @takes_backend
 def _found(
-    problem: Any, search: ChosenSearch, chosen: argparse.Namespace, *, backend: str = "auto"
+    problem: Any,
+    search: ChosenSearch,
+    chosen: argparse.Namespace,
+    costs: tuple[float, float] | None,
+    *,
+    backend: str = "auto",
 ) -> tuple[dict[str, CriticalBatchSize], dict[str, Choice]]:
     """Find critical batch sizes by definition, and the batch sizes that were asked for."""
     overhead = number("overhead", chosen.overhead, above=0.0)
@@ -105,20 +105,11 @@ def _found(
     found = by_every_definition(sizes, reference, overhead)
     curve = found["knee"].curve
     choices = {}
-    if chosen.cost_step is not None:
-        choices["cheapest"] = curve.cheapest(chosen.cost_step, chosen.cost_sample)
+    if costs is not None:
+        choices["cheapest"] = curve.cheapest(*costs)
     if chosen.deadline is not None:
         choices["within_deadline"] = curve.within(chosen.deadline)
     return found, choices
-
-
-def _definitions(found: dict[str, CriticalBatchSize]) -> list[dict[str, Any]]:
-    """List the critical batch sizes by definition, and the simple noise scale."""
-    rows = [{"definition": name, "batch_size": finite(x.value)} for name, x in found.items()]
-    scale = found["noise-scale"].noise_scale if "noise-scale" in found else None
-    if scale is not None:
-        rows.append({"definition": SIMPLE, "batch_size": finite(scale.simple)})
-    return rows
 
 
 def _curve(curve: Frontier) -> list[dict[str, Any]]:
@@ -132,11 +123,6 @@ def _curve(curve: Frontier) -> list[dict[str, Any]]:
         | algorithm_facts(best.algorithm)
         for size, best in zip(curve.batch_sizes.tolist(), curve.tuned, strict=True)
     ]
-
-
-def _chosen_batch(found: Choice) -> dict[str, Any]:
-    facts = found._asdict()
-    return facts | algorithm_facts(facts.pop("algorithm"))
 
 
 def _print_json(
@@ -158,11 +144,11 @@ def _print_json(
     print_json(
         "critical",
         facts,
-        _definitions(found),
+        definition_rows(found),
         curve=_curve(curve),
         least_steps=curve.least_steps,
         hyperbola=curve.hyperbola._asdict(),
-        choices={name: _chosen_batch(one) for name, one in choices.items()},
+        choices={name: choice_facts(one) for name, one in choices.items()},
     )
 
 
@@ -174,16 +160,8 @@ def _print_tables(
     choices: dict[str, Choice],
 ) -> None:
     curve = found["knee"].curve
-    meanings = MEANINGS | {
-        "overhead": f"{100 * chosen.overhead:g} % more samples than at the reference",
-        SIMPLE: "tr(C) / E|G|^2 there",
-    }
     named = {} if type(search.template) is SGD else {"algorithm": algorithm_text(search.template)}
-    rows = [
-        {"definition": row["definition"], "batch size": row["batch_size"]}
-        | {"is": meanings[row["definition"]]}
-        for row in _definitions(found)
-    ]
+    rows = explained(found, chosen.overhead)
     facts = {"target": chosen.target, "reference": f"batch size {chosen.reference}"}
     print_results({"problem": repr(problem)} | named | facts, rows)
     table = _curve(curve)
@@ -200,9 +178,6 @@ def _print_tables(
     )
     for name, one in choices.items():
         cause = "the cheapest" if name == "cheapest" else f"within {chosen.deadline:g} steps"
-        print(
-            f"{cause}: batch size {one.batch_size:.8g}, {one.steps} steps, {one.samples:.8g} "
-            f"samples, {one.algorithm!r}"
-        )
+        print(f"{cause}: {choice_text(one)}")
     if chosen.plot is not None:
         print(chosen.plot)
