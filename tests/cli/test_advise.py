@@ -57,6 +57,7 @@ def test_batch_sizes_and_costs_agree_with_the_library(nqm_fast):
     assert content["cheapest"]["lr"] == cheapest.algorithm.lr.value
 
 
+@pytest.mark.slow
 def test_targets_too_low_for_batches_of_one_have_a_larger_reference(nqm_fast):
     status, out, _ = nqm_fast("advise", "--dim", "2", "--target", "1e-10")
     assert status == 0
@@ -91,6 +92,7 @@ def test_advice_is_one_screen_and_a_picture(nqm_fast, here):
     assert f"{knee.value:.8g}" in out
 
 
+@pytest.mark.slow
 def test_constants_that_do_not_reach_a_target_never_do(nqm_fast):
     reached = nqm.optimal_control(PROBLEM, steps=200, samples=10**18).risk
     constant = nqm.optimal_control(PROBLEM, steps=200, samples=10**18, over=()).risk

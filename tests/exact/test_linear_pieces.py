@@ -140,6 +140,7 @@ def test_no_grid_beats_the_best_pieces(name):
     assert best.risk >= 0.95 * lowest
 
 
+@pytest.mark.slow
 def test_momentum_goes_lower_than_plain_sgd_and_constants():
     problem = nqm.Problem.power_law(1000)
     budget = {"steps": 500, "samples": 2**14, "pieces": 16}

@@ -254,6 +254,7 @@ def test_one_coordinate_reaches_the_bayes_bound(h, steps):
     assert best.risk >= bound * (1 - 1e-12)
 
 
+@pytest.mark.mostly_slow(1, slow=1)
 @pytest.mark.parametrize("steps", [300, 2000, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_few_pieces_are_near_the_bayes_bound(steps):
     """The best rate falls from the first step on, so that pieces must be short there."""
@@ -406,6 +407,7 @@ def test_samples_alone_are_spent_in_the_smallest_batches():
     )
 
 
+@pytest.mark.slow
 def test_a_target_out_of_reach_says_what_can_be_reached():
     problem = nqm.Problem.power_law(100)
     for named in ({"steps": 20}, {"samples": 500}, {"steps": 20, "max_batch": 8}):

@@ -86,6 +86,7 @@ def test_the_order_is_that_of_freedom(comparison):
 # -- other horizons ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wsd_can_stop_at_any_time_and_cosine_cannot():
     """Where the noise counts, a cosine that is cut off has not fallen, and a plateau can decay."""
     many = nqm.compare_schedules(PAPER, 2**20, 32768, ["cosine", "wsd"], horizons=[0.25, 0.5, 1])
