@@ -1,6 +1,7 @@
 """How the package is put together: what imports what, and who owns the compile options."""
 
 import ast
+import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec, resolve_name
@@ -52,6 +53,17 @@ def name_of(path):
 def test_the_sources_are_found():
     assert {"risk.py", "tuning.py", "problem.py"} <= {path.name for path in PUBLIC}
     assert {"jit.py", "moments.py", "reference.py"} <= {path.name for path in KERNELS}
+
+
+def test_every_folder_of_modules_is_installed():
+    """A folder that pyproject.toml does not name is not in a wheel, though a checkout has it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {
+        ".".join([tree, *path.parent.relative_to(folder).parts])
+        for tree, folder in TREES.items()
+        for path in folder.rglob("*.py")
+    }
+    assert set(settings["packages"]) == found
 
 
 # -- what imports what -------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm
+from ..arithmetic import in_usual_arithmetic, methods_in_usual_arithmetic
 from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Piecewise, Schedule, as_schedule
@@ -24,6 +25,7 @@ ROUNDING = 1e-12
 """By which part more samples may be taken, as sums of doubles are not exact."""
 
 
+@methods_in_usual_arithmetic
 class BatchRamp(NamedTuple):
     """Batch sizes in whole micro-batches, and what that costs.
 
@@ -64,6 +66,7 @@ class _Stage(NamedTuple):
         return self.samples / self.steps
 
 
+@in_usual_arithmetic
 def batch_ramp(
     problem: Problem,
     algorithm: Algorithm,

@@ -196,7 +196,7 @@ class Minimiser:
         They are neighbouring powers of two, or ``(max_steps, 0)`` if even `max_steps` are too few.
         """
         ladder = np.array([*(2**k for k in range(60) if 2**k < max_steps), max_steps])
-        points = self.space.grid()
+        points = self.space.grid(max_steps)
         if self.space.has_quick_curves:
             logs = self.space.log_risks(points, ladder)
         else:  # Every step costs time, so the ladder is climbed no further than needed.
@@ -265,7 +265,9 @@ class Minimiser:
             return steps
         low = np.maximum(self.bounds[:, 0], self.bounds[:, 1] - EXHAUSTIVE_LOG_RANGE)
         unit_points = evenly_filling_points(FINE_SCAN_POINTS, len(self.bounds))
-        points = np.concatenate([self.space.grid(), low + (self.bounds[:, 1] - low) * unit_points])
+        points = np.concatenate(
+            [self.space.grid(steps), low + (self.bounds[:, 1] - low) * unit_points]
+        )
         share = 1 if self.has_few_coordinates else EXHAUSTIVE_WORK_SHARE
         if len(points) * self.space.block.h.size * steps > EXHAUSTIVE_WORK // share:
             return steps

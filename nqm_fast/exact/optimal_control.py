@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..algorithms.sgd import SGD
+from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..bounds import SMALLEST_RISK
 from ..html import facts_table
@@ -41,6 +42,7 @@ class OutOfReachError(InputError):
     """A target is below all that the other arguments allow."""
 
 
+@methods_in_usual_arithmetic
 class Control(NamedTuple):
     """The best schedules found, and what they spend and reach.
 

@@ -131,7 +131,7 @@ def _grid(passages: _Passages) -> tuple[Array, Array]:
     ones only do less and less within the limit, those that are smaller still are left out.
     """
     space = passages.search.space
-    points = space.grid()
+    points = space.grid(passages.limit)
     low, _ = space.useful_box(points, passages.limit)
     points = points[(points >= low).all(axis=1)]
     points = points[np.argsort(-(points @ space.is_lr), kind="stable")]

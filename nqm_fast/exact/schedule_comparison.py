@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.sgd import SGD
+from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..columns import Table
 from ..html import rows_table
@@ -73,6 +74,7 @@ class Compared(NamedTuple):
     anytime: Array
 
 
+@methods_in_usual_arithmetic
 class Comparison(NamedTuple):
     """Schedules of one budget.
 

@@ -325,12 +325,15 @@ class SearchSpace:
         low, high = self.useful_box(points, steps)
         return np.clip((points - low) / (high - low), 0.0, 1.0)
 
-    def grid(self) -> Array:
-        """Lay a coarse grid over all of the box that can be of use, shape (points, searched)."""
+    def grid(self, most_steps: int) -> Array:
+        """Lay a coarse grid over all of the box that can be of use, shape (points, searched).
+
+        In more steps than usual, lower learning rates get as far.
+        """
         coarseness = min(max(len(self.over) - 2, 0), 2)
         gaps = np.linspace(0.0, LOG_LEAST_GAP, GRID_GAPS[coarseness])
         log_largest = math.log(self.largest_lr)
-        lowest = log_largest - GRID_DECADES * math.log(10.0)
+        lowest = log_largest - max(GRID_DECADES * math.log(10.0), math.log(most_steps))
         spacing = GRID_LOG_LR_SPACING[coarseness]
         log_lrs = np.arange(lowest, log_largest - LOG_LEAST_GAP, spacing)
         axes = [

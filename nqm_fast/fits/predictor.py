@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arithmetic import methods_in_usual_arithmetic
 from ..problem import MOST_COORDINATES, Problem
 from ..validation import Array, InputError, integer, number, shown
 from .model import PreparedRun, Units, place, predict, shift
@@ -38,6 +39,7 @@ class Estimate(NamedTuple):
     is_identified: bool
 
 
+@methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
     """Parameters in the units of a fit, and what follows from them."""

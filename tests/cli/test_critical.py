@@ -68,6 +68,8 @@ def test_noise_that_depends_on_the_iterate_has_no_noise_scale(nqm_fast):
         (["--cost-step", "1"], "--cost-step and --cost-sample are given together"),
         (["--cost-step", "-1", "--cost-sample", "1"], "--cost-step must be >= 0, not -1"),
         (["--deadline", "1"], "steps must be"),
+        (["--max-steps", "0"], "max_steps must be a whole number >= 1, not 0"),
+        (["--max-steps", "5"], "max_steps = 5 steps"),
         (["--lr", "0.1"], "lr is searched"),
         (["--over", "momentum"], "--lr is required"),
         (["--plot", "x.foo"], "--plot must end with one of"),

@@ -425,3 +425,11 @@ def test_a_point_has_the_risk_of_its_algorithm_whatever_was_looked_at_before(ove
         np.testing.assert_allclose(alone, together[number], rtol=0.0, atol=1e-12)
         risk = nqm.expected_risk(problem, space.algorithm(points[number]), 8, steps)
         np.testing.assert_allclose(np.exp(alone), risk, rtol=1e-10)
+
+
+@pytest.mark.parametrize("over", [("lr",), ("lr", "momentum")])
+def test_more_steps_than_usual_may_want_lower_rates(over):
+    """A learning rate of 1e-11 of the largest reaches the target in 1e14 steps."""
+    best = nqm.tune(nqm.Problem.power_law(100), 16, 1e-12, over, max_steps=10**16)
+    assert best.risk <= 1e-12
+    assert best.steps < 1.14e14

@@ -30,7 +30,7 @@ from ..options import (
     problem_facts,
 )
 from ..search import ChosenSearch, add_search, chosen_search
-from ..tables import finite, plain, print_json, print_results, print_table
+from ..tables import finite, plain, print_json, print_results, print_table, whole_number
 
 ORDER = 9
 
@@ -57,6 +57,10 @@ def add(commands: Any) -> None:
     critical.add_argument(
         "--deadline", type=float, metavar="STEPS",
         help="also say which batch size takes the fewest samples in so many steps",
+    )  # fmt: skip
+    critical.add_argument(
+        "--max-steps", type=whole_number, default=MOST_STEPS["exact"], metavar="N",
+        help="steps after which a target counts as never reached (default: 10^9)",
     )  # fmt: skip
     critical.add_argument("--plot", type=Path, metavar="FILE", help="also draw this picture")
     add_search(critical)
@@ -99,7 +103,7 @@ def _found(
     overhead = number("overhead", chosen.overhead, above=0.0)
     reference = number("reference", chosen.reference, least=1.0)
     sizes = TunedSizes(
-        problem, chosen.target, search.over, search.algorithm, MOST_STEPS["exact"], "full",
+        problem, chosen.target, search.over, search.algorithm, chosen.max_steps, "full",
         search.fixed,
     )  # fmt: skip
     found = by_every_definition(sizes, reference, overhead)
