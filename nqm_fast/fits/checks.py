@@ -21,7 +21,7 @@ def check_runs(runs: Sequence[TrainingRun]) -> None:
     lacking = next((k for k, run in enumerate(runs) if run.loss is None), None)
     if lacking is not None:
         raise InputError(f"runs[{lacking}] has no loss: what is fitted must have been measured")
-    curves = [np.atleast_1d(run.loss) for run in runs]
+    curves = [run.losses for run in runs]
     losses = np.concatenate(curves)
     finite = losses[np.isfinite(losses)]
     if finite.size < LEAST_RECORDS:
@@ -63,7 +63,7 @@ def _check_direction(runs: Sequence[TrainingRun]) -> None:
     falls, rises = False, False
     for run in runs:
         order = np.argsort(run.steps.reshape(-1), kind="stable")
-        curve = np.atleast_1d(run.loss)[order]
+        curve = run.losses[order]
         change = np.diff(curve[np.isfinite(curve)])
         falls |= bool((change < 0.0).any())
         rises |= bool((change > 0.0).any())

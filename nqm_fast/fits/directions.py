@@ -23,7 +23,7 @@ class Directions(NamedTuple):
 
     log_number: Array
     """log i, shape (nodes,)."""
-    count: Array
+    multiplicity: Array
     """How many directions a node stands for."""
 
 
@@ -86,6 +86,7 @@ def measures(places: Array, values: Array) -> Measures:
 
     def distributed(basis: Array) -> Array:
         weights = (values[:, None, :] * basis).ravel()
-        return np.bincount(index, weights, sums * size).reshape(sums, size)
+        summed = np.bincount(index, weights, sums * size).reshape(sums, size)
+        return np.asarray(summed, dtype=np.float64)
 
     return Measures(distributed(value), distributed(slope / SPACING))

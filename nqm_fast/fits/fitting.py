@@ -123,7 +123,7 @@ def fit(
 
 def _order(run: TrainingRun) -> tuple[Any, ...]:
     """Order runs by what they are, so that their order in a list does not matter."""
-    losses = np.atleast_1d(run.loss).tolist() if run.loss is not None else []
+    losses = run.losses.tolist() if run.loss is not None else []
     return (
         run.group,
         run.dim or 0,
@@ -250,6 +250,6 @@ def _measured(task: Task, x: Array) -> Table:
         for name, value in same.items():
             columns[name] += [value] * steps.size
         columns["steps"] += steps.tolist()
-        columns["loss"] += np.atleast_1d(run.loss).tolist()
+        columns["loss"] += run.losses.tolist()
         columns["predicted"] += loss.tolist()
     return {name: np.array(values) for name, values in columns.items()}

@@ -47,7 +47,7 @@ class Units(NamedTuple):
         def typical(values: Iterable[float]) -> float:
             return math.exp(float(np.mean(np.log(sorted(values)))))
 
-        losses = [np.atleast_1d(run.loss) for run in runs if run.loss is not None]
+        losses = [run.losses for run in runs if run.loss is not None]
         finite = np.concatenate(losses)
         return cls(
             typical(run.peak_lr for run in runs),
@@ -234,10 +234,11 @@ def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
     moves = np.arange(LOWEST_SHIFT, highest + 1)
     # Beyond the ends of the axis responses are as they are at its ends.
     padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (response.start[last], added)]
-    losses = sum(
+    first, second = (
         np.correlate(x, weights, "valid")
         for x, weights in zip(padded, (sums.weights[0], sums.weights[2]), strict=True)
     )
+    losses = first + second
     best = int(np.argmin(losses))
     if best in (0, moves.size - 1):
         return float(moves[best] * SPACING)

@@ -26,7 +26,7 @@ SPACING = 0.1
 LOWEST, HIGHEST = -340, 16
 """The places of the axis, in units of its spacing. Steeper directions are as those at its end: a
 network's curvature does not go far beyond the edge of stability of its highest rate."""
-AXIS: Array = SPACING * np.arange(LOWEST, HIGHEST + 1)
+AXIS: Array = SPACING * np.arange(LOWEST, HIGHEST + 1, dtype=np.float64)
 """The logarithms of h times the highest learning rate at which responses are tabulated."""
 PIECES = 96
 """Pieces of constant settings that stand for a schedule, beside those that end at records."""

@@ -71,10 +71,10 @@ def log_errors(task: Task, x: Array) -> Array:
     """Log of predicted over measured losses of all finite records, run after run."""
     errors = [
         np.log(predict(task.values(x, prepared.run.group), prepared, task.units).loss)
-        - np.log(np.atleast_1d(prepared.run.loss))
+        - np.log(prepared.run.losses)
         for prepared in task.runs
     ]
-    all_errors = np.concatenate(errors)
+    all_errors: Array = np.concatenate(errors)
     return all_errors[np.isfinite(all_errors)]
 
 

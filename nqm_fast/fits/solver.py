@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..progress import track
 from ..validation import Array
 from .directions import Measures
-from .model import EDGE, PreparedRun, Units, Values, predict, shift
+from .model import PreparedRun, Units, Values, predict, shift
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
+from .responses import EDGE
 
 LEAST, MOST = 1e-6, 1e6
 """Predicted losses beyond these, in units of the fit, are far off anyway."""
@@ -78,7 +80,7 @@ class Task:
     @cached_property
     def targets(self) -> list[Array]:
         """Losses of each run at its finite records, in units of the fit."""
-        return [np.atleast_1d(run.run.loss) / self.units.loss for run in self.runs]
+        return [run.run.losses / self.units.loss for run in self.runs]
 
     def values(self, x: Array, group: str) -> dict[str, float]:
         """Return all parameters of a group by name."""
@@ -186,11 +188,17 @@ def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
             latest = key, residuals(task, x)
         return latest[1]
 
+    def losses(x: Array) -> Array:
+        return both(x)[0]
+
+    def slopes(x: Array) -> Array:
+        return both(x)[1]
+
     def search(start: Array, calls: int) -> Solution:
-        found = least_squares(
-            lambda x: both(x)[0],
+        found: Any = least_squares(
+            losses,
             np.clip(start, low + margin, high - margin),
-            lambda x: both(x)[1],
+            slopes,
             bounds=(low, high),
             x_scale=0.3,
             max_nfev=calls,

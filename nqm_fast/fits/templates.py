@@ -42,7 +42,9 @@ class Template:
         words = [part.groups() if part else ("", "", None, None) for part in parts]
         has_warmup = words[0][0] == "warmup" and words[0][2:] == (None, None)
         self._warmup = words[0][1] if has_warmup else None
-        self._kind, self._peak, end, over = words[-1]
+        kind, peak, end, over = words[-1]
+        self._kind: str = kind
+        self._peak: str = peak
         self._end, self._over = end or "0", over or "0.2"
         if self._kind not in KINDS or len(words) != 1 + has_warmup:
             raise InputError(

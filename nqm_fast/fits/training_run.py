@@ -142,6 +142,12 @@ class TrainingRun(Immutable):
             raise InputError("lr must be above 0 at some step, but is 0 up to the last record")
 
     @property
+    def losses(self) -> Array:
+        """Losses at all records, of a run that has some, shape (records,)."""
+        assert self.loss is not None
+        return np.atleast_1d(self.loss)
+
+    @property
     def samples(self) -> float:
         """Samples seen up to the last record."""
         return self.mean_batch_size * self.last_step
