@@ -12,6 +12,7 @@ SMALL = ["--dim", "50", "--steps", "200"]
 PROBLEM = nqm.Problem.power_law(50)
 
 
+@pytest.mark.slow
 def test_advice_as_json_agrees_with_the_library(nqm_fast):
     status, out, _ = nqm_fast("advise", *SMALL, "--target", "0.05", "--json")
     content = json.loads(out)
@@ -42,6 +43,7 @@ def test_advice_as_json_agrees_with_the_library(nqm_fast):
         assert by_name[name]["power"] == fixed.get("power", 0.0)
 
 
+@pytest.mark.slow
 def test_batch_sizes_and_costs_agree_with_the_library(nqm_fast):
     costs = "--cost-step", "30", "--cost-sample", "1"
     _, out, _ = nqm_fast("advise", "--dim", "50", "--target", "0.3", *costs, "--json")

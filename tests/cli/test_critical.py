@@ -50,6 +50,7 @@ def test_tables_and_a_picture(nqm_fast, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_noise_that_depends_on_the_iterate_has_no_noise_scale(nqm_fast):
     options = ["--dim", "100", "--target", "2", "--noise-model", "Gaussian"]
     status, out, _ = nqm_fast("critical", *options)

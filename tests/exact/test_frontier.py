@@ -229,6 +229,7 @@ def test_other_algorithms_and_noise_that_depends_on_the_iterate():
         assert front.steps[k] == best.steps
 
 
+@pytest.mark.slow
 def test_schedules_of_some_pieces():
     sizes = [16, 256]
     front = nqm.frontier(LAW, 0.1, sizes, pieces=3, power=0.25)

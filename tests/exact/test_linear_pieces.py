@@ -119,6 +119,7 @@ def test_the_gradient_is_that_of_finite_differences_in_50_digits(name):
 # -- the best pieces ---------------------------------------------------------------------
 
 
+@pytest.mark.mostly_slow(1)
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "ema"])
 def test_no_grid_beats_the_best_pieces(name):
     algorithm = ALGORITHMS[name]

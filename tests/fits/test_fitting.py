@@ -172,6 +172,7 @@ def square_root_runs():
     return [run(lr, batch) for lr in (0.04, 0.2, 1.0) for batch in (4, 32)]
 
 
+@pytest.mark.slow
 def test_a_power_of_the_rate_is_found():
     fitted = nqm.fit(square_root_runs(), extra=["lr_power"])
     assert fitted.parameters["lr_power"].value == pytest.approx(-0.5, abs=0.01)
