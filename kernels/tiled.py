@@ -88,27 +88,27 @@ class TiledBackend(Backend):
         separate = chunk.noise.summed and bool(np.ptp(chunk.timeline.samples, axis=1).any())
         burst = -4 if separate else 4 * (SHARED_QUADS if settings > 1 else QUADS)
         leaves = 0 if is_narrow(chunk) else tile_leaves(d)
-        turns = replicas * (d // (LEAF * max(leaves, 1)))
         timeline = chunk.timeline if chunk.model.rule else watched(*chunk[:3], chunk.alive)
         chunk = chunk._replace(model=sorted_by_element(chunk.model), timeline=timeline)
-        return self._measured(chunk, self.advance_tiles, leaves, burst, turns)
+        return self._measured(chunk, self.advance_tiles, leaves, burst, replicas)
 
     def leap(self, chunk: Chunk) -> Measured:
         """Go through a chunk by leaps; threads share the tiles, and replicas share the maps."""
         d, timeline = chunk.state.shape[-1], chunk.timeline
         later = timeline.records[timeline.records > timeline.begin]
         stops = np.union1d(timeline.segment_end, later)
-        leaves = tile_leaves(d)
-        return self._measured(chunk, self.leap_tiles, leaves, stops, d // (LEAF * leaves))
+        return self._measured(chunk, self.leap_tiles, tile_leaves(d), stops, 1)
 
     def _measured(
-        self, chunk: Chunk, loop: Any, leaves: int, burst_or_stops: int | Ints, turns: int
+        self, chunk: Chunk, loop: Any, leaves: int, burst_or_stops: int | Ints, turns_of_tile: int
     ) -> Measured:
         """Run a loop over tiles, sum their records, and find the first steps of divergence."""
         values, first = nothing_measured(chunk)
         all_leaves = chunk.state.shape[-1] // LEAF
+        tiles = all_leaves // max(leaves, 1)
         partial = np.zeros((*values.shape, all_leaves))
-        diverged_at = np.full((*first.shape, all_leaves // max(leaves, 1)), -1, dtype=np.int64)
+        diverged_at = np.full((*first.shape, tiles), -1, dtype=np.int64)
+        turns = turns_of_tile * tiles
         job = TileJob(
             *chunk[:3], burst_or_stops, turns, chunk.state, chunk.alive, partial, diverged_at
         )

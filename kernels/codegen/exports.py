@@ -200,9 +200,8 @@ def _add_draw_words(program: Program, draw_words: Any, philox: Any, lanes: Any) 
 class ExportedFunction(NamedTuple):
     """An exported function, in all its sizes, as a member of the table `Level` of C."""
 
-    field: (
-        str  # NAME[components][tiles][summing], without the axes that its size does not depend on
-    )
+    # NAME[components][tiles][summing], without the axes that its size does not depend on
+    field: str
     parameters: list[str]  # each as it is declared in C
     initializer: str  # the member's part of the table, in C
 

@@ -95,13 +95,6 @@ def _zeros(this: CodeWriter, shape: Operand, dtype: Operand = REAL) -> Value:
     return _full(this, shape, Known(dtype.value(0)), dtype)
 
 
-def _search(this: CodeWriter, array: Operand, value: Operand, side: Operand) -> Value:
-    """Count the elements of an ascending array that are not above a value."""
-    if side.value != "right" or array.type != Array("i64", 1):
-        raise NotImplementedError("searchsorted to the right, in whole numbers")
-    return Value(f"search_right({array.code}, {this.as_value(value).code})", "i64")
-
-
 METHODS: dict[str, Callable[..., Operand]] = {
     "view": _view_bits,
     "ravel": _flatten,
@@ -118,5 +111,4 @@ FUNCTIONS: dict[Any, Callable[..., Operand]] = {
     np.empty: _empty,
     np.full: _full,
     np.zeros: _zeros,
-    np.searchsorted: _search,
 }

@@ -116,17 +116,3 @@ VIEW(f64, double, i64, int64_t)
 VIEW(i64, int64_t, f64, double)
 VIEW(f64, double, u64, uint64_t)
 VIEW(u64, uint64_t, f64, double)
-
-/* Return how many of some ascending numbers are not above x. */
-static inline int64_t search_right(i64_1 numbers, int64_t x)
-{
-    int64_t low = 0, high = numbers.n[0];
-    while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (numbers.p[middle] <= x)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
