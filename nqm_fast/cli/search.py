@@ -1,4 +1,4 @@
-"""What commands search: hyper-parameters of an algorithm, beside others that are given."""
+"""Command-line options for a search of hyper-parameters, as `tune` makes it."""
 
 from __future__ import annotations
 

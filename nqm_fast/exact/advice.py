@@ -1,4 +1,4 @@
-"""What to do about a target or a budget: the best constants, schedules, batches and methods."""
+"""The answers of ``nqm-fast advise``: best constants, schedules, batch sizes and methods."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WAYS: dict[str, tuple[str, ...]] = {
     "batch size schedule": ("batch_size",),
     "both schedules": ("lr", "batch_size"),
 }
-"""What changes over time."""
+"""Ways to train by plain SGD, with the arguments `over` of `optimal_control`."""
 METHODS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "plain SGD": (("lr",), {}),
     "momentum": (("lr", "momentum"), {}),
     "EMA": (("lr", "ema"), {}),
     "preconditioner h^0.5": (("lr",), {"power": 0.5}),
 }
-"""What is tuned, and what is given."""
+"""Methods by name: hyper-parameters that are tuned, and values of others."""
 MOST_STEPS = 10**9
 """Steps of constants up to which batch sizes and methods are compared, as by default in `tune`."""
 OVERHEAD = 0.2
@@ -52,7 +52,7 @@ class Method(NamedTuple):
 
 
 class BatchSizes(NamedTuple):
-    """How large batches may be with constants, the learning rate tuned at each size."""
+    """Critical and cheapest batch sizes of plain SGD, whose constant learning rate is tuned."""
 
     reference: float
     """The least power of 4 at which the target is reached."""
@@ -63,16 +63,18 @@ class BatchSizes(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What there is to do."""
+    """All answers for a target or a budget."""
 
     ways: tuple[Way, ...]
     sizes: BatchSizes | None
     """None where no batch size reaches the target in `MOST_STEPS`."""
     methods: tuple[Method, ...]
     batch_size: int
-    """Of all methods: that of the best constants."""
+    """The batch size at which methods are compared: that of the best constants."""
     target: float
-    """Of batch sizes and methods: what is given, or the risk of the best constants."""
+    """The risk to which batch sizes and methods are compared.
+
+    It is the given target, or the risk of the best constants."""
 
 
 def advice(

@@ -9,6 +9,7 @@ best ones would fall are one piece. Arrays have shape (pieces,).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ LEAST_SHARE = 1e-150
 
 
 class BatchLimits(NamedTuple):
-    """What batch sizes may be."""
+    """The limits within which batch sizes are chosen."""
 
     least: int
     most: float
@@ -88,7 +89,7 @@ def whole_batches(
         steps = int(lengths.sum())
         size, more = divmod(samples, steps)
         parts = [(steps - more, size), (more, size + 1)]
-        return _without_empty(parts)
+        return joined(parts)
     sizes = [int(b) for b in np.floor(best_batches(weights, lengths, samples, limits))]
     steps_of = [int(n) for n in lengths]
     left = samples - sum(n * b for n, b in zip(steps_of, sizes, strict=True))
@@ -116,11 +117,11 @@ def whole_batches(
         changed = (count, sizes[k] + (1 if more > 0 else -1))
         kept = (steps_of[k] - count, sizes[k])
         parts[k : k + 1] = [kept, changed] if more > 0 else [changed, kept]
-    return _without_empty(parts)
+    return joined(parts)
 
 
-def _without_empty(parts: list[tuple[int, int]]) -> WholeBatches:
-    """Join neighbours of one batch size, and leave out what has no steps."""
+def joined(parts: Iterable[tuple[int, int]]) -> WholeBatches:
+    """Join neighbours, steps and their batch size, of one size; leave out what has no steps."""
     lengths: list[int] = []
     sizes: list[int] = []
     for length, size in parts:

@@ -15,6 +15,7 @@ from ..html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Piecewise, Schedule, as_schedule
 from ..validation import integer
+from .batch_budget import WholeBatches, joined
 from .risk import expected_risk
 
 SUFFIXES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
@@ -135,10 +136,10 @@ def batch_ramp(
     ]
     most = len(given) if stages is None else integer("stages", stages, least=1)
     rounded = _rounded(_merged(given, most), unit)
-    chosen = Piecewise([size for _, size in rounded], [length for length, _ in rounded])
+    chosen = Piecewise(rounded.sizes, rounded.lengths)
     before = float(expected_risk(problem, algorithm, batch, steps))
     risk = float(expected_risk(problem, algorithm, chosen, steps))
-    samples = sum(length * size for length, size in rounded)
+    samples = sum(length * size for length, size in zip(*rounded, strict=True))
     return BatchRamp(
         _text(rounded, per_sample),
         chosen,
@@ -166,8 +167,8 @@ def _price(a: _Stage, b: _Stage) -> float:
     return weight * math.log(a.size / b.size) ** 2
 
 
-def _rounded(stages: list[_Stage], unit: int) -> list[tuple[int, int]]:
-    """Round batch sizes to multiples; steps and sizes of stages that differ from their neighbours.
+def _rounded(stages: list[_Stage], unit: int) -> WholeBatches:
+    """Round batch sizes to multiples, and join stages that do not differ any more.
 
     All are multiplied by one factor before, the largest with which no more samples are taken than
     before: sizes that grew go on growing.
@@ -182,21 +183,15 @@ def _rounded(stages: list[_Stage], unit: int) -> list[tuple[int, int]]:
         middle = 0.5 * (low + high)
         taken = sum(s.steps * size for s, size in zip(stages, sizes(middle), strict=True))
         low, high = (middle, high) if taken <= samples else (low, middle)
-    rounded: list[tuple[int, int]] = []
-    for stage, size in zip(stages, sizes(low), strict=True):
-        if rounded and rounded[-1][1] == size:
-            rounded[-1] = rounded[-1][0] + stage.steps, size
-        else:
-            rounded.append((stage.steps, size))
-    return rounded
+    return joined(zip((stage.steps for stage in stages), sizes(low), strict=True))
 
 
-def _text(stages: list[tuple[int, int]], per_sample: int) -> str:
+def _text(stages: WholeBatches, per_sample: int) -> str:
     """Write thresholds and batch sizes; a threshold is as round as the switch of steps allows."""
     words = []
     seen = 0
     before = 0
-    for steps, size in stages:
+    for steps, size in zip(*stages, strict=True):
         words.append(f"{_short(_roundest(before, seen))}:{size}")
         seen += steps * size * per_sample
         before = seen - size * per_sample

@@ -48,7 +48,7 @@ RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-8
 
 
 class ControlLimits(NamedTuple):
-    """What may be chosen."""
+    """Which learning rates and batch sizes a search may choose."""
 
     is_rate_free: bool
     may_rise: bool
@@ -86,7 +86,7 @@ class WholePlan(NamedTuple):
 
 
 Batches = Callable[[Array, NDArray[np.int64]], Array]
-"""What gives batch sizes for weights and lengths of pieces."""
+"""A function from weights and lengths of pieces to their batch sizes, all of shape (pieces,)."""
 
 
 class ControlSearch:
@@ -108,7 +108,7 @@ class ControlSearch:
         self.found: dict[tuple[int, float], Found] = {}
         """Best answers so far, by steps and samples."""
         self.start: Found | None = None
-        """What was found on other nodes."""
+        """The answer of an earlier search, on other nodes, from which this one begins."""
 
     def begin_with(self, plan: WholePlan) -> None:
         """Begin with learning rates that were found on other nodes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,12 @@ class PreparedRun:
                 later = plain_response(pieces, count, EDGE)
             found = Response(*map(np.concatenate, zip(found, later, strict=True)))
         return Response(*(rows[self.position] for rows in found))
+
+
+@lru_cache(maxsize=1)
+def prepared(run: TrainingRun) -> PreparedRun:
+    """Prepare a run; the last one is kept, as its loss and an interval are asked for together."""
+    return PreparedRun(run)
 
 
 def _lagrange(power: float) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 from ..arithmetic import methods_in_usual_arithmetic
 from ..problem import MOST_COORDINATES, Problem
 from ..validation import Array, InputError, integer, number, shown
-from .model import PreparedRun, Units, place, predict, shift
+from .directions import dim_of
+from .model import Units, place, predict, prepared, shift
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
 
@@ -127,8 +128,7 @@ class Predictor:
         InputError
             If `dim` is not a whole number from 1 to 2^53, or there is no such group.
         """
-        size = MOST_COORDINATES if dim is None else integer("dim", dim, least=1)
-        size = integer("dim", size, least=1, most=MOST_COORDINATES)
+        size = integer("dim", dim_of(dim), least=1, most=MOST_COORDINATES)
         values = self._values(self.layout.groups[0] if group is None else group)
         batch = self.units.batch_size
         if batch_size is not None:
@@ -172,7 +172,7 @@ class Predictor:
     def _predicted(self, run: TrainingRun) -> tuple[Array, Array]:
         """Predict the losses of a run, and their logarithms' derivatives, (records, columns)."""
         values = self._values(run.group)
-        found = predict(values, PreparedRun(run), self.units)
+        found = predict(values, prepared(run), self.units)
         loss = found.loss
         zero = np.zeros(loss.shape)
         slopes = np.array(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
-from ..kernels.contract import Load, Timeline, padded
+from ..kernels.contract import Load, Timeline
 from ..validation import Array
 from .lowering import Group, initial_factors, model, pad_to_leaves, timeline
 from .observables import PATHS
@@ -208,7 +208,7 @@ def _task_of_pieces(task: Task) -> Task:
     seconds = size * task.replica_count * task.setting_count * task.steps * SECONDS_PER_STEP
     load = Load(
         components,
-        padded(size),
+        size,
         task.replica_count,
         1,
         task.leaps,

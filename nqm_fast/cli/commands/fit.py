@@ -13,6 +13,7 @@ from ... import Fitted, InputError, TrainingRun, fit, read_runs
 from ...columns import Table, write_csv
 from ...fits.parameters import EXTRA
 from ...saving import writable_folder
+from ...validation import number
 from ..tables import finite, print_json, print_table, whole_number
 
 ORDER = 8
@@ -74,8 +75,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         more["share"] = [name for name in ALL if name not in chosen.own]
     if chosen.extra is not None:
         more["extra"] = chosen.extra
-    if not 0.0 < chosen.level < 1.0:
-        raise InputError(f"--level must be > 0 and < 1, not {chosen.level:g}")
+    number("--level", chosen.level, above=0.0, below=1.0)
     fitted = fit(runs, seed=chosen.seed, **more)
     rows = _predictions(fitted, new, chosen.level)
     if chosen.out is not None:
