@@ -72,6 +72,14 @@ def pytest_configure(config):
     config.pluginmanager.register(MostlySlow())
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name a case with bytes by its argument: their content may differ from process to process.
+
+    A packed file has its time in it; processes that share the tests must find the same names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 # -- backends ----------------------------------------------------------------------------
 
 

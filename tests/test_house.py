@@ -292,3 +292,14 @@ def test_the_map_of_the_house_has_every_file(path):
     words = (ROOT / "CONTRIBUTING.md").read_text().replace(",", " ").split()
     assert path.name in words
     assert f"{path.parent.name}/" in words
+
+
+# -- the names of tests -----------------------------------------------------------------------
+
+
+def test_names_of_tests_are_the_same_in_every_process(request):
+    """Processes that share the tests compare their names: no content of a file, no address."""
+    for item in request.session.items:
+        assert item.nodeid.isprintable()
+        assert "\\x" not in item.nodeid
+        assert " at 0x" not in item.nodeid

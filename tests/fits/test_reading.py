@@ -100,8 +100,8 @@ JSON_LINES = "\n".join(
     ("name", "content"),
     [
         ("runs.jsonl", JSON_LINES),
-        ("runs.csv.gz", gzip.compress(ROWS.encode())),
-        ("runs.jsonl.gz", gzip.compress(JSON_LINES.encode())),
+        ("runs.csv.gz", gzip.compress(ROWS.encode(), mtime=0)),
+        ("runs.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)),
         ("runs.csv", "\ufeff" + ROWS.replace("\n", "\r\n")),
     ],
 )
