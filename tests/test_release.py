@@ -68,7 +68,9 @@ def test_the_citation_has_what_its_format_asks_for():
     project = pyproject()["project"]
     assert cited["cff-version"] == "1.2.0"
     assert {"cff-version", "message", "title", "authors"} <= cited.keys()
-    assert [author["name"] for author in cited["authors"]] == [x["name"] for x in project["authors"]]
+    assert [author["name"] for author in cited["authors"]] == [
+        x["name"] for x in project["authors"]
+    ]
     assert cited["license"] == project["license"]
     assert cited["keywords"] == project["keywords"]
     for reference in cited["references"]:
