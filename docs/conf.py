@@ -34,15 +34,15 @@ extensions = [
 ]
 exclude_patterns = ["_extensions", "_templates"]
 templates_path = ["_templates"]
-# the page of the explorer is in the navigation as soon as it is there
-suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
+nb_execution_in_temp = True  # what tutorials write
 nb_execution_timeout = 120
 nb_merge_streams = True
+nb_render_markdown_format = "myst"
 nb_number_source_lines = False
 
 autosummary_generate = True
