@@ -1,7 +1,7 @@
-"""The README's table of Monte Carlo speed, from ``pytest bench --benchmark-json=FILE``.
+"""The documentation's table of Monte Carlo speed, from ``pytest bench --benchmark-json=FILE``.
 
-``python bench/table.py FILE`` prints it, with the targets that developers aim at. ``--readme
-README.md`` puts it between the two marker comments there, without targets.
+``python bench/table.py FILE`` prints it, with the targets that developers aim at. ``--page
+docs/benchmarks.md`` puts it between the two marker comments there, without targets.
 """
 
 import argparse
@@ -92,18 +92,18 @@ def replaced(text: str, new: str) -> str:
 
 
 def main() -> None:
-    """Print the table, or write it into the README."""
+    """Print the table, or write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="file that --benchmark-json wrote")
-    parser.add_argument("--readme", type=Path, help="replace the block between the markers there")
+    parser.add_argument("--page", type=Path, help="replace the block between the markers there")
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text())
     warn_if_busy(results)
-    if arguments.readme is None:
+    if arguments.page is None:
         print(table(results, targets=True))
         return
-    text = replaced(arguments.readme.read_text(), table(results, targets=False))
-    arguments.readme.write_text(text)
+    text = replaced(arguments.page.read_text(), table(results, targets=False))
+    arguments.page.write_text(text)
 
 
 if __name__ == "__main__":

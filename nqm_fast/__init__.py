@@ -63,8 +63,7 @@ from .store.merging import merge
 from .sweeps.api import sweep
 from .tuning import tune
 from .validation import InputError
-
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 __all__ = [
     "DANA",

@@ -23,6 +23,14 @@ import numpy as np
 from .immutable import Immutable, frozen
 from .validation import Array, InputError, flag, integer, number, real_array, shown
 
+__all__ = ["Coupling", "DataSet", "FinitePopulation", "Gaussian", "LossDependent", "Noise"]
+
+
+def __dir__() -> list[str]:
+    """List the public names, which completion offers."""
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 GAUSSIAN_KURTOSIS = 3.0
 """``E x^4 / (E x^2)^2`` of a normal variable."""
 

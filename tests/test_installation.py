@@ -104,8 +104,8 @@ def test_in_the_root_of_a_clone_beside_an_installed_copy(tmp_path):
 
 
 @pytest.mark.slow
-def test_type_checkers_see_an_editable_install(tmp_path):
-    """They follow paths in .pth files, and run no code of setuptools."""
+def test_type_checkers_see_what_is_installed(tmp_path):
+    """In an editable install they follow paths in .pth files, and run no code of setuptools."""
     pytest.importorskip("mypy")
     source = tmp_path / "source"
     shutil.copytree(
@@ -116,14 +116,16 @@ def test_type_checkers_see_an_editable_install(tmp_path):
     where = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", where], check=True)
     there = where / "bin" / "python"
-    install = "-m pip install -q --no-deps --no-build-isolation -e"
+    install = "-m pip install -q --no-deps --no-build-isolation"
     subprocess.run([there, "-m", "pip", "install", "-q", "setuptools>=77"], check=True)
     environment = {"NQM_NO_EXT": "1", "PATH": "/usr/bin:/bin"}
-    subprocess.run([there, *shlex.split(install), source], check=True, env=environment)
     (tmp_path / "user.py").write_text("import nqm_fast\nreveal_type(nqm_fast.SGD(0.1).power)\n")
-    found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--python-executable", there, "user.py"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert "import-not-found" not in found.stdout + found.stderr
-    assert 'Revealed type is "float' in found.stdout.replace("builtins.", "")
+    for kind in (["-e"], []):  # first from the checkout, then a wheel of it in its place
+        command = [there, *shlex.split(install), *kind, source]
+        subprocess.run(command, check=True, env=environment)
+        found = subprocess.run(
+            [sys.executable, "-m", "mypy", "--python-executable", there, "user.py"],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert "import-not-found" not in found.stdout + found.stderr
+        assert 'Revealed type is "float' in found.stdout.replace("builtins.", "")

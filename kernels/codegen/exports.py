@@ -39,7 +39,9 @@ def record(named_tuple: Any) -> Record:
         kind = "i64" if hint is bool else KINDS.get(hint)
         if kind is None:
             array, axes = get_args(hint)
-            (number,) = get_args(get_args(array)[1])
+            # the type of numbers itself from NumPy 2.5 on, where NDArray is an alias of its own
+            of_array = get_args(array)[-1]
+            (number,) = get_args(of_array) or (of_array,)
             fields.append((name, Array(KINDS[number], axes)))
         else:
             fields.append((name, kind))

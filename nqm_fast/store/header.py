@@ -18,6 +18,7 @@ import psutil
 from ..kernels.noise import STREAM
 from ..parallel import cores
 from ..simulation.experiment import Experiment
+from ..version import __version__
 from .layout import NAME, VERSION
 
 PERMANENT_ATTRIBUTES = (
@@ -95,8 +96,8 @@ def status_attributes(
 @cache
 def versions() -> dict[str, str]:
     """The versions of Python and of all packages that play a part in the numbers."""
-    numbers = {"python": platform.python_version()}
-    for package in ("nqm-fast", "numpy", "numba", "llvmlite", "h5py"):
+    numbers = {"python": platform.python_version(), "nqm-fast": __version__}
+    for package in ("numpy", "numba", "llvmlite", "h5py"):
         try:
             numbers[package] = version(package)
         except PackageNotFoundError:

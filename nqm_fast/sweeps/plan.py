@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..kernels import sources
 from ..problem import Problem
 from ..store import serialization
 from ..validation import InputError, choice, shown
+from ..version import __version__
 from .arguments import PROBLEM, Arguments, arguments, content_digest, parameters
 from .grid import Grid, as_grid, plain_value
 from .kinds import KINDS, Field, Kind, Load
@@ -146,7 +146,7 @@ def as_plan(what: Any, grid: Any, common: Mapping[str, Any]) -> Plan:
 @cache
 def package_version() -> str:
     """Say which package this is: its version, and a digest of its kernels' sources."""
-    return f"{version('nqm-fast')} with kernels {sources.digest()}"
+    return f"{__version__} with kernels {sources.digest()}"
 
 
 def _joined(name: str, field: Field | None, other: Field) -> Field:

@@ -11,7 +11,7 @@ import nqm_fast as nqm
 from nqm_fast import figures
 from nqm_fast.figures import digits, family, plane
 
-README = Path(__file__).parents[2] / "README.md"
+METHODS_PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 QUICK = ["training_curves", "one_coordinate", "plane", "digits", "risk_law"]
 
 
@@ -244,7 +244,7 @@ def test_the_family_is_what_tune_finds(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_family_on_the_papers_problem(tmp_path):
-    """An average beside momentum wins, and the README has these numbers."""
+    """An average beside momentum wins, and docs/methods.md has these numbers."""
     (drawn,) = figures.draw("family", tmp_path, workers=2)
     table = drawn.table
     steps = {
@@ -257,9 +257,9 @@ def test_the_family_on_the_papers_problem(tmp_path):
         for size, found in of_method.items():
             assert steps["momentum, EMA"][size] <= 1.01 * found, (name, size)
     rows = {}
-    for line in README.read_text().splitlines():
+    for line in METHODS_PAGE.read_text().splitlines():
         name, *cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
-        if name in steps and len(cells) == 5:  # The table of speeds has fewer.
+        if name in steps and len(cells) == 5:
             rows[name] = [float(cell) for cell in cells if cell]
     assert rows.keys() == steps.keys()
     for name, written in rows.items():

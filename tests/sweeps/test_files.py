@@ -161,7 +161,8 @@ def test_a_folder_of_another_sweep_is_refused(begun):
 
 def test_a_folder_of_another_version_is_refused(begun, monkeypatch):
     monkeypatch.setattr(folder, "package_version", lambda: "0.0.9")
-    with pytest.raises(InputError, match=r"was begun with nqm-fast 0.1.0 .* here is 0.0.9: go on"):
+    said = rf"was begun with nqm-fast {nqm.__version__} .* here is 0.0.9: go on"
+    with pytest.raises(InputError, match=said):
         sweep(begun)
 
 
