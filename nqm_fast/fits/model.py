@@ -93,9 +93,13 @@ class PreparedRun:
         return self._places[units]
 
     def response(self, power: float, with_slope: bool) -> tuple[Response, Response | None]:
-        """Compute the response for a value of `lr_power`, and its derivative if it is asked for."""
-        if power == 0.0 and not with_slope:
-            return self._tabulated(0.0), None
+        """Compute the response for a value of `lr_power`, and its derivative if it is asked for.
+
+        Without it the response is exact, and with it interpolated, as searches go through many
+        values.
+        """
+        if not with_slope:
+            return self._tabulated(power), None
         tables = [self._tabulated(float(node)) for node in POWERS]
         value, slope = _lagrange(power), (_lagrange(power + STEP) - _lagrange(power - STEP))
         slope = slope / (2.0 * STEP)
@@ -190,7 +194,7 @@ def predict(
     dim = dim_of(prepared.run.dim)
     where = dim, shift(values, at)
     if prepared.run.tuned_lr:
-        where = dim, _best_shift(values, prepared, units)
+        where = dim, _best_shift(values, prepared, units, with_power)
     sums = None if known is None else known.get(where)
     if sums is None:
         sums = _sums(values, *where, units)
@@ -226,18 +230,19 @@ def predict(
     return Prediction(left + added + tail + irreducible, slopes)
 
 
-def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
+def _best_shift(values: Values, prepared: PreparedRun, units: Units, with_power: bool) -> float:
     """Find the logarithm of curvature times rate at which the last loss is lowest.
 
     Along the axis of responses a shift by whole places moves the directions' weights, so that all
     of these shifts are one correlation; between them a parabola is taken.
     """
     sums = _sums(values, dim_of(prepared.run.dim), 0.0, units)
-    response, _ = prepared.response(values["lr_power"], False)
+    response, _ = prepared.response(values["lr_power"], with_power)
     last = int(np.argmax(prepared.run.steps.reshape(-1)))
     floor = math.expm1(values["noise_floor"]) / units.batch_size
     added = response.noise[last] + floor * response.floor[last]
-    highest = math.floor(math.log(EDGE) / SPACING)
+    # The first place beyond the edge is that of the edge itself, where directions are held.
+    highest = math.ceil(math.log(EDGE) / SPACING)
     moves = np.arange(LOWEST_SHIFT, highest + 1)
     # Beyond the ends of the axis responses are as they are at its ends.
     padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (response.start[last], added)]
@@ -248,9 +253,10 @@ def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
     losses = first + second
     best = int(np.argmin(losses))
     if best in (0, moves.size - 1):
-        return float(moves[best] * SPACING)
+        return min(float(moves[best] * SPACING), math.log(EDGE))
     left, middle, right = losses[best - 1 : best + 2]
-    return float((moves[best] + 0.5 * (left - right) / (left - 2.0 * middle + right)) * SPACING)
+    between = 0.5 * (left - right) / (left - 2.0 * middle + right)
+    return min(float((moves[best] + between) * SPACING), math.log(EDGE))
 
 
 def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:
@@ -261,6 +267,11 @@ def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:
     start = half * np.exp(values["start"] - values["start_exponent"] * log_i)
     noise = half * units.batch_size * np.exp(values["noise"] - values["noise_exponent"] * log_i)
     return measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+
+
+def beyond(start_exponent: float, dim: int) -> float:
+    """Return the initial risk of directions beyond a number, where `start` is 1."""
+    return 0.5 * _zeta(start_exponent, dim + 1.0)[0]
 
 
 def _zeta(p: float, first: float) -> tuple[float, float]:

@@ -98,7 +98,12 @@ class Selection(NamedTuple):
     tried: tuple[Candidate, ...]
 
 
-def select(task: Task, candidates: Sequence[str], always: Sequence[str] = ()) -> Selection:
+def select(
+    task: Task,
+    candidates: Sequence[str],
+    always: Sequence[str] = (),
+    start: Values | None = None,
+) -> Selection:
     """Admit extra parameters one by one, the best first, as long as each helps enough.
 
     Parameters
@@ -108,11 +113,13 @@ def select(task: Task, candidates: Sequence[str], always: Sequence[str] = ()) ->
     candidates : sequence of str
     always : sequence of str
         Extra parameters that the fit has anyway.
+    start : mapping, optional
+        Where the first searches start, in the place of many starts.
     """
     ways = splits(task)
     if not ways:
         return Selection(tuple(always), ())
-    best = _tried(task, ways, tuple(always), None)
+    best = _tried(task, ways, tuple(always), None, start)
     tried = [best]
     while best.error > SMALL:
         more = [
@@ -135,7 +142,11 @@ def with_extra(task: Task, extra: Sequence[str]) -> Task:
 
 
 def _tried(
-    task: Task, ways: Sequence[Split], extra: tuple[str, ...], parent: Candidate | None
+    task: Task,
+    ways: Sequence[Split],
+    extra: tuple[str, ...],
+    parent: Candidate | None,
+    start: Values | None = None,
 ) -> Candidate:
     """Fit a choice of extra parameters to each split, from its parent's solutions if it has one."""
     with_these = with_extra(task, extra)
@@ -143,7 +154,7 @@ def _tried(
     for number, way in enumerate(ways):
         part = part_of(with_these, way.fitted)
         if parent is None:
-            part, found = settled(part, starts(part))
+            part, found = settled(part, starts(part, start))
         else:
             old = with_extra(task, parent.extra).layout
             part = replace(part, noise=parent.noises[number])

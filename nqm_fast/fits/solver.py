@@ -168,16 +168,32 @@ def residuals(task: Task, x: Array) -> tuple[Array, Array]:
     return np.concatenate(rows), np.concatenate(jacobian)
 
 
-def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
-    """Search from several starts, and go on from the best; with ``kept=0`` go on at once."""
-    from scipy.optimize import least_squares
-
+def limits(task: Task) -> tuple[Array, Array]:
+    """Return the lowest and the highest value of each number that is sought."""
     low = np.array([ALL[name].low for name, _ in task.layout.columns])
     high = np.array([ALL[name].high for name, _ in task.layout.columns])
     lowest = min(float(t[np.isfinite(t)].min()) for t in task.targets if np.isfinite(t).any())
     for column, (name, _) in enumerate(task.layout.columns):
         if name == "irreducible":
             high[column] = min(high[column], np.log(0.999 * lowest))
+    return low, high
+
+
+def search(task: Task, start: Array, calls: int, factors: Array | None = None) -> Solution:
+    """Search from a start.
+
+    Parameters
+    ----------
+    task : Task
+    start : ndarray
+    calls : int
+        Evaluations of all residuals, at most.
+    factors : ndarray, optional
+        By which each residual is multiplied.
+    """
+    from scipy.optimize import least_squares
+
+    low, high = limits(task)
     margin = 1e-6 * (high - low)
     latest: tuple[bytes, tuple[Array, Array]] | None = None
 
@@ -185,34 +201,33 @@ def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
         nonlocal latest
         key = x.tobytes()
         if latest is None or latest[0] != key:
-            latest = key, residuals(task, x)
+            rows, slopes = residuals(task, x)
+            if factors is not None:
+                rows, slopes = factors * rows, factors[:, None] * slopes
+            latest = key, (rows, slopes)
         return latest[1]
 
-    def losses(x: Array) -> Array:
-        return both(x)[0]
+    found: Any = least_squares(
+        lambda x: both(x)[0],
+        np.clip(start, low + margin, high - margin),
+        lambda x: both(x)[1],
+        bounds=(low, high),
+        x_scale=0.3,
+        max_nfev=calls,
+        ftol=TOLERANCE,
+        xtol=TOLERANCE,
+        gtol=TOLERANCE,
+    )
+    return Solution(found.x, float(found.cost), found.fun, found.jac)
 
-    def slopes(x: Array) -> Array:
-        return both(x)[1]
 
-    def search(start: Array, calls: int) -> Solution:
-        found: Any = least_squares(
-            losses,
-            np.clip(start, low + margin, high - margin),
-            slopes,
-            bounds=(low, high),
-            x_scale=0.3,
-            max_nfev=calls,
-            ftol=TOLERANCE,
-            xtol=TOLERANCE,
-            gtol=TOLERANCE,
-        )
-        return Solution(found.x, float(found.cost), found.fun, found.jac)
-
+def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
+    """Search from several starts, and go on from the best; with ``kept=0`` go on at once."""
     if not kept:
-        return min((search(x, LAST_CALLS) for x in starts), key=lambda found: found.cost)
-    begun = [search(start, FIRST_CALLS) for start in track(starts, len(starts), "fit")]
+        return min((search(task, x, LAST_CALLS) for x in starts), key=lambda found: found.cost)
+    begun = [search(task, start, FIRST_CALLS) for start in track(starts, len(starts), "fit")]
     begun.sort(key=lambda found: found.cost)
-    done = [search(found.x, LAST_CALLS) for found in begun[:kept]]
+    done = [search(task, found.x, LAST_CALLS) for found in begun[:kept]]
     return min(done, key=lambda found: found.cost)
 
 
