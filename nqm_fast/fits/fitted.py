@@ -91,8 +91,7 @@ class Fitted(Advisor):
 
         share = number("level", level, above=0.0, below=1.0)
         (one,) = as_runs(run)
-        loss, slopes = self._predicted(one)
-        variance = np.einsum("ra,ab,rb->r", slopes, self.covariance, slopes) + self.error**2
+        loss = self._losses(one)
         freedom = max(len(self.measured["loss"]) - self.x.size, 1)
         if self.repeated.size:
             # Each fit of the bootstrap with the scatter of single losses around it.
@@ -102,6 +101,7 @@ class Fitted(Advisor):
             around = (fits[:, None, :] + scatter[:, None]).reshape(-1, loss.size)
             ends = np.exp(np.quantile(around, [0.5 - 0.5 * share, 0.5 + 0.5 * share], axis=0))
         else:
+            slopes = self._log_slopes(one)
             variance = np.einsum("ra,ab,rb->r", slopes, self.covariance, slopes) + self.error**2
             half = float(t.ppf(0.5 + 0.5 * share, freedom)) * np.sqrt(variance)
             ends = np.array([loss * np.exp(-half), loss * np.exp(half)])

@@ -233,7 +233,7 @@ def _measured(task: Task, x: Array) -> Table:
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for number, prepared in enumerate(task.runs):
         run = prepared.run
-        loss = predict(task.values(x, run.group), prepared, task.units).loss
+        loss = predict(task.values(x, run.group), prepared, task.units, free=task.layout.free).loss
         steps = run.steps.reshape(-1)
         same = {
             "run": number,

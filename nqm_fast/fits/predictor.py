@@ -202,31 +202,33 @@ class Predictor:
         InputError
             If something else is given, or a run's group has not been fitted.
         """
-        shaped = [self._predicted(run)[0].reshape(run.steps.shape) for run in as_runs(runs)]
+        shaped = [self._losses(run).reshape(run.steps.shape) for run in as_runs(runs)]
         plain = [loss if loss.ndim else float(loss) for loss in shaped]
         return plain[0] if isinstance(runs, TrainingRun) else plain
 
-    def _predicted(self, run: TrainingRun) -> tuple[Array, Array]:
-        """Predict the losses of a run, and their logarithms' derivatives, (records, columns)."""
+    def _losses(self, run: TrainingRun) -> Array:
+        """Predict the losses of a run, shape (records,)."""
+        loss = self._predicted_at(self.x, run).loss
+        if self.is_stable and self._is_beyond(run, self._values(run.group)):
+            return np.where(run.steps.reshape(-1) > 0, math.inf, loss)
+        return loss
+
+    def _log_slopes(self, run: TrainingRun) -> Array:
+        """Return derivatives of the logarithms of a run's losses, shape (records, columns)."""
         values = self._values(run.group)
-        found = self._predicted_at(self.x, run)
-        loss = found.loss
-        zero = np.zeros(loss.shape)
-        slopes = np.array(
-            [
-                found.slopes[name] / loss if group in (None, run.group) else zero
-                for name, group in self.layout.columns
-            ]
-        ).T
-        if self.is_stable and self._is_beyond(run, values):
-            loss = np.where(run.steps.reshape(-1) > 0, math.inf, loss)
-        return loss, slopes
+        found = predict(values, prepared(run), self.units, free=self.layout.free)
+        zero = np.zeros(found.loss.shape)
+        slopes = [
+            found.slopes[name] / found.loss if group in (None, run.group) else zero
+            for name, group in self.layout.columns
+        ]
+        return np.array(slopes).T
 
     def _predicted_at(self, x: Array, run: TrainingRun) -> Prediction:
         """Predict a run with other numbers than those that were found."""
+        self._values(run.group)  # The group must be one of those fitted.
         values = self.layout.values(x, run.group)
-        with_power = "lr_power" in self.layout.free
-        return predict(values, prepared(run), self.units, with_power=with_power)
+        return predict(values, prepared(run), self.units, free=())
 
     def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
         """Whether a run is beyond the limit of stability at its highest learning rate."""

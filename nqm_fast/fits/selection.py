@@ -70,7 +70,11 @@ def part_of(task: Task, places: Sequence[int]) -> Task:
 def log_errors(task: Task, x: Array) -> Array:
     """Log of predicted over measured losses of all finite records, run after run."""
     errors = [
-        np.log(predict(task.values(x, prepared.run.group), prepared, task.units).loss)
+        np.log(
+            predict(
+                task.values(x, prepared.run.group), prepared, task.units, free=task.layout.free
+            ).loss
+        )
         - np.log(prepared.run.losses)
         for prepared in task.runs
     ]

@@ -110,8 +110,7 @@ def _run_rows(
     finite = np.isfinite(target)
     if not finite.any():
         return np.zeros(0), {name: np.zeros(0) for name in ALL}
-    with_power = "lr_power" in task.layout.free
-    found = predict(values, prepared, task.units, with_power=with_power, known=known)
+    found = predict(values, prepared, task.units, free=task.layout.free, known=known)
     loss = found.loss[finite] / task.units.loss
     inside = (loss < MOST) & (loss > LEAST)
     loss = np.clip(loss, LEAST, MOST)
