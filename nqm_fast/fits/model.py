@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import Array
-from .directions import Measures, dim_of, directions, measures
+from .directions import dim_of, directions, measures
 from .parameters import ALL
 from .responses import (
     AXIS,
@@ -27,6 +27,8 @@ POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
 """Values of `lr_power` at which responses are tabulated; others are interpolated."""
 LOWEST_SHIFT = -200
 """The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
+MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T
+"""Coefficients of the polynomials that are 1 at one of these and 0 at the others."""
 HALVES = slice(0, 2), slice(2, 4)
 """Sums of initial risks, and of noise."""
 STEP = 1e-6
@@ -107,12 +109,13 @@ class Tables(NamedTuple):
         sums, slopes : ndarray, shape (sums, records)
             And their derivatives with respect to `lr_power`, which are 0 if none were asked for.
         """
-        each = table.reshape(-1, table.shape[-1]) @ weights.T
-        found = each.reshape(*table.shape[:2], -1)
-        value = np.tensordot(self.factors, found, 1).T
+        values, records, places = table.shape
+        each = table.reshape(-1, places) @ weights.T
+        shape = records, weights.shape[0]
         if self.slopes is None:
-            return value, np.zeros(value.shape)
-        return value, np.tensordot(self.slopes, found, 1).T
+            return each.T, np.zeros(shape[::-1])
+        found = self.factors @ each.reshape(values, -1), self.slopes @ each.reshape(values, -1)
+        return found[0].reshape(shape).T, found[1].reshape(shape).T
 
     def last(self, record: int) -> tuple[Array, Array, Array]:
         """Return the functions at one record, each of shape (places,)."""
@@ -150,8 +153,8 @@ class PreparedRun:
             return self._tables[power]
         if self._interpolated is None:
             self._interpolated = Tables.of([self._computed(float(node)) for node in POWERS])
-        value, higher, lower = map(_lagrange, (power, power + STEP, power - STEP))
-        return self._interpolated._replace(factors=value, slopes=(higher - lower) / (2.0 * STEP))
+        factors, slopes = _interpolation(power)
+        return self._interpolated._replace(factors=factors, slopes=slopes)
 
     def _computed(self, power: float) -> Response:
         """Compute a response at all records."""
@@ -177,13 +180,11 @@ def prepared(run: TrainingRun) -> PreparedRun:
     return PreparedRun(run)
 
 
-def _lagrange(power: float) -> Array:
-    """Compute the factors of tabulated values in the value at `power`, shape (5,)."""
-    factors = np.ones(POWERS.size)
-    for k, node in enumerate(POWERS):
-        others = np.delete(POWERS, k)
-        factors[k] = np.prod((power - others) / (node - others))
-    return factors
+def _interpolation(power: float) -> tuple[Array, Array]:
+    """Compute the factors of tabulated values in the value at `power`, and their derivatives."""
+    powers = power ** np.arange(POWERS.size)
+    slopes = np.append(0.0, np.arange(1, POWERS.size) * powers[:-1])
+    return MONOMIALS @ powers, MONOMIALS @ slopes
 
 
 def shift(values: Values, at: Place) -> float:
@@ -194,6 +195,16 @@ def shift(values: Values, at: Place) -> float:
         + values["batch_power"] * at.batch
         + values["dim_power"] * at.dim
     )
+
+
+class Sums(NamedTuple):
+    """Sums over directions as weights of the axis's places, each of shape (4, places).
+
+    They are plain and times log i, and both again as derivatives when all directions move.
+    """
+
+    start: Array
+    noise: Array
 
 
 class Prediction(NamedTuple):
@@ -211,7 +222,7 @@ def predict(
     units: Units,
     *,
     free: Collection[str] = ALL,
-    known: dict[tuple[int, float], Measures] | None = None,
+    known: dict[tuple[int, float], Sums] | None = None,
 ) -> Prediction:
     """Predict the losses of a run at its records.
 
@@ -240,7 +251,7 @@ def predict(
         if known is not None:
             known[where] = sums
     floor = math.expm1(values["noise_floor"]) / units.batch_size
-    initial_sums, noise_sums = (np.concatenate([sums.weights[k], sums.moved[k]]) for k in HALVES)
+    initial_sums, noise_sums = sums
     starts, starts_by_power = tables.sums(tables.responses.start, initial_sums)
     noises, noises_by_power = tables.sums(tables.responses.noise, noise_sums)
     floors = np.zeros(noises.shape)
@@ -287,7 +298,7 @@ def _best_shift(values: Values, prepared: PreparedRun, tables: Tables, units: Un
     padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (start, added)]
     first, second = (
         np.correlate(x, weights, "valid")
-        for x, weights in zip(padded, (sums.weights[0], sums.weights[2]), strict=True)
+        for x, weights in zip(padded, (sums.start[0], sums.noise[0]), strict=True)
     )
     losses = first + second
     best = int(np.argmin(losses))
@@ -298,14 +309,16 @@ def _best_shift(values: Values, prepared: PreparedRun, tables: Tables, units: Un
     return min(float((moves[best] + between) * SPACING), math.log(EDGE))
 
 
-def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:
+def _sums(values: Values, dim: int, largest: float, units: Units) -> Sums:
     """Distribute initial risks and noise of all directions, each also times log i."""
     log_i, count = directions(dim)
     places = largest - values["exponent"] * log_i
     half = 0.5 * count * units.loss
     start = half * np.exp(values["start"] - values["start_exponent"] * log_i)
     noise = half * units.batch_size * np.exp(values["noise"] - values["noise_exponent"] * log_i)
-    return measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+    found = measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+    halves = (np.concatenate([found.weights[k], found.moved[k]]) for k in HALVES)
+    return Sums(*halves)
 
 
 def beyond(start_exponent: float, dim: int) -> float:

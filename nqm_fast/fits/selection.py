@@ -106,6 +106,7 @@ def select(
     task: Task,
     candidates: Sequence[str],
     always: Sequence[str] = (),
+    usual: Sequence[str] = (),
     start: Values | None = None,
 ) -> Selection:
     """Admit extra parameters one by one, the best first, as long as each helps enough.
@@ -117,6 +118,8 @@ def select(
     candidates : sequence of str
     always : sequence of str
         Extra parameters that the fit has anyway.
+    usual : sequence of str
+        Candidates that it has unless runs left out are predicted better without them.
     start : mapping, optional
         Where the first searches start, in the place of many starts.
     """
@@ -125,11 +128,16 @@ def select(
         return Selection(tuple(always), ())
     best = _tried(task, ways, tuple(always), None, start)
     tried = [best]
+    if usual and best.error > SMALL:
+        tried.append(_tried(task, ways, (*always, *usual), best))
+        if not best.error < GAIN * tried[-1].error:
+            best = tried[-1]
     while best.error > SMALL:
+        known = {one.extra for one in tried}
         more = [
             _tried(task, ways, (*best.extra, name), best)
             for name in candidates
-            if name not in best.extra
+            if name not in best.extra and (*best.extra, name) not in known
         ]
         tried += more
         next_best = min(more, key=lambda found: found.error, default=best)

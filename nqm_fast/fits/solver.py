@@ -11,8 +11,7 @@ import numpy as np
 
 from ..progress import track
 from ..validation import Array
-from .directions import Measures
-from .model import PreparedRun, Units, Values, predict, shift
+from .model import PreparedRun, Sums, Units, Values, predict, shift
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
 from .responses import EDGE
 
@@ -103,7 +102,7 @@ class Solution:
 
 
 def _run_rows(
-    task: Task, k: int, values: Values, known: dict[tuple[int, float], Measures]
+    task: Task, k: int, values: Values, known: dict[tuple[int, float], Sums]
 ) -> tuple[Array, dict[str, Array]]:
     """Compute the residuals of a run, and their derivatives by name."""
     prepared, target = task.runs[k], task.targets[k]
@@ -118,7 +117,7 @@ def _run_rows(
     is_log = task.loss == "log"
     rows = (np.log(loss / target[finite]) if is_log else loss - target[finite]) * weight
     factor = np.where(inside, weight / (loss if is_log else 1.0), 0.0) / task.units.loss
-    return rows, {name: slope[finite] * factor for name, slope in found.slopes.items()}
+    return rows, {name: found.slopes[name][finite] * factor for name in task.layout.free}
 
 
 def _stability_row(task: Task, k: int, values: Values) -> tuple[float, dict[str, float]]:
@@ -148,7 +147,7 @@ def residuals(task: Task, x: Array) -> tuple[Array, Array]:
     jacobian: list[Array] = []
     hinges = np.zeros(len(task.runs))
     hinge_slopes = np.zeros((len(task.runs), len(columns)))
-    known: dict[str, dict[tuple[int, float], Measures]] = {}
+    known: dict[str, dict[tuple[int, float], Sums]] = {}
     for k, prepared in enumerate(task.runs):
         group = prepared.run.group
         values = task.values(x, group)
