@@ -27,7 +27,7 @@ POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
 """Values of `lr_power` at which responses are tabulated; others are interpolated."""
 LOWEST_SHIFT = -200
 """The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
-MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T
+MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T.astype(np.float64)
 """Coefficients of the polynomials that are 1 at one of these and 0 at the others."""
 HALVES = slice(0, 2), slice(2, 4)
 """Sums of initial risks, and of noise."""

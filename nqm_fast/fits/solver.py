@@ -205,10 +205,16 @@ def search(task: Task, start: Array, calls: int, factors: Array | None = None) -
             latest = key, (rows, slopes)
         return latest[1]
 
+    def rows_of(x: Array) -> Array:
+        return both(x)[0]
+
+    def slopes_of(x: Array) -> Array:
+        return both(x)[1]
+
     found: Any = least_squares(
-        lambda x: both(x)[0],
+        rows_of,
         np.clip(start, low + margin, high - margin),
-        lambda x: both(x)[1],
+        slopes_of,
         bounds=(low, high),
         x_scale=0.3,
         max_nfev=calls,
