@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 COLUMNS = {"steps": "steps", "batch_size": "batch size", "lr": "learning rate", "dim": "parameters"}
 """Columns against which residuals are drawn where they differ, with their names."""
 MOST_CURVES = 8
+MANY_RECORDS = 200
+POINT = 3.0
+"""Size of markers where there are many."""
 LEAST_RECORDS = 5
 """Runs of fewer records are no curves."""
 
@@ -68,7 +71,7 @@ def _plot(figure: Figure, table: Table) -> None:
     if curves:
         _plot_curves(axes[1], table, curves)
     for panel, name in zip(axes[1 + bool(curves) :], names, strict=False):
-        _plot_residuals(panel, table, name)
+        _plot_residuals(panel, table, name, curves)
 
 
 def _curves(table: Table) -> list[Any]:
@@ -85,8 +88,9 @@ def _groups(table: Table) -> list[tuple[str, Any]]:
 
 def _plot_losses(axes: Axes, table: Table) -> None:
     """Draw measured against predicted losses."""
+    size = POINT if table["loss"].size > MANY_RECORDS else None
     for number, (group, rows) in enumerate(_groups(table)):
-        style = SERIES[number % len(SERIES)]
+        style = SERIES[number % len(SERIES)] | ({} if size is None else {"markersize": size})
         axes.plot(
             table["predicted"][rows], table["loss"][rows], linestyle="", alpha=0.7,
             label=group or None, **style,
@@ -100,27 +104,45 @@ def _plot_losses(axes: Axes, table: Table) -> None:
         axes.legend()
 
 
+def _rows_of(table: Table, run: Any) -> Any:
+    """List the rows of a run in the order of its steps."""
+    rows = np.flatnonzero(table["run"] == run)
+    return rows[np.argsort(table["steps"][rows], kind="stable")]
+
+
 def _plot_curves(axes: Axes, table: Table, curves: list[Any]) -> None:
     """Draw measured curves, and those that are predicted."""
     for number, run in enumerate(curves):
-        rows = np.flatnonzero(table["run"] == run)
-        rows = rows[np.argsort(table["steps"][rows])]
+        rows = _rows_of(table, run)
         color = SERIES[number % len(SERIES)]["color"]
         name = table["name"][rows[0]] or f"run {run}"
-        axes.plot(table["steps"][rows], table["loss"][rows], ".", color=color, markersize=3)
-        axes.plot(table["steps"][rows], table["predicted"][rows], color=color, label=name)
+        axes.plot(table["steps"][rows], table["loss"][rows], ".", color=color, markersize=POINT)
+        axes.plot(
+            table["steps"][rows], table["predicted"][rows], color=color, linewidth=1.0, label=name
+        )
     axes.set_xlabel("steps")
-    axes.set_ylabel("loss (points: measured)")
+    axes.set_ylabel("loss (points: measured, lines: fitted)")
     axes.legend(fontsize=7)
 
 
-def _plot_residuals(axes: Axes, table: Table, name: str) -> None:
-    """Draw residuals against a column."""
+def _plot_residuals(axes: Axes, table: Table, name: str, curves: list[Any]) -> None:
+    """Draw residuals against a column, those of curves in the colours that these have."""
+    others = ~np.isin(table["run"], curves)
     for number, (_, rows) in enumerate(_groups(table)):
         style = SERIES[number % len(SERIES)]
-        residual = 100.0 * table["residual"][rows]
-        axes.plot(table[name][rows], residual, linestyle="", alpha=0.7, **style)
+        here = rows & others
+        axes.plot(
+            table[name][here], 100.0 * table["residual"][here], linestyle="", alpha=0.7, **style
+        )
+    for number, run in enumerate(curves):
+        rows = _rows_of(table, run)
+        style = SERIES[number % len(SERIES)] | {"markersize": POINT}
+        line = "-" if name == "steps" else ""
+        axes.plot(
+            table[name][rows], 100.0 * table["residual"][rows], linestyle=line, linewidth=0.7,
+            **style,
+        )  # fmt: skip
     axes.axhline(0.0, color=GREY, linewidth=1.0)
     axes.set_xscale("log")
     axes.set_xlabel(COLUMNS[name])
-    axes.set_ylabel("residual (%)")
+    axes.set_ylabel("measured over fitted - 1 (%)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,27 +15,21 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..columns import Table
 from ..html import facts_table
 from ..saving import file_path, written_beside
-from ..validation import InputError, number, shown
-from .model import Units, place, shift
+from ..validation import Array, InputError, number, shown
+from .advisor import Advisor
+from .model import Units
 from .parameters import ALL, EXTRA
-from .predictor import Predictor
-from .recommendation import (
-    Recommendation,
-    checked_target,
-    recommended,
-    steps_to_loss,
-    template_of,
-)
-from .responses import EDGE
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
 
 FORMAT = "nqm-fast fit 1"
+SCATTER = 64
+"""Quantiles that stand for the scatter of losses around a fit."""
 
 
 @methods_in_usual_arithmetic
 @dataclass(frozen=True, eq=False, repr=False)
-class Fitted(Predictor):
+class Fitted(Advisor):
     """The noisy quadratic model fitted to training runs, as `fit` returns it.
 
     Attributes
@@ -53,12 +46,14 @@ class Fitted(Predictor):
         predicted``.
     tried : list of dict
         Choices of extra parameters, with the errors of runs left out: ``extra, error``.
+    repeated : ndarray, shape (bootstrap, parameters)
+        Fits to runs with random weights, in the units of the fit, if `fit` was asked for some.
     """
 
     error: float
     left_out_error: float
-    measured: Table
     tried: list[dict[str, Any]]
+    repeated: Array
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -70,8 +65,11 @@ class Fitted(Predictor):
     def interval(self, run: TrainingRun, level: float = 0.9) -> tuple[Any, Any]:
         """Say within which limits the losses of a run will be.
 
-        The errors of parameters are those of a sandwich over runs (whole curves, as records of one
-        curve err together), carried to the logarithm of the loss, with the runs' own scatter.
+        They are those of a further measurement: the errors of parameters, carried to the logarithm
+        of the loss, with the runs' own scatter around the fit. Parameters err as in the fits of
+        `fit`'s bootstrap, if it was asked for one, and else by linear propagation of the sandwich
+        over runs (whole curves, as records of one curve err together). Where no schedule, size or
+        batch size of this kind was fitted, the model's own error comes on top.
 
         Parameters
         ----------
@@ -93,115 +91,23 @@ class Fitted(Predictor):
 
         share = number("level", level, above=0.0, below=1.0)
         (one,) = as_runs(run)
-        loss, slopes = self._predicted(one)
-        variance = np.einsum("ra,ab,rb->r", slopes, self.covariance, slopes) + self.error**2
+        loss = self._losses(one)
         freedom = max(len(self.measured["loss"]) - self.x.size, 1)
-        half = float(t.ppf(0.5 + 0.5 * share, freedom)) * np.sqrt(variance)
-        limits = [(loss * np.exp(sign * half)).reshape(one.steps.shape) for sign in (-1.0, 1.0)]
+        if self.repeated.size:
+            # Each fit of the bootstrap with the scatter of single losses around it.
+            chances = (np.arange(SCATTER) + 0.5) / SCATTER
+            scatter = self.error * t.ppf(chances, freedom)
+            fits = np.log([self._predicted_at(x, one).loss for x in self.repeated])
+            around = (fits[:, None, :] + scatter[:, None]).reshape(-1, loss.size)
+            ends = np.exp(np.quantile(around, [0.5 - 0.5 * share, 0.5 + 0.5 * share], axis=0))
+        else:
+            slopes = self._log_slopes(one)
+            variance = np.einsum("ra,ab,rb->r", slopes, self.covariance, slopes) + self.error**2
+            half = float(t.ppf(0.5 + 0.5 * share, freedom)) * np.sqrt(variance)
+            ends = np.array([loss * np.exp(-half), loss * np.exp(half)])
+        limits = [np.where(np.isinf(loss), loss, end).reshape(one.steps.shape) for end in ends]
         low, high = (limit if limit.ndim else float(limit) for limit in limits)
         return low, high
-
-    def tune(
-        self,
-        *,
-        dim: int | None = None,
-        steps: int | None = None,
-        samples: float | None = None,
-        batch_size: float | None = None,
-        over: Sequence[str] = ("lr",),
-        schedule: str = "constant lr",
-        momentum: float | None = None,
-        ema: float | None = None,
-        group: str = "",
-    ) -> Recommendation:
-        """Find the learning rate, and the batch size for a number of samples, of the lowest loss.
-
-        Learning rates go up to the limit of stability if the fit knows of one, as a run had
-        diverged or its sharpness was measured; else at least up to the highest of the runs.
-
-        Parameters
-        ----------
-        dim : int, optional
-            Number of parameters.
-        steps, samples : int
-            One of them: steps, or samples, which are steps times the batch size.
-        batch_size : float, optional
-            Of the run, if it is not sought.
-        over : ("lr",) or ("lr", "batch_size")
-        schedule : str
-            A template as `read_runs` takes them, whose peak is called ``lr``, such as
-            ``"warmup 0.01, cosine lr"``.
-        momentum, ema, group : optional
-            As of `TrainingRun`.
-
-        Returns
-        -------
-        Recommendation
-            With ``lr, batch_size, steps, loss``.
-
-        Raises
-        ------
-        InputError
-            If an argument is outside its limits.
-        """
-        settings = {"momentum": momentum, "ema": ema, "group": group}
-        values = self._values(group)
-        probe = TrainingRun(None, 1, batch_size=batch_size or 1, lr=self.units.lr, dim=dim)
-        beyond = shift(values, place(probe, self.units)) - math.log(EDGE)
-        highest = self.units.lr * math.exp(-beyond / (1.0 + values["lr_power"]))
-        if not self.is_stable:  # Directions are held at the edge, as far as runs have shown it.
-            highest = max(highest, float(self.measured["lr"].max()))
-        return recommended(
-            self._last_loss, highest, dim=dim, steps=steps, samples=samples, batch_size=batch_size,
-            over=over, schedule=schedule, settings=settings,
-        )  # fmt: skip
-
-    def steps_to_target(
-        self,
-        target: float,
-        *,
-        batch_size: float,
-        dim: int | None = None,
-        lr: Any = None,
-        group: str = "",
-    ) -> float:
-        """Find the fewest steps to a loss.
-
-        Parameters
-        ----------
-        target : float
-            Loss, above the irreducible one.
-        batch_size : float
-        dim : int, optional
-            Number of parameters.
-        lr : number, schedule or str, optional
-            Template or schedule. By default it is constant, and tuned for the number of steps.
-        group : str
-
-        Returns
-        -------
-        float
-            inf if the loss is never reached.
-
-        Raises
-        ------
-        InputError
-            If an argument is outside its limits.
-        """
-        lowest = self._natural(self._values(group), "irreducible")
-        shape = template_of(1.0 if lr is None else lr)
-
-        def run(steps: int) -> TrainingRun:
-            return TrainingRun(
-                None, steps, batch_size=batch_size, lr=shape(steps), dim=dim,
-                tuned_lr=lr is None, group=group,
-            )  # fmt: skip
-
-        return steps_to_loss(self._last_loss, checked_target(target, lowest), run)
-
-    def _last_loss(self, run: TrainingRun) -> float:
-        """Predict the loss of a run at its only step."""
-        return float(self.predict(run))
 
     def residuals(self) -> Table:
         """Return the fitted records as a table, with the logarithms of measured over predicted.
@@ -280,6 +186,7 @@ class Fitted(Predictor):
             "left_out_error": _or_none(self.left_out_error),
             "measured": {k: [_or_none(v) for v in c.tolist()] for k, c in self.measured.items()},
             "tried": self.tried,
+            "repeated": self.repeated.tolist(),
         }
         with written_beside("path", path) as part:
             part.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
@@ -313,10 +220,11 @@ class Fitted(Predictor):
                 np.array(content["x"], dtype=float),
                 np.array(content["covariance"], dtype=float),
                 bool(content["is_stable"]),
+                measured,
                 float(content["error"]),
                 _or_nan(content["left_out_error"]),
-                measured,
                 list(content["tried"]),
+                np.array(content["repeated"], dtype=float).reshape(-1, len(layout.columns)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from ..validation import Array
-from .directions import Measures, dim_of, directions, measures
+from .directions import dim_of, directions, measures
+from .parameters import ALL
 from .responses import (
     AXIS,
     EDGE,
@@ -26,6 +27,10 @@ POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
 """Values of `lr_power` at which responses are tabulated; others are interpolated."""
 LOWEST_SHIFT = -200
 """The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
+MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T.astype(np.float64)
+"""Coefficients of the polynomials that are 1 at one of these and 0 at the others."""
+HALVES = slice(0, 2), slice(2, 4)
+"""Sums of initial risks, and of noise."""
 STEP = 1e-6
 """Of difference quotients of functions that are known to all digits."""
 
@@ -75,6 +80,49 @@ def place(run: TrainingRun, units: Units) -> Place:
     )
 
 
+class Tables(NamedTuple):
+    """Responses of a run at several values of `lr_power`, and how they are combined."""
+
+    responses: Response
+    """Their functions, each of shape (values, records, places of the axis)."""
+    factors: Array
+    """Shape (values,)."""
+    slopes: Array | None = None
+    """The derivatives of these with respect to `lr_power`."""
+
+    @classmethod
+    def of(cls, responses: Sequence[Response]) -> Tables:
+        """Put responses into tables."""
+        columns = zip(*responses, strict=True)
+        return cls(Response(*map(np.array, columns)), np.ones(len(responses)))
+
+    def sums(self, table: Array, weights: Array) -> tuple[Array, Array]:
+        """Sum one of the functions over the axis.
+
+        Parameters
+        ----------
+        table : ndarray, shape (values, records, places)
+        weights : ndarray, shape (sums, places)
+
+        Returns
+        -------
+        sums, slopes : ndarray, shape (sums, records)
+            And their derivatives with respect to `lr_power`, which are 0 if none were asked for.
+        """
+        values, records, places = table.shape
+        each = table.reshape(-1, places) @ weights.T
+        shape = records, weights.shape[0]
+        if self.slopes is None:
+            return each.T, np.zeros(shape[::-1])
+        found = self.factors @ each.reshape(values, -1), self.slopes @ each.reshape(values, -1)
+        return found[0].reshape(shape).T, found[1].reshape(shape).T
+
+    def last(self, record: int) -> tuple[Array, Array, Array]:
+        """Return the functions at one record, each of shape (places,)."""
+        start, noise, floor = (self.factors @ table[:, record] for table in self.responses)
+        return start, noise, floor
+
+
 class PreparedRun:
     """A run with the responses of its schedules, which are computed when they are needed."""
 
@@ -83,7 +131,8 @@ class PreparedRun:
         records, self.position = np.unique(run.steps.reshape(-1), return_inverse=True)
         self._starts = int(records[0] == 0)
         self._records = records[self._starts :]
-        self._responses: dict[float, Response] = {}
+        self._tables: dict[float, Tables] = {}
+        self._interpolated: Tables | None = None
         self._places: dict[Units, Place] = {}
 
     def place(self, units: Units) -> Place:
@@ -92,24 +141,20 @@ class PreparedRun:
             self._places[units] = place(self.run, units)
         return self._places[units]
 
-    def response(self, power: float, with_slope: bool) -> tuple[Response, Response | None]:
-        """Compute the response for a value of `lr_power`, and its derivative if it is asked for."""
-        if power == 0.0 and not with_slope:
-            return self._tabulated(0.0), None
-        tables = [self._tabulated(float(node)) for node in POWERS]
-        value, slope = _lagrange(power), (_lagrange(power + STEP) - _lagrange(power - STEP))
-        slope = slope / (2.0 * STEP)
-        columns = list(zip(*tables, strict=True))
-        return tuple(  # type: ignore[return-value]
-            Response(*(np.tensordot(factors, np.array(column), 1) for column in columns))
-            for factors in (value, slope)
-        )
+    def tables(self, power: float, with_slope: bool) -> Tables:
+        """Tabulate responses for a value of `lr_power`.
 
-    def _tabulated(self, power: float) -> Response:
-        """Tabulate the response, once."""
-        if power not in self._responses:
-            self._responses[power] = self._computed(power)
-        return self._responses[power]
+        If their derivative is asked for they are those of several values, between which they are
+        interpolated, as searches go through many; else that of the very value.
+        """
+        if not with_slope:
+            if power not in self._tables:
+                self._tables[power] = Tables.of([self._computed(power)])
+            return self._tables[power]
+        if self._interpolated is None:
+            self._interpolated = Tables.of([self._computed(float(node)) for node in POWERS])
+        factors, slopes = _interpolation(power)
+        return self._interpolated._replace(factors=factors, slopes=slopes)
 
     def _computed(self, power: float) -> Response:
         """Compute a response at all records."""
@@ -135,13 +180,11 @@ def prepared(run: TrainingRun) -> PreparedRun:
     return PreparedRun(run)
 
 
-def _lagrange(power: float) -> Array:
-    """Compute the factors of tabulated values in the value at `power`, shape (5,)."""
-    factors = np.ones(POWERS.size)
-    for k, node in enumerate(POWERS):
-        others = np.delete(POWERS, k)
-        factors[k] = np.prod((power - others) / (node - others))
-    return factors
+def _interpolation(power: float) -> tuple[Array, Array]:
+    """Compute the factors of tabulated values in the value at `power`, and their derivatives."""
+    powers = power ** np.arange(POWERS.size)
+    slopes = np.append(0.0, np.arange(1, POWERS.size) * powers[:-1])
+    return MONOMIALS @ powers, MONOMIALS @ slopes
 
 
 def shift(values: Values, at: Place) -> float:
@@ -152,6 +195,16 @@ def shift(values: Values, at: Place) -> float:
         + values["batch_power"] * at.batch
         + values["dim_power"] * at.dim
     )
+
+
+class Sums(NamedTuple):
+    """Sums over directions as weights of the axis's places, each of shape (4, places).
+
+    They are plain and times log i, and both again as derivatives when all directions move.
+    """
+
+    start: Array
+    noise: Array
 
 
 class Prediction(NamedTuple):
@@ -168,8 +221,8 @@ def predict(
     prepared: PreparedRun,
     units: Units,
     *,
-    with_power: bool = True,
-    known: dict[tuple[int, float], Measures] | None = None,
+    free: Collection[str] = ALL,
+    known: dict[tuple[int, float], Sums] | None = None,
 ) -> Prediction:
     """Predict the losses of a run at its records.
 
@@ -180,87 +233,97 @@ def predict(
     prepared : PreparedRun
     units : Units
         Of the values.
-    with_power : bool
-        Whether the derivative with respect to `lr_power` is asked for.
+    free : collection of str
+        Parameters with respect to which derivatives are asked for; others may be without.
     known : dict, optional
         Where sums over directions are kept, which are alike for runs of one dimension and rate.
     """
     at = prepared.place(units)
     p = values["start_exponent"]
     dim = dim_of(prepared.run.dim)
+    tables = prepared.tables(values["lr_power"], "lr_power" in free)
     where = dim, shift(values, at)
     if prepared.run.tuned_lr:
-        where = dim, _best_shift(values, prepared, units)
+        where = dim, _best_shift(values, prepared, tables, units)
     sums = None if known is None else known.get(where)
     if sums is None:
         sums = _sums(values, *where, units)
         if known is not None:
             known[where] = sums
     floor = math.expm1(values["noise_floor"]) / units.batch_size
-    response, by_power = prepared.response(values["lr_power"], with_power)
-    left = response.start @ sums.weights[0]
-    noise = response.noise + floor * response.floor if floor else response.noise
-    added = noise @ sums.weights[2]
+    initial_sums, noise_sums = sums
+    starts, starts_by_power = tables.sums(tables.responses.start, initial_sums)
+    noises, noises_by_power = tables.sums(tables.responses.noise, noise_sums)
+    floors = np.zeros(noises.shape)
+    if floor or "noise_floor" in free:
+        floors, floors_by_power = tables.sums(tables.responses.floor, noise_sums)
+        noises, noises_by_power = noises + floor * floors, noises_by_power + floor * floors_by_power
+    left, added = starts[0], noises[0]
     initial = units.loss * math.exp(values["start"])
     tail, tail_slope = (0.5 * initial * x for x in _zeta(p, dim + 1.0))
     irreducible = units.loss * math.exp(values["irreducible"])
-    moved = response.start @ sums.moved[0] + noise @ sums.moved[2]
+    moved = starts[2] + noises[2]
     if prepared.run.tuned_lr:  # The best rate undoes whatever moves all directions.
         moved = 0.0 * moved
     slopes = {
         "scale": moved,
-        "exponent": -(response.start @ sums.moved[1] + noise @ sums.moved[3]),
+        "exponent": -(starts[3] + noises[3]),
         "start": left + tail,
-        "start_exponent": tail_slope - response.start @ sums.weights[1],
+        "start_exponent": tail_slope - starts[1],
         "noise": added,
-        "noise_exponent": -(noise @ sums.weights[3]),
+        "noise_exponent": -noises[1],
         "irreducible": np.full(left.shape, irreducible),
-        "noise_floor": (floor + 1.0 / units.batch_size) * (response.floor @ sums.weights[2]),
+        "noise_floor": (floor + 1.0 / units.batch_size) * floors[0],
         "batch_power": moved * at.batch,
         "dim_power": moved * at.dim,
-        "lr_power": moved * at.lr,
+        "lr_power": moved * at.lr + starts_by_power[0] + noises_by_power[0],
     }
-    if by_power is not None:
-        by_noise = by_power.noise + floor * by_power.floor
-        slopes["lr_power"] += by_power.start @ sums.weights[0] + by_noise @ sums.weights[2]
     return Prediction(left + added + tail + irreducible, slopes)
 
 
-def _best_shift(values: Values, prepared: PreparedRun, units: Units) -> float:
+def _best_shift(values: Values, prepared: PreparedRun, tables: Tables, units: Units) -> float:
     """Find the logarithm of curvature times rate at which the last loss is lowest.
 
     Along the axis of responses a shift by whole places moves the directions' weights, so that all
     of these shifts are one correlation; between them a parabola is taken.
     """
     sums = _sums(values, dim_of(prepared.run.dim), 0.0, units)
-    response, _ = prepared.response(values["lr_power"], False)
-    last = int(np.argmax(prepared.run.steps.reshape(-1)))
+    start, noise, of_one = tables.last(int(np.argmax(prepared.run.steps.reshape(-1))))
     floor = math.expm1(values["noise_floor"]) / units.batch_size
-    added = response.noise[last] + floor * response.floor[last]
-    highest = math.floor(math.log(EDGE) / SPACING)
+    added = noise + floor * of_one
+    # The first place beyond the edge is that of the edge itself, where directions are held.
+    highest = math.ceil(math.log(EDGE) / SPACING)
     moves = np.arange(LOWEST_SHIFT, highest + 1)
     # Beyond the ends of the axis responses are as they are at its ends.
-    padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (response.start[last], added)]
+    padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (start, added)]
     first, second = (
         np.correlate(x, weights, "valid")
-        for x, weights in zip(padded, (sums.weights[0], sums.weights[2]), strict=True)
+        for x, weights in zip(padded, (sums.start[0], sums.noise[0]), strict=True)
     )
     losses = first + second
     best = int(np.argmin(losses))
     if best in (0, moves.size - 1):
-        return float(moves[best] * SPACING)
+        return min(float(moves[best] * SPACING), math.log(EDGE))
     left, middle, right = losses[best - 1 : best + 2]
-    return float((moves[best] + 0.5 * (left - right) / (left - 2.0 * middle + right)) * SPACING)
+    between = 0.5 * (left - right) / (left - 2.0 * middle + right)
+    return min(float((moves[best] + between) * SPACING), math.log(EDGE))
 
 
-def _sums(values: Values, dim: int, largest: float, units: Units) -> Measures:
+def _sums(values: Values, dim: int, largest: float, units: Units) -> Sums:
     """Distribute initial risks and noise of all directions, each also times log i."""
     log_i, count = directions(dim)
     places = largest - values["exponent"] * log_i
     half = 0.5 * count * units.loss
     start = half * np.exp(values["start"] - values["start_exponent"] * log_i)
     noise = half * units.batch_size * np.exp(values["noise"] - values["noise_exponent"] * log_i)
-    return measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+    found = measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+    halves = (np.concatenate([found.weights[k], found.moved[k]]) for k in HALVES)
+    return Sums(*halves)
+
+
+def beyond(start_exponent: float, dim: int) -> float:
+    """Return the initial risk of directions beyond a number, where `start` is 1."""
+    return 0.5 * _zeta(start_exponent, dim + 1.0)[0]
 
 
 def _zeta(p: float, first: float) -> tuple[float, float]:

@@ -35,7 +35,9 @@ PROBLEM: dict[str, Parameter] = {
 
 EXTRA: dict[str, Parameter] = {
     "lr_power": Parameter(-0.59, 0.59, 0.3, "effective rates go with lr to the power 1 + this"),
-    "noise_floor": Parameter(0.0, 12.0, 3.0, "log of 1 + noise that no batch averages out"),
+    "noise_floor": Parameter(
+        0.0, 12.0, 3.0, "log of 1 + share of a sample's noise that no batch averages out"
+    ),
     "batch_power": Parameter(-2.0, 2.0, 0.3, "effective rates go with batch size ^ this"),
     "dim_power": Parameter(-2.0, 2.0, 0.3, "effective rates go with dim ^ this"),
 }

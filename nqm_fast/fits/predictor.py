@@ -13,7 +13,7 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..problem import MOST_COORDINATES, Problem
 from ..validation import Array, InputError, integer, number, shown
 from .directions import dim_of
-from .model import Units, place, predict, prepared, shift
+from .model import Prediction, Units, beyond, place, predict, prepared, shift
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
 
@@ -146,6 +146,43 @@ class Predictor:
             start=self._natural(values, "start"),
         )
 
+    def excess_risk(
+        self, loss: float, dim: int | None = None, *, group: str | None = None
+    ) -> float:
+        """Return the excess risk in ``problem(dim)`` at which a run has a loss.
+
+        It is what is left of the loss without the irreducible one, and without the initial risk of
+        directions beyond `dim`: the target for `nqm.tune` and all other exact answers.
+
+        Parameters
+        ----------
+        loss : float
+        dim : int, optional
+            Number of directions, as of `problem`.
+        group : str, optional
+            As of `problem`.
+
+        Raises
+        ------
+        InputError
+            If the loss is not above all that a run of this dimension is left with.
+        """
+        left = self._left(dim, self.layout.groups[0] if group is None else group)
+        risk = number("loss", loss, above=0.0) - left
+        if risk <= 0.0:
+            raise InputError(
+                f"loss must be above {left:g}, which is left at dim = {shown(dim)} after any "
+                f"training, not {shown(loss)}"
+            )
+        return risk
+
+    def _left(self, dim: int | None, group: str) -> float:
+        """Return the loss that is left after any training."""
+        size = integer("dim", dim_of(dim), least=1, most=MOST_COORDINATES)
+        values = self._values(group)
+        tail = beyond(values["start_exponent"], size) * self._natural(values, "start")
+        return self._natural(values, "irreducible") + tail
+
     def predict(self, runs: TrainingRun | Sequence[TrainingRun]) -> Any:
         """Predict losses.
 
@@ -165,25 +202,33 @@ class Predictor:
         InputError
             If something else is given, or a run's group has not been fitted.
         """
-        shaped = [self._predicted(run)[0].reshape(run.steps.shape) for run in as_runs(runs)]
+        shaped = [self._losses(run).reshape(run.steps.shape) for run in as_runs(runs)]
         plain = [loss if loss.ndim else float(loss) for loss in shaped]
         return plain[0] if isinstance(runs, TrainingRun) else plain
 
-    def _predicted(self, run: TrainingRun) -> tuple[Array, Array]:
-        """Predict the losses of a run, and their logarithms' derivatives, (records, columns)."""
+    def _losses(self, run: TrainingRun) -> Array:
+        """Predict the losses of a run, shape (records,)."""
+        loss = self._predicted_at(self.x, run).loss
+        if self.is_stable and self._is_beyond(run, self._values(run.group)):
+            return np.where(run.steps.reshape(-1) > 0, math.inf, loss)
+        return loss
+
+    def _log_slopes(self, run: TrainingRun) -> Array:
+        """Return derivatives of the logarithms of a run's losses, shape (records, columns)."""
         values = self._values(run.group)
-        found = predict(values, prepared(run), self.units)
-        loss = found.loss
-        zero = np.zeros(loss.shape)
-        slopes = np.array(
-            [
-                found.slopes[name] / loss if group in (None, run.group) else zero
-                for name, group in self.layout.columns
-            ]
-        ).T
-        if self.is_stable and self._is_beyond(run, values):
-            loss = np.where(run.steps.reshape(-1) > 0, math.inf, loss)
-        return loss, slopes
+        found = predict(values, prepared(run), self.units, free=self.layout.free)
+        zero = np.zeros(found.loss.shape)
+        slopes = [
+            found.slopes[name] / found.loss if group in (None, run.group) else zero
+            for name, group in self.layout.columns
+        ]
+        return np.array(slopes).T
+
+    def _predicted_at(self, x: Array, run: TrainingRun) -> Prediction:
+        """Predict a run with other numbers than those that were found."""
+        self._values(run.group)  # The group must be one of those fitted.
+        values = self.layout.values(x, run.group)
+        return predict(values, prepared(run), self.units, free=())
 
     def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
         """Whether a run is beyond the limit of stability at its highest learning rate."""

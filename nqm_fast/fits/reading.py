@@ -16,7 +16,7 @@ from ..arithmetic import in_usual_arithmetic
 from ..messages import reason
 from ..saving import file_path
 from ..schedules import PerStep
-from ..validation import InputError, shown
+from ..validation import Array, InputError, shown
 from .templates import Template
 from .training_run import TrainingRun
 
@@ -91,7 +91,8 @@ def read_runs(
         columns: ``"warmup 0.01, cosine 0.001 to 0"``, ``"linear peak"``, ``"wsd lr over 0.2"`` (see
         docs/fitting.md). A callable is given the run's columns (numbers where they are some; of a
         curve, arrays where they differ) and returns a number, an array or a schedule.
-        The column ``lr`` of a curve is interpolated between its records.
+        The column ``lr`` of a curve is interpolated between its records; where it drops from one
+        constant value to another it does so at the first record of the new one.
     where : callable, optional
         Takes a row as a mapping of text, and says whether it is read.
     measured : bool
@@ -210,6 +211,21 @@ def _run(
         raise InputError(f"{source.path.name}, line {first.number}{at}: {message}") from None
 
 
+def _between(steps: Array, values: Array, count: int) -> Array:
+    """Interpolate records of a schedule, linearly but where it jumps.
+
+    It jumps between two records if it is constant before the first and after the second of them.
+    A record has what is used in the step after it, so that the jump is at the second.
+    """
+    t = np.arange(count)
+    found = np.interp(t, steps, values)
+    same = np.diff(values) == 0.0
+    for k in range(1, same.size - 1):
+        if same[k - 1] and not same[k] and same[k + 1]:
+            found[(t >= steps[k]) & (t < steps[k + 1])] = values[k]
+    return found
+
+
 def _schedule(
     source: Source, name: str, maker: Any, lines: list[Line], has: dict[str, str], steps: Any
 ) -> Any:
@@ -220,7 +236,7 @@ def _schedule(
         if (values == values[0]).all():
             return float(values[0])
         order = np.argsort(steps, kind="stable")
-        return PerStep(np.interp(np.arange(max(last, 1)), np.asarray(steps)[order], values[order]))
+        return PerStep(_between(np.asarray(steps)[order], values[order], max(last, 1)))
     if not callable(maker) and not isinstance(maker, Template):
         return maker
     row = {column: _value([line.cells[column] for line in lines]) for column in lines[0].cells}

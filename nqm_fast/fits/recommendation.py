@@ -18,7 +18,7 @@ Loss = Callable[[TrainingRun], float]
 
 OVER = ("lr", "batch_size")
 MOST_STEPS = 1 << 40
-LOWEST_LR, PLACES, REFINEMENTS = 1e-6, 49, 24
+LOWEST_LR, PLACES, REFINEMENTS = 1e-6, 49, 16
 """Learning rates that are looked at, in units of the highest, and calls that refine the best."""
 BATCHES_IN_OCTAVE = 2
 GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
@@ -45,7 +45,7 @@ class Recommendation(NamedTuple):
 
 def recommended(
     loss: Loss,
-    highest_lr: float,
+    highest_lr: Callable[[float], float],
     *,
     dim: int | None,
     steps: int | None,
@@ -72,8 +72,9 @@ def recommended(
             run = TrainingRun(None, count, batch_size=size, lr=lr, dim=dim, **settings)
             return loss(run)
 
-        best = lowest(of_rate, math.log(LOWEST_LR * highest_lr), math.log(highest_lr))
-        return Recommendation(math.exp(best), size, count, of_rate(best))
+        highest = highest_lr(size)
+        best, least = lowest(of_rate, math.log(LOWEST_LR * highest), math.log(highest))
+        return Recommendation(math.exp(best), size, count, least)
 
     if "batch_size" not in names:
         return at(number("batch_size", batch_size, least=1.0))
@@ -84,21 +85,27 @@ def recommended(
     return min((at(float(size)) for size in sizes), key=lambda found: found.loss)
 
 
-def lowest(function: Callable[[float], float], low: float, high: float) -> float:
-    """Find the minimum of a function, first among places and then by golden sections."""
-    places = np.linspace(low, high, PLACES)
-    values = [function(float(place)) for place in places]
+def lowest(function: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
+    """Find where a function is lowest, and its value: among places, then by golden sections."""
+    places = np.linspace(low, high, PLACES).tolist()
+    values = [function(place) for place in places]
     best = int(np.argmin(values))
-    left, right = float(places[max(best - 1, 0)]), float(places[min(best + 1, PLACES - 1)])
+    known = [(values[best], places[best])]
+    left, right = places[max(best - 1, 0)], places[min(best + 1, PLACES - 1)]
+    first, second = right - GOLDEN * (right - left), left + GOLDEN * (right - left)
+    at_first, at_second = function(first), function(second)
     for _ in range(REFINEMENTS):
-        width = GOLDEN * (right - left)
-        if function(right - width) < function(left + width):
-            right = left + width
+        known += [(at_first, first), (at_second, second)]
+        if at_first < at_second:
+            right, second, at_second = second, first, at_first
+            first = right - GOLDEN * (right - left)
+            at_first = function(first)
         else:
-            left = right - width
-    middle = 0.5 * (left + right)
-    candidates = (middle, float(places[best]))
-    return min(candidates, key=function)
+            left, first, at_first = first, second, at_second
+            second = left + GOLDEN * (right - left)
+            at_second = function(second)
+    least, place = min(known)
+    return place, least
 
 
 def steps_to_loss(loss: Loss, target: float, run: Callable[[int], TrainingRun]) -> float:

@@ -27,9 +27,12 @@ def report(fitted: Any) -> str:
         lines.append(f"error of the largest runs, left out: {100.0 * fitted.left_out_error:.3g} %")
     lines += ["", f"{'parameter':28}{'value':>12}{'error':>10}  meaning"]
     for label, found in fitted.parameters.items():
-        meaning = ALL[label.partition("[")[0]].meaning.removeprefix("log of ")
+        meaning = ALL[label.partition("[")[0]].meaning
+        for prefix in ("log of 1 + ", "log of "):
+            meaning = meaning.removeprefix(prefix)
         badly = "" if found.is_identified else " (not identified)"
         lines.append(f"{label:28}{found.value:12.5g}{found.error:10.2g}  {meaning}{badly}")
+    lines.append("(the error is that of the logarithm for all but exponents and powers)")
     if fitted.tried:
         lines += ["", "errors of runs left out, by extra parameters:"]
         for one in fitted.tried:
@@ -51,10 +54,13 @@ def _worst(fitted: Any) -> list[str]:
     worst = sorted(squares, key=lambda run: -squares[run])[:WORST]
     lines = []
     for run in worst:
-        first = int(np.flatnonzero(table["run"] == run)[0])
-        name = table["name"][first] or f"run {int(run)}"
+        rows = np.flatnonzero(table["run"] == run)
+        last = int(rows[np.argmax(table["steps"][rows])])
+        name = table["name"][last] or f"run {int(run)}"
+        dim = table["dim"][last]
+        size = "" if math.isnan(dim) else f", {dim:g} parameters"
         lines.append(
-            f"  {100.0 * squares[run]:6.2f} %  {name}: batch size "
-            f"{table['batch_size'][first]:g}, lr {table['lr'][first]:g}"
+            f"  {100.0 * squares[run]:6.2f} %  {name}: {table['steps'][last]:g} steps, batch size "
+            f"{table['batch_size'][last]:g}, lr {table['lr'][last]:g}{size}"
         )
     return lines

@@ -70,7 +70,11 @@ def part_of(task: Task, places: Sequence[int]) -> Task:
 def log_errors(task: Task, x: Array) -> Array:
     """Log of predicted over measured losses of all finite records, run after run."""
     errors = [
-        np.log(predict(task.values(x, prepared.run.group), prepared, task.units).loss)
+        np.log(
+            predict(
+                task.values(x, prepared.run.group), prepared, task.units, free=task.layout.free
+            ).loss
+        )
         - np.log(prepared.run.losses)
         for prepared in task.runs
     ]
@@ -98,7 +102,13 @@ class Selection(NamedTuple):
     tried: tuple[Candidate, ...]
 
 
-def select(task: Task, candidates: Sequence[str], always: Sequence[str] = ()) -> Selection:
+def select(
+    task: Task,
+    candidates: Sequence[str],
+    always: Sequence[str] = (),
+    usual: Sequence[str] = (),
+    start: Values | None = None,
+) -> Selection:
     """Admit extra parameters one by one, the best first, as long as each helps enough.
 
     Parameters
@@ -108,17 +118,26 @@ def select(task: Task, candidates: Sequence[str], always: Sequence[str] = ()) ->
     candidates : sequence of str
     always : sequence of str
         Extra parameters that the fit has anyway.
+    usual : sequence of str
+        Candidates that it has unless runs left out are predicted better without them.
+    start : mapping, optional
+        Where the first searches start, in the place of many starts.
     """
     ways = splits(task)
     if not ways:
         return Selection(tuple(always), ())
-    best = _tried(task, ways, tuple(always), None)
+    best = _tried(task, ways, tuple(always), None, start)
     tried = [best]
+    if usual and best.error > SMALL:
+        tried.append(_tried(task, ways, (*always, *usual), best))
+        if not best.error < GAIN * tried[-1].error:
+            best = tried[-1]
     while best.error > SMALL:
+        known = {one.extra for one in tried}
         more = [
             _tried(task, ways, (*best.extra, name), best)
             for name in candidates
-            if name not in best.extra
+            if name not in best.extra and (*best.extra, name) not in known
         ]
         tried += more
         next_best = min(more, key=lambda found: found.error, default=best)
@@ -135,7 +154,11 @@ def with_extra(task: Task, extra: Sequence[str]) -> Task:
 
 
 def _tried(
-    task: Task, ways: Sequence[Split], extra: tuple[str, ...], parent: Candidate | None
+    task: Task,
+    ways: Sequence[Split],
+    extra: tuple[str, ...],
+    parent: Candidate | None,
+    start: Values | None = None,
 ) -> Candidate:
     """Fit a choice of extra parameters to each split, from its parent's solutions if it has one."""
     with_these = with_extra(task, extra)
@@ -143,7 +166,7 @@ def _tried(
     for number, way in enumerate(ways):
         part = part_of(with_these, way.fitted)
         if parent is None:
-            part, found = settled(part, starts(part))
+            part, found = settled(part, starts(part, start))
         else:
             old = with_extra(task, parent.extra).layout
             part = replace(part, noise=parent.noises[number])

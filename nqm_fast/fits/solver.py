@@ -11,8 +11,7 @@ import numpy as np
 
 from ..progress import track
 from ..validation import Array
-from .directions import Measures
-from .model import PreparedRun, Units, Values, predict, shift
+from .model import PreparedRun, Sums, Units, Values, predict, shift
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
 from .responses import EDGE
 
@@ -103,15 +102,14 @@ class Solution:
 
 
 def _run_rows(
-    task: Task, k: int, values: Values, known: dict[tuple[int, float], Measures]
+    task: Task, k: int, values: Values, known: dict[tuple[int, float], Sums]
 ) -> tuple[Array, dict[str, Array]]:
     """Compute the residuals of a run, and their derivatives by name."""
     prepared, target = task.runs[k], task.targets[k]
     finite = np.isfinite(target)
     if not finite.any():
         return np.zeros(0), {name: np.zeros(0) for name in ALL}
-    with_power = "lr_power" in task.layout.free
-    found = predict(values, prepared, task.units, with_power=with_power, known=known)
+    found = predict(values, prepared, task.units, free=task.layout.free, known=known)
     loss = found.loss[finite] / task.units.loss
     inside = (loss < MOST) & (loss > LEAST)
     loss = np.clip(loss, LEAST, MOST)
@@ -119,7 +117,7 @@ def _run_rows(
     is_log = task.loss == "log"
     rows = (np.log(loss / target[finite]) if is_log else loss - target[finite]) * weight
     factor = np.where(inside, weight / (loss if is_log else 1.0), 0.0) / task.units.loss
-    return rows, {name: slope[finite] * factor for name, slope in found.slopes.items()}
+    return rows, {name: found.slopes[name][finite] * factor for name in task.layout.free}
 
 
 def _stability_row(task: Task, k: int, values: Values) -> tuple[float, dict[str, float]]:
@@ -149,7 +147,7 @@ def residuals(task: Task, x: Array) -> tuple[Array, Array]:
     jacobian: list[Array] = []
     hinges = np.zeros(len(task.runs))
     hinge_slopes = np.zeros((len(task.runs), len(columns)))
-    known: dict[str, dict[tuple[int, float], Measures]] = {}
+    known: dict[str, dict[tuple[int, float], Sums]] = {}
     for k, prepared in enumerate(task.runs):
         group = prepared.run.group
         values = task.values(x, group)
@@ -168,16 +166,32 @@ def residuals(task: Task, x: Array) -> tuple[Array, Array]:
     return np.concatenate(rows), np.concatenate(jacobian)
 
 
-def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
-    """Search from several starts, and go on from the best; with ``kept=0`` go on at once."""
-    from scipy.optimize import least_squares
-
+def limits(task: Task) -> tuple[Array, Array]:
+    """Return the lowest and the highest value of each number that is sought."""
     low = np.array([ALL[name].low for name, _ in task.layout.columns])
     high = np.array([ALL[name].high for name, _ in task.layout.columns])
     lowest = min(float(t[np.isfinite(t)].min()) for t in task.targets if np.isfinite(t).any())
     for column, (name, _) in enumerate(task.layout.columns):
         if name == "irreducible":
             high[column] = min(high[column], np.log(0.999 * lowest))
+    return low, high
+
+
+def search(task: Task, start: Array, calls: int, factors: Array | None = None) -> Solution:
+    """Search from a start.
+
+    Parameters
+    ----------
+    task : Task
+    start : ndarray
+    calls : int
+        Evaluations of all residuals, at most.
+    factors : ndarray, optional
+        By which each residual is multiplied.
+    """
+    from scipy.optimize import least_squares
+
+    low, high = limits(task)
     margin = 1e-6 * (high - low)
     latest: tuple[bytes, tuple[Array, Array]] | None = None
 
@@ -185,34 +199,39 @@ def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
         nonlocal latest
         key = x.tobytes()
         if latest is None or latest[0] != key:
-            latest = key, residuals(task, x)
+            rows, slopes = residuals(task, x)
+            if factors is not None:
+                rows, slopes = factors * rows, factors[:, None] * slopes
+            latest = key, (rows, slopes)
         return latest[1]
 
-    def losses(x: Array) -> Array:
+    def rows_of(x: Array) -> Array:
         return both(x)[0]
 
-    def slopes(x: Array) -> Array:
+    def slopes_of(x: Array) -> Array:
         return both(x)[1]
 
-    def search(start: Array, calls: int) -> Solution:
-        found: Any = least_squares(
-            losses,
-            np.clip(start, low + margin, high - margin),
-            slopes,
-            bounds=(low, high),
-            x_scale=0.3,
-            max_nfev=calls,
-            ftol=TOLERANCE,
-            xtol=TOLERANCE,
-            gtol=TOLERANCE,
-        )
-        return Solution(found.x, float(found.cost), found.fun, found.jac)
+    found: Any = least_squares(
+        rows_of,
+        np.clip(start, low + margin, high - margin),
+        slopes_of,
+        bounds=(low, high),
+        x_scale=0.3,
+        max_nfev=calls,
+        ftol=TOLERANCE,
+        xtol=TOLERANCE,
+        gtol=TOLERANCE,
+    )
+    return Solution(found.x, float(found.cost), found.fun, found.jac)
 
+
+def solve(task: Task, starts: Sequence[Array], *, kept: int = KEPT) -> Solution:
+    """Search from several starts, and go on from the best; with ``kept=0`` go on at once."""
     if not kept:
-        return min((search(x, LAST_CALLS) for x in starts), key=lambda found: found.cost)
-    begun = [search(start, FIRST_CALLS) for start in track(starts, len(starts), "fit")]
+        return min((search(task, x, LAST_CALLS) for x in starts), key=lambda found: found.cost)
+    begun = [search(task, start, FIRST_CALLS) for start in track(starts, len(starts), "fit")]
     begun.sort(key=lambda found: found.cost)
-    done = [search(found.x, LAST_CALLS) for found in begun[:kept]]
+    done = [search(task, found.x, LAST_CALLS) for found in begun[:kept]]
     return min(done, key=lambda found: found.cost)
 
 

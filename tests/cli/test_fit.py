@@ -82,3 +82,18 @@ def test_curves_are_drawn(here):
     figure = nqm.fit(runs, extra=()).plot()
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == ["predicted loss", "steps", "steps", "learning rate"]
+
+
+def test_rows_and_intervals_can_be_chosen(nqm_fast, here):
+    write_runs(here)
+    status, out, _ = nqm_fast(
+        "fit", "runs.csv", *COLUMNS, "--extra", "--where", "B=4", "N=500", "--bootstrap", "2",
+        "--out", "report",
+    )  # fmt: skip
+    assert status == 0
+    assert "6 runs, 6 records" in out
+    assert len(nqm.Fitted.load(here / "report" / "fit.json").repeated) == 2
+    status, _, err = nqm_fast("fit", "runs.csv", *COLUMNS, "--where", "split=train")
+    assert (status, "--where has no column 'split': there are rate, B, K" in err) == (2, True)
+    status, _, err = nqm_fast("fit", "runs.csv", *COLUMNS, "--where", "B")
+    assert (status, "--where must be COLUMN=VALUE" in err) == (2, True)

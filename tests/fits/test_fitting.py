@@ -5,55 +5,27 @@ import re
 
 import numpy as np
 import pytest
+from simulated_runs import (
+    DIM,
+    FLOOR,
+    PROBLEM,
+    TRUTH,
+    cosine,
+    finals,
+    simulated,
+    sum_beyond,
+)
 
 import nqm_fast as nqm
 from nqm_fast import schedules
 from nqm_fast.fits.model import PreparedRun, Units, predict
 from nqm_fast.fits.parameters import ALL
 
-DIM = 3000
-FLOOR = 1.7
-TRUTH = {
-    "exponent": 1.2,
-    "noise_exponent": 1.2,
-    "start_exponent": 1.35,
-    "scale": 0.8,
-    "noise": 2.0,
-    "start": 3.0,
-}
-PROBLEM = nqm.Problem.power_law(DIM, **TRUTH)
-
-
-def simulated(lr, batch, steps, *, noise=0.0, seed=0, momentum=0.0, ema=0.0, **more):
-    """A run of the problem, with noise in its losses."""
-    risk = nqm.expected_risk(PROBLEM, nqm.SGD(lr, momentum=momentum, ema=ema), batch, steps)
-    error = np.random.default_rng(seed).standard_normal(np.shape(steps))
-    return nqm.TrainingRun(
-        (FLOOR + risk) * np.exp(noise * error), steps, batch_size=batch, lr=lr, dim=DIM,
-        momentum=momentum, ema=ema, **more,
-    )  # fmt: skip
-
-
-def finals(noise=0.0):
-    """Final losses of constant learning rates."""
-    settings = [(lr, b, t) for lr in (0.05, 0.5) for b in (2, 32) for t in (9, 90, 900, 20000)]
-    return [simulated(*s, noise=noise, seed=k) for k, s in enumerate(settings)]
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    return nqm.fit(finals(), extra=())
-
-
-def cosine(steps=1000, **more):
-    lr = schedules.Warmup(50, then=schedules.Cosine(0.7, steps - 50))
-    return simulated(lr, 16, steps, **more)
-
-
 # -- what is found -----------------------------------------------------------------------
 
 
-def test_parameters_are_those_that_runs_were_simulated_from(fitted):
+def test_parameters_are_those_that_runs_were_simulated_from():
+    fitted = nqm.fit(finals(), extra=())
     found = {name: one.value for name, one in fitted.parameters.items()}
     tail = 0.5 * found["start"] * sum_beyond(found["start_exponent"])
     assert found.pop("irreducible") + tail == pytest.approx(FLOOR, rel=1e-3)
@@ -88,14 +60,8 @@ def test_predictions_are_the_exact_model_of_the_problem(fitted):
     assert fitted.predict(run) == pytest.approx(fitted.irreducible + tail + risk, rel=1e-4)
 
 
-def sum_beyond(p):
-    from scipy.special import zeta
-
-    return float(zeta(p, DIM + 1.0))
-
-
-def test_noise_in_losses_is_no_harm():
-    fitted = nqm.fit(finals(noise=0.01), extra=())
+def test_noise_in_losses_is_no_harm(fitted):
+    fitted = nqm.fit(finals(noise=0.01), extra=(), start=fitted.start)
     assert 0.002 < fitted.error < 0.02
     run = cosine()
     assert fitted.predict(run) == pytest.approx(float(run.loss), rel=0.02)
@@ -118,8 +84,10 @@ def test_curves_of_two_schedules_predict_a_third():
 
 
 def test_the_order_of_runs_does_not_matter(fitted):
-    other = nqm.fit(finals()[::-1], extra=())
-    assert other.x.tolist() == fitted.x.tolist()
+    one, other = (
+        nqm.fit(runs, extra=(), start=fitted.start) for runs in (finals(), finals()[::-1])
+    )
+    assert other.x.tolist() == one.x.tolist()
 
 
 def test_units_of_the_learning_rate_do_not_matter(fitted):
@@ -128,18 +96,18 @@ def test_units_of_the_learning_rate_do_not_matter(fitted):
             run.loss, run.steps, batch_size=run.batch_size, lr=1e4 * run.peak_lr, dim=DIM
         )
 
-    other = nqm.fit([scaled(run) for run in finals()], extra=())
+    other = nqm.fit([scaled(run) for run in finals()], extra=(), start=fitted.start)
     assert other.parameters["scale"].value == pytest.approx(TRUTH["scale"] / 1e4, rel=0.06)
     new = nqm.TrainingRun(None, 900, batch_size=7, lr=0.3, dim=DIM)
     assert other.predict(scaled(new)) == pytest.approx(fitted.predict(new), rel=1e-4)
 
 
-def test_curves_can_be_split():
+def test_curves_can_be_split(fitted):
     steps = np.arange(20, 801, 20)
     settings = [(0.5, 4), (0.1, 4), (0.5, 64)]
-    whole = nqm.fit([simulated(*s, steps) for s in settings], extra=())
+    whole = nqm.fit([simulated(*s, steps) for s in settings], extra=(), start=fitted.start)
     halves = [simulated(*s, part) for s in settings for part in (steps[:15], steps[15:])]
-    parts = nqm.fit(halves, extra=())
+    parts = nqm.fit(halves, extra=(), start=fitted.start)
     run = cosine()
     assert parts.predict(run) == pytest.approx(whole.predict(run), rel=1e-3)
 
@@ -187,7 +155,7 @@ def test_extra_parameters_are_admitted_where_runs_need_them():
     assert nqm.fit(finals(noise=0.01)).extra == ()
 
 
-def test_groups_have_parameters_of_their_own():
+def test_groups_have_parameters_of_their_own(fitted):
     def moved(run, by, group):
         return nqm.TrainingRun(
             run.loss + by, run.steps, batch_size=run.batch_size, lr=run.lr, dim=DIM, group=group
@@ -195,20 +163,20 @@ def test_groups_have_parameters_of_their_own():
 
     runs = [moved(run, by, g) for by, g in ((0.0, "a"), (0.5, "b")) for run in finals()]
     share = [name for name in ALL if name != "irreducible"]
-    fitted = nqm.fit(runs, share=share, extra=())
+    fitted = nqm.fit(runs, share=share, extra=(), start=fitted.start)
     low, high = (fitted.parameters[f"irreducible[{group}]"].value for group in "ab")
     assert high - low == pytest.approx(0.5, rel=0.03)
     with pytest.raises(nqm.InputError, match="group must be one of those fitted, a, b, not 'c'"):
         fitted.predict(moved(finals()[0], 0.0, "c"))
 
 
-def test_diverged_runs_are_evidence():
+def test_diverged_runs_are_evidence(fitted):
     runs = finals()
     limit = 2.0 / TRUTH["scale"]
     for lr in (1.1 * limit, 2.0 * limit):
         runs.append(nqm.TrainingRun(math.inf, 100, batch_size=4, lr=lr, dim=DIM))
     runs.append(simulated(0.9 * limit, 32, 200))
-    fitted = nqm.fit(runs, extra=())
+    fitted = nqm.fit(runs, extra=(), start=fitted.start)
     assert 2.0 / fitted.parameters["scale"].value == pytest.approx(limit, rel=0.12)
     new = nqm.TrainingRun(None, 50, batch_size=4, lr=1.5 * limit, dim=DIM)
     assert fitted.predict(new) == math.inf
@@ -279,97 +247,3 @@ def test_nonsense_is_answered_in_a_sentence(runs, message):
 def test_arguments_outside_their_limits_are_refused(more, message):
     with pytest.raises(nqm.InputError, match=re.escape(message)):
         nqm.fit(finals()[:6], **more)
-
-
-def test_levels_are_probabilities(fitted):
-    with pytest.raises(nqm.InputError, match="level must be > 0 and < 1, not 1"):
-        fitted.interval(cosine(), 1.0)
-
-
-# -- recommendations ---------------------------------------------------------------------
-
-
-def test_the_best_rate_is_that_of_the_exact_model(fitted):
-    found = fitted.tune(dim=DIM, steps=400, batch_size=4)
-    best = nqm.expected_risk(PROBLEM, nqm.SGD(found.lr), 4, 400)
-    others = [nqm.expected_risk(PROBLEM, nqm.SGD(found.lr * f), 4, 400) for f in (0.8, 1.25)]
-    assert best < min(others)
-    assert found.loss == pytest.approx(FLOOR + best, rel=1e-3)
-    decayed = fitted.tune(dim=DIM, steps=400, batch_size=4, schedule="cosine lr")
-    assert decayed.loss < found.loss
-
-
-def test_the_best_batch_size_spends_the_samples(fitted):
-    found = fitted.tune(dim=DIM, samples=256, over=("lr", "batch_size"))
-    assert found.steps == round(256 / found.batch_size)
-    assert found.loss <= fitted.tune(dim=DIM, samples=256, batch_size=32).loss
-
-
-def test_tuned_runs_are_those_of_the_best_rate(fitted):
-    tuned = nqm.TrainingRun(None, 400, batch_size=4, lr=1.0, dim=DIM, tuned_lr=True)
-    found = fitted.tune(dim=DIM, steps=400, batch_size=4)
-    assert fitted.predict(tuned) == pytest.approx(found.loss, rel=1e-4)
-
-
-def test_steps_to_a_loss_are_those_at_which_it_is_predicted(fitted):
-    steps = fitted.steps_to_target(2.5, batch_size=8, dim=DIM, lr=0.2)
-    first = nqm.steps_to_target(PROBLEM, nqm.SGD(0.2), 8, 2.5 - FLOOR)
-    assert steps == pytest.approx(first, rel=0.01)
-    tuned = fitted.steps_to_target(2.5, batch_size=8, dim=DIM)
-    assert tuned < steps
-    assert fitted.steps_to_target(1.45, batch_size=8, dim=DIM) == math.inf
-    with pytest.raises(nqm.InputError, match="target must be above the irreducible loss"):
-        fitted.steps_to_target(1.0, batch_size=8)
-
-
-def test_fits_to_tuned_runs_predict_steps_at_other_batch_sizes():
-    def run(batch, target=0.4):
-        best = nqm.tune(PROBLEM, batch, target, over=("lr",), effort="fast")
-        return nqm.TrainingRun(
-            FLOOR + target, best.steps, batch_size=batch, lr=1.0, dim=DIM, tuned_lr=True
-        )
-
-    runs = [run(batch, target) for batch in (4, 16, 64) for target in (0.8, 0.5, 0.3)]
-    fitted = nqm.fit(runs, extra=())
-    for batch in (2, 256):
-        measured = run(batch).last_step
-        assert fitted.steps_to_target(FLOOR + 0.4, batch_size=batch, dim=DIM) == pytest.approx(
-            measured, rel=0.2
-        )
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({}, "give either steps or samples"),
-        ({"steps": 3, "samples": 3}, "give either steps or samples"),
-        ({"steps": 3, "over": ("ema",)}, "over must be ('lr',) or ('lr', 'batch_size')"),
-        ({"steps": 3, "over": ("lr", "batch_size")}, "over 'batch_size' needs samples"),
-        ({"steps": 3}, "batch_size must be a number >= 1, not None"),
-        ({"steps": 3, "batch_size": 4, "schedule": "sine"}, "schedule must be '[warmup W,] KIND"),
-    ],
-)
-def test_what_cannot_be_recommended_is_said(fitted, more, message):
-    with pytest.raises(nqm.InputError, match=re.escape(message)):
-        fitted.tune(**more)
-
-
-@pytest.mark.thorough
-def test_intervals_cover_at_their_level(fitted):
-    """Of 200 fits to noisy losses nine tenths say within which limits a further loss will be."""
-    settings = [(lr, b, t) for lr in (0.05, 0.5) for b in (2, 32) for t in (9, 90, 900, 20000)]
-    clean = [simulated(*s) for s in settings]
-    target = cosine()
-    rng = np.random.default_rng(22)
-    covered = 0
-    for _ in range(200):
-        runs = [
-            nqm.TrainingRun(
-                float(run.loss) * math.exp(0.01 * rng.standard_normal()), run.steps,
-                batch_size=run.batch_size, lr=run.lr, dim=DIM,
-            )
-            for run in clean
-        ]  # fmt: skip
-        low, high = nqm.fit(runs, extra=(), start=fitted.start).interval(target, 0.9)
-        covered += low < float(target.loss) * math.exp(0.01 * rng.standard_normal()) < high
-    assert 0.84 < covered / 200 < 0.96

@@ -137,6 +137,12 @@ def test_records_of_a_run_are_a_curve(table):
     assert second.lr == schedules.Constant(0.2)
 
 
+def test_a_recorded_rate_drops_at_its_first_lower_record(table):
+    rows = "".join(f"{t},{lr},3\n" for t, lr in ((2, 0.4), (4, 0.4), (8, 0.1), (10, 0.1)))
+    (run,) = table(f"steps,lr,loss\n{rows}", columns={"run": []}, batch_size=1)
+    assert run.lr.values(np.arange(10)).tolist() == [0.4] * 8 + [0.1] * 2
+
+
 def test_templates_are_relative_to_the_run(table):
     runs = table(ROWS, columns=COLUMNS, lr="warmup 0.1, cosine lr to 0.01")
     assert [run.lr for run in runs] == [

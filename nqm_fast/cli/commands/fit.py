@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def add(commands: Any) -> None:
         "run=COLUMN[,COLUMN] where a row is a record of a curve",
     )  # fmt: skip
     fits.add_argument(
+        "--where", nargs="+", default=[], metavar="COLUMN=VALUE",
+        help="read only rows of RUNS with these values, as they are written",
+    )  # fmt: skip
+    fits.add_argument(
         "--lr", metavar="TEMPLATE", help='such as "warmup 0.01, cosine 0.001 to 0" or "linear lr"'
     )
     fits.add_argument("--batch-size", metavar="TEMPLATE", help='such as "constant 256"')
@@ -49,6 +54,10 @@ def add(commands: Any) -> None:
         help="parameters of which each group of runs has its own, such as irreducible",
     )  # fmt: skip
     fits.add_argument("--level", type=float, default=0.9, help="of intervals (0.9)")
+    fits.add_argument(
+        "--bootstrap", type=whole_number, default=0, metavar="FITS",
+        help="take intervals from so many fits to resampled runs (0: from error propagation)",
+    )  # fmt: skip
     fits.add_argument("--seed", type=whole_number, default=0, help="of the starts (0)")
     fits.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for fit.json, tables and a picture"
@@ -61,7 +70,7 @@ def _fit(chosen: argparse.Namespace) -> None:
     given: dict[str, Any] = {
         "columns": columns, "lr": chosen.lr, "batch_size": chosen.batch_size,
     }  # fmt: skip
-    runs = read_runs(chosen.runs, **given)
+    runs = read_runs(chosen.runs, **given, where=_condition(chosen.where))
     new = []
     if chosen.predict is not None:
         new = read_runs(chosen.predict, **given, measured=False)
@@ -75,6 +84,7 @@ def _fit(chosen: argparse.Namespace) -> None:
         more["share"] = [name for name in ALL if name not in chosen.own]
     if chosen.extra is not None:
         more["extra"] = chosen.extra
+    more["bootstrap"] = chosen.bootstrap
     number("--level", chosen.level, above=0.0, below=1.0)
     fitted = fit(runs, seed=chosen.seed, **more)
     rows = _predictions(fitted, new, chosen.level)
@@ -94,6 +104,24 @@ def _fit(chosen: argparse.Namespace) -> None:
         print_table(rows[:SHOWN])
         if len(rows) > SHOWN:
             print(f"and {len(rows) - SHOWN} more")
+
+
+def _condition(words: list[str]) -> Callable[[Mapping[str, str]], bool] | None:
+    """Read which rows are meant, as a function of a row."""
+    wanted = {}
+    for word in words:
+        column, equals, value = word.partition("=")
+        if not equals or not column:
+            raise InputError(f"--where must be COLUMN=VALUE, such as split=train, not {word!r}")
+        wanted[column] = value
+
+    def is_meant(row: Mapping[str, str]) -> bool:
+        missing = next((column for column in wanted if column not in row), None)
+        if missing is not None:
+            raise InputError(f"--where has no column {missing!r}: there are {', '.join(row)}")
+        return all(str(row[column]) == value for column, value in wanted.items())
+
+    return is_meant if wanted else None
 
 
 def _columns(words: list[str]) -> dict[str, Any]:
