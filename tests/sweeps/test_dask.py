@@ -179,7 +179,7 @@ def test_the_scheduler_is_killed_and_restarted(tmp_path, tasks_of_one_point):
     out, port = tmp_path / "s.h5", free_port()
     with ExitStack() as stack:
         processes = stack.enter_context(cluster_at(port))
-        client = stack.enter_context(distributed.Client(f"tcp://127.0.0.1:{port}"))
+        client = stack.enter_context(distributed.Client(f"tcp://127.0.0.1:{port}", timeout=60))
 
         def restart():
             processes[0].send_signal(signal.SIGKILL)
@@ -199,7 +199,7 @@ def test_the_whole_cluster_is_killed_and_another_goes_on(tmp_path, tasks_of_one_
     more = {"algorithm": Watched, "seconds": 0.3, "diary": str(diary), "out": out}
     port = free_port()
     with cluster_at(port) as processes:
-        client = distributed.Client(f"tcp://127.0.0.1:{port}")
+        client = distributed.Client(f"tcp://127.0.0.1:{port}", timeout=60)
         monkeypatch.setattr(client, "_timeout", 2)  # seconds in which it looks for the scheduler
 
         def kill():
