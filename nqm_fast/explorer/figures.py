@@ -66,11 +66,11 @@ def add_legend(figure: Any, drawn: list[tuple[str, list[Any]]], columns: int = 3
     return items
 
 
-def source(**columns: Any) -> Any:
-    """Make a source of data with these columns."""
+def source(name: str, /, **columns: Any) -> Any:
+    """Make a source of data with these columns; it can be found by its name."""
     from bokeh.models import ColumnDataSource
 
-    return ColumnDataSource(data=columns)
+    return ColumnDataSource(data=columns, name=name)
 
 
 def set_range(range_: Any, low: float, high: float) -> None:

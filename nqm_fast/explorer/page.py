@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ..messages import InputError
 from . import components
-from .dropped import MOST_BYTES, RUNS, SPECTRA, Dropped, read_dropped
+from .dropped import MOST_BYTES, Dropped, read_dropped
 from .environment import material, panel
 from .parameters import Values, from_link, to_link
 from .view import Numbers, View
@@ -29,7 +29,7 @@ COMPILING = (
     "Compiling for this machine, which is done once and takes up to a minute: the picture comes "
     "then."
 )
-BODY = {"width": "100%", "max-width": "1400px", "margin": "0 auto"}
+BODY = {"overflow-x": "clip", "width": "100%", "max-width": "1400px", "margin": "0 auto"}
 CONTROL = {"flex": "1 1 165px", "min-width": "0"}
 CODE_STYLE = "white-space: pre-wrap; overflow-wrap: anywhere; margin: 0"
 NAVIGATION_STYLE = "display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem"
@@ -171,7 +171,6 @@ class Page:
 
     def _drop(self) -> Any:
         drop = self.panel.widgets.FileDropper(
-            accepted_filetypes=[*SPECTRA, *RUNS],
             max_file_size=f"{MOST_BYTES >> 20}MB",
             sizing_mode="stretch_width",
             height=90,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +72,8 @@ def make_server(port: int = PORT) -> Any:
     pages: dict[str, Callable[[], Any]] = {
         "/" if view is VIEWS[0] else view.name: _application(view, is_ready) for view in VIEWS
     }
-    origins = [f"{host}:{port}" for host in (ADDRESS, "localhost")] if port else None
+    port = port or _free_port()
+    origins = [f"{host}:{port}" for host in (ADDRESS, "localhost")]
     try:
         server = panel().serve(
             pages,
@@ -100,12 +102,25 @@ def make_server(port: int = PORT) -> Any:
     return server
 
 
+def _free_port() -> int:
+    """Return a port that is free; it must be known before, as pages of others are refused."""
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def url(server: Any) -> str:
     """Return the address of the first page."""
     return f"http://{ADDRESS}:{server.port}/"
 
 
-def serve(port: int = PORT, browser: bool = True, say: Callable[[str], None] = print) -> None:
+def _said(line: str) -> None:
+    """Print a line at once, also where a program reads it."""
+    print(line, flush=True)
+
+
+def serve(port: int = PORT, browser: bool = True, say: Callable[[str], None] = _said) -> None:
     """Serve the pages until this is interrupted.
 
     Parameters

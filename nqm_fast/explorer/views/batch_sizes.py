@@ -105,10 +105,10 @@ class Picture:
     """Steps and samples over batch sizes, with the fitted hyperbola and the critical batch size."""
 
     def __init__(self) -> None:
-        self.points = figures.source(size=[], steps=[], samples=[], lr=[])
-        self.curve = figures.source(size=[], steps=[], samples=[])
-        self.bounds = figures.source(size=[], few=[], many=[])
-        self.critical = figures.source(x=[], low=[], high=[])
+        self.points = figures.source("points", size=[], steps=[], samples=[], lr=[])
+        self.curve = figures.source("hyperbola", size=[], steps=[], samples=[])
+        self.bounds = figures.source("asymptotes", size=[], few=[], many=[])
+        self.critical = figures.source("critical", x=[], low=[], high=[])
         self.rows = [[self._figure("steps"), self._figure("samples")], [self._rates()]]
 
     def _figure(self, name: str) -> object:

@@ -111,8 +111,9 @@ class Picture:
     """Learning rates, batch sizes and the risk, over the steps."""
 
     def __init__(self) -> None:
-        self.lr, self.batch = figures.source(x=[], y=[]), figures.source(x=[], y=[])
-        self.risk = figures.source(x=[], best=[], constant=[])
+        self.lr = figures.source("lr", x=[], y=[])
+        self.batch = figures.source("batch_size", x=[], y=[])
+        self.risk = figures.source("risk", x=[], best=[], constant=[])
         blue, orange, green, *_ = figures.COLORS
         top = []
         for label, source, color in (

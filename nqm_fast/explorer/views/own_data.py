@@ -162,18 +162,18 @@ class Picture:
     """The spectrum and a risk curve; or mean and band of a run's replicas, and the exact risk."""
 
     def __init__(self) -> None:
-        self.spectrum = figures.source(rank=[], h=[])
+        self.spectrum = figures.source("spectrum", rank=[], h=[])
         left = figures.new_figure("rank", "curvature h", x_log=True, y_log=True, height=400)
         left.scatter("rank", "h", source=self.spectrum, color=figures.COLORS[0], size=5)
         right = figures.new_figure("steps", "excess risk", x_log=True, y_log=True, height=400)
         self.rows = [[left, right]]
-        self.target = figures.source(x=[], y=[])
+        self.target = figures.source("target", x=[], y=[])
         right.line("x", "y", source=self.target, color=figures.NEUTRAL, line_width=1.5)
         self.series = []
         named: list[tuple[str, list[Any]]] = []
-        for color in figures.COLORS:
-            curve = figures.source(x=[], mean=[], exact=[])
-            band = figures.source(x=[], y=[])
+        for k, color in enumerate(figures.COLORS):
+            curve = figures.source(f"curve {k}", x=[], mean=[], exact=[])
+            band = figures.source(f"band {k}", x=[], y=[])
             area = right.patch("x", "y", source=band, color=color, fill_alpha=0.2, line_alpha=0.0)
             mean = right.line("x", "mean", source=curve, color=color, line_width=2.5)
             exact = right.line(

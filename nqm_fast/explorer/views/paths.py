@@ -12,9 +12,11 @@ from ..parameters import Slider, Values, decades, evenly, powers_of_two
 from ..plane import Plane
 from ..view import Numbers, View
 
+SIGMAS = 0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0
+
 PARAMETERS = (
     Slider("condition", "ratio of curvatures h1 / h2", decades(1.0, 100.0, 10), 10.0),
-    Slider("sigma", "sigma of the data", (0.0, *decades(0.1, 30.0, 10)), 3.0),
+    Slider("sigma", "sigma of the data", SIGMAS, 3.0),
     Slider("lr", "learning rate, times h1", decades(0.01, 3.0), 0.3),
     Slider("momentum", "momentum", settings.MOMENTA, 0.8),
     Slider("ema", "average (EMA)", settings.MOMENTA, 0.9),
@@ -87,7 +89,7 @@ class Picture:
         self.methods = ["SGD", "momentum", "EMA", "preconditioner"]
         self.walks: plane.Walks | None = None
         self.frame = plane.MOST_FRAMES  # the last, whatever it is
-        self.contours = figures.source(xs=[], ys=[])
+        self.contours = figures.source("contours", xs=[], ys=[])
         self.planes = [self._plane(*x) for x in zip(self.methods, figures.COLORS, strict=False)]
         self.risks = [self._risks(name) for name in plane.COORDINATES]
         panels = [panel["figure"] for panel in self.planes]
@@ -99,7 +101,7 @@ class Picture:
         """Make the figure of a method."""
         figure = figures.new_figure("flat coordinate", "steep coordinate", title=name, height=270)
         sources = {
-            key: figures.source(x=[], y=[])
+            key: figures.source(f"{key} {name}", x=[], y=[])
             for key in ("path", "mean", "cloud", "ellipse", "now", "center")
         }
         figure.multi_line(
@@ -127,7 +129,7 @@ class Picture:
             title=f"{name} coordinate (dashed: steady-state term)",
         )  # fmt: skip
         names = [f"{term}{k}" for term in TERMS for k in range(len(self.methods))]
-        terms, named = figures.source(step=[], **{name: [] for name in names}), []
+        terms, named = figures.source(f"terms {name}", step=[], **{name: [] for name in names}), []
         for k, (method, color) in enumerate(zip(self.methods, figures.COLORS, strict=False)):
             lines = [
                 figure.line(

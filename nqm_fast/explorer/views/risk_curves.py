@@ -126,13 +126,15 @@ class Picture:
         )
         self.figure, self.rows = figure, [[figure]]
         self.lines = []
-        for color, dash in zip(figures.COLORS, figures.DASHES, strict=True):
-            curve, mark = figures.source(x=[], y=[]), figures.source(x=[], y=[])
+        styles = zip(figures.COLORS, figures.DASHES, strict=True)
+        for k, (color, dash) in enumerate(styles):
+            curve = figures.source(f"curve {k}", x=[], y=[])
+            mark = figures.source(f"first {k}", x=[], y=[])
             line = figure.line("x", "y", source=curve, color=color, line_dash=dash, line_width=2.5)
             figure.scatter("x", "y", source=mark, color=color, size=11)
             self.lines.append((curve, mark, line))
         self.items = figures.add_legend(figure, [("", [line]) for _, _, line in self.lines])
-        self.target = figures.source(x=[], y=[])
+        self.target = figures.source("target", x=[], y=[])
         figure.line("x", "y", source=self.target, color=figures.NEUTRAL, line_width=1.5)
         figures.set_range(figure.x_range, 1, LAST_STEP)
 
