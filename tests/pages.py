@@ -104,3 +104,25 @@ def scrolls_sideways(page):
           return found
         }"""
     )
+
+
+def drawn_canvases(page):
+    """How many canvases of figures there are that something is drawn on."""
+    return page.evaluate(
+        """async () => {
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+          const found = []
+          const look = (root) => {
+            for (const one of root.querySelectorAll("*")) {
+              if (one.tagName === "CANVAS" && one.width > 100 && one.height > 100) {
+                const {data} = one.getContext("2d").getImageData(0, 0, one.width, one.height)
+                const colors = new Set(new Uint32Array(data.buffer))
+                if (colors.size > 20) { found.push(one) }
+              }
+              if (one.shadowRoot) { look(one.shadowRoot) }
+            }
+          }
+          look(document)
+          return found.length
+        }"""
+    )

@@ -57,6 +57,7 @@ class Page:
         self.document = self.panel.state.curdoc
         self.location = self.panel.state.location
         values, complaint = from_link(view.parameters, query)
+        self.values_of_link, self.complaint_of_link = values, complaint
         self.dropped: Dropped | None = None
         self.numbers: Numbers | None = None
         self.is_pending = False
@@ -112,7 +113,8 @@ class Page:
             self.picture.show(self.numbers)
             self.status.text = self.view.words(self.numbers)
             self.figures.visible = True
-            self.complaint.visible = False
+            is_of_link = values == self.values_of_link and bool(self.complaint_of_link)
+            self.complaint.param.update(object=self.complaint_of_link, visible=is_of_link)
 
     def _refuse(self, sentence: str) -> None:
         """Say what is impossible; an older picture would be of something else."""

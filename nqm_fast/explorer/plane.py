@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import SGD, Problem, moments, simulate
 from ..validation import Array
@@ -57,9 +58,9 @@ class Plane(NamedTuple):
         return -(-self.steps // MOST_FRAMES)
 
     @property
-    def frames(self) -> Array:
+    def frames(self) -> NDArray[np.int64]:
         """The steps that are frames."""
-        return np.arange(0, self.steps + 1, self.every)
+        return np.arange(0, self.steps + 1, self.every, dtype=np.int64)
 
 
 class Walks(NamedTuple):
@@ -77,7 +78,7 @@ class Walks(NamedTuple):
         The two terms of each coordinate's expected risk.
     """
 
-    steps: Array
+    steps: NDArray[np.int64]
     paths: Array
     mean: Array
     deviation: Array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def numbers(values: Values, dropped: Dropped | None = None) -> Numbers:
     return {
         "batch_sizes": found.batch_sizes,
         "steps": found.steps,
-        "lr": np.array([best.algorithm.lr.value for best in found.tuned]),
+        "lr": np.array([best.algorithm.hyper_parameter("lr") for best in found.tuned]),
         "least_steps": hyperbola.least_steps,
         "least_samples": hyperbola.least_samples,
         "critical": hyperbola.critical_batch_size,
@@ -111,7 +112,7 @@ class Picture:
         self.critical = figures.source("critical", x=[], low=[], high=[])
         self.rows = [[self._figure("steps"), self._figure("samples")], [self._rates()]]
 
-    def _figure(self, name: str) -> object:
+    def _figure(self, name: str) -> Any:
         """Make the figure of steps or of samples."""
         figure = figures.new_figure(
             "batch size", f"{name} to the target", x_log=True, y_log=True, height=380
@@ -136,7 +137,7 @@ class Picture:
         figures.set_range(figure.x_range, 1.0, 2.0**LARGEST)
         return figure
 
-    def _rates(self) -> object:
+    def _rates(self) -> Any:
         """Make the figure of the best learning rates."""
         figure = figures.new_figure(
             "batch size", "best learning rate", x_log=True, y_log=True, height=220

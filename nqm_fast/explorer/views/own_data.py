@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ... import Problem, Run, expected_risk, steps_to_target
 from ...algorithms.base import LinearAlgorithm
@@ -61,12 +62,13 @@ def _of_problem(name: str, problem: Problem, values: Values) -> Numbers:
     }
 
 
-def spectrum(problem: Problem) -> tuple[Array, Array]:
+def spectrum(problem: Problem) -> tuple[NDArray[np.int64], Array]:
     """Return ranks and curvatures, the largest first, of some coordinates at equal ratios."""
     rank = np.unique(np.geomspace(1, problem.dim, MOST_DOTS).astype(np.int64))
     if problem.is_power_law:
         return rank, np.array([problem.block(r - 1, r).h[0] for r in rank.tolist()])
-    return rank, np.sort(problem.h)[::-1][rank - 1]
+    ordered: Array = np.sort(problem.h)[::-1]
+    return rank, ordered[rank - 1]
 
 
 def _of_run(name: str, run: Run) -> Numbers:
