@@ -176,7 +176,8 @@ def test_a_link_restores_what_was_chosen(opened):
 
 def test_a_wrong_link_is_answered_by_a_sentence(opened):
     page = opened("risk", "?lr=-3&batch_size=banana")
-    page.get_by_text("lr must be a number from 0.0001 to 10, not '-3'; here it is 0.1").wait_for()
+    sentence = "lr must be a number from 0.0001 to 10, not '-3'; here it is 0.1"
+    page.get_by_text(sentence).locator("visible=true").first.wait_for()
     assert np.array_equal(curve(page)[1], curve(opened("risk"))[1])
 
 

@@ -57,10 +57,11 @@ def numbers(values: Values, dropped: Dropped | None = None) -> Numbers:
     problem, sizes = settings.power_law(values), [2**k for k in exponents(values)]
     found = frontier(problem, values["target"], sizes, over=("lr",), algorithm=method(values))
     hyperbola = found.hyperbola
+    rates: list[Any] = [best.algorithm.hyper_parameter("lr") for best in found.tuned]
     return {
         "batch_sizes": found.batch_sizes,
         "steps": found.steps,
-        "lr": np.array([best.algorithm.hyper_parameter("lr") for best in found.tuned]),
+        "lr": np.array([rate.value for rate in rates]),
         "least_steps": hyperbola.least_steps,
         "least_samples": hyperbola.least_samples,
         "critical": hyperbola.critical_batch_size,
