@@ -10,8 +10,11 @@ from .environment import panel
 STATUS_ESM = """
 export function render({model}) {
   const line = document.createElement("p")
-  line.setAttribute("role", "status")
+  line.setAttribute("role", model.role)
   line.style.cssText = "margin: 0; font-size: 1rem; min-height: 1.5em"
+  if (model.role === "alert") {
+    line.style.cssText += "; border-left: 5px solid #D9661F; padding: 0.4rem 0.8rem"
+  }
   const say = () => { line.textContent = model.text }
   model.on("text", say)
   say()
@@ -78,6 +81,7 @@ def _classes() -> tuple[Any, Any]:
         """A line of text that screen readers say when it changes."""
 
         text = param.String()
+        role = param.String("status")
         _esm = STATUS_ESM
 
     class Wish(panel().custom.JSComponent):  # type: ignore[misc]
@@ -89,7 +93,7 @@ def _classes() -> tuple[Any, Any]:
 
 
 def status(**settings: Any) -> Any:
-    """Make a line whose `text` screen readers say when it changes."""
+    """Make a line whose `text` screen readers say when it changes; its `role` may be "alert"."""
     return _classes()[0](**settings)
 
 

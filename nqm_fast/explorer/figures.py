@@ -100,6 +100,15 @@ def show_all_of_log(range_: Any, *values: Array, decades: float = math.inf) -> N
     set_range(range_, 10 ** (low - margin), 10 ** (high + margin))
 
 
+def show_decades(figure: Any, values: Array) -> None:
+    """Let a logarithmic x axis show all positive values, in whole decades, each with its tick."""
+    found = np.log10(values[values > 0])
+    low, high = (found.min(), found.max()) if found.size else (0.0, 1.0)
+    first, last = math.floor(low), max(math.ceil(high), math.floor(low) + 1)
+    set_range(figure.x_range, 10.0**first, 10.0**last)
+    figure.xaxis.ticker = [10.0**k for k in range(first, last + 1)]
+
+
 def drawable(values: Array) -> Array:
     """Leave gaps where a logarithmic axis has no place for a value."""
     values = np.asarray(values, dtype=np.float64)

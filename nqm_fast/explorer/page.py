@@ -67,8 +67,8 @@ class Page:
             widget.param.watch(self._schedule, "value")
         self.picture = view.picture()
         self.status = components.status(text=COMPILING, sizing_mode="stretch_width", margin=(0, 10))
-        self.complaint = self.material.Alert(
-            complaint, alert_type="warning", visible=bool(complaint), sizing_mode="stretch_width"
+        self.complaint = components.status(
+            text=complaint, role="alert", visible=bool(complaint), sizing_mode="stretch_width"
         )
         self.code = self.panel.pane.HTML("", sizing_mode="stretch_width")
         self.texts = {name: components.text() for name in ("code", "link")}
@@ -114,11 +114,11 @@ class Page:
             self.status.text = self.view.words(self.numbers)
             self.figures.visible = True
             is_of_link = values == self.values_of_link and bool(self.complaint_of_link)
-            self.complaint.param.update(object=self.complaint_of_link, visible=is_of_link)
+            self.complaint.param.update(text=self.complaint_of_link, visible=is_of_link)
 
     def _refuse(self, sentence: str) -> None:
         """Say what is impossible; an older picture would be of something else."""
-        self.complaint.object, self.complaint.visible = sentence, True
+        self.complaint.text, self.complaint.visible = sentence, True
         self.status.text, self.figures.visible = "", False
 
     def _update_texts(self, values: Values) -> None:

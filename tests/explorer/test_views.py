@@ -132,7 +132,7 @@ def test_paths_share_noise_and_agree_with_their_laws():
 
 
 def test_a_path_that_diverges_leaves_no_gap_in_the_page():
-    values = defaults(paths.PARAMETERS) | {"lr": 3.0, "steps": 600, "sigma": 30.0}
+    values = defaults(paths.PARAMETERS) | {"lr": 2.5, "steps": 600, "sigma": 30.0}
     numbers = paths.numbers(values)
     limits = np.array(plane.limits(numbers["walks"]))
     assert np.isfinite(limits).all()

@@ -78,6 +78,7 @@ def _of_run(name: str, run: Run) -> Numbers:
     with np.errstate(invalid="ignore"):
         low, high = np.quantile(risk, QUANTILES, axis=1)
         mean = risk.mean(axis=1)
+    rank, h = spectrum(run.experiment.problem)
     exact = []
     for setting in run.experiment.settings[:MOST_SETTINGS]:
         is_linear = isinstance(setting.algorithm, LinearAlgorithm)
@@ -89,6 +90,8 @@ def _of_run(name: str, run: Run) -> Numbers:
     return {
         "name": name,
         "kind": "run",
+        "rank": rank,
+        "h": h,
         "status": run.status,
         "replicas": risk.shape[1],
         "settings": [repr(setting.algorithm) for setting in run.experiment.settings],
@@ -188,22 +191,21 @@ class Picture:
     def show(self, numbers: Numbers) -> None:
         """Draw these numbers instead of those before."""
         (left, right), is_run = self.rows[0], numbers["kind"] == "run"
-        left.visible = not is_run
+        self.spectrum.data = {"rank": numbers["rank"], "h": numbers["h"]}
+        figures.show_all_of_log(left.x_range, numbers["rank"])
+        figures.show_all_of_log(left.y_range, numbers["h"])
         for item in self.items:
             item.visible = False
         for curve, band in self.series:
             curve.data, band.data = {"x": [], "mean": [], "exact": []}, {"x": [], "y": []}
         shown = self._show_run(numbers) if is_run else self._show_problem(numbers)
         steps = numbers["steps"]
-        figures.show_all_of_log(right.x_range, steps)
+        figures.show_decades(right, steps)
         figures.show_all_of_log(right.y_range, *shown, decades=8)
 
     def _show_problem(self, numbers: Numbers) -> list[Array]:
         """Draw a spectrum and its curve; gives what is to be seen."""
-        self.spectrum.data = {"rank": numbers["rank"], "h": numbers["h"]}
-        left, steps, risk = self.rows[0][0], numbers["steps"], figures.drawable(numbers["risk"])
-        figures.show_all_of_log(left.x_range, numbers["rank"])
-        figures.show_all_of_log(left.y_range, numbers["h"])
+        steps, risk = numbers["steps"], figures.drawable(numbers["risk"])
         gap = np.full(risk.shape, np.nan)
         self.series[0][0].data = {"x": steps, "mean": risk, "exact": gap}
         self.items[0].update(visible=True, label={"value": "expected risk"})

@@ -17,7 +17,7 @@ SIGMAS = 0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 
 PARAMETERS = (
     Slider("condition", "ratio of curvatures h1 / h2", decades(1.0, 100.0, 10), 10.0),
     Slider("sigma", "sigma of the data", SIGMAS, 3.0),
-    Slider("lr", "learning rate, times h1", decades(0.01, 3.0), 0.3),
+    Slider("lr", "learning rate, times h1", evenly(0.05, 2.5, 0.05), 0.3),
     Slider("momentum", "momentum", settings.MOMENTA, 0.8),
     Slider("ema", "average (EMA)", settings.MOMENTA, 0.9),
     Slider("power", "power of the preconditioner", evenly(0.0, 1.0, 0.05), 0.5),
@@ -157,7 +157,7 @@ class Picture:
         for k, panel in enumerate(self.planes):
             panel["mean"].data = _columns(found.mean[k])
         for axis, panel in enumerate(self.risks):
-            columns = {"step": found.steps}
+            columns: dict[str, Any] = {"step": found.steps}
             for k in range(len(self.methods)):
                 columns[f"convergence{k}"] = figures.drawable(found.convergence[k, :, axis])
                 columns[f"steady_state{k}"] = figures.drawable(found.steady_state[k, :, axis])
