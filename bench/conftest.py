@@ -12,7 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import peers`
 
+from measuring import Sizes
 from peers import PACKAGES
+
+
+@pytest.fixture
+def sizes(benchmark) -> Sizes:
+    return Sizes(benchmark.enabled)
 
 
 @pytest.fixture

@@ -70,8 +70,9 @@ class BackendError(ValueError):
     """A backend is installed, but does not work here; the message says why."""
 
 
+@cache
 def is_installed(name: str) -> bool:
-    """Whether the module that a backend needs is installed."""
+    """Whether the module that a backend needs is installed; it is looked for once in a process."""
     return find_spec(REGISTRY[name].needs) is not None
 
 

@@ -150,8 +150,10 @@ class Backend(ABC):
     """Whether it computes while Python goes on, between `BackendState.launch` and `collect`."""
     takes_formulas: ClassVar[bool] = False
     """Whether curvatures may be a `Formula`."""
-    block_bytes: ClassVar[int] = 1 << 22
-    """Bytes of state that are best worked on at a time."""
+    block_coordinates: ClassVar[int] = 1 << 18
+    """Coordinates that are best worked on at a time, a power of two."""
+    block_bytes: ClassVar[int] = 1 << 27
+    """Bytes that the state of so many coordinates should not exceed."""
     relative_time: float = 1.0
     """The time that work takes, where the fastest backend for CPUs takes 1."""
     untimed_steps: ClassVar[int] = 256

@@ -7,16 +7,21 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import settings
 
-from nqm_fast import kernels
-from nqm_fast.parallel import cores
+# Where tests run in several processes, each has its share of the cores: threads that wait for each
+# other crawl where others have taken their cores. OpenBLAS reads its number when NumPy is imported,
+# and has threads wait for the smallest matrices of SciPy's minimisers.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+if workers:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+from nqm_fast import kernels  # noqa: E402
+from nqm_fast.parallel import cores  # noqa: E402
 
 pytest.register_assert_rewrite("helpers", "oracles")
 
 from helpers import MACHINES, run  # noqa: E402
 
-# Where tests run in several processes, each has its share of the cores: threads that wait for each
-# other crawl where others have taken their cores.
-if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+if workers:
     os.environ["NQM_NUM_THREADS"] = str(max(cores() // workers, 1))
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60, database=None)

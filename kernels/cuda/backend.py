@@ -130,6 +130,7 @@ class CudaBackend(Backend):
 
     asynchronous = True
     takes_formulas = True
+    block_coordinates = 1 << 23
     block_bytes = 1 << 26
     most_components = 8  # more do not fit into the shared memory of a block
 

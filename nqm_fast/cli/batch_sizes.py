@@ -17,10 +17,15 @@ SIMPLE = "simple-noise-scale"
 MEANINGS = {
     "knee": "samples at the reference / steps without noise",
     "overhead": "{:g} % more samples than at the reference",
-    "noise-scale": "tr(HC) / E[G^T H G] at the end of the best training at the reference",
+    "noise-scale": "tr(HC) / E[G^T H G] at {} of the best training at the reference",
     "half": "twice the steps without noise",
     SIMPLE: "tr(C) / E|G|^2 there",
 }
+WHY = """\
+They differ: the knee is where straight lines through both ends of the curve below would meet, at
+which the curve itself has left them; overhead and half are points on it, one by samples and one by
+steps; a noise scale knows one step of one training, and no hyper-parameters.
+"""
 
 
 def add_costs(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +61,16 @@ def definition_rows(found: Mapping[str, CriticalBatchSize]) -> list[dict[str, An
     return rows
 
 
-def explained(found: Mapping[str, CriticalBatchSize], overhead: float) -> list[dict[str, Any]]:
+def explained(
+    found: Mapping[str, CriticalBatchSize], overhead: float, step: int | None = None
+) -> list[dict[str, Any]]:
     """List the critical batch sizes for a screen: what each is, or why there is none."""
-    rows = [
-        row | {"is": MEANINGS[row["definition"]].format(100.0 * overhead)}
-        for row in definition_rows(found)
-    ]
+    percent, place = 100.0 * overhead, "the end" if step is None else f"step {step}"
+    meanings = MEANINGS | {
+        "overhead": MEANINGS["overhead"].format(percent),
+        "noise-scale": MEANINGS["noise-scale"].format(place),
+    }
+    rows = [row | {"is": meanings[row["definition"]]} for row in definition_rows(found)]
     missing = (name for name in DEFINITIONS if name not in found)
     why = "not defined, as the noise depends on the iterate"
     return rows + [{"definition": name, "batch_size": "none", "is": why} for name in missing]

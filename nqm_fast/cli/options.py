@@ -15,6 +15,7 @@ from typing import Any
 from .. import SGD, Algorithm, InputError, Problem
 from ..kernels import REGISTRY
 from ..noise import described_noise
+from ..schedules import Constant
 from ..spectra import read_spectrum
 from ..spectrum import NEGATIVE, SHAPE
 from ..store import serialization
@@ -343,11 +344,29 @@ def problem_facts(chosen: argparse.Namespace, problem: Problem) -> dict[str, Any
     return facts | ({"dropped": asdict(problem.dropped)} if problem.dropped else {})
 
 
+def schedule_span(schedule: Any) -> str:
+    """Write the first and the last value of a schedule in pieces, or the only one."""
+    first, last = schedule.values_[0], schedule.values_[-1]
+    return f"{first:.4g}" if len(set(schedule.values_)) == 1 else f"{first:.4g} to {last:.4g}"
+
+
+def schedule_rows(schedule: Any) -> list[dict[str, Any]]:
+    """Return the runs of equal values of a schedule, for JSON."""
+    table = schedule.to_table()
+    columns = (column.tolist() for column in table.values())
+    return [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def algorithm_facts(algorithm: Any) -> dict[str, Any]:
-    """Return all parameters of an algorithm by name, and its kind if it is not SGD, for JSON."""
+    """Return all parameters of an algorithm by name, and its kind if it is not SGD, for JSON.
+
+    A learning rate that changes is a list of its runs of equal values.
+    """
     kind = {} if type(algorithm) is SGD else {"kind": algorithm_text(algorithm)}
     values = {name: algorithm.hyper_parameter(name) for name in algorithm.parameter_names()}
-    return kind | values | {"lr": algorithm.lr.value}
+    rate = algorithm.lr
+    lr = rate.value if isinstance(rate, Constant) else schedule_rows(rate)
+    return kind | values | {"lr": lr}
 
 
 def algorithm_text(algorithm: Any) -> str:

@@ -16,7 +16,7 @@ from ..problem import Problem, as_additive_problem
 from ..validation import InputError, choice, integer, number, shown
 from .frontier import FEW_STEPS, WIDER, Frontier, curve, usual_sizes
 from .noise_scale import NoiseScale, noise_scale
-from .tuned_sizes import ENOUGH, TunedSizes
+from .tuned_sizes import TunedSizes
 from .tuning import Tuned
 
 DEFINITIONS = ("knee", "overhead", "noise-scale", "half")
@@ -162,19 +162,19 @@ def by_definition(
         value = samples / least
     elif definition == "overhead":
         most = (1.0 + overhead) * samples
-        largest = max(ENOUGH, float(along.batch_sizes[-1]))
+        largest = max(sizes.enough, float(along.batch_sizes[-1]))
         if most / least >= largest:
             raise InputError(
                 f"overhead must be less than {largest * least / samples:.3g} here, from which on "
                 f"batches are larger than any with noise, not {shown(overhead)}"
             )
-        crossing = _crossing(lambda size: math.log(sizes.samples(size) / most), along)
+        crossing = _crossing(lambda size: math.log(sizes.samples(size) / most), along, largest)
         value = _last_within(most, crossing, sizes)
     elif definition == "half":
         # Half a step more than the limit, as at whole steps the first batch size would not be told
         # from others that take as many.
         most = 2.0 * least + 0.5
-        value = _crossing(lambda size: math.log(most / sizes.steps(size)), along)
+        value = _crossing(lambda size: math.log(most / sizes.steps(size)), along, sizes.enough)
     else:
         last = int(first.steps)
         at = last if step is None else integer("step", step, least=0, most=last)
@@ -184,19 +184,19 @@ def by_definition(
 
 
 def by_every_definition(
-    sizes: TunedSizes, reference: float = 1.0, overhead: float = 0.2
+    sizes: TunedSizes, reference: float = 1.0, overhead: float = 0.2, step: int | None = None
 ) -> dict[str, CriticalBatchSize]:
     """Find the critical batch size by each definition that the problem's noise allows, by name."""
     along = curve_from(sizes, reference)
     has_scale = sizes.problem.noise_model is None
     return {
-        name: by_definition(along, sizes, name, overhead)
+        name: by_definition(along, sizes, name, overhead, step)
         for name in DEFINITIONS
         if name != "noise-scale" or has_scale
     }
 
 
-def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
+def _crossing(excess: Callable[[float], float], along: Frontier, largest: float) -> float:
     """Find from where on a function that grows with the batch size is not negative.
 
     Where that is from the beginning, it is the smallest batch size.
@@ -209,7 +209,7 @@ def _crossing(excess: Callable[[float], float], along: Frontier) -> float:
         return float(known[0])
     high = min((size for size in known if size > low), default=math.inf)
     while math.isinf(high):
-        if WIDER * low >= ENOUGH or excess(WIDER * low) >= 0.0:
+        if WIDER * low >= largest or excess(WIDER * low) >= 0.0:
             high = WIDER * low
         else:
             low *= WIDER

@@ -18,7 +18,7 @@ from ..html import rows_table
 from ..problem import Problem
 from ..validation import Array, InputError, counted, in_range, number, plain_number, real_array
 from .hyperbola import Hyperbola, fitted_hyperbola
-from .tuned_sizes import ENOUGH, TunedSizes
+from .tuned_sizes import TunedSizes
 from .tuning import Tuned
 
 POINTS = 20
@@ -117,7 +117,7 @@ class Frontier:
             # Of batch sizes that cost the same the smallest counts, and units do not.
             return (step / larger + sample / larger * size) * self._sizes.steps(size), size
 
-        best, last = _lowest(cost, self.batch_sizes.tolist()), 0.0
+        best, last = _lowest(cost, self.batch_sizes.tolist(), self._sizes.enough), 0.0
         # Steps are whole numbers, so that the cost has a valley at each of them.
         while best != last and self._sizes.steps(best) < FEW_STEPS:
             last, taken = best, int(self._sizes.steps(best))
@@ -156,7 +156,7 @@ class Frontier:
             return float(enough)
         if math.isinf(enough):
             enough = _whole(WIDER * too_few)
-            while enough < ENOUGH and self._sizes.steps(enough) > steps:
+            while enough < self._sizes.enough and self._sizes.steps(enough) > steps:
                 too_few, enough = enough, _whole(WIDER * enough)
         while enough > SAME_SIZE * too_few:
             middle = _whole(math.sqrt(too_few * enough))
@@ -320,7 +320,7 @@ def usual_sizes(tuned: TunedSizes, reference: float, points: int) -> list[float]
     return [reference, *(x for x in np.unique(spaced.round()).tolist() if x > reference)]
 
 
-def _lowest(cost: Any, sizes: Sequence[float]) -> float:
+def _lowest(cost: Any, sizes: Sequence[float], largest: float) -> float:
     """Return the whole batch size of the lowest cost, near the best of some or beyond them."""
     import scipy.optimize
 
@@ -329,7 +329,7 @@ def _lowest(cost: Any, sizes: Sequence[float]) -> float:
     high = sizes[best + 1] if best + 1 < len(sizes) else WIDER * sizes[best]
     while best + 1 >= len(sizes) and cost(_whole(high)) < cost(_whole(high / WIDER)):
         high *= WIDER
-        if high > ENOUGH:
+        if high > largest:
             break
     scalar: Any = scipy.optimize.minimize_scalar
     answer = scalar(

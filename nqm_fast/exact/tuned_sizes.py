@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
 from ..algorithms.sparse import sizes_of
@@ -24,16 +26,18 @@ from .minimiser import FEW_COORDINATES
 from .piecewise_schedule import optimal_schedule
 from .risk import expected_risk
 from .search_space import example_values, made
-from .tuning import Near, Task, Tuned, checked_task, tuned, tuned_near
+from .tuning import Near, Task, Tuned, checked_task, searched_nodes, tuned, tuned_near
 
 NEAR = 16.0
 """Largest quotient of two batch sizes between whose answers another one is near."""
+MOST_NOISE = 2.0**800
+"""In targets, as batch sizes are numbers."""
 APART = 3
 """Of neighbouring batch sizes, one of so many is searched as a whole."""
 MANY_STEPS = 1000
 """Steps from which on troughs of settings with phases hardly differ."""
 ENOUGH = 2.0**100
-"""A batch size at which there is no noise left."""
+"""A batch size at which noise is no more than the last digit of a risk, if it is not at 1."""
 
 
 class TunedSizes:
@@ -90,6 +94,17 @@ class TunedSizes:
         if pieces is not None:
             as_additive_problem(problem, "pieces")
         self._power = float(fixed.get("power", 0.0))
+        self.enough = ENOUGH * max(1.0, self._noise_of_one())
+        """A batch size at which there is no noise left."""
+
+    def _noise_of_one(self) -> float:
+        """Estimate the risk, in targets, that noise adds in a long step with batches of one."""
+        if self.problem.noise_model is not None:
+            return 1.0
+        nodes = searched_nodes(self.problem)
+        with np.errstate(over="ignore"):
+            trace = float(np.sum(nodes.multiplicity * nodes.c * np.ones_like(nodes.h)))
+        return min(2.0 * trace / self.problem.curvature_range[1] / self.target, MOST_NOISE)
 
     def at(self, batch_size: float) -> Tuned:
         """Find the best setting at a batch size."""
@@ -114,7 +129,7 @@ class TunedSizes:
 
     def least_steps(self) -> float:
         """Find the fewest steps without noise, which no batch size needs fewer than."""
-        return min(self.steps(ENOUGH), *(float(x.steps) for x in self.found.values()))
+        return min(self.steps(self.enough), *(float(x.steps) for x in self.found.values()))
 
     def steps(self, batch_size: float) -> float:
         """Find the fewest steps at a batch size; inf if the target is not reached."""

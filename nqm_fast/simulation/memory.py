@@ -33,10 +33,11 @@ def held_bytes(task: Task, coordinates: int) -> int:
 
 def choose_order(task: Task, keep_state: bool, most_bytes: int) -> LoopOrder:
     """Work in blocks if all coordinates take over `most_bytes`, or much of the free memory."""
-    free = task.backend.free_memory(task.workers)
-    most_here = min(most_bytes, available_bytes() // 4, free / 2)
     dim = task.problem.dim
-    if keep_state or held_bytes(task, dim) <= most_here:
+    if keep_state:
+        return LoopOrder(False, dim)
+    free = task.backend.free_memory(task.workers)
+    if held_bytes(task, dim) <= min(most_bytes, available_bytes() // 4, free / 2):
         return LoopOrder(False, dim)
     return LoopOrder(True, min(block_size(task), dim))
 

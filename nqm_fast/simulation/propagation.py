@@ -31,10 +31,13 @@ class Propagation:
     def __init__(self, task: Task, begin: int, end: int) -> None:
         self.task, self.size = task, end - begin
         self.noise = task.noise._replace(first=task.noise.first + begin)
-        mean, variance = (
-            pad_to_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
+        mean, variance = task.problem.mean0[begin:end], task.problem.var0[begin:end]
+        w0 = task.backend.start(
+            self.noise,
+            pad_to_leaves(mean, self.size),
+            pad_to_leaves(np.sqrt(variance), self.size),
+            task.workers,
         )
-        w0 = task.backend.start(self.noise, mean, np.sqrt(variance), task.workers)
         self.states = [self._initial_state(group, w0, begin, end) for group in task.groups]
         self.launched: list[LaunchedGroup] = []
         self.values = np.zeros((task.records.size, *task.record_shape))
@@ -48,7 +51,10 @@ class Propagation:
         model, formula = model_or_formula(
             group, task.problem, begin, end, task.layout, task.backend
         )
-        state = initial_factors(group)[:, None, :, None] * w0[None, :, None, :]
+        factors = initial_factors(group)
+        state = w0[None, :, None, :]
+        if factors.size > 1 or factors[0, 0] != 1.0 or len(task.groups) > 1:
+            state = factors[:, None, :, None] * state
         return task.backend.new_state(self.noise, model, state, task.workers, formula)
 
     def launch(self, end: int) -> None:

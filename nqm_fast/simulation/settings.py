@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm, as_simulated_algorithm
-from ..algorithms.sparse import checked_recurrence, sparse_recurrence
-from ..exact.timeline import weighted_segments
+from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
 from ..schedules import Constant, PerStep, Schedule, as_schedule
-from ..timeline import check_lengths, pieces, segments
+from ..timeline import check_lengths, pieces, segments, values_at
 from ..validation import InputError, any_array, counted
 
 
@@ -147,12 +147,13 @@ def check_range_of_kicks(settings: Sequence[Setting], steps: int) -> None:
     """
     for setting in settings:
         algorithm = setting.linear
-        recurrence = sparse_recurrence(checked_recurrence(algorithm, np.ones(1)), 1)
-        stop = max(min(steps, x.period or steps) for x in setting.schedules.values())
-        parts = weighted_segments(algorithm, setting.batch_size, max(stop, 1))
-        weights = np.concatenate([part.weights for part in parts])
+        whole = checked_recurrence(algorithm, np.ones(1))
+        recurrence = sparse_recurrence(whole, 1)
+        starts = _starts_of_pieces(setting, steps)
+        lr = values_at(algorithm.lr, starts)
+        weights = term_weights(algorithm, len(whole.terms), lr, starts)
         components = len(recurrence.read)
-        kicks = np.zeros((len(weights), components))
+        kicks = np.zeros((starts.size, components))
         for (term, row, column, _), factor in zip(
             recurrence.entries, recurrence.factors, strict=True
         ):
@@ -168,3 +169,13 @@ def check_range_of_kicks(settings: Sequence[Setting], steps: int) -> None:
                 f"of {algorithm!r} differ by a factor of {ratio:.0e}: count h in another unit, in "
                 "which the learning rate is near 1, or use 'minibatch'"
             )
+
+
+def _starts_of_pieces(setting: Setting, steps: int) -> NDArray[np.int64]:
+    """Return the first steps of the pieces in which a setting is constant."""
+    starts = [
+        np.arange(step, until) if not same else np.array([step])
+        for schedule in setting.algorithm.schedules.values()
+        for step, until, same in pieces(schedule, 0, min(steps, schedule.period or steps))
+    ]
+    return np.unique(np.concatenate([[0], *starts])).astype(np.int64)

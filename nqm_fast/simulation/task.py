@@ -54,7 +54,7 @@ class Task:
 def block_size(task: Task) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
     most = max(task.backend.block_bytes // (8 * task.numbers_per_coordinate), 1)
-    return max(TILE, 1 << most.bit_length() - 1)
+    return max(TILE, min(1 << most.bit_length() - 1, task.backend.block_coordinates))
 
 
 def traced_ranges(traced: NDArray[np.int64], begin: int, end: int) -> list[tuple[int, int]]:

@@ -16,8 +16,8 @@ def test_json_agrees_with_the_library(nqm_fast):
     content = json.loads(out)
     assert status == 0
     assert list(content) == [
-        "format", "problem", "target", "over", "algorithm", "reference", "overhead", "results",
-        "curve", "least_steps", "hyperbola", "choices",
+        "format", "problem", "target", "over", "algorithm", "reference", "overhead", "step",
+        "pieces", "results", "curve", "least_steps", "hyperbola", "choices",
     ]  # fmt: skip
     sizes = {row["definition"]: row["batch_size"] for row in content["results"]}
     for name in ("knee", "overhead", "noise-scale", "half"):
@@ -48,6 +48,21 @@ def test_tables_and_a_picture(nqm_fast, tmp_path):
     for text in ("knee", "overhead", "noise-scale", "half", "20 % more", "within 100 steps"):
         assert text in out
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_step_and_pieces_are_those_of_the_library(nqm_fast):
+    _, out, _ = nqm_fast(*ASKED, "--step", "7", "--pieces", "2", "--json")
+    content = json.loads(out)
+    sizes = {row["definition"]: row["batch_size"] for row in content["results"]}
+    found = nqm.critical_batch_size(LAW, 0.3, definition="noise-scale", step=7, pieces=2)
+    assert sizes["noise-scale"] == found.value
+    assert (content["step"], content["pieces"]) == (7, 2)
+    first, best = content["curve"][0]["lr"], found.curve.tuned[0].algorithm.lr
+    assert [row["value"] for row in first] == best.to_table()["value"].tolist()
+    _, out, _ = nqm_fast(*ASKED, "--step", "7", "--pieces", "2")
+    assert "at step 7 of the best training" in out
+    assert f"{first[0]['value']:.4g} to {first[-1]['value']:.4g}" in out
+    assert "They differ: the knee is where" in out
 
 
 @pytest.mark.slow

@@ -141,6 +141,16 @@ def test_the_noise_times_ten_and_the_batch_times_ten():
     assert math.isclose(second, 10.0 * first, rel_tol=1e-9)
 
 
+def test_batch_sizes_without_noise_follow_the_noise():
+    """Noise of 1e32 is not gone in batches of 2^100, which are small to it."""
+    scale = 2.0**107
+    loud = nqm.Problem(LAW.h, LAW.c * scale)
+    first = nqm.critical_batch_size(LAW, 0.5)
+    second = nqm.critical_batch_size(loud, 0.5, reference=scale)
+    assert second.value == pytest.approx(first.value * scale, rel=1e-9)
+    assert second.curve.least_steps == first.curve.least_steps
+
+
 def test_it_is_shown():
     found = nqm.critical_batch_size(LAW, 0.5)
     assert repr(found).startswith("<CriticalBatchSize ")

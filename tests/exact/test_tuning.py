@@ -194,7 +194,7 @@ def test_differential_evolution_hardly_ever_wins():
 
     NQM_TUNED sets how many are tried.
     """
-    cases = int(os.environ.get("NQM_TUNED", "10"))
+    cases = int(os.environ.get("NQM_TUNED", "6"))
     beaten = []
     for seed in range(cases):
         problem, batch_size, target = random_case(seed)

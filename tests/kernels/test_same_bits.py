@@ -83,12 +83,16 @@ def slow_on_narrow_tiles(machine, name, dim):
     return machine == "numba"
 
 
+def like_others_on_narrow_tiles(machine, name, dim):
+    return machine == "numba" and (name, dim) not in (("plain", 5), ("bands", NARROW + 1))
+
+
 @pytest.mark.parametrize(
     ("machine", "name", "dim"),
     slow_where(
         slow_on_narrow_tiles,
         [row for row in product(MACHINES, SMALL, (5, NARROW, NARROW + 1)) if row[0] != "numpy"],
-        thorough=lambda machine, name, dim: machine == "numba" and name not in ("plain", "bands"),
+        thorough=like_others_on_narrow_tiles,
     ),
     indirect=["machine"],
 )
@@ -153,7 +157,11 @@ TOGETHER = [
 
 @pytest.mark.parametrize(
     ("machine", "name"),
-    slow_where(slow_together, TOGETHER, thorough=lambda *row: row == ("numba", "plain")),
+    slow_where(
+        slow_together,
+        TOGETHER,
+        thorough=lambda *row: row in (("numba", "plain"), ("numba", "normal")),
+    ),
     indirect=["machine"],
 )
 def test_settings_together_and_in_chunks(usual_together, machine, name, monkeypatch):
@@ -170,7 +178,7 @@ FAMILY = [
 FAMILY += [("Lookahead of plain SGD", "leap"), ("QHM", "leap")]
 
 
-@pytest.mark.mostly_slow(0, slow=2)
+@pytest.mark.mostly_slow(0, slow=1)
 @pytest.mark.parametrize(("name", "sampling"), FAMILY)
 def test_linear_methods_on_numba(name, sampling):
     """Simulations of all methods have the extension's bits, see `simulation/test_family.py`."""
@@ -204,9 +212,14 @@ def dense(name, machine, problem):
     return nqm.simulate(problem, algorithm, **usual | {"threads": 1, "backend": machine} | more)
 
 
+def like_others_in_dense(machine, name):
+    kept = "schedule, momentum and ema", "most steps", "several settings", "diverging"
+    return machine == "numba" and name not in kept
+
+
 @pytest.mark.parametrize(
     ("machine", "name"),
-    slow_where(slow_to_compile, product(MACHINES[:-1], DENSE)),
+    slow_where(slow_to_compile, product(MACHINES[:-1], DENSE), thorough=like_others_in_dense),
     indirect=["machine"],
 )
 def test_dense_steps(machine, name):

@@ -152,7 +152,7 @@ def test_a_reader_sees_no_torn_record(whole, tmp_path):
             seen = run.steps.size
             statuses.add(run.status)
             sizes.add(seen)
-        time.sleep(0.01)
+        time.sleep(0.05)
     assert process.returncode == 0
     assert_whole(nqm.open_run(path), whole)
     assert statuses - {"diverged", "finished"} == {"running"}

@@ -26,6 +26,8 @@ from ..options import (
     algorithm_facts,
     chosen_problem,
     problem_facts,
+    schedule_rows,
+    schedule_span,
 )
 from ..tables import finite, print_json, print_results, print_table, whole_number
 
@@ -84,7 +86,9 @@ def _advise(chosen: argparse.Namespace) -> None:
     if chosen.json:
         rows = [_row(way) for way in found.ways]
         schedules = (
-            {} if best is None else {"lr": _rows(best.lr), "batch_size": _rows(best.batch_size)}
+            {}
+            if best is None
+            else {"lr": schedule_rows(best.lr), "batch_size": schedule_rows(best.batch_size)}
         )
         print_json(
             "advise",
@@ -117,22 +121,9 @@ def _row(way: Way) -> dict[str, Any]:
         "steps": control.steps,
         "samples": control.samples,
         "risk": control.risk,
-        "lr": _span(control.lr),
-        "batch_size": _span(control.batch_size),
+        "lr": schedule_span(control.lr),
+        "batch_size": schedule_span(control.batch_size),
     }
-
-
-def _span(schedule: Any) -> str:
-    """Write the first and the last value of a schedule, or the only one."""
-    first, last = schedule.values_[0], schedule.values_[-1]
-    return f"{first:.4g}" if len(set(schedule.values_)) == 1 else f"{first:.4g} to {last:.4g}"
-
-
-def _rows(schedule: Any) -> list[dict[str, Any]]:
-    """Return the runs of equal values of a schedule."""
-    table = schedule.to_table()
-    columns = (column.tolist() for column in table.values())
-    return [dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _method(method: Method) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from ...backends import takes_backend
 from ...exact.critical import CriticalBatchSize, by_every_definition
 from ...exact.frontier import Choice, Frontier
 from ...exact.tuned_sizes import TunedSizes
+from ...problem import as_additive_problem
 from ...tuning import MOST_STEPS
 from ...validation import number, plain_number
 from ..batch_sizes import (
+    WHY,
     add_costs,
     choice_facts,
     choice_text,
@@ -28,6 +30,7 @@ from ..options import (
     algorithm_text,
     chosen_problem,
     problem_facts,
+    schedule_span,
 )
 from ..search import ChosenSearch, add_search, chosen_search
 from ..tables import finite, plain, print_json, print_results, print_table, whole_number
@@ -52,6 +55,14 @@ def add(commands: Any) -> None:
     critical.add_argument(
         "--overhead", type=float, default=0.2, metavar="X",
         help="samples more than there, as a share (default: 0.2)",
+    )  # fmt: skip
+    critical.add_argument(
+        "--step", type=whole_number, metavar="N",
+        help="step of that training at which the noise scale is taken (default: its last)",
+    )  # fmt: skip
+    critical.add_argument(
+        "--pieces", type=whole_number, metavar="N",
+        help="instead of a constant learning rate, schedules of so many pieces, all tuned",
     )  # fmt: skip
     add_costs(critical)
     critical.add_argument(
@@ -104,9 +115,11 @@ def _found(
     reference = number("reference", chosen.reference, least=1.0)
     sizes = TunedSizes(
         problem, chosen.target, search.over, search.algorithm, chosen.max_steps, "full",
-        search.fixed,
+        search.fixed, chosen.pieces,
     )  # fmt: skip
-    found = by_every_definition(sizes, reference, overhead)
+    if chosen.step is not None:
+        as_additive_problem(problem, "--step")
+    found = by_every_definition(sizes, reference, overhead, chosen.step)
     curve = found["knee"].curve
     choices = {}
     if costs is not None:
@@ -144,6 +157,8 @@ def _print_json(
         "algorithm": algorithm_text(search.template),
         "reference": chosen.reference,
         "overhead": chosen.overhead,
+        "step": chosen.step,
+        "pieces": chosen.pieces,
     }
     print_json(
         "critical",
@@ -165,12 +180,16 @@ def _print_tables(
 ) -> None:
     curve = found["knee"].curve
     named = {} if type(search.template) is SGD else {"algorithm": algorithm_text(search.template)}
-    rows = explained(found, chosen.overhead)
+    rows = explained(found, chosen.overhead, chosen.step)
     facts = {"target": chosen.target, "reference": f"batch size {chosen.reference}"}
     print_results({"problem": repr(problem)} | named | facts, rows)
+    print(WHY)
     table = _curve(curve)
     names = search.template.parameter_names()
     shown = [name for name in names if name in search.over or any(row[name] != 0 for row in table)]
+    if chosen.pieces is not None:
+        for row, best in zip(table, curve.tuned, strict=True):
+            row["lr"] = schedule_span(best.algorithm.lr)
     print_table(
         [{key: row[key] for key in ("batch_size", "steps", "samples", *shown)} for row in table]
     )

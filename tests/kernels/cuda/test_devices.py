@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from gpu import BACKEND, GROUP, D, jit, module, run
+from gpu import BACKEND, GROUP, SIMULATED, D, jit, module, run
 from helpers import assert_same, chunks_of, in_blocks, irregular, stopped_at_the_first_chunk
 from nqm_fast.kernels import BackendError
 from nqm_fast.kernels.contract import LEAF
@@ -15,7 +15,9 @@ from nqm_fast.store.file_recorder import FileRecorder
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("name", ["bands", "leap", "diverging"])
+@pytest.mark.parametrize(
+    "name", ["leap", "diverging", pytest.param("bands", marks=[pytest.mark.thorough] * SIMULATED)]
+)
 def test_several_devices(name):
     """Whole groups of leaves are spread over the devices; here the two are the same one."""
     changes = {"problem": irregular(3 * GROUP * LEAF - 3), "steps": 14, "record": [0, 14]}

@@ -25,8 +25,8 @@ JOBS = [
     for n, law in JOBS
 ]
 OWN_BATCHES = [3, 2, schedules.Piecewise([1, 3], [7, 12]), 1]
-STREAMS = [(x, OWN_BATCHES) for x in ("minibatch", "per-sample", "leap")]
-STREAMS += [pytest.param("per-sample", 2, marks=LIKE_OTHERS)]
+STREAMS = [("minibatch", OWN_BATCHES), ("leap", OWN_BATCHES), ("per-sample", 2)]
+STREAMS += [pytest.param("per-sample", OWN_BATCHES, marks=LIKE_OTHERS)]
 PIECES = schedules.Piecewise([0.3, 0.1, 0.2], RATES)
 
 
