@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for `import page
 import pages
 
 if find_spec("panel") is None or find_spec("playwright") is None or pages.chromium() is None:
-    pytest.skip("needs nqm-fast[explore-test] and a Chromium", allow_module_level=True)
+    pytest.skip("needs nqm-fast[explore-browser] and a Chromium", allow_module_level=True)
 
 CASES = {
     "paths": ("", "momentum", "path momentum", 100),

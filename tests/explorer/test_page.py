@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 for needed in ("panel", "panel_material_ui", "playwright"):
     if find_spec(needed) is None:
         pytest.skip(
-            f"{needed} is not installed: pip install 'nqm-fast[explore-test]'",
+            f"{needed} is not installed: pip install 'nqm-fast[explore-browser]'",
             allow_module_level=True,
         )
 if pages.chromium() is None:
