@@ -7,9 +7,19 @@ from typing import Any
 from .environment import material
 from .parameters import Choice, Parameter, Slider
 
+NO_WAIT_MS = 1
+"""Panel gathers changes of a widget for 50 ms, unless it is told otherwise; pages gather them."""
+
 
 def widget_of(parameter: Parameter, value: Any) -> Any:
     """Make the widget of a parameter; its `value` is that of the parameter."""
+    widget = _widget_of(parameter, value)
+    widget._debounce = NO_WAIT_MS
+    return widget
+
+
+def _widget_of(parameter: Parameter, value: Any) -> Any:
+    """Make the widget as the library has it."""
     made = material()
     common = {"label": parameter.label, "sizing_mode": "stretch_width", "margin": (2, 10)}
     if isinstance(parameter, Slider):
