@@ -45,7 +45,7 @@ class MostlySlow:
 
     With ``mostly_slow(keep, slow=n)`` all but n of these are `thorough` as well, which CI leaves
     out: a grid of cases that are much alike is run as a whole after a change of what it tests.
-    What is marked `thorough` itself is slow, too.
+    What is marked `thorough` itself is slow, too. Tests that are `long` come first.
 
     What Numba compiles for is slow, too; in `kernels/` tests say themselves which few are not.
     """
@@ -64,6 +64,7 @@ class MostlySlow:
             if mark is not None:
                 key = (item.path, item.originalname, *mark.args, mark.kwargs.get("slow"))
                 cases.setdefault(key, []).append(item)
+        items.sort(key=lambda item: item.get_closest_marker("long") is None)
         for (*_, keep, slow), found in cases.items():
             others = evenly_spaced(found, keep)[1]
             for item in others:

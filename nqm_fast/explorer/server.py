@@ -35,6 +35,28 @@ class Gone(logging.Filter):
         return not closed and "connection was closed" not in record.getMessage()
 
 
+def send_at_once() -> None:
+    """Let the sockets of pages send every message at once.
+
+    Small messages are held back otherwise until the browser has confirmed the one before, which it
+    does 40 ms late, and an answer is several messages.
+    """
+    from bokeh.server.urls import per_app_patterns
+    from bokeh.server.views.ws import WSHandler
+
+    class PromptSocket(WSHandler):  # type: ignore[misc]
+        """The socket of a page, without Nagle's algorithm."""
+
+        def open(self) -> None:
+            super().open()
+            self.set_nodelay(True)
+
+    per_app_patterns[:] = [
+        (path, PromptSocket if handler is WSHandler else handler, *more)
+        for path, handler, *more in per_app_patterns
+    ]
+
+
 def prepare(is_ready: threading.Event) -> None:
     """Compute every view once, so that all is compiled that pages need."""
     try:
@@ -68,6 +90,8 @@ def make_server(port: int = PORT) -> Any:
     """
     port = integer("--port", port, least=0, most=65535)
     check_installed()
+    serve_pages = panel().serve  # Panel chooses handlers of its own when it is imported
+    send_at_once()
     is_ready = threading.Event()
     pages: dict[str, Callable[[], Any]] = {
         "/" if view is VIEWS[0] else view.name: _application(view, is_ready) for view in VIEWS
@@ -75,7 +99,7 @@ def make_server(port: int = PORT) -> Any:
     port = port or _free_port()
     origins = [f"{host}:{port}" for host in (ADDRESS, "localhost")]
     try:
-        server = panel().serve(
+        server = serve_pages(
             pages,
             port=port,
             address=ADDRESS,

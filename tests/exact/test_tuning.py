@@ -189,6 +189,7 @@ def evolved(problem, batch_size, target, over, steps, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_differential_evolution_hardly_ever_wins():
     """At most 1 random problem in 200 has a setting that needs 1 % fewer steps, or 2 fewer.
 

@@ -21,6 +21,7 @@ def _installed():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize("name", ["same_bits", "devices", "hardware"])
 def test_in_the_simulator(name):
