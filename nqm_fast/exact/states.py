@@ -135,6 +135,7 @@ class States:
         self._propagate = kernels.fastest_backend().moments.propagate
         self.read, self.start = recurrence.read, recurrence.start
         self.components = len(recurrence.read)
+        self._lower_triangle = np.tril_indices(self.components)
 
     def moved(
         self, passage: Passage, carried: Array | None = None, start: tuple[float, ...] | None = None
@@ -177,7 +178,7 @@ class States:
         """Return the covariance of the noise in a state, shape (d, n, n)."""
         n = self.components
         packed = carried[0, n:] + carried[1, n:]
-        a, b = np.tril_indices(n)
+        a, b = self._lower_triangle
         full = np.empty((self._size, n, n))
         full[:, a, b] = full[:, b, a] = packed.T
         return full

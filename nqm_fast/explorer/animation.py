@@ -138,8 +138,7 @@ def _panel(
     from matplotlib.patches import Polygon
 
     corner = max(map(abs, bounds[0])), max(map(abs, bounds[1]))
-    for x, y in contours(plane.problem, corner):
-        axes.plot(x, y, color="#cccccc", linewidth=0.8, zorder=1)
+    axes.plot(*contours(plane.problem, corner), color="#cccccc", linewidth=0.8, zorder=1)
     axes.plot(0.0, 0.0, "+", color="black", markersize=9, zorder=6)
     axes.plot(*mean.T, color=GREY, linestyle="--", linewidth=1.2, zorder=2)
     oval = Polygon(np.zeros((3, 2)), facecolor=color, alpha=0.22, edgecolor=color, zorder=2)

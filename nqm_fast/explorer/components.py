@@ -109,6 +109,17 @@ def text() -> Any:
     return ColumnDataSource(data={})
 
 
+def set_idle(page: Any) -> None:
+    """Let a page not be told when the server begins to compute, and ends.
+
+    It would be drawn anew each time, before and after every answer.
+    """
+    from panel.util import edit_readonly
+
+    with edit_readonly(page):
+        page.busy = False
+
+
 def save_code(rows: list[list[str]], name: str) -> str:
     """Write what the browser does to save figures, named as arguments, in rows as one picture."""
     named = ", ".join(f"[{', '.join(row)}]" for row in rows)

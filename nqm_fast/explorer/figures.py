@@ -73,6 +73,11 @@ def source(name: str, /, **columns: Any) -> Any:
     return ColumnDataSource(data=columns, name=name)
 
 
+def as_lists(columns: dict[str, Array]) -> dict[str, list[float]]:
+    """Write short columns as lists: each array is a message of its own, which takes longer."""
+    return {name: column.tolist() for name, column in columns.items()}
+
+
 def set_range(range_: Any, low: float, high: float) -> None:
     """Set the limits of an axis, also what `reset` goes back to."""
     range_.update(start=low, end=high, reset_start=low, reset_end=high)

@@ -18,6 +18,8 @@ from .widgets import widget_of
 
 GATHERING_MS = 4
 """Changes that come within this time are answered together, by the last of them."""
+ADDRESS_MS = 400
+"""Time after which the browser's address follows, so that it does not take from every answer."""
 LOOK_MS = 250
 """How often a page that waits for compilation looks whether that is done."""
 FRAME_MS = 120
@@ -60,7 +62,8 @@ class Page:
         self.values_of_link, self.complaint_of_link = values, complaint
         self.dropped: Dropped | None = None
         self.numbers: Numbers | None = None
-        self.is_pending = False
+        self.is_pending = self.is_address_pending = False
+        self.search = ""
         self.frame_steps: list[int] = []
         self.widgets = {one.name: widget_of(one, values[one.name]) for one in view.parameters}
         for widget in self.widgets.values():
@@ -122,13 +125,20 @@ class Page:
         self.status.text, self.figures.visible = "", False
 
     def _update_texts(self, values: Values) -> None:
-        """Write the code, and the link, also into the browser's address."""
+        """Write the code, and the link, a moment later also into the browser's address."""
         code = self.view.code(values, self.dropped)
         self.code.object = f'<pre style="{CODE_STYLE}"><code>{html.escape(code)}</code></pre>'
         self.texts["code"].data = {"text": [code]}
-        search = f"?{urlencode(to_link(values))}"
-        self.location.search = search
-        self.texts["link"].data = {"text": [search]}
+        self.search = f"?{urlencode(to_link(values))}"
+        self.texts["link"].data = {"text": [self.search]}
+        if not self.is_address_pending:
+            self.is_address_pending = True
+            self.document.add_timeout_callback(self._update_address, ADDRESS_MS)
+
+    def _update_address(self) -> None:
+        """Write the link into the browser's address, which the browser confirms."""
+        self.is_address_pending = False
+        self.location.search = self.search
 
     def _show_frames(self) -> None:
         """Let the player have the frames of the picture, and be at the last if they are new."""
@@ -253,9 +263,14 @@ class Page:
 
     def template(self) -> Any:
         """Return the whole page, with a switch between light and dark."""
-        return self.material.Page(
-            title="nqm_fast explorer", main=[self.body, components.wish()], theme_toggle=True
+        page = self.material.Page(
+            title="nqm_fast explorer",
+            main=[self.body, components.wish()],
+            theme_toggle=True,
+            busy_indicator=None,
         )
+        components.set_idle(page)
+        return page
 
 
 def address(view: View, views: Sequence[View]) -> str:

@@ -129,9 +129,11 @@ MOST = 4.0
 """Paths that go so many times farther than the start are left out of the picture."""
 
 
-def contours(problem: Problem, corner: tuple[float, float]) -> list[tuple[Array, Array]]:
-    """Return ellipses of equal risk about the minimum, up to a corner of the picture."""
+def contours(problem: Problem, corner: tuple[float, float]) -> tuple[Array, Array]:
+    """Return ellipses of equal risk about the minimum, up to a corner, as a line with gaps."""
     h = problem.h
     highest = float(np.sum(h * np.square(corner)))
     levels = highest * np.linspace(0.1, 1.0, 10) ** 2
-    return [ellipse(np.zeros(2), np.sqrt(level / h), 90) for level in levels]
+    rings = [ellipse(np.zeros(2), np.sqrt(level / h), 90) for level in levels]
+    x, y = (np.concatenate([np.append(ring[axis], np.nan) for ring in rings]) for axis in range(2))
+    return x, y

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm
-from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
+from ..algorithms.sparse import (
+    SparseRecurrence,
+    checked_recurrence,
+    sparse_recurrence,
+    term_weights,
+)
 from ..exact.periodic import WHOLE, Period, find_period, with_period
 from ..kernels.contract import Backend, Formula, Model, Timeline, padded
 from ..kernels.excursions import extremes
@@ -277,9 +282,11 @@ def _recurrences(group: Group, h: Array) -> _Recurrences:
     row_of: dict[int | bytes, int] = {}  # the place in `values` of each different array
     values: list[Array] = []
     entries, factors, offsets, read = [], [], [0], []
+    known: dict[int, SparseRecurrence] = {}  # copies of a setting are one object
     for g, algorithm in enumerate(_linear(group)):
-        recurrence = checked_recurrence(algorithm, h)
-        sparse = sparse_recurrence(recurrence, size)
+        if id(algorithm) not in known:
+            known[id(algorithm)] = sparse_recurrence(checked_recurrence(algorithm, h), size)
+        sparse = known[id(algorithm)]
         if group.periods:
             sparse = with_period(sparse, size, group.periods[g])
         entries_here = sparse.entries.copy()

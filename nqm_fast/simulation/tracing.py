@@ -106,7 +106,8 @@ class Piece:
             pad_to_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
         )
         w0 = task.backend.start(noise, mean, np.sqrt(variance), task.workers)
-        state = initial_factors(several)[:, None, :, None] * w0[None, :, None, :]
+        factors = np.tile(initial_factors(group), (self.copies, 1))
+        state = factors[:, None, :, None] * w0[None, :, None, :]
         described = model(several, task.problem, begin, end, task.layout)
         self.state = task.backend.new_state(noise, described, state, task.workers)
         self.read_factors = described.read[: len(group.settings)]

@@ -89,7 +89,7 @@ class Picture:
         self.methods = ["SGD", "momentum", "EMA", "preconditioner"]
         self.walks: plane.Walks | None = None
         self.frame = plane.MOST_FRAMES  # the last, whatever it is
-        self.contours = figures.source("contours", xs=[], ys=[])
+        self.contours = figures.source("contours", x=[], y=[])
         self.planes = [self._plane(*x) for x in zip(self.methods, figures.COLORS, strict=False)]
         self.risks = [self._risks(name) for name in plane.COORDINATES]
         panels = [panel["figure"] for panel in self.planes]
@@ -104,8 +104,8 @@ class Picture:
             key: figures.source(f"{key} {name}", x=[], y=[])
             for key in ("path", "mean", "cloud", "ellipse", "now", "center")
         }
-        figure.multi_line(
-            "xs", "ys", source=self.contours, color=figures.NEUTRAL, line_alpha=0.45, line_width=1
+        figure.line(
+            "x", "y", source=self.contours, color=figures.NEUTRAL, line_alpha=0.45, line_width=1
         )
         figure.patch("x", "y", source=sources["ellipse"], color=color, fill_alpha=0.18)
         figure.line("x", "y", source=sources["mean"], color=figures.NEUTRAL, line_dash="dashed",
@@ -152,19 +152,19 @@ class Picture:
         figures.set_range(first.x_range, *x_limits)
         figures.set_range(first.y_range, *y_limits)
         corner = max(map(abs, x_limits)), max(map(abs, y_limits))
-        lines = plane.contours(numbers["plane"].problem, corner)
-        self.contours.data = {"xs": [x for x, _ in lines], "ys": [y for _, y in lines]}
+        x, y = plane.contours(numbers["plane"].problem, corner)
+        self.contours.data = {"x": x, "y": y}
         for k, panel in enumerate(self.planes):
             panel["mean"].data = _columns(found.mean[k])
         for axis, panel in enumerate(self.risks):
-            columns: dict[str, Any] = {"step": found.steps}
-            for k in range(len(self.methods)):
-                columns[f"convergence{k}"] = figures.drawable(found.convergence[k, :, axis])
-                columns[f"steady_state{k}"] = figures.drawable(found.steady_state[k, :, axis])
-            panel["terms"].data = columns
-            shown = [x for name, x in columns.items() if name != "step"]
+            shown = {
+                f"{term}{k}": figures.drawable(numbers[term][k, :, axis])
+                for term in TERMS
+                for k in range(len(self.methods))
+            }
+            panel["terms"].data = figures.as_lists({"step": found.steps} | shown)
             figures.set_range(panel["figure"].x_range, 0, found.steps[-1])
-            figures.show_all_of_log(panel["figure"].y_range, *shown, decades=6)
+            figures.show_all_of_log(panel["figure"].y_range, *shown.values(), decades=6)
         self.show_frame(min(self.frame, len(found.steps) - 1))
 
     def frames(self, numbers: Numbers) -> list[int]:
@@ -185,7 +185,7 @@ class Picture:
             panel["now"].data = _columns(paths[:1, frame])
             panel["center"].data = _columns(mean[None])
             x, y = plane.ellipse(mean, plane.DEVIATIONS * found.deviation[k, frame])
-            panel["ellipse"].data = {"x": x, "y": y}
+            panel["ellipse"].data = figures.as_lists({"x": x, "y": y})
         for panel in self.risks:
             panel["now"].location = int(found.steps[frame])
 
@@ -193,7 +193,7 @@ class Picture:
 def _columns(points: Any) -> dict[str, Any]:
     """Return points as columns, with gaps where a path has left the numbers."""
     points = np.where(np.isfinite(points), points, np.nan)
-    return {"x": points[:, 0], "y": points[:, 1]}
+    return figures.as_lists({"x": points[:, 0], "y": points[:, 1]})
 
 
 VIEW = View(
