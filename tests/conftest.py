@@ -47,7 +47,8 @@ class MostlySlow:
     out: a grid of cases that are much alike is run as a whole after a change of what it tests.
     What is marked `thorough` itself is slow, too. Tests that are `long` come first.
 
-    What Numba compiles for is slow, too; in `kernels/` tests say themselves which few are not.
+    What Numba compiles for is slow, too, and thorough with other samplings, for which it compiles
+    once more; in `kernels/` tests say themselves which few are not.
     """
 
     @pytest.hookimpl(tryfirst=True)  # before slow ones are deselected
@@ -57,6 +58,8 @@ class MostlySlow:
             parameters = item.callspec.params if hasattr(item, "callspec") else {}
             if parameters.get("machine") == "numba" and "kernels" not in item.path.parts:
                 item.add_marker(pytest.mark.slow)
+                if parameters.get("sampling", "minibatch") != "minibatch":
+                    item.add_marker(pytest.mark.thorough)
             if item.get_closest_marker("thorough"):
                 item.add_marker(pytest.mark.slow)
         for item in items:
