@@ -62,6 +62,11 @@ def critical_size(
             f"target = {target:g} is not reached at the batch size reference = {reference:g}"
         )
     least = steps(NO_NOISE)
+    if math.isinf(least):
+        raise InputError(
+            f"target = {target:g} is not reached without noise, so that there is no critical batch "
+            "size: rates that change with the batch size, by batch_power, need lr=None"
+        )
     knee = reference * first / least
     if definition == "knee":
         value = knee

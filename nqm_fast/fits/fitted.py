@@ -224,7 +224,7 @@ class Fitted(Advisor):
                 float(content["error"]),
                 _or_nan(content["left_out_error"]),
                 list(content["tried"]),
-                np.array(content["repeated"], dtype=float).reshape(-1, len(layout.columns)),
+                np.array(content.get("repeated", []), dtype=float).reshape(-1, len(layout.columns)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(

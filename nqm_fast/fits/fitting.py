@@ -64,7 +64,7 @@ def fit(
         of Adam), ``batch_power`` and ``dim_power`` (and with powers of these), ``noise_floor``
         (noise that no batch size averages out). "auto" admits those that lower the error of the
         largest runs when these are left out, or of each run if they are few; and `lr_power` unless
-        it raises that error, if the schedules of runs have different shapes.
+        runs left out are predicted 5 % better without it, if schedules have different shapes.
     stability : {"auto", "edge", "limit"}
         "edge": the steepest directions are held at the edge of stability, as networks hold
         them; "limit": runs beyond the limit diverge, and all runs with finite losses are

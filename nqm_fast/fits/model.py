@@ -148,8 +148,8 @@ class PreparedRun:
         interpolated, as searches go through many; else that of the very value.
         """
         if not with_slope:
-            if power not in self._tables:
-                self._tables[power] = Tables.of([self._computed(power)])
+            if power not in self._tables:  # one at a time, as tables of many records are large
+                self._tables = {power: Tables.of([self._computed(power)])}
             return self._tables[power]
         if self._interpolated is None:
             self._interpolated = Tables.of([self._computed(float(node)) for node in POWERS])

@@ -231,5 +231,9 @@ class Predictor:
         return predict(values, prepared(run), self.units, free=())
 
     def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
-        """Whether a run is beyond the limit of stability at its highest learning rate."""
-        return shift(values, place(run, self.units)) > math.log(2.0 * (1.0 + run.momentum))
+        """Whether a run is beyond the limit of stability at its highest learning rate.
+
+        A run whose rate is tuned is not: its rates have a shape, and no size.
+        """
+        limit = math.log(2.0 * (1.0 + run.momentum))
+        return not run.tuned_lr and shift(values, place(run, self.units)) > limit

@@ -126,6 +126,8 @@ def _stability_row(task: Task, k: int, values: Values) -> tuple[float, dict[str,
     The limit is that of a constant learning rate: lr h < 2 (1 + momentum).
     """
     run = task.runs[k].run
+    if run.tuned_lr:  # its rates have a shape, and no size
+        return 0.0, {}
     at = task.runs[k].place(task.units)
     slopes = {"scale": 1.0, "lr_power": at.lr, "batch_power": at.batch, "dim_power": at.dim}
     here = shift(values, at)

@@ -42,6 +42,23 @@ def test_steps_to_a_loss_are_those_at_which_it_is_predicted(fitted):
         fitted.steps_to_target(1.0, batch_size=8)
 
 
+def test_tuned_rates_are_within_a_limit_of_stability_whatever_the_unit_of_curvature():
+    """A tuned run has rates with a shape alone; 1.0, which stands for them, is no rate."""
+    problem = nqm.Problem.power_law(DIM, scale=10.0)
+
+    def run(lr, steps, batch=8):
+        loss = FLOOR + nqm.expected_risk(problem, nqm.SGD(lr), batch, steps)
+        return nqm.TrainingRun(loss, steps, batch_size=batch, lr=lr, dim=DIM)
+
+    runs = [run(lr, steps) for lr in (0.02, 0.05, 0.1, 0.15) for steps in (50, 200, 800)]
+    runs.append(nqm.TrainingRun(math.inf, 50, batch_size=8, lr=0.5, dim=DIM))
+    fitted = nqm.fit(runs, extra=())
+    target = FLOOR + 0.5 * (fitted.predict(run(0.1, 200)) - FLOOR)
+    constant = fitted.steps_to_target(target, batch_size=8, dim=DIM, lr=0.1)
+    assert math.isfinite(constant)
+    assert fitted.steps_to_target(target, batch_size=8, dim=DIM) <= constant
+
+
 def test_fits_to_tuned_runs_predict_steps_at_other_batch_sizes():
     def run(batch, target=0.4):
         best = nqm.tune(PROBLEM, batch, target, over=("lr",), effort="fast")
