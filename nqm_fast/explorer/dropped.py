@@ -61,7 +61,10 @@ def read_dropped(name: str, content: bytes) -> Dropped:
         path.write_bytes(content)
         try:
             if kind in RUNS:
-                return Dropped(own, run=open_run(path))
+                run = open_run(path)
+                if not run.steps.size:
+                    raise InputError(f"{own} is a run that has no record yet")
+                return Dropped(own, run=run)
             return Dropped(own, problem=read_spectrum(path))
         except (InputError, OSError) as error:
             reason = " ".join(str(error).split())

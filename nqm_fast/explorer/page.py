@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Sequence
 from threading import Event
 from typing import Any
@@ -15,6 +16,8 @@ from .environment import material, panel
 from .parameters import Values, from_link, to_link
 from .view import Numbers, View
 from .widgets import widget_of
+
+logger = logging.getLogger(__name__)
 
 GATHERING_MS = 4
 """Changes that come within this time are answered together, by the last of them."""
@@ -108,13 +111,17 @@ class Page:
             self._update_texts(values)
             try:
                 self.numbers = self.view.numbers(values, self.dropped)
+                self.picture.show(self.numbers)
+                self.status.text = self.view.words(self.numbers)
             except InputError as error:
                 self._refuse(str(error))
                 return
+            except Exception as error:  # a fault of ours: the page says so, and the log where
+                logger.exception("a page could not be drawn")
+                self._refuse(f"This could not be computed, by a fault of the explorer: {error!r}")
+                return
             if self.player is not None:
                 self._show_frames()
-            self.picture.show(self.numbers)
-            self.status.text = self.view.words(self.numbers)
             self.figures.visible = True
             is_of_link = values == self.values_of_link and bool(self.complaint_of_link)
             self.complaint.param.update(text=self.complaint_of_link, visible=is_of_link)
@@ -162,6 +169,9 @@ class Page:
 
     def _take(self, event: Any) -> None:
         """Read the file that was dropped last."""
+        self.dropped = None
+        if not event.new:
+            self._schedule()
         for name, content in list(event.new.items())[-1:]:
             data = content.encode() if isinstance(content, str) else content
             try:

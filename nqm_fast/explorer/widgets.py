@@ -32,5 +32,8 @@ def _widget_of(parameter: Parameter, value: Any) -> Any:
 
 
 def _shown(stop: float) -> str:
-    """Write a value of a slider."""
-    return f"{stop:,}" if isinstance(stop, int) else f"{stop:g}"
+    """Write a value of a slider, so that no two have the same text."""
+    if isinstance(stop, int):
+        return f"{stop:,}"
+    short = f"{stop:g}"
+    return short if float(short) == stop else repr(stop)

@@ -234,6 +234,19 @@ def test_the_paths_are_played_step_by_step(opened):
     page.get_by_role("button", name="Pause").click()
 
 
+def test_more_steps_have_more_frames(opened):
+    page = opened("paths")
+    slider = page.get_by_role("slider", name="steps", exact=True)
+    slider.focus()
+    for key, count in (("ArrowLeft", 30), ("ArrowRight", 40)):
+        page.keyboard.press(key)
+        page.get_by_text(f"Expected risk after {count} steps").wait_for(timeout=pages.ANSWER)
+        page.wait_for_function(
+            "count => Bokeh.documents[0].get_model_by_name('path SGD').data.x.length === count",
+            arg=count + 1,
+        )
+
+
 # -- files --------------------------------------------------------------------------------
 
 

@@ -45,6 +45,30 @@ def assert_same(a, b):
         assert np.array_equal(a, b, equal_nan=True)
 
 
+# -- what is compared ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "value"), [("momentum", 0.999), ("ema", 0.995), ("power", 0.3)])
+def test_the_chosen_value_is_among_those_that_are_compared(name, value):
+    values = defaults(risk_curves.PARAMETERS) | {"compare": name, name: value}
+    found = risk_curves.compared(values)
+    assert len(found) == 5
+    assert f"{name} {value}" in found
+
+
+def test_large_batch_sizes_are_named_in_full():
+    values = defaults(risk_curves.PARAMETERS) | {"compare": "batch_size", "batch_size": 4096}
+    assert "batch_size 1048576" in risk_curves.compared(values)
+
+
+def test_no_two_stops_of_a_slider_have_the_same_text():
+    from nqm_fast.explorer.widgets import _shown
+
+    assert _shown(0.1) == "0.1"
+    assert _shown(0.09999999) == "0.09999999"
+    assert _shown(1000) == "1,000"
+
+
 # -- code ---------------------------------------------------------------------------------
 
 

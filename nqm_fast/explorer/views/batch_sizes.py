@@ -95,7 +95,10 @@ def code(values: Values, dropped: Dropped | None = None) -> str:
 def words(found: Numbers) -> str:
     """Say what the critical batch size is, and what is least."""
     if not math.isfinite(found["critical"]):
-        return f"The risk {found['target']:g} is not reached."
+        return (
+            f"The critical batch size for the risk {found['target']:g} is beyond all batch sizes "
+            "here: steps still fall in proportion at the largest."
+        )
     return (
         f"The critical batch size for the risk {found['target']:g} is about "
         f"{found['critical']:,.0f}: far below it {found['least_samples']:,.0f} samples are enough, "

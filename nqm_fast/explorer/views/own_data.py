@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ... import Problem, Run, expected_risk, steps_to_target
 from ...algorithms.base import LinearAlgorithm
+from ...messages import InputError
 from ...validation import Array
 from .. import figures, settings
 from ..dropped import Dropped
@@ -81,12 +83,14 @@ def _of_run(name: str, run: Run) -> Numbers:
     rank, h = spectrum(run.experiment.problem)
     exact = []
     for setting in run.experiment.settings[:MOST_SETTINGS]:
-        is_linear = isinstance(setting.algorithm, LinearAlgorithm)
-        exact.append(
-            expected_risk(run.experiment.problem, setting.algorithm, setting.batch_size, run.steps)
-            if is_linear
-            else np.full(run.steps.shape, np.nan)
-        )
+        curve = np.full(run.steps.shape, np.nan)
+        if isinstance(setting.algorithm, LinearAlgorithm):
+            # where there is no exact answer, as for data sets of many coordinates, it stays empty
+            with suppress(InputError):
+                curve = expected_risk(
+                    run.experiment.problem, setting.algorithm, setting.batch_size, run.steps
+                )
+        exact.append(curve)
     return {
         "name": name,
         "kind": "run",

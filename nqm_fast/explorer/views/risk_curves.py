@@ -55,11 +55,14 @@ def compared(values: Values) -> dict[str, Setting]:
     elif name == "batch_size":
         stops = [factor * values["batch_size"] for factor in SIZE_FACTORS]
     else:
-        stops = sorted({*(POWERS if name == "power" else MOMENTA), values[name]})[:5]
+        others = [x for x in (POWERS if name == "power" else MOMENTA) if x != values[name]]
+        stops = sorted([values[name], *others[: len(FACTORS) - 1]])
     found = {}
     for stop in stops:
         one = values | {name: stop}
-        found[f"{name} {stop:g}"] = settings.sgd(one), one["batch_size"]
+        short = f"{stop:g}"
+        text = short if float(short) == stop and "e" not in short else repr(stop)
+        found[f"{name} {text}"] = settings.sgd(one), one["batch_size"]
     return found
 
 
