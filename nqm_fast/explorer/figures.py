@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..validation import Array
 
@@ -73,7 +75,7 @@ def source(name: str, /, **columns: Any) -> Any:
     return ColumnDataSource(data=columns, name=name)
 
 
-def as_lists(columns: dict[str, Array]) -> dict[str, list[float]]:
+def as_lists(columns: Mapping[str, NDArray[Any]]) -> dict[str, list[float]]:
     """Write short columns as lists: each array is a message of its own, which takes longer."""
     return {name: column.tolist() for name, column in columns.items()}
 

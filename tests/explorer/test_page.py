@@ -188,7 +188,8 @@ def test_two_people_do_not_see_each_other(opened):
     one.keyboard.press("End")
     wait_for_change(one, "curve 2", before)
     assert text_of(other, "curve 2") == before
-    assert "batch_size=64" in other.url
+    one.wait_for_function("!location.search.includes('batch_size=64')", timeout=pages.ANSWER)
+    other.wait_for_function("location.search.includes('batch_size=64')", timeout=pages.ANSWER)
     assert text_of(opened("risk"), "curve 2") == before
 
 
