@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..exact.critical import DEFINITIONS, CriticalBatchSize
@@ -50,6 +51,17 @@ def chosen_costs(chosen: argparse.Namespace) -> tuple[float, float] | None:
             "--cost-step and --cost-sample must not both be 0, as then nothing costs anything"
         )
     return step, sample
+
+
+def check_plot(path: Path | None) -> None:
+    """Make sure that a picture can be drawn, before anything is computed for it."""
+    if path is None:
+        return
+    from ..figures import check_matplotlib
+    from ..figures._output import check_picture
+
+    check_matplotlib()
+    check_picture(path, "--plot")
 
 
 def definition_rows(found: Mapping[str, CriticalBatchSize]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What pages have that Panel has not: a line that screen readers say, and what browsers do."""
+"""Parts of a page that Panel lacks: a status line for screen readers, and scripts for buttons."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ GATHERING_MS = 4
 ADDRESS_MS = 400
 """Time after which the browser's address follows, so that it does not take from every answer."""
 LOOK_MS = 250
-"""How often a page that waits for compilation looks whether that is done."""
+"""Milliseconds between two looks of a waiting page at whether kernels are compiled."""
 FRAME_MS = 120
 """Time between frames that are played."""
 BUTTONS = ["first", "previous", "pause", "play", "next", "last"]
@@ -41,7 +41,7 @@ NAVIGATION_STYLE = "display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem"
 
 
 class Page:
-    """What one session sees of a view.
+    """The page of a view in one session of a browser.
 
     Parameters
     ----------

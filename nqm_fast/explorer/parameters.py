@@ -1,4 +1,4 @@
-"""What can be chosen on a page: sliders, lists and switches, and their values as text of a link."""
+"""Parameters of a view (sliders, lists, switches), and their values as the text of a link."""
 
 from __future__ import annotations
 

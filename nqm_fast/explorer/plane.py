@@ -11,7 +11,7 @@ from .. import SGD, Problem, moments, simulate
 from ..validation import Array
 
 START = 8.0, 2.5
-"""Where all start: along the flat direction, and along the steep one, whose curvature is 1."""
+"""The initial iterate of all methods: flat coordinate, and steep coordinate of curvature 1."""
 COORDINATES = "flat", "steep"
 MOST_FRAMES = 40
 """Paths are seen at so many steps at most, evenly spaced, beside their start."""

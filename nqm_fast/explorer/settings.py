@@ -21,7 +21,7 @@ POWER_OF_METHOD = Slider("power", "power, if a preconditioner is", evenly(0.0, 1
 TARGET = Slider("target", "target risk", decades(1e-4, 1.0), 0.01)
 
 IMPORTS = "import numpy as np\n\nimport nqm_fast as nqm\n"
-"""How all code begins."""
+"""The first lines of every program that a page offers to copy."""
 
 
 def power_law(values: Values) -> Problem:

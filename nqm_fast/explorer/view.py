@@ -1,4 +1,4 @@
-"""What a view is: parameters, numbers, words, code and a picture."""
+"""The interface of a view: its parameters, numbers, words, code and picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .dropped import Dropped
 from .parameters import Parameter, Values
 
 Numbers = dict[str, Any]
-"""What a view has computed, by name."""
+"""Results of a view by name, mostly arrays."""
 
 
 class Picture(Protocol):

@@ -25,18 +25,6 @@ from nqm_fast.explorer.views import VIEWS, risk_curves  # noqa: E402
 NAMES = [view.name for view in VIEWS]
 
 
-@pytest.fixture(scope="module")
-def address():
-    with pages.served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with pages.browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def opened(address, browser):
     """Open pages of people of their own; in the end nothing was asked elsewhere, nothing failed."""

@@ -6,19 +6,12 @@ import urllib.error
 import urllib.request
 from importlib.util import find_spec
 
-import pages
 import pytest
 from helpers import python
 
 pytestmark = pytest.mark.slow
 if find_spec("panel") is None or find_spec("panel_material_ui") is None:
     pytest.skip("panel is not installed: pip install 'nqm-fast[explore]'", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def address():
-    with pages.served() as address:
-        yield address
 
 
 def port_of(address):

@@ -14,6 +14,7 @@ from ...kernels import exact_model_on
 from ...validation import plain_number
 from ..batch_sizes import (
     add_costs,
+    check_plot,
     choice_facts,
     choice_text,
     chosen_costs,
@@ -67,10 +68,7 @@ def add(commands: Any) -> None:
 
 def _advise(chosen: argparse.Namespace) -> None:
     costs = chosen_costs(chosen)
-    if chosen.plot is not None:
-        from ...figures._output import check_picture
-
-        check_picture(chosen.plot, "--plot")
+    check_plot(chosen.plot)
     problem = chosen_problem(chosen)
     with exact_model_on(chosen.backend):
         found = advice(

@@ -17,6 +17,7 @@ from ...validation import number, plain_number
 from ..batch_sizes import (
     WHY,
     add_costs,
+    check_plot,
     choice_facts,
     choice_text,
     chosen_costs,
@@ -84,12 +85,7 @@ def _critical(chosen: argparse.Namespace) -> None:
     if chosen.deadline is not None:
         number("--deadline", chosen.deadline, least=0.0)
     problem, search = chosen_problem(chosen), chosen_search(chosen)
-    if chosen.plot is not None:
-        from ...figures import check_matplotlib
-        from ...figures._output import check_picture
-
-        check_matplotlib()
-        check_picture(chosen.plot, "--plot")
+    check_plot(chosen.plot)
     found, choices = _found(problem, search, chosen, costs, backend=chosen.backend)
     if chosen.plot is not None:
         from ...figures._critical import draw_critical
