@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from ..algorithms.base import Algorithm
 from ..store import serialization
 from ..validation import InputError, shown
-from .config import ARRAYS, SPECTRAL, ProblemTable, Source, describe_error, read_text, read_toml
+from .config import ARRAYS, SPECTRAL, ProblemTable, describe_error
+from .toml_source import Source, read_text, read_toml
 
 GRID, POINTS = "grid", "point"
 """The table of axes, and the tables of points, of which a file has one or the other."""

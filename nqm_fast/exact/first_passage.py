@@ -14,7 +14,8 @@ from ..algorithms.sparse import SparseRecurrence
 from ..backends import takes_backend
 from ..blocks import Block
 from ..problem import Problem, as_problem
-from ..schedules import Schedule, as_single_schedule
+from ..schedules import Schedule
+from ..schedules.base import as_single_schedule
 from ..timeline import shortest_length
 from ..validation import Array, integer, number
 from .certified import COARSE, FINE, certified_block, summed_nodes

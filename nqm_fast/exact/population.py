@@ -17,7 +17,7 @@ WHOLE_BATCH = 1e300
 
 
 @dataclass(frozen=True)
-class PopulationBatch(Schedule):
+class _PopulationBatch(Schedule):
     """The batch size with replacement whose noise batches without replacement have."""
 
     batch_size: Schedule
@@ -50,5 +50,5 @@ def population_batch(problem: Problem, batch_size: Schedule) -> Schedule:
     """Return the batch size at which noise that is the same everywhere is that of a problem's."""
     noise = problem.noise_model
     assert isinstance(noise, FinitePopulation)
-    schedule = PopulationBatch(batch_size, noise)
+    schedule = _PopulationBatch(batch_size, noise)
     return Constant(schedule.least) if isinstance(batch_size, Constant) else schedule

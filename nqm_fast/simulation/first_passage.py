@@ -15,7 +15,8 @@ from ..exact.distribution import risk_distribution
 from ..exact.first_passage import steps_to_target
 from ..html import facts_table
 from ..problem import Problem, as_additive_problem
-from ..schedules import Schedule, as_single_schedule
+from ..schedules import Schedule
+from ..schedules.base import as_single_schedule
 from ..timeline import shortest_length
 from ..validation import Array, InputError, integer, number, real_array, shown
 from .api import simulate

@@ -37,11 +37,15 @@ def kind_of(cls: Any) -> str:
 
 
 def kinds(base: type) -> dict[str, Any]:
-    """All dataclasses below `base` that are defined in this process, by their kind."""
+    """All dataclasses below `base` that are defined in this process, by their kind.
+
+    Those whose names begin with an underscore are nobody's to choose.
+    """
     by_kind: dict[str, Any] = {}
     subclasses: list[Any] = base.__subclasses__()
     for cls in subclasses:
-        by_kind |= ({kind_of(cls): cls} if is_dataclass(cls) else {}) | kinds(cls)
+        is_kind = is_dataclass(cls) and not cls.__name__.startswith("_")
+        by_kind |= ({kind_of(cls): cls} if is_kind else {}) | kinds(cls)
     return by_kind
 
 

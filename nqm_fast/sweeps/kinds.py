@@ -21,7 +21,8 @@ from ..exact.piecewise_schedule import MOST_PIECES, optimal_schedule
 from ..exact.risk import expected_risk
 from ..exact.tuning import checked_search
 from ..problem import Problem
-from ..schedules import Constant, as_schedule, as_single_schedule
+from ..schedules import Constant, as_schedule
+from ..schedules.base import as_single_schedule
 from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment

@@ -1,5 +1,6 @@
 """Runs that are described in TOML: the example is complete, and mistakes are named by line."""
 
+import importlib
 import os
 import tomllib
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from helpers import assert_same_problem
 
 import nqm_fast as nqm
-from nqm_fast.cli import config
+from nqm_fast import algorithms
+from nqm_fast.cli import config, toml_source
 from nqm_fast.simulation.settings import as_settings
+from nqm_fast.store import serialization
 
 
 def test_the_default_experiment_is_the_example(nqm_fast, here):
@@ -89,7 +92,7 @@ WRONG_SETTING = {
     "momentum = 0.5": "line 1: kind = 'SGD' needs lr",
     "kind = [1]": "Signum, not [1]",
     "kind = 'Adamant'": "line 2: kind must be one of Accumulate, ",
-    "lr = { kind = 'Cosinus', peak = 1 }": "line 2: kind must be one of Constant, PerStep, Linear",
+    "lr = { kind = 'Cosinus', peak = 1 }": "line 2: kind must be one of Constant, PerStep, Cosine",
     "lr = { kind = 'Cosine', peak = 1 }": "line 2: kind = 'Cosine' needs steps",
     "lr = { kind = 'Cosine', top = 1 }": "line 2: top is not a parameter of Cosine, which has pea",
     "lr = 1\nbatch_size = 0.5": "line 3: batch_size must be >= 1, not 0.5",
@@ -146,7 +149,7 @@ def test_another_problem_takes_the_place_of_the_default_one(here):
     ],
 )
 def test_values_of_set(text, value):
-    parsed = config._parsed(text)
+    parsed = toml_source._parsed(text)
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -277,7 +280,7 @@ r.s = 1
 
 
 def test_values_are_found_in_any_layout():
-    lines = config.line_numbers(ODD_LAYOUT)
+    lines = toml_source.line_numbers(ODD_LAYOUT)
     assert {path: line for path, line in lines.items() if path[0] != "w"} == {
         ("a",): 2, ("b",): 3, ("b", "c"): 3, ("d",): 4, ("d", 0): 4, ("d", 1): 4, ("d", 1, "k"): 4,
         ("d", 2): 4, ("e",): 8, ("t",): 10, ("t", "x"): 11,
@@ -294,8 +297,10 @@ def test_each_statement_is_parsed_once(monkeypatch):
     text = "h = [\n" + "1.0,\n" * 3000 + "]\n" + "[[setting]]\nlr = 1\n" * 500
     parsed = []
     loads = tomllib.loads
-    monkeypatch.setattr(config.tomllib, "loads", lambda part: parsed.append(part) or loads(part))
-    config.line_numbers(text)
+    monkeypatch.setattr(
+        toml_source.tomllib, "loads", lambda part: parsed.append(part) or loads(part)
+    )
+    toml_source.line_numbers(text)
     assert "".join(parsed) == text
 
 
@@ -303,3 +308,13 @@ def test_curvatures_of_a_power_law_are_not_negative(here):
     (here / "my.toml").write_text('[problem]\ndim = 10\nnegative = "drop"\n[[setting]]\nlr = 1\n')
     with pytest.raises(nqm.InputError, match="line 3: negative = 'drop' is for a file or for h"):
         config.load(here / "my.toml")
+
+
+@pytest.mark.parametrize("base", [nqm.schedules.Schedule, nqm.Algorithm])
+def test_kinds_that_are_offered_are_public(base):
+    """Classes within the package that stand for something else are not offered as kinds."""
+    importlib.import_module("nqm_fast.exact.population")
+    public = {*nqm.schedules.__all__, *algorithms.__all__}
+    own = {kind for kind in serialization.kinds(base) if ":" not in kind}
+    assert len(own) > 5
+    assert own <= public
