@@ -27,7 +27,9 @@ on_hardware = pytest.mark.skipif(SIMULATED, reason="needs a GPU")
 
 GROUP = module.GROUP
 if SIMULATED:  # where every thread is one of Python's
-    sys.setswitchinterval(1e-4)
+    import simulated_threads
+
+    simulated_threads.simulator.BlockManager.run = simulated_threads.run_block
     GROUP = 2
     for name in ("backend", "reduce"):
         sys.modules[f"nqm_fast.kernels.cuda.{name}"].GROUP = GROUP
