@@ -1,49 +1,28 @@
-"""Closed forms and bounds: the paper's theorems, and the samples that any algorithm needs.
-
-Equations are those of Zhang et al. 2019 (arXiv 1907.04164). With a preconditioner ``h^power``
-the curvature h in them becomes ``h^(1-power)``, and the noise c becomes ``c h^-power``.
-"""
+"""The risk of plain SGD in closed form, and the paper's bounds for momentum and averaging."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arithmetic import in_usual_arithmetic
-from .blocks import Block, joined_blocks
-from .exact.certified import coordinate_sums
-from .problem import Problem, as_additive_problem
-from .validation import Array, InputError, number, step_array
-from .wide_range import Scaled, log_square, product_of, scaled_exp, scaled_product
-
-__all__ = [
-    "bayes_risk",
-    "bayes_samples",
-    "cramer_rao_samples",
-    "plain_risk",
-    "theorem1",
-    "theorem2",
-]
+from ..arithmetic import in_usual_arithmetic
+from ..blocks import Block
+from ..problem import Problem
+from ..validation import Array, InputError, number
+from ..wide_range import Scaled, log_square, product_of, scaled_exp, scaled_product
+from .sums import sum_at_steps
 
 Complex = NDArray[np.complex128]
 
-SMALLEST_RISK = 1e-320
-"""Stands for a risk of 0 where a logarithm of the risk is taken."""
 LOG_OF_ZERO = -1e4
 """Stands for log(0): its exp is 0 too, and times 0 it is 0 where -inf would give NaN."""
 MOST_LOG = 1e15
 """Stands for the logarithms of infinity, and with a minus sign of 0."""
-LARGE_LOG, LARGE_EXPONENT = 40.0, 60
-"""From this logarithm and this exponent of 2 on, 1 is lost in a sum of doubles."""
-
-
-def __dir__() -> list[str]:
-    """List the public names, which completion offers."""
-    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+LARGE_LOG = 40.0
+"""From this logarithm on, 1 is lost in a sum of doubles."""
 
 
 @in_usual_arithmetic
@@ -101,7 +80,7 @@ def plain_risk(
             )
             return product_of(start, growth).value + added.value
 
-    return _sum_at_steps(problem, steps, risk)
+    return sum_at_steps(problem, steps, risk)
 
 
 @in_usual_arithmetic
@@ -163,7 +142,7 @@ def theorem1(
         numerator = scaled_product([0.5 * (1.0 + beta), lr, noise], [batch_size, 1.0 - beta]).value
         return _with_steady_state(block, mean, numerator, margin)
 
-    return _sum_at_steps(problem, steps, risk)
+    return sum_at_steps(problem, steps, risk)
 
 
 @in_usual_arithmetic
@@ -219,115 +198,7 @@ def theorem2(
         numerator = scaled_product([0.5 * averaging, lr, noise], [batch_size]).value
         return _with_steady_state(block, mean, numerator, margin)
 
-    return _sum_at_steps(problem, steps, risk)
-
-
-@in_usual_arithmetic
-def cramer_rao_samples(problem: Problem, target: float) -> float:
-    """Samples that any unbiased estimate needs: ``B T >= sum count c/h / (2 target)``.
-
-    For c = h this is d / (2 target), the black line of the paper's figures. It ignores what
-    is known about the start; `bayes_samples` does not.
-
-    Parameters
-    ----------
-    problem : Problem
-    target : float
-        Excess risk, > 0.
-
-    Returns
-    -------
-    float
-        To be compared with batch size times steps.
-
-    Raises
-    ------
-    InputError
-        If the target is not positive.
-    """
-    target = number("target", target, above=0.0)
-    ratio = _sum_over_coordinates(
-        problem, lambda block: block.multiplicity * block.c / block.h, is_linear=True
-    )
-    return ratio / (2.0 * target)
-
-
-@in_usual_arithmetic
-def bayes_risk(problem: Problem, samples: float) -> float:
-    """Excess risk of the best estimate from `samples` samples and the prior on the start.
-
-    ``1/2 sum count h / (1/var0 + N h^2/c)``, the Kalman filter's risk after N samples. No
-    algorithm has a lower expected risk after N = batch size times steps.
-
-    Parameters
-    ----------
-    problem : Problem
-    samples : float
-        >= 0.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    InputError
-        If `samples` is negative.
-    """
-    n = number("samples", samples, least=0.0)
-
-    def risk(block: Block) -> Array:
-        h, c, variance = block.h, block.c, block.variance
-        prior = scaled_product([0.5 * block.multiplicity, h, variance])
-        gain = scaled_product([n, h, h, variance], [np.where(c == 0.0, 1.0, c)])
-        # The prior's risk is divided by 1 + gain, and the 1 is nothing beside a large gain.
-        is_large = gain.exponent > LARGE_EXPONENT
-        divisor = np.where(is_large, gain.mantissa, 1.0 + np.where(is_large, 0.0, gain.value))
-        remaining = Scaled(
-            prior.mantissa / divisor, prior.exponent - np.where(is_large, gain.exponent, 0)
-        )
-        known = (c == 0.0) & (n > 0.0) | (variance == 0.0)
-        return np.where(known, 0.0, remaining.value)
-
-    return _sum_over_coordinates(problem, risk, is_linear=False)
-
-
-@in_usual_arithmetic
-def bayes_samples(problem: Problem, target: float) -> float:
-    """Samples without which no algorithm can reach the target, by `bayes_risk`.
-
-    Parameters
-    ----------
-    problem : Problem
-    target : float
-        Excess risk, > 0.
-
-    Returns
-    -------
-    float
-        To be compared with batch size times steps; 0 if the start is good enough, and inf if
-        they are beyond the range of a double.
-
-    Raises
-    ------
-    InputError
-        If the target is not positive.
-    """
-    import scipy.optimize
-
-    target = number("target", target, above=0.0)
-    if bayes_risk(problem, 0.0) <= target:
-        return 0.0
-    low, high = 0.0, 1.0
-    while bayes_risk(problem, high) > target:
-        low, high = high, 2.0 * high
-        if high == math.inf:
-            return math.inf
-
-    def excess(samples: float) -> float:
-        return math.log(max(bayes_risk(problem, samples), math.ulp(0.0))) - math.log(target)
-
-    return float(scipy.optimize.brentq(excess, low, high, rtol=1e-14))
+    return sum_at_steps(problem, steps, risk)
 
 
 def _checked_settings(lr: float, batch_size: float) -> tuple[float, float]:
@@ -393,64 +264,3 @@ def _with_steady_state(block: Block, mean: Array, numerator: Array, margin: Arra
         # A mean beyond the range of a double may be NaN, from a product 0 * inf.
         left = scaled_product([0.5, block.h, block.second_moment, mean, mean]).value
         return steady + np.where(np.isfinite(mean), left, np.inf)
-
-
-class _Expressions(NamedTuple):
-    """Expressions in the fields of coordinates, one for each row, as `certified_sums` takes them.
-
-    ``summand(block, row)`` gives the value for each coordinate, of a row in shape (1,).
-    """
-
-    summand: Callable[[Block, Array], Array]
-    columns: Array
-    """The value that `summand` takes for each row of the result, shape (rows,)."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return self.columns.size
-
-    def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:
-        """Compute the sums over each block, shape (rows, blocks)."""
-        whole = blocks[0] if len(blocks) == 1 else joined_blocks(blocks)
-        starts = np.cumsum([0] + [block.h.size for block in blocks[:-1]])
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            values = [self.summand(whole, self.columns[row : row + 1]) for row in rows]
-            if len(blocks) == 1:
-                return np.array([[x.sum()] for x in values])
-            return np.array([np.add.reduceat(x, starts) for x in values])
-
-
-def _sum_at_steps(problem: Problem, steps: ArrayLike, risk: Callable[[Block, Array], Array]) -> Any:
-    """Sum the risk of all coordinates at steps of any shape.
-
-    ``risk(block, t)`` gives the risk of each coordinate of a block after t steps, t of shape (1,).
-    """
-    as_additive_problem(problem, "closed forms and bounds")
-    t = step_array("steps", steps)
-    if not t.size:
-        return np.zeros(t.shape)
-
-    def summand(block: Block, row: Array) -> Array:
-        return risk(block, row) * block.multiplicity
-
-    rows = _Expressions(summand, t.reshape(-1).astype(np.float64))
-    total = coordinate_sums(problem, rows, "closed form").reshape(t.shape)
-    return total if t.ndim else float(total)
-
-
-def _sum_over_coordinates(
-    problem: Problem, summand: Callable[[Block], Array], *, is_linear: bool
-) -> float:
-    """Sum an expression in the fields of a block over all coordinates.
-
-    Nodes have the noise or the start alone where these do not follow from the curvature: they give
-    the sum only if it `is_linear` in both.
-    """
-    as_additive_problem(problem, "closed forms and bounds")
-
-    def expression(block: Block, _: Array) -> Array:
-        return np.broadcast_to(summand(block), block.h.shape)
-
-    rows = _Expressions(expression, np.zeros(1))
-    return float(coordinate_sums(problem, rows, "bound", is_linear=is_linear)[0])
