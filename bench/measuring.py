@@ -1,4 +1,4 @@
-"""What benchmarks of the simulation measure: one problem, one setting, and how it is noted."""
+"""The problem and the setting that benchmarks of the simulation measure, and how it is noted."""
 
 from typing import Any
 

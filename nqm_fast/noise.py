@@ -133,7 +133,7 @@ class Gaussian(Noise):
         return None if self.label_noise is None else self.label_noise * self._features(h)
 
     def coupling(self, h: Array, c: Array) -> Coupling:
-        """That of least squares."""
+        """The coupling of least squares."""
         variance = self._features(h)
         return Coupling((self.kurtosis - 2.0) * variance**2, variance, variance)
 
@@ -169,7 +169,7 @@ class LossDependent(Noise):
         self._settle(slope=number("slope", self.slope, least=0.0))
 
     def coupling(self, h: Array, c: Array) -> Coupling:
-        """That of the excess risk, which is half of the sum with the curvatures as weights."""
+        """The coupling through the excess risk, half of the sum with the curvatures as weights."""
         shape = np.broadcast_to(c, h.shape)
         return Coupling(np.zeros(h.shape), 0.5 * self.slope * shape, h)
 

@@ -21,7 +21,7 @@ from .validation import (
 )
 
 NEGATIVE = ("error", "drop", "abs")
-"""What may become of curvatures that are negative or zero."""
+"""Ways to treat curvatures that are negative or zero."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def checked_law(law: PowerLaw) -> PowerLaw:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What was left out of a spectrum, or made positive; it is false if that is nothing.
+    """The curvatures that were left out, or made positive; it is false if there are none.
 
     The trace is that of absolute values, ``sum count |h + damping|``, of which all shares are.
     """

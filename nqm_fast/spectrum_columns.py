@@ -29,9 +29,9 @@ CANONICAL = {word: name for name, words in WORDS.items() for word in words.split
 BESIDE = {
     "eigenvecs", "eigenvectors", "evecs", "residuals", "iterations", "converged", "lanczos_vec",
 }  # fmt: skip
-"""What those programs have beside eigenvalues, which is passed over."""
+"""Columns of those programs beside eigenvalues, which are passed over."""
 SMOOTHED = {"grid", "grids", "density", "sigma"}
-"""What they have beside weights: a density, and the width of its smoothing, which is a number."""
+"""Columns that they have beside weights: a density, and the width of its smoothing, a number."""
 
 
 @dataclass

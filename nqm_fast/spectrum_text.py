@@ -14,7 +14,7 @@ from .validation import InputError, counted
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """How text of some programs begins that has two bytes for each character."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.I | re.A)
-"""What is a number: what Python takes for one, but for digits of other scripts and underscores."""
+"""A number as Python writes it, without digits of other scripts and underscores."""
 
 
 def read_columns(file: Content) -> Columns:

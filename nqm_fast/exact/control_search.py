@@ -48,7 +48,7 @@ RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-8
 
 
 class ControlLimits(NamedTuple):
-    """Which learning rates and batch sizes a search may choose."""
+    """Learning rates and batch sizes that a search may choose."""
 
     is_rate_free: bool
     may_rise: bool
@@ -66,7 +66,7 @@ class Found(NamedTuple):
     free: Array
     """The free numbers of the layout."""
     place: int
-    """Which of the layouts for a number of steps it is."""
+    """Number of the layout among those for a number of steps."""
 
     @property
     def main_rates(self) -> Array:

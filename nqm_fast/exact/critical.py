@@ -23,7 +23,7 @@ DEFINITIONS = ("knee", "overhead", "noise-scale", "half")
 CURVE_POINTS = 12
 """Batch sizes of the curve, enough for neighbours to start from each other."""
 TOLERANCE = 1e-4
-"""Of the log of a batch size; steps are whole numbers, which it cannot be finer than."""
+"""Error of the log of a batch size; steps are whole numbers, which it cannot be finer than."""
 
 
 @methods_in_usual_arithmetic

@@ -107,7 +107,7 @@ class _Steps(NamedTuple):
     K: Array
     """The map of all steps on the state, minus the identity, shape (coordinates, n, n)."""
     D: Array
-    """That on second moments, shape (coordinates, p, p)."""
+    """The map of all steps on second moments, minus the identity, shape (coordinates, p, p)."""
     mean: Array
     """The mean over all steps of the response at the end to a step's noise, (coordinates, n)."""
     spread: Array

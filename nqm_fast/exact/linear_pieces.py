@@ -1,4 +1,4 @@
-"""What pieces of constant learning rate do to the second moments of any linear recurrence.
+"""The effect of pieces of constant learning rate on the second moments of linear recurrences.
 
 A step takes the second moments S of a coordinate's state to ``M S M^T + b b^T c / B``, with
 ``M = I + D``. A piece is this map some times, by squaring, with its derivative by the log of the
@@ -122,7 +122,7 @@ class LinearSweep(NamedTuple):
 
     start: Array
     variance: Array
-    """Of gradients, shape (nodes,)."""
+    """Variance of gradients, shape (nodes,)."""
     maps: PowerMaps
     later: Array
     """The risk at the end as weights of second moments after each piece."""

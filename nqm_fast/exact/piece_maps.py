@@ -1,4 +1,4 @@
-"""What pieces of constant learning rate do to the risk of plain SGD, with its gradient.
+"""The effect of pieces of constant learning rate on the risk of plain SGD, with its gradient.
 
 Per coordinate a piece keeps a share of the risk that is there before it, and adds what its noise
 leaves. Arrays in this module have shape (pieces, nodes) unless they say another.
@@ -47,7 +47,7 @@ class PlainModel(NamedTuple):
     """Curvature that the preconditioned update sees."""
     initial_risk: Array
     noise: Array
-    """What noise adds to the risk for each unit of learning rate, at batch size 1."""
+    """The risk that noise adds for each unit of learning rate, at batch size 1."""
 
     def sweep(self, log_rates: Array, lengths: NDArray[np.int64], /) -> PlainSweep:
         """Go through pieces with log learning rates and lengths of shape (pieces,)."""

@@ -1,4 +1,4 @@
-"""Which model of pieces an algorithm has, and up to which learning rate it is stable."""
+"""The model of pieces that an algorithm has, and the learning rate up to which it is stable."""
 
 from __future__ import annotations
 

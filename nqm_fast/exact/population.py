@@ -31,12 +31,12 @@ class _PopulationBatch(Schedule):
         return with_replacement(self.noise, self.batch_size.values(steps))
 
     def piece(self, step: int) -> tuple[float, bool]:
-        """That of the batch size."""
+        """The piece of the batch size without replacement, which has the same ends."""
         return self.batch_size.piece(step)
 
     @property
     def least(self) -> float:
-        """That of the least batch, which has most noise."""
+        """The least value, which the least batch without replacement has."""
         return float(with_replacement(self.noise, np.array([self.batch_size.least]))[0])
 
 

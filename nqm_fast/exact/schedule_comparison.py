@@ -1,4 +1,4 @@
-"""What named schedules leave on the table against the best one, each tuned."""
+"""Named schedules, each tuned, against the best one: the risk that each leaves on the table."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Comparison(NamedTuple):
 
 
 class _Budget(NamedTuple):
-    """What all schedules may spend."""
+    """The steps and samples that all schedules may spend."""
 
     problem: Problem
     steps: int
@@ -164,7 +164,7 @@ def compare_schedules(
     power: float = 0.0,
     backend: str = "auto",
 ) -> Comparison:
-    """What schedules of the learning rate leave on the table, each with its own numbers tuned.
+    """Risk that schedules of the learning rate leave on the table, each with its own numbers tuned.
 
     Plain SGD in batches of samples / steps. Tuned are the peak and: for "cosine" and "linear"
     where they end, for "wsd" the part of the time that is its linear decay to 0, for "power" the

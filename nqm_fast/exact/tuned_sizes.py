@@ -33,7 +33,7 @@ NEAR = 16.0
 MOST_NOISE = 2.0**800
 """In targets, as batch sizes are numbers."""
 APART = 3
-"""Of neighbouring batch sizes, one of so many is searched as a whole."""
+"""One of so many neighbouring batch sizes is searched as a whole."""
 MANY_STEPS = 1000
 """Steps from which on troughs of settings with phases hardly differ."""
 ENOUGH = 2.0**100

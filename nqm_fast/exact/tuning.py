@@ -95,7 +95,7 @@ class Task(NamedTuple):
     limit: int
     effort: str
     names: list[str]
-    """What is searched, if not fewer."""
+    """Hyper-parameters that are searched, all or some at a time."""
 
 
 class Near(NamedTuple):

@@ -116,7 +116,7 @@ def counterparts() -> dict[str, str]:
 
 
 def _why_not(name: str, problem: Problem | None) -> str:
-    """What must be otherwise before a figure is drawn of what was chosen; empty if nothing."""
+    """Say what must be otherwise before a figure can be drawn; empty if nothing."""
     module = _modules()[name]
     if getattr(module, "OWN_PROBLEM", False):
         return f"be left out for {name}, which has a problem of its own"

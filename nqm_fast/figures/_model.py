@@ -1,4 +1,4 @@
-"""What figures are about: a problem, a target and batch sizes, those published or one's own.
+"""The subject of figures: a problem, a target and batch sizes, those published or one's own.
 
 Jobs that solve them are here as well.
 """

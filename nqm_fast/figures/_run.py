@@ -183,7 +183,7 @@ def _plot_settings(figure: Figure, run: Any) -> None:
 
 
 def _shown_steps(run: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which records are after step 0, as logarithmic axes need, and steps of exact curves."""
+    """Find the records after step 0, as logarithmic axes need, and the steps of exact curves."""
     shown = run.steps > 0
     steps = run.steps[shown]
     chosen = np.unique(np.linspace(0, steps.size - 1, EXACT_POINTS).astype(int))

@@ -53,7 +53,7 @@ Row = tuple[Any, ...]
 
 
 class Plane(NamedTuple):
-    """What the picture is of: x is the flatter of two coordinates, y the steeper one."""
+    """The two coordinates of the picture: x is the flatter one, y the steeper one."""
 
     problem: Problem  # of these two, in this order
     numbers: tuple[int, int]  # in the problem that they are of

@@ -1,4 +1,4 @@
-"""What runs must have for a fit, said in a sentence where they lack it."""
+"""Checks of the runs of a fit, each with a sentence for what they lack."""
 
 from __future__ import annotations
 

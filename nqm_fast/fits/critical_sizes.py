@@ -17,7 +17,7 @@ CURVE_POINTS = 12
 BEYOND = 16.0
 """How far beyond the knee curves go."""
 TOLERANCE = 1e-3
-"""Of the logarithm of a batch size."""
+"""Error of the logarithm of a batch size."""
 
 
 class CriticalSize(NamedTuple):

@@ -32,14 +32,14 @@ MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T.astype(np
 HALVES = slice(0, 2), slice(2, 4)
 """Sums of initial risks, and of noise."""
 STEP = 1e-6
-"""Of difference quotients of functions that are known to all digits."""
+"""Step of difference quotients, of functions that are known to all digits."""
 
 Values = Mapping[str, float]
 """Parameters by name, in the units of a fit."""
 
 
 class Units(NamedTuple):
-    """What is typical of the runs of a fit, in which its parameters are expressed."""
+    """Typical values of the runs of a fit, in which its parameters are expressed."""
 
     lr: float
     batch_size: float

@@ -16,7 +16,7 @@ class Parameter(NamedTuple):
     low: float
     high: float
     width: float
-    """Of the Gaussian prior around 0, which holds back what runs say nothing of; inf without."""
+    """Width of the Gaussian prior around 0, which restrains what runs hardly tell; inf without."""
     meaning: str
 
 

@@ -1,4 +1,4 @@
-"""What the parameters of a fit predict."""
+"""Predictions from the parameters of a fit."""
 
 from __future__ import annotations
 

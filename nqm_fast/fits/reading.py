@@ -23,7 +23,7 @@ from .training_run import TrainingRun
 NUMBERS = ("loss", "steps", "batch_size", "lr", "dim", "momentum", "ema", "weight", "sharpness")
 """Arguments of a run that are columns of numbers."""
 WORDS = ("name", "group")
-"""Those that are columns of text."""
+"""Arguments of a run that are columns of text."""
 RUN = "run"
 """Column, or columns, whose values are alike for the records of a run."""
 EMPTY = ("", None)
@@ -33,7 +33,7 @@ class Line(NamedTuple):
     """A row of a table."""
 
     number: int
-    """Of the line in its file, from 1; in Parquet, of the row."""
+    """Number of the line in its file, from 1; in Parquet, of the row."""
     cells: dict[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""What a run's schedules do to a direction, tabulated over its curvature.
+"""The effect of a run's schedules on a direction, tabulated over its curvature.
 
 A direction of curvature h contributes ``start A(z) + (c / h) F(z)`` to the loss, where
 z = log(h lr) at the highest learning rate of the run. A is what is left of the initial risk, and F
@@ -46,7 +46,7 @@ class Pieces(NamedTuple):
     inverse_batch: Array
     """One over the batch size that adds as much noise as the true one does."""
     record: NDArray[np.int64]
-    """Which record is at the end of each piece, or -1."""
+    """Numbers of the records at the ends of pieces, or -1."""
 
 
 def schedule_pieces(
@@ -107,7 +107,7 @@ class Response(NamedTuple):
     """The two functions of a run, at each of its records."""
 
     start: Array
-    """What is left of the initial risk, shape (records, places of the axis)."""
+    """The share of the initial risk that is left, shape (records, places of the axis)."""
     noise: Array
     """Risk that noise has added, per c / h, of the same shape."""
     floor: Array

@@ -1,4 +1,4 @@
-"""Which extra parameters a fit should have: those that predict larger runs of the same rows better.
+"""The choice of extra parameters of a fit: those that predict larger runs of its rows better.
 
 Runs are left out, the largest ones rather than random ones, as predictions are for larger runs
 than any that was fitted. Of few runs each is left out in turn.
@@ -96,7 +96,7 @@ class Candidate(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What was chosen, and all that was tried."""
+    """The parameters that were chosen, and all that were tried."""
 
     extra: tuple[str, ...]
     tried: tuple[Candidate, ...]

@@ -30,12 +30,12 @@ TOLERANCE = 1e-7
 
 @dataclass(frozen=True)
 class Layout:
-    """Which parameters are free, and which of them each group of runs has for itself."""
+    """The parameters that are free, and those of them that each group of runs has for itself."""
 
     free: tuple[str, ...]
     """Names in their order."""
     own: frozenset[str] = frozenset()
-    """Those of which every group has one."""
+    """Names of parameters of which every group has one."""
     groups: tuple[str, ...] = ("",)
 
     @cached_property
@@ -64,7 +64,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be fitted, and how."""
+    """The runs that are fitted, and how."""
 
     runs: Sequence[PreparedRun]
     units: Units

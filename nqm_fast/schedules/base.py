@@ -1,4 +1,4 @@
-"""What all schedules are, constants and arrays among them, and values as schedules."""
+"""The base of all schedules, constants and arrays among them, and values as schedules."""
 
 from __future__ import annotations
 

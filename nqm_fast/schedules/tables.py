@@ -26,7 +26,7 @@ MOST_JAX_STEPS = 2**31 - 1
 
 
 class Tabular(Immutable, ABC):
-    """What has values for steps, in pieces: it can be exported."""
+    """A source of values for steps, in pieces, which can be exported."""
 
     length: float
 

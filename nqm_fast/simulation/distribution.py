@@ -42,7 +42,7 @@ from .running import (
 PER_WORKER = 4
 """Shards for each worker: with more, those that end early wait less for the last."""
 SECONDS = 60.0
-"""Of work in a shard, roughly: workers may come later, or be more than an executor says."""
+"""Seconds of work in a shard, roughly: workers may come later, or be more than an executor says."""
 MOST_SHARDS = 1 << 14
 """Shards that a run is cut into for that reason alone; each takes time to send and to merge."""
 GPU_SPEED = 100.0
@@ -52,7 +52,7 @@ WAIT_SECONDS = 0.5
 
 
 class Orders(NamedTuple):
-    """What all tasks of a run have in common."""
+    """The orders that all tasks of a run have in common."""
 
     resources: Wanted
     interval: float  # seconds between checkpoints
@@ -155,7 +155,7 @@ def _in_its_file(experiment: Experiment, files: Files, orders: Orders) -> Run:
 
 
 def _with_axis_of_settings(run: Run, experiment: Experiment) -> Computed:
-    """What was computed, in arrays that have an axis of settings."""
+    """Return the results of a run in arrays that have an axis of settings."""
     listed = experiment.listed
     observed = {name: x if listed else x[None] for name, x in run.observed.items()}
     states = run.state if listed or run.state is None else (run.state,)

@@ -18,7 +18,7 @@ from .tracing import propagation_of
 
 @dataclass
 class Outcome:
-    """What the loops of a run have computed when they end or are stopped."""
+    """The results that the loops of a run have when they end or are stopped."""
 
     values: Array  # (records, settings, replicas, rows), of all records of the run
     records: int  # how many are complete

@@ -35,7 +35,7 @@ class Shard(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What was computed of a shard, with an axis of settings."""
+    """The results of a shard, with an axis of settings."""
 
     observed: Mapping[str, Array]
     diverged_at: NDArray[np.int64]  # (settings, replicas)

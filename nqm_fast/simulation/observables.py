@@ -63,11 +63,11 @@ PATHS = {
     "w": "first component of the state of the traced coordinates, which is w for SGD",
     "evaluated": "evaluated iterate of the traced coordinates",
 }
-"""What is recorded of each traced coordinate, by name, with a line that describes it."""
+"""Records of each traced coordinate, by name, with a line that describes them."""
 
 
 class Recorded(NamedTuple):
-    """What is recorded under a name, an observable or a path, as files and tables describe it."""
+    """A record under a name, an observable or a path, as files and tables describe it."""
 
     dims: tuple[str, ...]  # beyond settings, replicas and records
     units: str

@@ -17,7 +17,7 @@ class Plan(Protocol):
 
     @property
     def experiment(self) -> Experiment:
-        """What is simulated."""
+        """The experiment that is simulated."""
 
     def fingerprint(self) -> str:
         """Tell whether another machine starts from the same numbers."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @methods_in_usual_arithmetic
 @dataclass(frozen=True, repr=False, eq=False)  # Runs are compared by identity, not by arrays.
 class Run:
-    """What `simulate` returns.
+    """The result of `simulate`.
 
     With a list of G settings, `risk` and all else that is observed, `diverged_at` and `state`
     have a leading axis (for `state` a tuple) of length G.

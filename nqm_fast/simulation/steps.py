@@ -19,7 +19,7 @@ from ..validation import Array, InputError, integer, number, shown
 from .api import simulate
 
 CONFIDENCE = 0.95
-"""Of the intervals: the probability that the risk's mean over all runs is in them, at a step."""
+"""Probability that the interval of a step has the mean of the risk over all runs in it."""
 FIRST_HORIZON, GROWTH = 256, 4
 """Steps that are simulated first, and how many times more where they do not suffice."""
 RECORDS = 400

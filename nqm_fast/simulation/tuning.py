@@ -78,7 +78,7 @@ class SimulatedTuned(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What is searched, and what it is simulated with."""
+    """The hyper-parameters that are searched, and the runs that they are simulated in."""
 
     problem: Problem
     kind: type[Algorithm] | Algorithm

@@ -49,7 +49,7 @@ def _usability(name: str) -> str:
 
 
 def _choice() -> str:
-    """What backend="auto" stands for."""
+    """Say which backend "auto" stands for."""
     chosen = backend_name("auto")
     if chosen != "auto":
         return f"auto is {chosen}, as {VARIABLE} says"

@@ -277,7 +277,7 @@ class FileRecorder(Recorder):
         return explained_errors(self.files, self._advice)
 
     def _advice(self) -> str:
-        """What the user can do after an error of the file system."""
+        """Say how to go on after an error of the file system."""
         try:
             there = same_run(self.files.base, self.base_header)
             there = there and os.path.samestat(self.files.base.stat(), self.base)

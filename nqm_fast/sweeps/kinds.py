@@ -64,7 +64,7 @@ class Field(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What a point costs, roughly: seconds on one core, and bytes of memory."""
+    """The cost of a point, roughly: seconds on one core, and bytes of memory."""
 
     seconds: float
     memory: float
@@ -248,7 +248,7 @@ def _steps_load(arguments: Arguments) -> Load:
 
 
 OVER = ("lr",)
-"""What `tune` searches if that is not given."""
+"""Hyper-parameters that `tune` searches if none are given."""
 
 
 def _tune(point: Arguments) -> Result:

@@ -52,7 +52,7 @@ class Plan:
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        """What comes of each point, by name, for all of which the arguments are checked.
+        """The results of a point, by name; the arguments of all points are checked for them.
 
         Raises
         ------

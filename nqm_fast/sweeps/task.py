@@ -21,7 +21,7 @@ from .plan import Plan, fill, package_version
 
 
 class Task(NamedTuple):
-    """What a worker is sent."""
+    """The message that a worker is sent: the points that it computes."""
 
     version: str
     """The version of the package that plans; another one may give other numbers."""
@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker returns."""
+    """The answer that a worker returns."""
 
     failures: list[tuple[int, str]]
     """Points that have no results, and why."""

@@ -49,7 +49,7 @@ class StepMap(NamedTuple):
     kick: Array
     """Factors of the sum over all coordinates, in what is added, shape (coordinates, p)."""
     constant: Array
-    """What is added in each step besides, shape (coordinates, p)."""
+    """The noise that is added in each step besides, shape (coordinates, p)."""
 
 
 class Recurrences:

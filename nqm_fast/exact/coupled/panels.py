@@ -126,14 +126,14 @@ class Panel(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """What panels of a length need, from their first moments to sum and risk at 65 points."""
+    """The maps of panels of a length, from their first moments to sum and risk at 65 points."""
 
     sum_rows: Array
     risk_rows: Array
     """Rows on the first moments, shape (65, coordinates * p)."""
     sum_constant: Array
     risk_constant: Array
-    """What constant noise adds, shape (65,)."""
+    """The share of constant noise, shape (65,)."""
     sum_response: Array
     risk_response: Array
     """Responses to the sum, at the points or, in the shortest panels, in all steps."""

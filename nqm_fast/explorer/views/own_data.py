@@ -24,7 +24,7 @@ MOST_DOTS = 400
 QUANTILES = 0.1, 0.9
 """Between these is the band of a run's replicas."""
 EXAMPLE = Dropped("an example, a power law of 1000 coordinates", problem=Problem.power_law(1000))
-"""What is shown until a file is dropped."""
+"""The text that stands there until a file is dropped."""
 
 PARAMETERS = (
     settings.LR,
