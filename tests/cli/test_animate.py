@@ -31,7 +31,7 @@ def test_a_gif_moves(nqm_fast, here):
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_an_mp4_is_written(nqm_fast, here):
     status, _, err = nqm_fast("animate", *SHORT, "--out", "lecture.mp4")
-    assert (status, err) == (0, "")
+    assert (status, err.strip()) == (0, "")  # a bar leaves an empty line
     assert (here / "lecture.mp4").read_bytes()[4:8] == b"ftyp"
 
 
