@@ -59,6 +59,17 @@ def best_batches(
     return np.asarray(np.clip((corners[k - 1] + more) * ratio, limits.least, limits.most))
 
 
+class BestBatches(NamedTuple):
+    """The best batch sizes of a budget, as a function of weights and lengths."""
+
+    samples: float
+    limits: BatchLimits
+
+    def __call__(self, weights: Array, lengths: NDArray[np.int64], /) -> Array:
+        """Compute batch sizes, shape (pieces,)."""
+        return best_batches(weights, lengths, self.samples, self.limits)
+
+
 def _weight_per_step(weights: Array, lengths: NDArray[np.int64], limits: BatchLimits) -> Array:
     """Return weights per step; where batch sizes may not fall, means of pieces that are one."""
     ratio = weights / lengths

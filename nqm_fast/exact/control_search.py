@@ -20,8 +20,10 @@ from ..blocks import Block
 from ..bounds import SMALLEST_RISK
 from ..problem import Problem
 from ..validation import Array
-from .batch_budget import BatchLimits, WholeBatches, best_batches, whole_batches
+from .batch_budget import BatchLimits, BestBatches, WholeBatches, whole_batches
+from .coupled.maps import CoupledBlock
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
+from .piece_maps import Batches
 from .piece_models import piece_model
 
 COARSE_PIECES = 8
@@ -67,11 +69,21 @@ class Found(NamedTuple):
     """The free numbers of the layout."""
     place: int
     """Number of the layout among those for a number of steps."""
+    batch: Array | None
+    """Batch sizes of its pieces, if they do not follow from the learning rates."""
 
     @property
     def main_rates(self) -> Array:
         """Log learning rates of the pieces after the warm-up."""
         return self.layout.log_rates(self.free)[len(self.layout.stairs) :]
+
+
+class Descended(NamedTuple):
+    """The end of one descent."""
+
+    log_risk: float
+    free: Array
+    batch: Array | None
 
 
 class WholePlan(NamedTuple):
@@ -85,17 +97,16 @@ class WholePlan(NamedTuple):
     found: Found
 
 
-Batches = Callable[[Array, NDArray[np.int64]], Array]
-"""A function from weights and lengths of pieces to their batch sizes, all of shape (pieces,)."""
-
-
 class ControlSearch:
     """The lowest risk of budgets on the nodes of a block, each solved once."""
+
+    tolerance, rough_tolerance = RISK_TOLERANCE, RISK_TOLERANCE
+    """Changes of the log of the risk at which a search ends, and one that a longer one follows."""
 
     def __init__(
         self,
         problem: Problem,
-        block: Block,
+        block: Block | CoupledBlock,
         algorithm: LinearAlgorithm,
         pieces: int | NDArray[np.int64],
         limits: ControlLimits,
@@ -121,23 +132,22 @@ class ControlSearch:
     ) -> tuple[float, Array]:
         """Compute the log of the risk, and its derivatives by log learning rates."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            sweep = self.model.sweep(log_rates, lengths)
-            risk, slope = sweep.risk_and_slope(1.0 / batches(sweep.weights, lengths))
+            risk, slope, _ = self.model.evaluated(log_rates, lengths, batches)
         if risk == 0.0:
             return math.log(SMALLEST_RISK), np.zeros_like(log_rates)
         if not (math.isfinite(risk) and np.isfinite(slope).all()):
             return MOST_LOG_RISK, np.zeros_like(log_rates)
         return math.log(risk), slope / risk
 
-    def weights(self, log_rates: Array, lengths: NDArray[np.int64]) -> Array:
+    def weights(self, found: Found, samples: float) -> Array:
         """Compute the noise at the end that each piece leaves at batch size 1, shape (pieces,)."""
+        rates, lengths = found.layout.log_rates(found.free), found.layout.lengths
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return self.model.sweep(log_rates, lengths).weights
+            return self.model.evaluated(rates, lengths, self.batches_of(samples)).weights
 
-    def batches_of(self, samples: float) -> Batches:
+    def batches_of(self, samples: float) -> BestBatches:
         """Return what gives the best batch sizes of a budget."""
-        limits = self.limits.batches
-        return lambda weights, lengths: best_batches(weights, lengths, samples, limits)
+        return BestBatches(samples, self.limits.batches)
 
     # -- one budget ------------------------------------------------------------------------
 
@@ -187,18 +197,20 @@ class ControlSearch:
         gathered = gathered_lengths(steps, self.pieces)
         return [even, self._layout(gathered), self._layout(gathered[::-1])]
 
-    def _from_scratch(self, steps: int, batches: Batches) -> Found:
+    def _from_scratch(self, steps: int, batches: BestBatches) -> Found:
         """Minimise from several starts with few pieces, then with more and more."""
         main = steps - self.limits.warmup
         layouts = self._layouts(steps)
         most = max(len(x.lengths) - len(x.stairs) for x in layouts)
         coarse = self._coarse(steps, layouts)
         starts = self._starts(coarse, batches)
-        best = self._minimised(coarse, starts, batches)
+        rough = self.rough_tolerance
+        best = self._minimised(coarse, starts, batches, tolerance=rough)
         pieces = 2 * COARSE_PIECES
         while pieces < most and self.limits.is_rate_free:
             finer = self._layout(even_lengths(main, pieces))
-            best = self._minimised(finer, [self._moved(best, finer)], batches)
+            start = self._moved(best, finer)
+            best = self._minimised(finer, [start], batches, tolerance=rough)
             pieces *= 2
         answers = []
         for place, fine in enumerate(layouts):
@@ -206,15 +218,19 @@ class ControlSearch:
             if most <= COARSE_PIECES or most == main:
                 # Single steps may have several lowest points.
                 begin += self._starts(fine, batches)
-            answers.append(self._minimised(fine, begin, batches, place))
-        return min(answers, key=lambda found: found.log_risk)
+            answers.append(self._minimised(fine, begin, batches, place, tolerance=rough))
+        best = min(answers, key=lambda found: found.log_risk)
+        if rough <= self.tolerance:
+            return best
+        pieces, place = best.layout, best.place
+        return self._minimised(pieces, [best.free], batches, place, batch=best.batch)
 
     def _coarse(self, steps: int, layouts: list[Layout]) -> Layout:
         """Return the layout of the first search, which has few pieces."""
         most = max(len(x.lengths) - len(x.stairs) for x in layouts)
         return self._layout(even_lengths(steps - self.limits.warmup, min(COARSE_PIECES, most)))
 
-    def _best_constant(self, coarse: Layout, batches: Batches) -> tuple[float, float]:
+    def _best_constant(self, coarse: Layout, batches: BestBatches) -> tuple[float, float]:
         """Scan constant rates; the log of the lowest risk, and the log of the rate."""
         size = len(coarse.middles)
 
@@ -225,7 +241,7 @@ class ControlSearch:
         rates = (self.log_limit - SCAN_STEP * np.arange(SCANNED_RATES)).tolist()
         return min((log_risk(rate), rate) for rate in rates)
 
-    def _starts(self, coarse: Layout, batches: Batches) -> list[Array]:
+    def _starts(self, coarse: Layout, batches: BestBatches) -> list[Array]:
         """Return starts: the best constant rate, and rates that fall from the largest on."""
         constant = np.full(len(coarse.middles), self._best_constant(coarse, batches)[1])
         falling = [
@@ -239,18 +255,40 @@ class ControlSearch:
         return pieces.free_of(rates, self.log_limit)
 
     def _minimised(
-        self, pieces: Layout, starts: list[Array], batches: Batches, place: int = 0
+        self,
+        pieces: Layout,
+        starts: list[Array],
+        batches: BestBatches,
+        place: int = 0,
+        *,
+        tolerance: float | None = None,
+        batch: Array | None = None,
     ) -> Found:
-        """Minimise the risk over the free numbers of a layout, from starts."""
+        """Minimise the risk over the free numbers of a layout, from starts.
+
+        Batch sizes that do not follow from the learning rates begin at those given, if any are.
+        """
+        given = batches, tolerance or self.tolerance, batch
+        answers = [self._descended(pieces, start, *given) for start in starts]
+        best = min(answers, key=lambda answer: answer.log_risk)
+        return Found(best.log_risk, pieces, best.free, place, best.batch)
+
+    def _descended(
+        self,
+        pieces: Layout,
+        start: Array,
+        batches: BestBatches,
+        tolerance: float,
+        _batch: Array | None,
+    ) -> Descended:
+        """Minimise the risk over the free numbers of a layout, from one start."""
 
         def objective(free: Array) -> tuple[float, Array]:
             value, slope = self.log_risk(pieces.log_rates(free), pieces.lengths, batches)
             return value, pieces.slope_by_free(slope)
 
         bounds = pieces.bounds(self.log_limit)
-        answers = [lowest_point(objective, start, bounds) for start in starts]
-        value, free = min(answers, key=lambda answer: answer[0])
-        return Found(value, pieces, free, place)
+        return Descended(*lowest_point(objective, start, bounds, tolerance), None)
 
     # -- whole batches -----------------------------------------------------------------------
 
@@ -267,7 +305,7 @@ class ControlSearch:
     def _rounded(self, found: Found, samples: int, limits: BatchLimits) -> WholePlan:
         """Round the batches that are best for learning rates, and choose the rates once more."""
         pieces = found.layout
-        weights = self.weights(pieces.log_rates(found.free), pieces.lengths)
+        weights = self.weights(found, samples)
         batches = whole_batches(weights, pieces.lengths, samples, limits)
         ends = np.union1d(np.cumsum(pieces.lengths), np.cumsum(batches.lengths))
         lengths = np.diff(ends, prepend=0)
@@ -280,7 +318,8 @@ class ControlSearch:
             of_piece = np.bincount(piece, slope, len(pieces.lengths)).astype(float)
             return value, pieces.slope_by_free(of_piece)
 
-        value, free = lowest_point(objective, found.free, pieces.bounds(self.log_limit))
+        bounds = pieces.bounds(self.log_limit)
+        value, free = lowest_point(objective, found.free, bounds, self.tolerance)
         rates = pieces.log_rates(free)
         return WholePlan(value, rates, pieces.lengths, batches, found._replace(free=free))
 
@@ -289,6 +328,7 @@ def lowest_point(
     objective: Callable[[Array], tuple[float, Array]],
     start: Array,
     bounds: list[tuple[float, float]],
+    tolerance: float = RISK_TOLERANCE,
 ) -> tuple[float, Array]:
     """Minimise a function with its gradient within bounds; the lowest value, and where it is."""
     import scipy.optimize
@@ -302,7 +342,7 @@ def lowest_point(
         options={
             "maxiter": MOST_ITERATIONS,
             "maxcor": KEPT_GRADIENTS,
-            "ftol": RISK_TOLERANCE,
+            "ftol": tolerance,
             "gtol": GRADIENT_TOLERANCE,
         },
     )

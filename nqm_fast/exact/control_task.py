@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..problem import Problem
+from ..noise import Noise
+from ..problem import Problem, as_additive_problem, as_problem
 from ..validation import (
     MOST_STEPS,
     InputError,
@@ -80,6 +81,20 @@ def checked_task(
     budget = _checked_budget(steps, samples, target, limits)
     lengths = _checked_pieces(pieces, budget[0], limits)
     return ControlTask(problem, *budget, lengths, _example_of(algorithm), limits)
+
+
+def noise_of_control(problem: Any, function: str) -> Noise | None:
+    """Return a problem's noise if it is the same everywhere, or couples coordinates in one sum.
+
+    Raises
+    ------
+    InputError
+        If it does neither, with the name of the function that needs that.
+    """
+    noise = as_problem(problem).noise_model
+    if noise is None or not noise.is_coupled:
+        as_additive_problem(problem, function)
+    return noise
 
 
 def checked_limits(

@@ -17,6 +17,7 @@ from ..algorithms.base import Entry, LinearAlgorithm
 from ..algorithms.sparse import checked_recurrence, term_weights
 from ..blocks import Block
 from ..validation import Array, InputError
+from .piece_maps import Batches, Evaluated, evaluated_sweep
 
 MOST_COMPONENTS = 4
 """Components of a state, whose products take n^3 operations."""
@@ -85,6 +86,12 @@ class LinearModel:
             matrix = maps.matrix[:, :, k]
             current = _product(_product(_transposed(matrix), current), matrix)
         return LinearSweep(self.start, self.variance, maps, later)
+
+    def evaluated(
+        self, log_rates: Array, lengths: NDArray[np.int64], batches: Batches, /
+    ) -> Evaluated:
+        """Compute the risk at the batch sizes that `batches` gives."""
+        return evaluated_sweep(self.sweep(log_rates, lengths), lengths, batches)
 
     def _steps(self, lr: Array) -> PowerMaps:
         """Return the maps of one step."""

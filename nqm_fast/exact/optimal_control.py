@@ -15,19 +15,28 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..bounds import SMALLEST_RISK
 from ..html import facts_table
-from ..problem import Problem, as_additive_problem
+from ..problem import Problem
 from ..schedules import Piecewise, Schedule
-from ..validation import InputError
+from ..validation import InputError, shown
 from .control_search import ControlSearch, WholePlan
-from .control_task import OVER, ControlTask, checked_limits, checked_task
+from .control_task import (
+    OVER,
+    ControlTask,
+    checked_limits,
+    checked_task,
+    noise_of_control,
+)
+from .coupled_search import control_search
 from .piece_models import is_plain
 from .risk import expected_risk
-from .tuning import REFINEMENTS, finer_nodes, searched_nodes
+from .tuning import REFINEMENTS, better_nodes, first_nodes
 
 AGREEMENT = 1e-9
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
 ROUGH_AGREEMENT = 1e-6
 """The same for algorithms whose search takes long."""
+COUPLED_AGREEMENT = 1e-3
+"""The same for noise that depends on the iterate, whose schedules are off by the square of that."""
 ROOT_TOLERANCE = 1e-10
 """Relative error of the fewest samples or steps, where whole numbers lie closer."""
 GROWTH = 4
@@ -97,13 +106,15 @@ def optimal_control(
     """The learning rates and batch sizes with the lowest risk for a budget, or for a target.
 
     Both are constant in each of `pieces` pieces. For given learning rates the best batch sizes
-    have a closed form, and the learning rates are searched by the gradient of what is left. The
-    batches are whole, and together are all samples, to the last one.
+    have a closed form, and the learning rates are searched by the gradient of what is left. Where
+    noise depends on the iterate, both are searched together. The batches are whole, and together
+    are all samples, to the last one.
 
     Parameters
     ----------
     problem : Problem
-        With noise that is the same everywhere.
+        With noise that is the same everywhere, or `noise.Gaussian` or `noise.LossDependent`: the
+        search then takes some ten seconds, and the algorithm must be plain SGD.
     steps, samples : int, optional
         The budget. With both, the lowest risk is searched. With samples alone there are as many
         steps as batches of `min_batch`; with steps alone, all batches are of `max_batch`.
@@ -155,9 +166,14 @@ def optimal_control(
     >>> best.samples
     131072
     """
-    as_additive_problem(problem, "optimal_control")
+    noise = noise_of_control(problem, "optimal_control")
     limits = checked_limits(over, monotone, min_batch, max_batch, max_lr, warmup)
     task = checked_task(problem, steps, samples, target, pieces, algorithm, limits)
+    if noise is not None and not is_plain(task.algorithm):
+        raise InputError(
+            f"algorithm must be plain SGD for optimal_control where noise depends on the iterate, "
+            f"not {shown(task.algorithm)}"
+        )
     start = float(expected_risk(problem, SGD(0.0), 1, 0))
     if start == math.inf:
         raise InputError("problem must have a finite risk at the start for optimal_control")
@@ -165,18 +181,20 @@ def optimal_control(
         raise InputError(
             f"target must be below the risk of the start, which is {start:g}, not {task.target:g}"
         )
-    block = searched_nodes(problem)
+    block = first_nodes(problem)
     agreement = AGREEMENT if is_plain(task.algorithm) else ROUGH_AGREEMENT
+    if problem.noise_model is not None:
+        agreement = COUPLED_AGREEMENT
     known: WholePlan | None = None
     for _ in range(REFINEMENTS):
-        search = ControlSearch(problem, block, task.algorithm, task.pieces, limits)
+        search = control_search(problem, block, task.algorithm, task.pieces, limits)
         if known is not None:
             search.begin_with(known)
         known, answer = _solved(task, search)
         log_risk = math.log(max(answer.risk, SMALLEST_RISK))
         if abs(log_risk - known.log_risk) < agreement or not math.isfinite(log_risk):
             break
-        block = finer_nodes(problem, answer.algorithm, answer.batch_size, answer.steps)
+        block = better_nodes(problem, answer.algorithm, answer.batch_size, answer.steps)
     return answer
 
 

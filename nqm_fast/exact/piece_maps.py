@@ -6,6 +6,7 @@ leaves. Arrays in this module have shape (pieces, nodes) unless they say another
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,11 +34,33 @@ class Sweep(Protocol):
         """
 
 
+Batches = Callable[[Array, NDArray[np.int64]], Array]
+"""A function from weights and lengths of pieces to their batch sizes, all of shape (pieces,)."""
+
+
+class Evaluated(NamedTuple):
+    """The risk after the last piece, at the batch sizes that are chosen for learning rates."""
+
+    risk: float
+    slope: Array
+    """Derivatives by log learning rates, shape (pieces,)."""
+    weights: Array
+    """Derivatives by inverse batch sizes, shape (pieces,)."""
+
+
 class PieceModel(Protocol):
     """Nodes as an algorithm sees them."""
 
-    def sweep(self, log_rates: Array, lengths: NDArray[np.int64], /) -> Sweep:
+    def evaluated(
+        self, log_rates: Array, lengths: NDArray[np.int64], batches: Batches, /
+    ) -> Evaluated:
         """Go through pieces with log learning rates and lengths of shape (pieces,)."""
+
+
+def evaluated_sweep(sweep: Sweep, lengths: NDArray[np.int64], batches: Batches) -> Evaluated:
+    """Compute the risk of pieces whose noise does not depend on the batch sizes of others."""
+    weights = sweep.weights
+    return Evaluated(*sweep.risk_and_slope(1.0 / batches(weights, lengths)), weights)
 
 
 class PlainModel(NamedTuple):
@@ -55,6 +78,12 @@ class PlainModel(NamedTuple):
         later = np.ones_like(maps.kept)
         later[:-1] = np.cumprod(maps.kept[:0:-1], axis=0)[::-1]
         return PlainSweep(self.initial_risk, maps, later)
+
+    def evaluated(
+        self, log_rates: Array, lengths: NDArray[np.int64], batches: Batches, /
+    ) -> Evaluated:
+        """Compute the risk at the batch sizes that `batches` gives."""
+        return evaluated_sweep(self.sweep(log_rates, lengths), lengths, batches)
 
 
 class PieceMaps(NamedTuple):

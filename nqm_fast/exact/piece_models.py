@@ -11,7 +11,9 @@ from ..algorithms.sgd import SGD
 from ..algorithms.sparse import sizes_of
 from ..blocks import Block
 from ..schedules import Constant, as_schedule
-from ..validation import InputError, shown
+from ..validation import Array, InputError, shown
+from .coupled.maps import CoupledBlock
+from .coupled_pieces import CoupledModel
 from .linear_pieces import MOST_COMPONENTS, LinearModel, linear_weights
 from .periodic import find_period
 from .piece_maps import PieceModel, plain_model
@@ -27,7 +29,9 @@ def is_plain(algorithm: LinearAlgorithm) -> bool:
 
 
 def piece_model(
-    block: Block, algorithm: LinearAlgorithm, curvature_range: tuple[float, float]
+    block: Block | CoupledBlock,
+    algorithm: LinearAlgorithm,
+    curvature_range: tuple[float, float],
 ) -> tuple[PieceModel, float]:
     """Return nodes as an algorithm sees them, and its largest stable learning rate.
 
@@ -36,18 +40,42 @@ def piece_model(
     InputError
         If its numbers are beyond the range of a double.
     """
+    if isinstance(block, CoupledBlock):
+        return _coupled_model(block, algorithm, curvature_range)
     if not is_plain(algorithm):
         return LinearModel(block, algorithm), additive_limit(algorithm, curvature_range)
     power = algorithm.hyper_parameter("power")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         model = plain_model(block, power)
+    return model, _largest_plain_lr(power, curvature_range, *model)
+
+
+def _coupled_model(
+    block: CoupledBlock, algorithm: LinearAlgorithm, curvature_range: tuple[float, float]
+) -> tuple[PieceModel, float]:
+    """Return nodes whose noise depends on the iterate, and what is stable in large batches."""
+    power = algorithm.hyper_parameter("power")
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        model = CoupledModel(block, power)
+    return model, _largest_plain_lr(power, curvature_range, model.curvature, model.kick)
+
+
+def _largest_plain_lr(power: float, curvature_range: tuple[float, float], *numbers: Array) -> float:
+    """Return the largest stable learning rate of plain SGD, if its numbers are in range.
+
+    Raises
+    ------
+    InputError
+        If they are beyond the range of a double.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         largest = float(np.power(curvature_range, 1.0 - power).max())
-    if not (0.0 < largest < math.inf and all(np.isfinite(x).all() for x in model)):
+    if not (0.0 < largest < math.inf and all(np.isfinite(x).all() for x in numbers)):
         raise InputError(
             f"power must be nearer to 0: with {power:g}, preconditioned curvature or noise is "
             "beyond the range of a double"
         )
-    return model, 2.0 / largest
+    return 2.0 / largest
 
 
 def check_has_model(algorithm: LinearAlgorithm) -> None:

@@ -14,7 +14,7 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..backends import takes_backend
 from ..columns import Table
 from ..html import rows_table
-from ..problem import Problem, as_additive_problem
+from ..problem import Problem
 from ..schedules import Piecewise, Schedule
 from ..validation import (
     MOST_STEPS,
@@ -29,11 +29,13 @@ from ..validation import (
 )
 from .batch_budget import BatchLimits, whole_batches
 from .control_search import ControlLimits, ControlSearch, lowest_point
+from .control_task import noise_of_control
+from .coupled_search import control_search
 from .named_schedules import SHAPES, Shape
 from .optimal_control import Control, optimal_control
 from .piece_layout import gathered_lengths
 from .risk import expected_risk
-from .tuning import searched_nodes
+from .tuning import first_nodes
 
 OPTIMAL, OPTIMAL_LR = "optimal", "optimal-lr"
 NAMES = (*SHAPES, OPTIMAL, OPTIMAL_LR)
@@ -174,7 +176,7 @@ def compare_schedules(
     Parameters
     ----------
     problem : Problem
-        With noise that is the same everywhere.
+        With noise as in `optimal_control`.
     samples, steps : int
         The budget; at least one sample a step.
     names : sequence of str
@@ -207,7 +209,7 @@ def compare_schedules(
     >>> both["constant"].excess > both["cosine"].excess > both["optimal"].excess == 0.0
     True
     """
-    as_additive_problem(problem, "compare_schedules")
+    noise_of_control(problem, "compare_schedules")
     if not isinstance(names, list | tuple) or not names:
         raise InputError(f"names must be a list of {', '.join(NAMES)}, not {shown(names)}")
     for name in names:
@@ -225,8 +227,8 @@ def compare_schedules(
         raise InputError(f"horizons must be lower, as {parts.max():g} is more than 2^62 samples")
     ends = np.maximum(np.rint(parts * steps), 1.0).astype(np.int64)
     others = {int(t): budget.at(int(t)) for t in ends}
-    best = {t: other.optimum().risk for t, other in others.items()}
     optimum = budget.optimum()
+    best = {t: (optimum if t == steps else x.optimum()).risk for t, x in others.items()}
     search = _tuning_search(budget)
     rows = [_compared(name, budget, search, others, best, optimum) for name in names]
     return Comparison(tuple(rows), optimum, ends)
@@ -237,8 +239,8 @@ def _tuning_search(budget: _Budget) -> ControlSearch:
     free = BatchLimits(1, math.inf, False, True)
     limits = ControlLimits(True, True, math.inf, 0, free)
     lengths = gathered_lengths(budget.steps, TUNED_PIECES)
-    example, block = SGD(1.0, power=budget.power), searched_nodes(budget.problem)
-    return ControlSearch(budget.problem, block, example, lengths, limits)
+    example, block = SGD(1.0, power=budget.power), first_nodes(budget.problem)
+    return control_search(budget.problem, block, example, lengths, limits)
 
 
 def _compared(

@@ -8,6 +8,7 @@ size is searched as a whole, as `tune` does.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,12 +29,12 @@ from .risk import expected_risk
 from .search_space import example_values, made
 from .tuning import Near, Task, Tuned, checked_task, searched_nodes, tuned, tuned_near
 
-NEAR = 16.0
+NEAR = 4096.0
 """Largest quotient of two batch sizes between whose answers another one is near."""
 MOST_NOISE = 2.0**800
 """In targets, as batch sizes are numbers."""
 APART = 3
-"""One of so many neighbouring batch sizes is searched as a whole."""
+"""One of so many batch sizes is searched before those between; of these, one of as many first."""
 MANY_STEPS = 1000
 """Steps from which on troughs of settings with phases hardly differ."""
 ENOUGH = 2.0**100
@@ -123,7 +124,8 @@ class TunedSizes:
 
     def all_at(self, batch_sizes: Sequence[float]) -> list[Tuned]:
         """Find the best setting at each of some batch sizes, which ascend."""
-        for size in (*batch_sizes[::APART], *batch_sizes[-1:], *batch_sizes):
+        apart = batch_sizes[:: APART**2], batch_sizes[-1:], batch_sizes[::APART], batch_sizes
+        for size in itertools.chain(*apart):
             self.at(size)
         return [self.found[size] for size in batch_sizes]
 

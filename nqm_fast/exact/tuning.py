@@ -155,7 +155,7 @@ def finer_nodes(
     return certified_block(problem, nodes, sums, WHOLE_SPECTRUM_DIM)
 
 
-def _first_nodes(problem: Problem) -> Block | CoupledBlock:
+def first_nodes(problem: Problem) -> Block | CoupledBlock:
     """Return few nodes to begin a search with, whatever the noise."""
     if problem.noise_model is None:
         return searched_nodes(problem)
@@ -281,7 +281,7 @@ def _tune_one(task: Task, names: list[str], nested: list[Tuned], near: Near | No
     point: Point = ()
     seeds = [x for x in nested if x.steps < math.inf]
     seeds.sort(key=lambda found: found.steps)
-    block = _first_nodes(problem)
+    block = first_nodes(problem)
     if near is not None and problem.noise_model is None:
         block = finer_nodes(problem, near.ends[0], task.batch, min(near.steps, limit))
     for _ in range(REFINEMENTS):

@@ -485,7 +485,7 @@ def test_mistakes_get_one_sentence(named, said):
         nqm.optimal_control(nqm.Problem.power_law(10), **named)
 
 
-def test_noise_that_depends_on_the_iterate_is_refused():
-    problem = nqm.Problem.power_law(10).with_noise(nqm.noise.Gaussian())
+def test_batches_without_replacement_are_refused():
+    problem = nqm.Problem.power_law(10).with_noise(nqm.noise.FinitePopulation(100))
     with pytest.raises(nqm.InputError, match="same everywhere for optimal_control"):
         nqm.optimal_control(problem, samples=100)
