@@ -15,7 +15,6 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..columns import Table
 from ..validation import choice, number
 from .critical_sizes import DEFINITIONS, CriticalSize, critical_size
-from .model import place, shift
 from .predictor import Predictor
 from .recommendation import (
     Recommendation,
@@ -27,6 +26,7 @@ from .recommendation import (
 from .responses import edge_of
 from .templates import Template
 from .training_run import TrainingRun
+from .units import place, shift
 
 
 @methods_in_usual_arithmetic

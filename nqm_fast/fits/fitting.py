@@ -14,11 +14,12 @@ from ..validation import Array, InputError, choice, integer, shown
 from .bootstrap import bootstrap as resampled
 from .checks import check_runs
 from .fitted import Fitted
-from .model import PreparedRun, Units, highest_lr, predict
+from .model import PreparedRun, predict
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM
 from .selection import Selection, select, with_extra
 from .solver import Solution, Task, base_layout, settled, starts
 from .training_run import TrainingRun, as_runs
+from .units import Units, highest_lr
 
 COLUMNS = ("run", "name", "group", "steps", "batch_size", "lr", "dim", "loss", "predicted")
 MODELS = ("power-law",)

@@ -13,9 +13,10 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..problem import MOST_COORDINATES, Problem
 from ..validation import Array, InputError, integer, number, shown
 from .directions import dim_of
-from .model import Prediction, Units, beyond, over_limit, place, predict, prepared
+from .model import Prediction, beyond, predict, prepared
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
+from .units import Units, over_limit, place
 
 IDENTIFIED = 0.5
 """Standard error, of a logarithm or of an exponent, below which a parameter is identified."""

@@ -16,8 +16,8 @@ from ..arithmetic import in_usual_arithmetic
 from ..messages import reason
 from ..saving import file_path
 from ..schedules import PerStep
-from ..validation import Array, InputError, shown
-from .templates import Template
+from ..validation import InputError, shown
+from .templates import Template, between
 from .training_run import TrainingRun
 
 NUMBERS = ("loss", "steps", "batch_size", "lr", "dim", "momentum", "ema", "weight", "sharpness")
@@ -88,9 +88,10 @@ def read_runs(
         a row is a run.
     lr, batch_size : number, schedule, str or callable, optional
         Instead of columns, and before them. A text is relative to the run's steps and may name
-        columns: ``"warmup 0.01, cosine 0.001 to 0"``, ``"linear peak"``, ``"wsd lr over 0.2"`` (see
-        docs/fitting.md). A callable is given the run's columns (numbers where they are some; of a
-        curve, arrays where they differ) and returns a number, an array or a schedule.
+        columns: ``"warmup 0.01, cosine 0.001 to 0"``, ``"linear peak"``, ``"wsd lr over 0.2"``,
+        ``"warmup 2000, recorded lr"`` for a warm-up that has no records (see docs/fitting.md). A
+        callable is given the run's columns (numbers where they are some; of a curve, arrays where
+        they differ) and returns a number, an array or a schedule.
         The column ``lr`` of a curve is interpolated between its records; where it drops from one
         constant value to another it does so at the first record of the new one.
     where : callable, optional
@@ -211,21 +212,6 @@ def _run(
         raise InputError(f"{source.path.name}, line {first.number}{at}: {message}") from None
 
 
-def _between(steps: Array, values: Array, count: int) -> Array:
-    """Interpolate records of a schedule, linearly but where it jumps.
-
-    It jumps between two records if it is constant before the first and after the second of them.
-    A record has what is used in the step after it, so that the jump is at the second.
-    """
-    t = np.arange(count)
-    found = np.interp(t, steps, values)
-    same = np.diff(values) == 0.0
-    for k in range(1, same.size - 1):
-        if same[k - 1] and not same[k] and same[k + 1]:
-            found[(t >= steps[k]) & (t < steps[k + 1])] = values[k]
-    return found
-
-
 def _schedule(
     source: Source, name: str, maker: Any, lines: list[Line], has: dict[str, str], steps: Any
 ) -> Any:
@@ -235,13 +221,12 @@ def _schedule(
         values = np.array([source.number(line, has[name]) for line in lines])
         if (values == values[0]).all():
             return float(values[0])
-        order = np.argsort(steps, kind="stable")
-        return PerStep(_between(np.asarray(steps)[order], values[order], max(last, 1)))
+        return PerStep(between(steps, values, max(last, 1)))
     if not callable(maker) and not isinstance(maker, Template):
         return maker
     row = {column: _value([line.cells[column] for line in lines]) for column in lines[0].cells}
     if isinstance(maker, Template):
-        return maker.schedule(row, last)
+        return maker.schedule(row, last, np.atleast_1d(steps))
     try:
         return maker(row)
     except InputError:

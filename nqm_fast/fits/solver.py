@@ -12,9 +12,10 @@ import numpy as np
 
 from ..progress import track
 from ..validation import Array
-from .model import PreparedRun, Sums, Units, Values, over_limit, predict, shift
+from .model import PreparedRun, Sums, predict
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
 from .responses import EDGE, Axis
+from .units import Units, Values, over_limit, shift
 
 LEAST, MOST = 1e-6, 1e6
 """Predicted losses beyond these, in units of the fit, are far off anyway."""
