@@ -72,7 +72,7 @@ def read_runs(
     lr: Any = None,
     batch_size: Any = None,
     where: Callable[[Mapping[str, Any]], bool] | None = None,
-    measured: bool = True,
+    measured: bool | None = True,
 ) -> list[TrainingRun]:
     """Read training runs from a table.
 
@@ -96,8 +96,9 @@ def read_runs(
         constant value to another it does so at the first record of the new one.
     where : callable, optional
         Takes a row as a mapping of text, and says whether it is read.
-    measured : bool
-        Whether there are losses; without them runs are to be predicted.
+    measured : bool or None
+        Whether there are losses; without them runs are to be predicted. None: those that have
+        one at all their records are read with it, and the others without.
 
     Returns
     -------
@@ -118,6 +119,7 @@ def read_runs(
     if not lines:
         raise InputError(f"{source.path.name} has no rows that are read")
     has = _found_columns(source, lines, names, lr, batch_size, measured)
+    without = {name: column for name, column in has.items() if name != "loss"}
     makers = {
         name: Template(name, maker) if isinstance(maker, str) else maker
         for name, maker in (("lr", lr), ("batch_size", batch_size))
@@ -127,10 +129,18 @@ def read_runs(
     for line in lines:
         key = line.number if keys is None else tuple(str(line.cells[key]) for key in keys)
         groups.setdefault(key, []).append(line)
+
+    def lacks_losses(group: list[Line]) -> bool:
+        empty = "loss" in has and any(line.cells[has["loss"]] in EMPTY for line in group)
+        return measured is None and empty
+
     return [
-        _run(source, key, group, has, makers, is_curve=keys is not None)
+        _run(
+            source, key, group, without if lacks_losses(group) else has, makers,
+            is_curve=keys is not None,
+        )
         for key, group in groups.items()
-    ]
+    ]  # fmt: skip
 
 
 def _names(columns: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -151,7 +161,7 @@ def _found_columns(
     names: dict[str, Any],
     lr: Any,
     batch_size: Any,
-    measured: bool,
+    measured: bool | None,
 ) -> dict[str, str]:
     """Return the table's names of the arguments that it has."""
     there = lines[0].cells
@@ -161,7 +171,8 @@ def _found_columns(
     needed |= {name for name, value in given.items() if value is None}
     for name in (*NUMBERS, *WORDS):
         column = names.get(name, name)
-        if given.get(name) is not None or (name == "loss" and not measured):
+        is_unused = measured is False or (measured is None and column not in there)
+        if given.get(name) is not None or (name == "loss" and is_unused):
             continue
         if column in there:
             has[name] = column

@@ -203,7 +203,7 @@ def test_runs_without_losses_are_to_be_predicted(table):
         (b"\xff\xfe\x00\x01", {}, "runs.csv is no table of text"),
         (ROWS, {"columns": COLUMNS, "lr": "sine 3"}, "lr must be '[warmup W,] KIND PEAK"),
         (ROWS, {"columns": COLUMNS, "lr": "cosine peak"}, "lr has 'peak', which is neither a"),
-        (ROWS, {"columns": COLUMNS, "lr": "recorded rate"}, "lr has 'recorded rate', but there are"),
+        (ROWS, {"columns": COLUMNS, "lr": "recorded rate"}, "lr has 'recorded rate', but"),
         (ROWS, {"columns": COLUMNS, "lr": "recorded lr to 0"}, "lr must be '[warmup W,] KIND PEAK"),
     ],
 )  # fmt: skip
