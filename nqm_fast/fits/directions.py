@@ -82,9 +82,11 @@ def measures(logs: Array, values: Array, axis: Axis) -> Measures:
             (3.0 * t * t - 1.0) / 6.0,
         ]
     )
-    linear, zero = u >= (axis.wall - at[0]) / axis.spacing, np.zeros(t.size)
-    value = np.where(linear, [zero, 1.0 - t, t, zero], value)
-    slope = np.where(linear, [zero, zero - 1.0, zero + 1.0, zero], slope)
+    linear = u >= (axis.wall - at[0]) / axis.spacing
+    if linear.any():
+        zero = np.zeros(t.size)
+        value = np.where(linear, [zero, 1.0 - t, t, zero], value)
+        slope = np.where(linear, [zero, zero - 1.0, zero + 1.0, zero], slope)
     slope *= u == free  # Beyond the ends of the axis nothing changes.
     where = j + np.arange(-1, 3)[:, None]
     index = (np.arange(sums)[:, None, None] * size + where).ravel()

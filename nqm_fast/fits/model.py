@@ -34,6 +34,8 @@ MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T.astype(np
 """Coefficients of the polynomials that are 1 at one of these and 0 at the others."""
 HALVES = slice(0, 2), slice(2, 4)
 """Sums of initial risks, and of noise."""
+KEPT_SUMS = 1 << 10
+"""Runs of one dimension have the same sum of initial risks beyond it."""
 STEP = 1e-6
 """Of difference quotients of functions that are known to all digits."""
 
@@ -298,6 +300,7 @@ def beyond(start_exponent: float, dim: int) -> float:
     return 0.5 * _zeta(start_exponent, dim + 1.0)[0]
 
 
+@lru_cache(maxsize=KEPT_SUMS)
 def _zeta(p: float, first: float) -> tuple[float, float]:
     """Sum i^-p from `first` on, and its derivative with respect to p."""
     from scipy.special import zeta
