@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,17 @@ def draw(table: Table, path: Path) -> Path:
     InputError
         If `path` is no picture, or Matplotlib is not installed.
     """
+    return draw_with(_plot, table, path)
+
+
+def draw_with(plot: Callable[[Figure, Table], None], table: Table, path: Path) -> Path:
+    """Draw a table into a file by a function that draws it into a figure."""
     from . import check_matplotlib
     from ._output import check_picture, write_png
 
     check_matplotlib()
     check_picture(path, "out")
-    write_png(path, _plot, table)
+    write_png(path, plot, table)
     return path
 
 
@@ -67,7 +73,7 @@ def _plot(figure: Figure, table: Table) -> None:
     axes = list(figure.subplots(rows, 2, squeeze=False).flat)
     for unused in axes[count:]:
         unused.remove()
-    _plot_losses(axes[0], table)
+    plot_losses(axes[0], table)
     if curves:
         _plot_curves(axes[1], table, curves)
     for panel, name in zip(axes[1 + bool(curves) :], names, strict=False):
@@ -86,7 +92,7 @@ def _groups(table: Table) -> list[tuple[str, Any]]:
     return [(str(group), table["group"] == group) for group in groups]
 
 
-def _plot_losses(axes: Axes, table: Table) -> None:
+def plot_losses(axes: Axes, table: Table) -> None:
     """Draw measured against predicted losses."""
     size = POINT if table["loss"].size > MANY_RECORDS else None
     for number, (group, rows) in enumerate(_groups(table)):
@@ -104,7 +110,7 @@ def _plot_losses(axes: Axes, table: Table) -> None:
         axes.legend()
 
 
-def _rows_of(table: Table, run: Any) -> Any:
+def rows_of(table: Table, run: Any) -> Any:
     """List the rows of a run in the order of its steps."""
     rows = np.flatnonzero(table["run"] == run)
     return rows[np.argsort(table["steps"][rows], kind="stable")]
@@ -113,7 +119,7 @@ def _rows_of(table: Table, run: Any) -> Any:
 def _plot_curves(axes: Axes, table: Table, curves: list[Any]) -> None:
     """Draw measured curves, and those that are predicted."""
     for number, run in enumerate(curves):
-        rows = _rows_of(table, run)
+        rows = rows_of(table, run)
         color = SERIES[number % len(SERIES)]["color"]
         name = table["name"][rows[0]] or f"run {run}"
         axes.plot(table["steps"][rows], table["loss"][rows], ".", color=color, markersize=POINT)
@@ -135,7 +141,7 @@ def _plot_residuals(axes: Axes, table: Table, name: str, curves: list[Any]) -> N
             table[name][here], 100.0 * table["residual"][here], linestyle="", alpha=0.7, **style
         )
     for number, run in enumerate(curves):
-        rows = _rows_of(table, run)
+        rows = rows_of(table, run)
         style = SERIES[number % len(SERIES)] | {"markersize": POINT}
         line = "-" if name == "steps" else ""
         axes.plot(

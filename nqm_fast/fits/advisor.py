@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
+
+import numpy as np
 
 from ..arithmetic import methods_in_usual_arithmetic
 from ..columns import Table
 from ..validation import choice, number
 from .critical_sizes import DEFINITIONS, CriticalSize, critical_size
-from .model import place, shift
 from .predictor import Predictor
 from .recommendation import (
     Recommendation,
@@ -20,9 +23,10 @@ from .recommendation import (
     steps_to_loss,
     template_of,
 )
-from .responses import EDGE
+from .responses import edge_of
 from .templates import Template
 from .training_run import TrainingRun
+from .units import place, shift
 
 
 @methods_in_usual_arithmetic
@@ -79,7 +83,10 @@ class Advisor(Predictor):
 
         def highest(size: float) -> float:
             limit = self._largest_lr(size, dim, momentum, group)
-            return limit if self.is_stable else max(limit, float(self.measured["lr"].max()))
+            if self.is_stable:
+                return limit
+            known = self.measured["lr"]  # NaN of runs whose rate was tuned
+            return max(limit, float(np.max(known[~np.isnan(known)], initial=0.0)))
 
         return recommended(
             self._last_loss, highest, dim=dim, steps=steps, samples=samples, batch_size=batch_size,
@@ -92,7 +99,7 @@ class Advisor(Predictor):
         """Return the learning rate at which the steepest direction is at the edge of stability."""
         values = self._values(group)
         probe = TrainingRun(None, 1, batch_size=batch_size, lr=self.units.lr, dim=dim)
-        edge = math.log(EDGE * (1.0 + (momentum or 0.0)))
+        edge = math.log(edge_of(momentum or 0.0))
         beyond = shift(values, place(probe, self.units)) - edge
         return self.units.lr * math.exp(-beyond / (1.0 + values["lr_power"]))
 
@@ -104,6 +111,9 @@ class Advisor(Predictor):
         dim: int | None = None,
         lr: Any = None,
         schedule: str = "constant lr",
+        momentum: float | Sequence[float] | None = None,
+        ema: float | Sequence[float] | None = None,
+        sharpness: float | None = None,
         group: str = "",
     ) -> float:
         """Find the fewest steps to a loss.
@@ -119,6 +129,10 @@ class Advisor(Predictor):
             Template or schedule. By default it is tuned for the number of steps.
         schedule : str
             The shape of a learning rate that is tuned, as of `tune`.
+        momentum, ema : number or list of numbers, optional
+            As of `TrainingRun`; of several the best is taken.
+        sharpness : float, optional
+            A largest curvature that was measured, which limits a rate that is tuned.
         group : str
 
         Returns
@@ -141,15 +155,18 @@ class Advisor(Predictor):
 
         shape_of = shape if lr is None else template_of(lr)
 
-        def run(steps: int) -> TrainingRun:
+        def run(steps: int, past: tuple[Any, Any]) -> TrainingRun:
             return TrainingRun(
-                None, steps, batch_size=size, lr=shape_of(steps), dim=dim,
-                tuned_lr=lr is None, group=group,
+                None, steps, batch_size=size, lr=shape_of(steps), dim=dim, momentum=past[0],
+                ema=past[1], tuned_lr=lr is None, sharpness=sharpness, group=group,
             )  # fmt: skip
 
-        if aim <= self._left(dim, group):  # Directions beyond `dim` are never learnt.
-            return math.inf
-        return steps_to_loss(self._last_loss, aim, run)
+        found = math.inf
+        for past in product(_several(momentum), _several(ema)):
+            run(1, past)  # Its settings are checked whether or not a loss is asked for.
+            if aim > self._left(dim, group):  # Directions beyond `dim` are never learnt.
+                found = steps_to_loss(self._last_loss, aim, partial(run, past=past), found)
+        return found
 
     def critical_batch_size(
         self,
@@ -213,3 +230,8 @@ class Advisor(Predictor):
     def _last_loss(self, run: TrainingRun) -> float:
         """Predict the loss of a run at its only step."""
         return float(self.predict(run))
+
+
+def _several(value: float | Sequence[float] | None) -> list[Any]:
+    """Return a list of one value or several."""
+    return list(value) if isinstance(value, Iterable) else [value]

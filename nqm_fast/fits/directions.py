@@ -11,7 +11,7 @@ from ..power_law_nodes import PowerLawNodes
 from ..problem import MOST_COORDINATES
 from ..spectrum import PowerLaw
 from ..validation import Array
-from .responses import AXIS, SPACING
+from .responses import Axis, places
 
 NODES = 10
 """Nodes of each range of directions."""
@@ -49,18 +49,20 @@ class Measures(NamedTuple):
     """Derivatives when all directions move along the axis, of the same shape."""
 
 
-def measures(places: Array, values: Array) -> Measures:
+def measures(logs: Array, values: Array, axis: Axis) -> Measures:
     """Distribute directions over the axis, by cubic interpolation between its places.
 
     Parameters
     ----------
-    places : ndarray, shape (nodes,)
+    logs : ndarray, shape (nodes,)
         Logarithms of curvature times learning rate.
     values : ndarray, shape (sums, nodes)
         What directions have in each sum.
+    axis : Axis
     """
-    sums, size = values.shape[0], AXIS.size
-    free = (places - AXIS[0]) / SPACING
+    at = places(axis)
+    sums, size = values.shape[0], at.size
+    free = (logs - at[0]) / axis.spacing
     u = np.clip(free, 1.0, size - 2.0)
     j = np.minimum(np.floor(u).astype(np.int64), size - 3)
     t = u - j
@@ -80,6 +82,11 @@ def measures(places: Array, values: Array) -> Measures:
             (3.0 * t * t - 1.0) / 6.0,
         ]
     )
+    linear = u >= (axis.wall - at[0]) / axis.spacing
+    if linear.any():
+        zero = np.zeros(t.size)
+        value = np.where(linear, [zero, 1.0 - t, t, zero], value)
+        slope = np.where(linear, [zero, zero - 1.0, zero + 1.0, zero], slope)
     slope *= u == free  # Beyond the ends of the axis nothing changes.
     where = j + np.arange(-1, 3)[:, None]
     index = (np.arange(sums)[:, None, None] * size + where).ravel()
@@ -89,4 +96,4 @@ def measures(places: Array, values: Array) -> Measures:
         summed = np.bincount(index, weights, sums * size).reshape(sums, size)
         return np.asarray(summed, dtype=np.float64)
 
-    return Measures(distributed(value), distributed(slope / SPACING))
+    return Measures(distributed(value), distributed(slope / axis.spacing))

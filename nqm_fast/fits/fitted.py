@@ -17,10 +17,10 @@ from ..html import facts_table
 from ..saving import file_path, written_beside
 from ..validation import Array, InputError, number, shown
 from .advisor import Advisor
-from .model import Units
 from .parameters import ALL, EXTRA
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
+from .units import Units
 
 FORMAT = "nqm-fast fit 1"
 SCATTER = 64

@@ -14,11 +14,12 @@ from ..validation import Array, InputError, choice, integer, shown
 from .bootstrap import bootstrap as resampled
 from .checks import check_runs
 from .fitted import Fitted
-from .model import PreparedRun, Units, predict
+from .model import PreparedRun, predict
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM
 from .selection import Selection, select, with_extra
 from .solver import Solution, Task, base_layout, settled, starts
 from .training_run import TrainingRun, as_runs
+from .units import Units, highest_lr
 
 COLUMNS = ("run", "name", "group", "steps", "batch_size", "lr", "dim", "loss", "predicted")
 MODELS = ("power-law",)
@@ -179,7 +180,7 @@ def _candidates(runs: Sequence[TrainingRun]) -> list[str]:
     batches = {run.mean_batch_size for run in runs}
     dims = {run.dim for run in runs}
     constant = all(np.ptp(run.lr.values(np.arange(run.last_step or 1))) == 0.0 for run in runs)
-    peaks = {run.peak_lr for run in runs}
+    peaks = {lr for lr in map(highest_lr, runs) if not math.isnan(lr)}
     found = ["lr_power"] if len(peaks) > 1 or not constant else []
     found += ["noise_floor", "batch_power"] if len(batches) > 1 else []
     return found + (["dim_power"] if len(dims) > 1 else [])
@@ -254,7 +255,7 @@ def _measured(task: Task, x: Array) -> Table:
             "name": run.name,
             "group": run.group,
             "batch_size": run.mean_batch_size,
-            "lr": run.peak_lr,
+            "lr": highest_lr(run),
             "dim": math.nan if run.dim is None else float(run.dim),
         }
         for name, value in same.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,71 +13,31 @@ from ..validation import Array
 from .directions import dim_of, directions, measures
 from .parameters import ALL
 from .responses import (
-    AXIS,
     EDGE,
-    SPACING,
+    Axis,
     Response,
     averaged_response,
+    axis_of,
+    edge_of,
+    places,
     plain_response,
     schedule_pieces,
 )
 from .training_run import TrainingRun
+from .units import Place, Units, Values, place, shift
 
 POWERS: Array = np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
 """Values of `lr_power` at which responses are tabulated; others are interpolated."""
-LOWEST_SHIFT = -200
-"""The lowest rate that is looked at where it is tuned, in places of the axis below 1 / h."""
+LOWEST_SHIFT = -20.0
+"""Log of the lowest rate that is looked at where it is tuned, in units of 1 / h."""
 MONOMIALS: Array = np.linalg.inv(np.vander(POWERS, increasing=True)).T.astype(np.float64)
 """Coefficients of the polynomials that are 1 at one of these and 0 at the others."""
 HALVES = slice(0, 2), slice(2, 4)
 """Sums of initial risks, and of noise."""
+KEPT_SUMS = 1 << 10
+"""Runs of one dimension have the same sum of initial risks beyond it."""
 STEP = 1e-6
 """Step of difference quotients, of functions that are known to all digits."""
-
-Values = Mapping[str, float]
-"""Parameters by name, in the units of a fit."""
-
-
-class Units(NamedTuple):
-    """Typical values of the runs of a fit, in which its parameters are expressed."""
-
-    lr: float
-    batch_size: float
-    dim: float
-    loss: float
-
-    @classmethod
-    def of(cls, runs: Sequence[TrainingRun]) -> Units:
-        """Find what is typical of some runs."""
-
-        def typical(values: Iterable[float]) -> float:
-            return math.exp(float(np.mean(np.log(sorted(values)))))
-
-        losses = [run.losses for run in runs if run.loss is not None]
-        finite = np.concatenate(losses)
-        return cls(
-            typical(run.peak_lr for run in runs),
-            typical(run.mean_batch_size for run in runs),
-            typical(dim_of(run.dim) for run in runs),
-            float(finite[np.isfinite(finite)].max()),
-        )
-
-
-class Place(NamedTuple):
-    """Where a run's settings put it, in the units of a fit."""
-
-    lr: float
-    batch: float
-    dim: float
-
-
-def place(run: TrainingRun, units: Units) -> Place:
-    """Find the place of a run."""
-    return Place(
-        math.log(run.peak_lr / units.lr),
-        math.log(run.mean_batch_size / units.batch_size),
-        math.log(dim_of(run.dim) / units.dim),
-    )
 
 
 class Tables(NamedTuple):
@@ -160,7 +120,7 @@ class PreparedRun:
         """Compute a response at all records."""
         run, count = self.run, self._records.size
         # At step 0 all of the initial risk is there.
-        first = np.ones((self._starts, AXIS.size))
+        first = np.ones((self._starts, places(axis_of(self.run.momentum)).size))
         found = Response(first, 0.0 * first, 0.0 * first)
         if count:
             pieces = schedule_pieces(
@@ -185,16 +145,6 @@ def _interpolation(power: float) -> tuple[Array, Array]:
     powers = power ** np.arange(POWERS.size)
     slopes = np.append(0.0, np.arange(1, POWERS.size) * powers[:-1])
     return MONOMIALS @ powers, MONOMIALS @ slopes
-
-
-def shift(values: Values, at: Place) -> float:
-    """Log of the largest curvature times the highest effective rate of a run."""
-    return (
-        values["scale"]
-        + (1.0 + values["lr_power"]) * at.lr
-        + values["batch_power"] * at.batch
-        + values["dim_power"] * at.dim
-    )
 
 
 class Sums(NamedTuple):
@@ -222,7 +172,7 @@ def predict(
     units: Units,
     *,
     free: Collection[str] = ALL,
-    known: dict[tuple[int, float], Sums] | None = None,
+    known: dict[tuple[int, float, Axis], Sums] | None = None,
 ) -> Prediction:
     """Predict the losses of a run at its records.
 
@@ -242,9 +192,8 @@ def predict(
     p = values["start_exponent"]
     dim = dim_of(prepared.run.dim)
     tables = prepared.tables(values["lr_power"], "lr_power" in free)
-    where = dim, shift(values, at)
-    if prepared.run.tuned_lr:
-        where = dim, _best_shift(values, prepared, tables, units)
+    largest, at = _settled(values, prepared, tables, units, at)
+    where = dim, largest, axis_of(prepared.run.momentum)
     sums = None if known is None else known.get(where)
     if sums is None:
         sums = _sums(values, *where, units)
@@ -263,8 +212,8 @@ def predict(
     tail, tail_slope = (0.5 * initial * x for x in _zeta(p, dim + 1.0))
     irreducible = units.loss * math.exp(values["irreducible"])
     moved = starts[2] + noises[2]
-    if prepared.run.tuned_lr:  # The best rate undoes whatever moves all directions.
-        moved = 0.0 * moved
+    if math.isnan(at.lr):  # The best rate undoes whatever moves all directions.
+        moved, at = 0.0 * moved, at._replace(lr=0.0)
     slopes = {
         "scale": moved,
         "exponent": -(starts[3] + noises[3]),
@@ -281,42 +230,67 @@ def predict(
     return Prediction(left + added + tail + irreducible, slopes)
 
 
-def _best_shift(values: Values, prepared: PreparedRun, tables: Tables, units: Units) -> float:
-    """Find the logarithm of curvature times rate at which the last loss is lowest.
+def _settled(
+    values: Values, prepared: PreparedRun, tables: Tables, units: Units, at: Place
+) -> tuple[float, Place]:
+    """Find the log of the largest curvature times the highest rate, and where that puts a run.
+
+    A tuned run has a place for its rate only if that is the highest one by its sharpness.
+    """
+    if not math.isnan(at.lr):
+        return shift(values, at), at
+    run = prepared.run
+    edge = edge_of(run.momentum)
+    best = _best_shift(values, prepared, tables, units, math.log(edge))
+    if run.sharpness is not None:
+        highest = at._replace(lr=math.log(edge / (run.sharpness * units.lr)))
+        if shift(values, highest) < best:
+            return shift(values, highest), highest
+    return best, at
+
+
+def _best_shift(
+    values: Values, prepared: PreparedRun, tables: Tables, units: Units, edge: float
+) -> float:
+    """Find the logarithm of curvature times rate, up to an edge, of the lowest last loss.
 
     Along the axis of responses a shift by whole places moves the directions' weights, so that all
     of these shifts are one correlation; between them a parabola is taken.
     """
-    sums = _sums(values, dim_of(prepared.run.dim), 0.0, units)
+    axis = axis_of(prepared.run.momentum)
+    # The steepest of these directions moves from place to place, without interpolation.
+    sums = _sums(values, dim_of(prepared.run.dim), 0.0, axis._replace(wall=math.inf), units)
     start, noise, of_one = tables.last(int(np.argmax(prepared.run.steps.reshape(-1))))
     floor = math.expm1(values["noise_floor"]) / units.batch_size
     added = noise + floor * of_one
     # The first place beyond the edge is that of the edge itself, where directions are held.
-    highest = math.ceil(math.log(EDGE) / SPACING)
-    moves = np.arange(LOWEST_SHIFT, highest + 1)
+    lowest, highest = round(LOWEST_SHIFT / axis.spacing), math.ceil(edge / axis.spacing)
+    moves = np.arange(lowest, highest + 1)
     # Beyond the ends of the axis responses are as they are at its ends.
-    padded = [np.pad(x, (-LOWEST_SHIFT, highest), "edge") for x in (start, added)]
+    padded = [np.pad(x, (-lowest, highest), "edge") for x in (start, added)]
     first, second = (
         np.correlate(x, weights, "valid")
         for x, weights in zip(padded, (sums.start[0], sums.noise[0]), strict=True)
     )
     losses = first + second
     best = int(np.argmin(losses))
-    if best in (0, moves.size - 1):
-        return min(float(moves[best] * SPACING), math.log(EDGE))
+    at_best = float(moves[best] * axis.spacing)
+    # The steepest direction is at a place, which matters where its response is steep, too.
+    if best in (0, moves.size - 1) or at_best >= axis.wall - axis.spacing:
+        return min(at_best, edge)
     left, middle, right = losses[best - 1 : best + 2]
     between = 0.5 * (left - right) / (left - 2.0 * middle + right)
-    return min(float((moves[best] + between) * SPACING), math.log(EDGE))
+    return min(float((moves[best] + between) * axis.spacing), edge)
 
 
-def _sums(values: Values, dim: int, largest: float, units: Units) -> Sums:
+def _sums(values: Values, dim: int, largest: float, axis: Axis, units: Units) -> Sums:
     """Distribute initial risks and noise of all directions, each also times log i."""
     log_i, count = directions(dim)
-    places = largest - values["exponent"] * log_i
+    logs = largest - values["exponent"] * log_i
     half = 0.5 * count * units.loss
     start = half * np.exp(values["start"] - values["start_exponent"] * log_i)
     noise = half * units.batch_size * np.exp(values["noise"] - values["noise_exponent"] * log_i)
-    found = measures(places, np.array([start, start * log_i, noise, noise * log_i]))
+    found = measures(logs, np.array([start, start * log_i, noise, noise * log_i]), axis)
     halves = (np.concatenate([found.weights[k], found.moved[k]]) for k in HALVES)
     return Sums(*halves)
 
@@ -326,6 +300,7 @@ def beyond(start_exponent: float, dim: int) -> float:
     return 0.5 * _zeta(start_exponent, dim + 1.0)[0]
 
 
+@lru_cache(maxsize=KEPT_SUMS)
 def _zeta(p: float, first: float) -> tuple[float, float]:
     """Sum i^-p from `first` on, and its derivative with respect to p."""
     from scipy.special import zeta

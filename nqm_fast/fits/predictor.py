@@ -13,9 +13,10 @@ from ..arithmetic import methods_in_usual_arithmetic
 from ..problem import MOST_COORDINATES, Problem
 from ..validation import Array, InputError, integer, number, shown
 from .directions import dim_of
-from .model import Prediction, Units, beyond, place, predict, prepared, shift
+from .model import Prediction, beyond, predict, prepared
 from .solver import Layout
 from .training_run import TrainingRun, as_runs
+from .units import Units, over_limit, place
 
 IDENTIFIED = 0.5
 """Standard error, of a logarithm or of an exponent, below which a parameter is identified."""
@@ -209,7 +210,8 @@ class Predictor:
     def _losses(self, run: TrainingRun) -> Array:
         """Predict the losses of a run, shape (records,)."""
         loss = self._predicted_at(self.x, run).loss
-        if self.is_stable and self._is_beyond(run, self._values(run.group)):
+        over = over_limit(self._values(run.group), run, place(run, self.units))
+        if self.is_stable and over is not None and over > 0.0:
             return np.where(run.steps.reshape(-1) > 0, math.inf, loss)
         return loss
 
@@ -229,11 +231,3 @@ class Predictor:
         self._values(run.group)  # The group must be one of those fitted.
         values = self.layout.values(x, run.group)
         return predict(values, prepared(run), self.units, free=())
-
-    def _is_beyond(self, run: TrainingRun, values: Mapping[str, float]) -> bool:
-        """Whether a run is beyond the limit of stability at its highest learning rate.
-
-        A run whose rate is tuned is not: its rates have a shape, and no size.
-        """
-        limit = math.log(2.0 * (1.0 + run.momentum))
-        return not run.tuned_lr and shift(values, place(run, self.units)) > limit

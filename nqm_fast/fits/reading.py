@@ -16,8 +16,8 @@ from ..arithmetic import in_usual_arithmetic
 from ..messages import reason
 from ..saving import file_path
 from ..schedules import PerStep
-from ..validation import Array, InputError, shown
-from .templates import Template
+from ..validation import InputError, shown
+from .templates import Template, between
 from .training_run import TrainingRun
 
 NUMBERS = ("loss", "steps", "batch_size", "lr", "dim", "momentum", "ema", "weight", "sharpness")
@@ -72,7 +72,7 @@ def read_runs(
     lr: Any = None,
     batch_size: Any = None,
     where: Callable[[Mapping[str, Any]], bool] | None = None,
-    measured: bool = True,
+    measured: bool | None = True,
 ) -> list[TrainingRun]:
     """Read training runs from a table.
 
@@ -88,15 +88,17 @@ def read_runs(
         a row is a run.
     lr, batch_size : number, schedule, str or callable, optional
         Instead of columns, and before them. A text is relative to the run's steps and may name
-        columns: ``"warmup 0.01, cosine 0.001 to 0"``, ``"linear peak"``, ``"wsd lr over 0.2"`` (see
-        docs/fitting.md). A callable is given the run's columns (numbers where they are some; of a
-        curve, arrays where they differ) and returns a number, an array or a schedule.
+        columns: ``"warmup 0.01, cosine 0.001 to 0"``, ``"linear peak"``, ``"wsd lr over 0.2"``,
+        ``"warmup 2000, recorded lr"`` for a warm-up that has no records (see docs/fitting.md). A
+        callable is given the run's columns (numbers where they are some; of a curve, arrays where
+        they differ) and returns a number, an array or a schedule.
         The column ``lr`` of a curve is interpolated between its records; where it drops from one
         constant value to another it does so at the first record of the new one.
     where : callable, optional
         Takes a row as a mapping of text, and says whether it is read.
-    measured : bool
-        Whether there are losses; without them runs are to be predicted.
+    measured : bool or None
+        Whether there are losses; without them runs are to be predicted. None: those that have
+        one at all their records are read with it, and the others without.
 
     Returns
     -------
@@ -117,6 +119,7 @@ def read_runs(
     if not lines:
         raise InputError(f"{source.path.name} has no rows that are read")
     has = _found_columns(source, lines, names, lr, batch_size, measured)
+    without = {name: column for name, column in has.items() if name != "loss"}
     makers = {
         name: Template(name, maker) if isinstance(maker, str) else maker
         for name, maker in (("lr", lr), ("batch_size", batch_size))
@@ -126,10 +129,18 @@ def read_runs(
     for line in lines:
         key = line.number if keys is None else tuple(str(line.cells[key]) for key in keys)
         groups.setdefault(key, []).append(line)
+
+    def lacks_losses(group: list[Line]) -> bool:
+        empty = "loss" in has and any(line.cells[has["loss"]] in EMPTY for line in group)
+        return measured is None and empty
+
     return [
-        _run(source, key, group, has, makers, is_curve=keys is not None)
+        _run(
+            source, key, group, without if lacks_losses(group) else has, makers,
+            is_curve=keys is not None,
+        )
         for key, group in groups.items()
-    ]
+    ]  # fmt: skip
 
 
 def _names(columns: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -150,7 +161,7 @@ def _found_columns(
     names: dict[str, Any],
     lr: Any,
     batch_size: Any,
-    measured: bool,
+    measured: bool | None,
 ) -> dict[str, str]:
     """Return the table's names of the arguments that it has."""
     there = lines[0].cells
@@ -160,7 +171,8 @@ def _found_columns(
     needed |= {name for name, value in given.items() if value is None}
     for name in (*NUMBERS, *WORDS):
         column = names.get(name, name)
-        if given.get(name) is not None or (name == "loss" and not measured):
+        is_unused = measured is False or (measured is None and column not in there)
+        if given.get(name) is not None or (name == "loss" and is_unused):
             continue
         if column in there:
             has[name] = column
@@ -211,21 +223,6 @@ def _run(
         raise InputError(f"{source.path.name}, line {first.number}{at}: {message}") from None
 
 
-def _between(steps: Array, values: Array, count: int) -> Array:
-    """Interpolate records of a schedule, linearly but where it jumps.
-
-    It jumps between two records if it is constant before the first and after the second of them.
-    A record has what is used in the step after it, so that the jump is at the second.
-    """
-    t = np.arange(count)
-    found = np.interp(t, steps, values)
-    same = np.diff(values) == 0.0
-    for k in range(1, same.size - 1):
-        if same[k - 1] and not same[k] and same[k + 1]:
-            found[(t >= steps[k]) & (t < steps[k + 1])] = values[k]
-    return found
-
-
 def _schedule(
     source: Source, name: str, maker: Any, lines: list[Line], has: dict[str, str], steps: Any
 ) -> Any:
@@ -235,13 +232,12 @@ def _schedule(
         values = np.array([source.number(line, has[name]) for line in lines])
         if (values == values[0]).all():
             return float(values[0])
-        order = np.argsort(steps, kind="stable")
-        return PerStep(_between(np.asarray(steps)[order], values[order], max(last, 1)))
+        return PerStep(between(steps, values, max(last, 1)))
     if not callable(maker) and not isinstance(maker, Template):
         return maker
     row = {column: _value([line.cells[column] for line in lines]) for column in lines[0].cells}
     if isinstance(maker, Template):
-        return maker.schedule(row, last)
+        return maker.schedule(row, last, np.atleast_1d(steps))
     try:
         return maker(row)
     except InputError:

@@ -108,8 +108,12 @@ def lowest(function: Callable[[float], float], low: float, high: float) -> tuple
     return place, least
 
 
-def steps_to_loss(loss: Loss, target: float, run: Callable[[int], TrainingRun]) -> float:
+def steps_to_loss(
+    loss: Loss, target: float, run: Callable[[int], TrainingRun], most: float = math.inf
+) -> float:
     """Find the fewest steps, by doubling and halving, at which the loss is no more than a target.
+
+    `most` is returned unless fewer than so many suffice.
 
     It is taken to fall with the steps, as it does with a learning rate that is tuned for each
     number of them.
@@ -118,12 +122,16 @@ def steps_to_loss(loss: Loss, target: float, run: Callable[[int], TrainingRun]) 
     def reached(steps: int) -> bool:
         return loss(run(steps)) <= target
 
-    high = 1
-    while not reached(high):
-        high *= 2
-        if high > MOST_STEPS:
-            return math.inf
-    low = high // 2
+    low, high = 0, 1
+    if math.isinf(most):
+        while not reached(high):
+            low, high = high, 2 * high
+            if high > MOST_STEPS:
+                return math.inf
+    else:
+        high = int(most) - 1
+        if high < 1 or not reached(high):
+            return most
     while high - low > max(1, low >> 12):
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)

@@ -58,9 +58,11 @@ def _worst(fitted: Any) -> list[str]:
         last = int(rows[np.argmax(table["steps"][rows])])
         name = table["name"][last] or f"run {int(run)}"
         dim = table["dim"][last]
+        lr = table["lr"][last]
+        rate = "tuned" if math.isnan(lr) else f"{lr:g}"
         size = "" if math.isnan(dim) else f", {dim:g} parameters"
         lines.append(
             f"  {100.0 * squares[run]:6.2f} %  {name}: {table['steps'][last]:g} steps, batch size "
-            f"{table['batch_size'][last]:g}, lr {table['lr'][last]:g}{size}"
+            f"{table['batch_size'][last]:g}, lr {rate}{size}"
         )
     return lines

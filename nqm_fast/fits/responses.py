@@ -9,6 +9,8 @@ places on the axis of z.
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,19 +23,42 @@ from ..schedules import Piecewise, Schedule
 from ..timeline import values_at
 from ..validation import Array
 
-SPACING = 0.1
-"""Distance between neighbouring places of the axis, in natural logarithms."""
-LOWEST, HIGHEST = -340, 16
-"""The places of the axis, in units of its spacing. Steeper directions are as those at its end: a
-network's curvature does not go far beyond the edge of stability of its highest rate."""
-AXIS: Array = SPACING * np.arange(LOWEST, HIGHEST + 1, dtype=np.float64)
-"""The logarithms of h times the highest learning rate at which responses are tabulated."""
+LOWEST, HIGHEST = -34.0, 1.6
+"""The ends of the axis. Steeper directions are as those at its end: a network's curvature does not
+go far beyond the edge of stability of its highest rate."""
 PIECES = 96
 """Pieces of constant settings that stand for a schedule, beside those that end at records."""
 SAMPLED = 64
 """Steps of a piece at which schedules are looked up, at most."""
 EDGE = 1.99
 """Products of rate and curvature are held below it, which is the edge of stability."""
+
+
+class Axis(NamedTuple):
+    """Where responses are tabulated: logarithms of h times the highest learning rate."""
+
+    spacing: float
+    """Distance between neighbouring places."""
+    wall: float
+    """From here on interpolation is linear: what is left without momentum rises from nothing in a
+    place or two, up to what is held at the edge of stability, and a cubic would go below 0."""
+
+
+PLAIN = Axis(0.05, math.log(EDGE) - 0.1)
+OSCILLATING = Axis(0.0125, math.inf)
+"""With momentum directions oscillate, at frequencies that change from place to place."""
+
+
+def axis_of(momentum: float) -> Axis:
+    """Return the axis of a run's responses."""
+    return OSCILLATING if momentum else PLAIN
+
+
+@cache
+def places(axis: Axis) -> Array:
+    """Return the places of an axis, shape (places,)."""
+    first, last = (round(end / axis.spacing) for end in (LOWEST, HIGHEST))
+    return axis.spacing * np.arange(first, last + 1, dtype=np.float64)
 
 
 class Pieces(NamedTuple):
@@ -125,7 +150,7 @@ def plain_response(pieces: Pieces, records: int, edge: float) -> Response:
         Products of learning rate and curvature are taken to be no larger: the steepest directions
         are held at the edge of stability, as networks hold them.
     """
-    h = np.exp(AXIS)
+    h = np.exp(places(PLAIN))
     # What is left of the start, and noise of the batches and of one sample.
     state = np.zeros((3, h.size))
     state[0] = 1.0
@@ -144,14 +169,18 @@ def plain_response(pieces: Pieces, records: int, edge: float) -> Response:
     return Response(*found)
 
 
+def edge_of(momentum: float) -> float:
+    """Return the product of rate and curvature at the edge of stability."""
+    return EDGE * (1.0 + momentum)
+
+
 def averaged_response(pieces: Pieces, records: int, momentum: float, ema: float) -> Response:
     """Tabulate the response of SGD with momentum or an average of its iterates, exactly.
 
     Directions that are not stable at the highest learning rate are held where they are.
     """
-    h = np.exp(AXIS)
-    # The limit of stability of momentum; an average does not change it.
-    stable = h < EDGE * (1.0 + momentum)
+    h = np.exp(places(axis_of(momentum)))
+    stable = h < edge_of(momentum)  # an average does not change it
     h = np.minimum(h, h[stable][-1])
     lengths = pieces.length.astype(int).tolist()
     lr = Piecewise(pieces.lr.tolist(), lengths)

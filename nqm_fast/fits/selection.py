@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import Array
-from .model import Values, predict
+from .model import predict
 from .parameters import BEGIN
 from .solver import Layout, Solution, Task, base_layout, settled, solve, starts
+from .units import Values
 
 SHARES = (0.25, 0.5)
 """Shares of the runs, the largest ones, that are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,9 +12,10 @@ import numpy as np
 
 from ..progress import track
 from ..validation import Array
-from .model import PreparedRun, Sums, Units, Values, predict, shift
+from .model import PreparedRun, Sums, predict
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
-from .responses import EDGE
+from .responses import EDGE, Axis
+from .units import Units, Values, over_limit, shift
 
 LEAST, MOST = 1e-6, 1e6
 """Predicted losses beyond these, in units of the fit, are far off anyway."""
@@ -102,7 +104,7 @@ class Solution:
 
 
 def _run_rows(
-    task: Task, k: int, values: Values, known: dict[tuple[int, float], Sums]
+    task: Task, k: int, values: Values, known: dict[tuple[int, float, Axis], Sums]
 ) -> tuple[Array, dict[str, Array]]:
     """Compute the residuals of a run, and their derivatives by name."""
     prepared, target = task.runs[k], task.targets[k]
@@ -121,21 +123,16 @@ def _run_rows(
 
 
 def _stability_row(task: Task, k: int, values: Values) -> tuple[float, dict[str, float]]:
-    """Compute how far a run is on the wrong side of the limit of stability, or off its sharpness.
-
-    The limit is that of a constant learning rate: lr h < 2 (1 + momentum).
-    """
-    run = task.runs[k].run
-    if run.tuned_lr:  # its rates have a shape, and no size
+    """Compute how far a run is on the wrong side of the limit, or off its measured sharpness."""
+    run, at = task.runs[k].run, task.runs[k].place(task.units)
+    over = over_limit(values, run, at)
+    if over is None:
         return 0.0, {}
-    at = task.runs[k].place(task.units)
     slopes = {"scale": 1.0, "lr_power": at.lr, "batch_power": at.batch, "dim_power": at.dim}
-    here = shift(values, at)
     if run.sharpness is not None:
-        off = here - np.log(run.sharpness * run.peak_lr)
+        off = shift(values, at) - np.log(run.sharpness * run.peak_lr)
         return STRICT * task.noise * off, {n: STRICT * task.noise * s for n, s in slopes.items()}
-    limit = np.log(0.5 * EDGE * 2.0 * (1.0 + run.momentum))
-    beyond = float(here - limit)
+    beyond = over + math.log(2.0 / EDGE)
     is_wrong = beyond < 0.0 if run.has_diverged else beyond > 0.0
     if not task.is_stable or not is_wrong:
         return 0.0, {}
@@ -149,7 +146,7 @@ def residuals(task: Task, x: Array) -> tuple[Array, Array]:
     jacobian: list[Array] = []
     hinges = np.zeros(len(task.runs))
     hinge_slopes = np.zeros((len(task.runs), len(columns)))
-    known: dict[str, dict[tuple[int, float], Sums]] = {}
+    known: dict[str, dict[tuple[int, float, Axis], Sums]] = {}
     for k, prepared in enumerate(task.runs):
         group = prepared.run.group
         values = task.values(x, group)

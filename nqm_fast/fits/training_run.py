@@ -59,7 +59,8 @@ class TrainingRun(Immutable):
     weight : float
         Of the squared error of this run's records, > 0, in units of a record's.
     sharpness : float, optional
-        Largest curvature of the run, > 0, if it was measured. It is evidence for the fit.
+        Largest curvature of the run, > 0, if it was measured. It is evidence for the fit; with
+        `tuned_lr` it limits the height of the rate, to the edge of stability at this curvature.
     name : str
         Used in reports, and by `read_runs` for the runs of a file.
     group : str

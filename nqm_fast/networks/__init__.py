@@ -13,35 +13,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .jax_measurement import measure
     from .objective import softmax_loss, squared_loss
+    from .sharpness import largest_curvatures
     from .studies import study
-    from .table import Results, shipped, shipped_curves, shipped_origin
+    from .study_runs import training_runs
+    from .table import Results, shipped, shipped_curves, shipped_origin, shipped_sharpness
     from .tasks import Task
     from .tasks import names as task_names
 
 __all__ = [
     "Results",
     "Task",
+    "largest_curvatures",
     "measure",
     "shipped",
     "shipped_curves",
     "shipped_origin",
+    "shipped_sharpness",
     "softmax_loss",
     "squared_loss",
     "study",
     "task_names",
+    "training_runs",
 ]
 
 PLACES = {
     "Results": "table",
     "Task": "tasks",
+    "largest_curvatures": "sharpness",
     "measure": "jax_measurement",
     "shipped": "table",
     "shipped_curves": "table",
     "shipped_origin": "table",
+    "shipped_sharpness": "table",
     "softmax_loss": "objective",
     "squared_loss": "objective",
     "study": "studies",
     "task_names": "tasks",
+    "training_runs": "study_runs",
 }
 """Modules by the public names that they define."""
 

@@ -14,8 +14,10 @@ import numpy as np
 from ..columns import Table, distinct_values, read_csv, rows_where, table_of_rows, write_csv
 from . import results_file
 from .model import predictions
-from .table import CURVES, ORIGIN, PREDICTIONS, SHIPPED, as_results
+from .sharpness import largest_curvatures
+from .table import CURVES, ORIGIN, PREDICTIONS, SHARPNESS, SHIPPED, as_results
 
+SHARPNESS_SEEDS = 3
 CURVE_POINTS = 40
 """Points of a shipped loss curve, evenly spaced in the logarithm of the step."""
 
@@ -23,7 +25,7 @@ CURVE_POINTS = 40
 def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
     """Write the table, two loss curves of plain SGD on each task, predictions, and their origin.
 
-    Predictions take a minute.
+    Predictions take a minute, and the curvatures of the curves' trainings two.
     """
     facts, found = results_file.read(folder / results_file.NAME, {})
     table = as_results(read_csv(folder / results_file.CSV_NAME))
@@ -40,6 +42,7 @@ def ship(folder: Path, target: Path = SHIPPED.parent) -> None:
     curves = {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
     write_csv(target / CURVES.name, curves)
     write_csv(target / PREDICTIONS.name, predicted(digits, curves))
+    write_csv(target / SHARPNESS.name, sharpness(digits, curves))
     origin = facts | {"date": date.today().isoformat(), "python": platform.python_version()}
     text = json.dumps(origin, indent=2, sort_keys=True)
     (target / ORIGIN.name).write_text(text + "\n", encoding="utf-8")
@@ -54,6 +57,22 @@ def predicted(table: Table, curves: Table) -> Table:
         found = predictions(rows_where(curves, task=task), target, sizes)
         rows += [(task, *row) for row in found]
     names = ("task", "optimizer", "ema", "batch_size", "predicted_steps", "fit_error")
+    return {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
+
+
+def sharpness(table: Table, curves: Table) -> Table:
+    """Measure the largest curvatures along the trainings of the curves, which are made again."""
+    rows: list[tuple[Any, ...]] = []
+    for task in distinct_values(curves, "task"):
+        for size in distinct_values(rows_where(curves, task=task), "batch_size"):
+            lr = float(rows_where(curves, task=task, batch_size=size)["lr"][0])
+            here = rows_where(table, task=task, optimizer="sgd", batch_size=size)
+            last = int(here["steps"][~here["ema"]][0])
+            steps = [0, last // 2, 3 * last // 4, last]
+            for seed in range(SHARPNESS_SEEDS):
+                found = largest_curvatures(task, batch_size=size, lr=lr, steps=steps, seed=seed)
+                rows += [(task, size, lr, seed, *each) for each in zip(steps, found, strict=True)]
+    names = ("task", "batch_size", "lr", "seed", "step", "sharpness")
     return {name: _rounded(column) for name, column in table_of_rows(names, rows).items()}
 
 

@@ -43,6 +43,7 @@ WORDS = ("task", "optimizer", "ema")
 SHIPPED = Path(__file__).with_name("results.csv")
 CURVES = Path(__file__).with_name("curves.csv")
 PREDICTIONS = Path(__file__).with_name("predictions.csv")
+SHARPNESS = Path(__file__).with_name("sharpness.csv")
 ORIGIN = Path(__file__).with_name("results.json")
 
 
@@ -194,6 +195,18 @@ def shipped_curves() -> dict[str, Any]:
         Columns ``task``, ``batch_size``, ``lr``, ``step`` and ``loss``.
     """
     return read_csv(CURVES)
+
+
+def shipped_sharpness() -> dict[str, Any]:
+    """Return the largest curvatures on the way of the shipped curves' trainings.
+
+    Returns
+    -------
+    dict of ndarray
+        Columns ``task``, ``batch_size``, ``lr``, ``seed``, ``step`` and ``sharpness``: at the
+        initial parameters, after half and three quarters of the steps to the target, and there.
+    """
+    return read_csv(SHARPNESS)
 
 
 def shipped_predictions() -> dict[str, Any]:

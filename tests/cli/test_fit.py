@@ -42,7 +42,38 @@ def test_runs_are_fitted_and_others_predicted(nqm_fast, here):
     )
     assert abs(fitted.predict(run) / loss(0.3, 16, 800) - 1.0) < 1e-3
     names = {path.name for path in (here / "report").iterdir()}
-    assert {"fit.json", "residuals.csv", "predictions.csv", "report.txt", "fit.png"} == names
+    assert names == {
+        "fit.json", "residuals.csv", "predictions.csv", "report.txt", "fit.png", "predictions.png"
+    }  # fmt: skip
+    first = (here / "report" / "predictions.csv").read_text().splitlines()[0]
+    assert first == "run,steps,loss,low,high"
+
+
+def test_predictions_are_compared_with_losses_where_there_are_some(nqm_fast, here):
+    write_runs(here)
+    rows = [f"a,{steps},0.3,16,500,{loss(0.3, 16, steps)}" for steps in (1, 3, 10, 40, 200, 800)]
+    rows += ["b,700,0.2,8,500,"]
+    (here / "new.csv").write_text("run,K,rate,B,N,loss\n" + "\n".join(rows) + "\n")
+    (here / "runs.csv").write_text(
+        "\n".join(
+            f"{head},{line}"
+            for head, line in zip(
+                ["run", *map(str, range(12))],
+                (here / "runs.csv").read_text().splitlines(),
+                strict=True,
+            )
+        )
+    )
+    status, _, _ = nqm_fast(
+        "fit", "runs.csv", "--predict", "new.csv", *COLUMNS, "run=run", "--extra", "--out", "out",
+    )  # fmt: skip
+    assert status == 0
+    lines = [line.split(",") for line in (here / "out" / "predictions.csv").read_text().split()]
+    assert lines[0] == ["run", "steps", "loss", "low", "high", "measured"]
+    for line in lines[1:-1]:
+        assert abs(float(line[2]) / float(line[5]) - 1.0) < 2e-3
+    assert lines[-1][-1] == ""
+    assert (here / "out" / "predictions.png").stat().st_size > 5000
 
 
 def test_json_has_parameters_and_predictions(nqm_fast, here):

@@ -18,8 +18,9 @@ from simulated_runs import (
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.fits.model import PreparedRun, Units, predict
+from nqm_fast.fits.model import PreparedRun, predict
 from nqm_fast.fits.parameters import ALL
+from nqm_fast.fits.units import Units
 
 # -- what is found -----------------------------------------------------------------------
 

@@ -143,6 +143,19 @@ def test_a_recorded_rate_drops_at_its_first_lower_record(table):
     assert run.lr.values(np.arange(10)).tolist() == [0.4] * 8 + [0.1] * 2
 
 
+def test_a_warm_up_without_records_is_named(table):
+    rows = "".join(f"{t},{lr},3\n" for t, lr in ((10, 0.1), (8, 0.1), (4, 0.4), (6, 0.4)))
+    (run,) = table(
+        f"steps,rate,loss\n{rows}", columns={"run": []}, batch_size=1, lr="warmup 4, recorded rate"
+    )
+    first = [0.0, 0.1, 0.2, 0.3]
+    assert run.lr.values(np.arange(10)).tolist() == pytest.approx(first + [0.4] * 4 + [0.1] * 2)
+    (flat,) = table(
+        "steps,rate,loss\n6,0.4,3\n", columns={"run": []}, batch_size=1, lr="recorded rate"
+    )
+    assert flat.lr.values(np.arange(6)).tolist() == [0.4] * 6
+
+
 def test_templates_are_relative_to_the_run(table):
     runs = table(ROWS, columns=COLUMNS, lr="warmup 0.1, cosine lr to 0.01")
     assert [run.lr for run in runs] == [
@@ -190,6 +203,8 @@ def test_runs_without_losses_are_to_be_predicted(table):
         (b"\xff\xfe\x00\x01", {}, "runs.csv is no table of text"),
         (ROWS, {"columns": COLUMNS, "lr": "sine 3"}, "lr must be '[warmup W,] KIND PEAK"),
         (ROWS, {"columns": COLUMNS, "lr": "cosine peak"}, "lr has 'peak', which is neither a"),
+        (ROWS, {"columns": COLUMNS, "lr": "recorded rate"}, "lr has 'recorded rate', but"),
+        (ROWS, {"columns": COLUMNS, "lr": "recorded lr to 0"}, "lr must be '[warmup W,] KIND PEAK"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_table_is_said(table, content, more, message):

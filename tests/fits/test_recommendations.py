@@ -3,8 +3,9 @@
 import math
 import re
 
+import numpy as np
 import pytest
-from simulated_runs import DIM, FLOOR, PROBLEM
+from simulated_runs import DIM, FLOOR, PROBLEM, TRUTH
 
 import nqm_fast as nqm
 
@@ -57,6 +58,73 @@ def test_tuned_rates_are_within_a_limit_of_stability_whatever_the_unit_of_curvat
     constant = fitted.steps_to_target(target, batch_size=8, dim=DIM, lr=0.1)
     assert math.isfinite(constant)
     assert fitted.steps_to_target(target, batch_size=8, dim=DIM) <= constant
+
+
+def test_tuned_rates_of_momentum_reach_its_own_edge(fitted):
+    """A direction is stable up to 2 (1 + momentum), so that products beyond 2 are best at times."""
+
+    def loss(lr, **more):
+        run = nqm.TrainingRun(None, 20, batch_size=1e6, lr=lr, dim=DIM, momentum=0.8, **more)
+        return fitted.predict(run)
+
+    rates = np.geomspace(0.1, 4.0, 60)
+    losses = [loss(lr) for lr in rates]
+    assert TRUTH["scale"] * rates[np.argmin(losses)] > 2.0
+    assert 0.97 * min(losses) < loss(1.0, tuned_lr=True) <= 1.001 * min(losses)
+
+
+def test_losses_at_the_edge_of_stability_are_those_of_the_exact_model(fitted):
+    """What is left of the steepest direction rises there from nothing in a few places."""
+    for steps in (15, 40, 140):
+        lrs = np.linspace(1.6, 1.98, 39) / TRUTH["scale"]
+        risks = [nqm.expected_risk(PROBLEM, nqm.SGD(lr), 2**20, steps) for lr in lrs]
+        tuned = nqm.TrainingRun(None, steps, batch_size=2**20, lr=1.0, dim=DIM, tuned_lr=True)
+        assert fitted.predict(tuned) == pytest.approx(FLOOR + min(risks), rel=3e-3)
+
+
+def test_oscillations_of_momentum_are_those_of_the_exact_model(fitted):
+    for product in (1.0, 2.0, 2.8):
+        lr = product / TRUTH["scale"]
+        run = nqm.TrainingRun(None, 20, batch_size=2**20, lr=lr, dim=DIM, momentum=0.9)
+        risk = nqm.expected_risk(PROBLEM, nqm.SGD(lr, momentum=0.9), 2**20, 20)
+        assert fitted.predict(run) == pytest.approx(FLOOR + risk, rel=2e-3)
+
+
+def test_a_measured_sharpness_limits_rates_that_are_tuned(fitted):
+    def loss(**more):
+        return fitted.predict(nqm.TrainingRun(None, 40, batch_size=64, dim=DIM, **more))
+
+    free = loss(lr=1.0, tuned_lr=True)
+    assert loss(lr=1.0, tuned_lr=True, sharpness=0.5) == free
+    limited = loss(lr=1.0, tuned_lr=True, sharpness=20.0)
+    assert limited == pytest.approx(loss(lr=1.99 / 20.0), rel=1e-6)
+    assert limited > free
+    steps = [
+        fitted.steps_to_target(2.5, batch_size=64, dim=DIM, momentum=m, sharpness=20.0)
+        for m in (0.0, 0.5, 0.9)
+    ]
+    assert steps[0] > steps[1]
+    several = fitted.steps_to_target(
+        2.5, batch_size=64, dim=DIM, momentum=(0.0, 0.5, 0.9), sharpness=20.0
+    )
+    assert several == min(steps)
+
+
+def test_rates_of_tuned_runs_have_no_size():
+    """They are no highest rate that was measured, nor typical of others."""
+
+    def run(lr, steps):
+        loss = FLOOR + nqm.expected_risk(PROBLEM, nqm.SGD(lr), 8, steps)
+        return nqm.TrainingRun(loss, steps, batch_size=8, lr=lr, dim=DIM)
+
+    runs = [run(lr, steps) for lr in (1e-3, 4e-3) for steps in (400, 2000)]
+    best = nqm.tune(PROBLEM, 8, 0.5, over=("lr",), effort="fast").steps
+    tuned = nqm.TrainingRun(FLOOR + 0.5, best, batch_size=8, lr=7.0, dim=DIM, tuned_lr=True)
+    fitted = nqm.fit([*runs, tuned], extra=())
+    assert fitted.units.lr == pytest.approx(2e-3)
+    assert np.isnan(fitted.measured["lr"]).sum() == 1
+    assert "lr tuned" in fitted.report()
+    assert fitted.tune(dim=DIM, steps=10, batch_size=2**20).lr < 7.0
 
 
 def test_fits_to_tuned_runs_predict_steps_at_other_batch_sizes():

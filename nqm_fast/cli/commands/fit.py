@@ -31,7 +31,9 @@ def add(commands: Any) -> None:
     )
     fits.set_defaults(run=_fit)
     fits.add_argument("runs", type=Path, metavar="RUNS", help="CSV, JSON lines or Parquet")
-    fits.add_argument("--predict", type=Path, metavar="NEW", help="runs to predict")
+    fits.add_argument(
+        "--predict", type=Path, metavar="NEW", help="runs to predict; their losses are compared"
+    )
     fits.add_argument(
         "--columns", nargs="+", default=[], metavar="NAME=COLUMN",
         help="loss, steps, batch_size, lr, dim, momentum, ema, weight, sharpness, name, group; "
@@ -60,7 +62,7 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     fits.add_argument("--seed", type=whole_number, default=0, help="of the starts (0)")
     fits.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for fit.json, tables and a picture"
+        "--out", type=Path, metavar="DIR", help="folder for fit.json, tables and pictures"
     )
     fits.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -73,7 +75,7 @@ def _fit(chosen: argparse.Namespace) -> None:
     runs = read_runs(chosen.runs, **given, where=_condition(chosen.where))
     new = []
     if chosen.predict is not None:
-        new = read_runs(chosen.predict, **given, measured=False)
+        new = read_runs(chosen.predict, **given, measured=None)
     more: dict[str, Any] = {}
     if chosen.own:
         from ...fits.parameters import ALL
@@ -141,6 +143,7 @@ def _predictions(fitted: Fitted, runs: list[TrainingRun], level: float) -> list[
     for run in runs:
         low, high = (np.atleast_1d(limit) for limit in fitted.interval(run, level))
         loss = np.atleast_1d(fitted.predict(run))
+        measured = np.full(loss.shape, np.nan) if run.loss is None else run.losses
         for k, step in enumerate(np.atleast_1d(run.steps).tolist()):
             rows.append(
                 {
@@ -149,23 +152,36 @@ def _predictions(fitted: Fitted, runs: list[TrainingRun], level: float) -> list[
                     "loss": finite(float(loss[k])),
                     "low": finite(float(low[k])),
                     "high": finite(float(high[k])),
+                    "measured": finite(float(measured[k])),
                 }
             )
+    if all(run.loss is None for run in runs):
+        for row in rows:
+            del row["measured"]
     return rows
 
 
 def _write(fitted: Fitted, rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write the fit, its residuals, predictions, and a picture if Matplotlib is installed."""
+    """Write the fit, its residuals, predictions, and pictures if Matplotlib is installed."""
     fitted.save(folder / "fit.json")
     write_csv(folder / "residuals.csv", fitted.residuals())
     (folder / "report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
+    table: Table = {}
     if rows:
-        table: Table = {
-            name: np.array([np.inf if row[name] is None else row[name] for row in rows])
-            for name in rows[0]
-        }
+        table = {name: np.array([_number(row, name) for row in rows]) for name in rows[0]}
         write_csv(folder / "predictions.csv", table)
     if find_spec("matplotlib"):
         from ...figures._fit import draw
+        from ...figures._predictions import draw_predictions
 
         draw(fitted.residuals(), folder / "fit.png")
+        if rows:
+            draw_predictions(table, folder / "predictions.png")
+
+
+def _number(row: dict[str, Any], name: str) -> Any:
+    """Return a cell of a table; a loss that is none is infinite, or was not measured."""
+    value = row[name]
+    if value is None:
+        return np.nan if name == "measured" else np.inf
+    return value
