@@ -13,6 +13,7 @@ from ..algorithms.base import LinearAlgorithm, RuleAlgorithm
 from ..algorithms.sparse import (
     SparseRecurrence,
     checked_recurrence,
+    sizes_of,
     sparse_recurrence,
     term_weights,
 )
@@ -79,8 +80,8 @@ def _form(setting: Setting) -> _Form:
     """Return the form of a setting's algorithm."""
     algorithm = setting.algorithm
     if not isinstance(algorithm, RuleAlgorithm):
-        recurrence = checked_recurrence(algorithm, np.ones(1))
-        return _Form(0, len(recurrence.read), len(recurrence.terms))
+        sizes = sizes_of(algorithm)
+        return _Form(0, sizes.components, sizes.terms)
     rule = RULES[algorithm.rule]
     if algorithm.ema:
         return _Form(-rule.code, rule.components + 1, rule.numbers + 1)
@@ -219,12 +220,19 @@ def model_or_formula(
     end: int,
     layout: RecordLayout,
     backend: Backend,
+    leaps: bool,
 ) -> tuple[Model, Formula | None]:
     """Coordinates begin .. end - 1 as a formula, if the backend takes one, or else as arrays.
 
     With a formula, the model's arrays over coordinates are empty.
     """
-    has_formula = backend.takes_formulas and problem.is_harmonic and len(layout.weights) == 1
+    has_formula = (
+        problem.is_harmonic
+        and len(layout.weights) == 1
+        and backend.takes_formula(
+            end - begin, group.components, group.rule, leaps, layout.edges is not None
+        )
+    )
     if group.periods or not (has_formula and _reads_curvature_only(group)):
         return model(group, problem, begin, end, layout), None
     one_coordinate = model(group, problem, begin, begin + 1, layout)
@@ -334,14 +342,22 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
     )
 
 
+def start_law(problem: Problem, begin: int, end: int) -> tuple[Array, Array, int | None]:
+    """Return the mean and the deviation of initial iterates, as `Backend.start` takes them."""
+    mean, variance = problem.start_block(begin, end)
+    if mean.size == variance.size == 1:
+        return mean, np.sqrt(variance), end - begin
+    size = end - begin
+    return pad_to_leaves(mean, size), pad_to_leaves(np.sqrt(variance), size), None
+
+
 def initial_factors(group: Group) -> Array:
     """The initial state of every setting, divided by w_0, (settings, components)."""
     if group.rule:
         start = np.zeros((len(group.settings), group.components))
         start[:, [0, -1] if group.rule < 0 else [0]] = 1.0
         return start
-    h = np.ones(1)
-    return np.array([algorithm.recurrence(h).start for algorithm in _linear(group)])
+    return np.array([sizes_of(algorithm).start for algorithm in _linear(group)])
 
 
 def band_numbers(edges: Array, h: Array) -> NDArray[np.int64]:
