@@ -514,6 +514,11 @@ class Problem(SampleLosses, Unchangeable):
         return isinstance(law, PowerLaw) and law == PowerLaw(law.dim, 1.0, first=law.first)
 
     @property
+    def key(self) -> Any:
+        """What numbers this problem while it is there; those of one power law have the same."""
+        return self._h if isinstance(self._h, PowerLaw) else id(self)
+
+    @property
     def has_counts(self) -> bool:
         """Whether an entry stands for more, or less, than one coordinate."""
         return bool(np.any(np.asarray(self._count) != 1.0))
