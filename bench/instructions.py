@@ -68,7 +68,7 @@ def main():
     key, words = np.uint64(1), np.zeros(4 * TILE, dtype=np.uint32)
     z = np.zeros(4 * TILE, dtype=np.float32)
     rows = {
-        "words": (counted(assembly(noise.draw_words, LEAVES, 0, *[key] * 5, words), 4, 4), 4),
+        "words": (counted(assembly(noise.draw_words, LEAVES, 0, *[key] * 5, words, 0), 4, 4), 4),
         "normals": (counted(assembly(noise.make_normals, LEAVES, words, 0, z), 4, 4), 4),
     }
     for n in (1, 2, 3):

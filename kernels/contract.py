@@ -80,6 +80,8 @@ class Model(NamedTuple):
     read: Annotated[Floats, 2]  # (settings, n): the evaluated iterate is read . state
     extremes: Annotated[Floats, 2]  # (2, arrays + 2): least, largest of values, sigma, h / 2
     rule: int = 0  # the code of a rules.Rule, negative if states have averages; 0 if linear
+    first: int = 0  # of a `Formula`, from which kernels for the CPU make arrays of a tile
+    size: int = 0  # of it, or 0 where there are arrays
 
 
 _NONE, _NO_SIZES = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
@@ -148,8 +150,6 @@ class Backend(ABC):
 
     asynchronous: ClassVar[bool] = False
     """Whether it computes while Python goes on, between `BackendState.launch` and `collect`."""
-    takes_formulas: ClassVar[bool] = False
-    """Whether curvatures may be a `Formula`."""
     block_coordinates: ClassVar[int] = 1 << 18
     """Coordinates that are best worked on at a time, a power of two."""
     block_bytes: ClassVar[int] = 1 << 27
@@ -160,6 +160,12 @@ class Backend(ABC):
     """Steps at most in the first call of a run, before one was timed."""
     most_components: ClassVar[float] = math.inf
     """The largest number of components in a state."""
+
+    def takes_formula(
+        self, coordinates: int, components: int, rule: int, leaps: bool, bands: bool
+    ) -> bool:
+        """Whether so many curvatures may be a `Formula`, given what shall be done with them."""
+        return False
 
     def leap_numbers(self, components: int) -> int:
         """Return the numbers for each coordinate that leaps of so many components are kept in."""
@@ -199,8 +205,14 @@ class Backend(ABC):
         """Return four normals for each row of four words, (m, 4); tests check the transform so."""
 
     @abstractmethod
-    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
-        """Return the initial iterates ``w_0 = mean + deviation z``, (replicas, d)."""
+    def start(
+        self, noise: Noise, mean: Floats, deviation: Floats, workers: Any, size: int | None = None
+    ) -> Floats:
+        """Return the initial iterates ``w_0 = mean + deviation z``, (replicas, d).
+
+        Mean and deviation are (d,), in whole leaves; or (1,), the same for each of `size`
+        coordinates, which are filled up with zeros.
+        """
 
     @abstractmethod
     def advance(self, chunk: Chunk) -> Measured:
@@ -293,6 +305,15 @@ class BackendState:
     def write(self, state: Floats) -> None:
         """Replace the state."""
         self.state[:] = state
+
+
+def spread(mean: Floats, deviation: Floats, size: int | None) -> tuple[Floats, Floats]:
+    """Return mean and deviation of initial iterates, as `Backend.start` has them, as arrays."""
+    if size is None:
+        return mean, deviation
+    columns = np.zeros((2, padded(size)))
+    columns[0, :size], columns[1, :size] = mean, deviation
+    return columns[0], columns[1]
 
 
 def nothing_measured(chunk: Chunk) -> Measured:

@@ -339,6 +339,7 @@ class CythonBackend(tiled.TiledBackend):
         first_passage=_up_to_size(_first_passage, "first_passage", "first_passage"),
     )
     array_moments = SimpleNamespace(add_moments=_add_moments)
+    compiled_components = COMPONENTS
     levels = staticmethod(levels)
     level = staticmethod(level)
 
@@ -357,19 +358,17 @@ class CythonBackend(tiled.TiledBackend):
         code.philox_rows(&arena, as_u32_2(counters), as_u32_2(keys), as_u32_2(words))
         return words
 
-    def start(self, noise, mean, deviation, workers):
-        """Return the initial iterates, (replicas, d)."""
+    def start_tiles(self, noise, mean, deviation, w, leaves):
+        """Write the initial iterates to w, (replicas, d)."""
         cdef Arena arena = Arena(NULL, NULL)
         cdef Noise c_noise = as_noise(noise)
-        w = np.empty((noise.replicas.size, mean.size))
         cdef f64_1 means = as_f64_1(mean), deviations = as_f64_1(deviation)
         cdef f64_2 out = as_f64_2(w)
-        cdef int failed, size = tiled.tile_leaves(mean.size) > 1
+        cdef int failed, size = leaves > 1
         with nogil:
             failed = code.start_tiles[size](&arena, &c_noise, means, deviations, out)
         arena_free(&arena)
         check(failed)
-        return w
 
     def advance(self, chunk):
         """Go through a chunk step by step; threads share the tiles of all replicas."""

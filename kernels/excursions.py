@@ -15,7 +15,8 @@ harmless, and all steps are looked at.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,10 @@ LARGEST_NORMAL = 8.0  # a normal from words of 32 bits is below
 LARGEST_SAMPLE = 2.0**33  # a sample of any law is below, before it is scaled
 MOST_SPANS = 256  # spans that a timeline is divided into
 SWEEPS = 8  # products with a matrix that find the weights
+REMEMBERED = 64  # answers that are kept, each of few numbers: runs of few steps are often alike
+LARGEST_KEY = 1 << 12  # bytes of what such an answer was made of
+
+Answer = TypeVar("Answer")
 
 
 def extremes(values: Floats, sigma: Floats, weight: Floats) -> Floats:
@@ -52,13 +57,46 @@ class Spans(NamedTuple):
     noise: Floats  # (spans, settings): the largest noise of a step, before sigma
 
 
-class Cells(NamedTuple):
-    """Elements of A and b of all settings, and their largest sizes in each span."""
+class Layout(NamedTuple):
+    """Where the entries of a model are in A and b of all settings, whatever their numbers.
 
+    A cell is an element of these that is not zero, with its number. The diagonal of A is one larger
+    than that of A - I: what is added up to a cell are entries and these ones, after all entries.
+    """
+
+    own: NDArray[np.intp]  # (entries,): the setting of each
+    order: NDArray[np.intp]  # (entries + settings n,): of entries and ones, by their cells
+    first: NDArray[np.intp]  # (cells,): where each cell begins in that order
     setting: NDArray[np.intp]  # (cells,)
     row: Ints  # (cells,)
     column: Ints  # (cells,): n for b
+    inside: NDArray[np.bool_]  # (cells,): whether it is of A
+    lines: NDArray[np.intp]  # (settings n,): where each row begins, among the cells of A
+
+
+class Cells(NamedTuple):
+    """Elements of A and b of all settings, and their largest sizes in each span."""
+
+    at: Layout
     size: Floats  # (spans, cells)
+
+
+_layouts: dict[Any, Layout] = {}
+_looks_of: dict[Any, tuple[Ints, Floats]] = {}
+
+
+def remembered(kept: dict[Any, Answer], key: Sequence[Any], make: Callable[[], Answer]) -> Answer:
+    """Return what `make` makes of arrays and numbers, once for all that are equal and not many."""
+    values = tuple((x.tobytes(), x.shape) if isinstance(x, np.ndarray) else x for x in key)
+    if sum(len(x[0]) for x in values if isinstance(x, tuple)) > LARGEST_KEY:
+        return make()
+    answer = kept.get(values)
+    if answer is None:
+        answer = make()
+        if len(kept) >= REMEMBERED:
+            kept.clear()
+        kept[values] = answer
+    return answer
 
 
 def watched(noise: Noise, model: Model, timeline: Timeline, alive: NDArray[np.bool_]) -> Timeline:
@@ -66,13 +104,23 @@ def watched(noise: Noise, model: Model, timeline: Timeline, alive: NDArray[np.bo
 
     `alive` is (settings, replicas); a setting without any is not looked at.
     """
-    with np.errstate(all="ignore"):  # what overflows has no bound
-        spans = _spans(noise, timeline)
-        growth, harmless = _bounds(model, spans)
-    bounded = harmless[:, 0] > 0.0
-    decisive = bounded & alive.any(axis=1)
-    rate = growth[:, decisive].max(axis=1, initial=0.0)
-    return timeline._replace(looks=_looks(spans.at, rate), harmless=harmless)
+    looked_at = alive.any(axis=1)
+    key = (
+        noise.summed, looked_at, model.entries, model.offsets, model.factors, model.extremes,
+        model.read, timeline.begin, timeline.segment_end, timeline.weights, timeline.amplitude,
+        timeline.samples,
+    )  # fmt: skip
+
+    def make() -> tuple[Ints, Floats]:
+        with np.errstate(all="ignore"):  # what overflows has no bound
+            spans = _spans(noise, timeline)
+            growth, harmless = _bounds(model, spans)
+        decisive = (harmless[:, 0] > 0.0) & looked_at
+        rate = growth[:, decisive].max(axis=1, initial=0.0)
+        return _looks(spans.at, rate), harmless
+
+    looks, harmless = remembered(_looks_of, key, make)
+    return timeline._replace(looks=looks, harmless=harmless)
 
 
 def _spans(noise: Noise, timeline: Timeline) -> Spans:
@@ -80,6 +128,8 @@ def _spans(noise: Noise, timeline: Timeline) -> Spans:
     ends, weights = timeline.segment_end, timeline.weights
     size = LARGEST_SAMPLE * timeline.samples if noise.summed else LARGEST_NORMAL
     drawn = np.abs(timeline.amplitude) * size
+    if ends.size <= MOST_SPANS:  # each is one segment
+        return Spans(np.append(timeline.begin, ends), weights, weights, drawn)
     first = np.arange(0, ends.size, -(-ends.size // MOST_SPANS))
     return Spans(
         np.append(timeline.begin, ends[np.append(first[1:], ends.size) - 1]),
@@ -89,25 +139,36 @@ def _spans(noise: Noise, timeline: Timeline) -> Spans:
     )
 
 
-def _cells(model: Model, spans: Spans) -> Cells:
-    """Return the elements of A and b; one may be anything between the extremes of its factors."""
+def _layout(model: Model) -> Layout:
+    """Find where the entries of a model are in A and b."""
     settings, n = model.read.shape
     own = np.repeat(np.arange(settings), np.diff(model.offsets))
-    term, row, column, source = model.entries.T
-    values = [model.factors * np.where(source < 0, 1.0, x[source]) for x in model.extremes]
-    corners = [x[:, own, term] * y for x in (spans.least, spans.most) for y in values]
-    ends = np.minimum.reduce(corners), np.maximum.reduce(corners)
-    # The diagonal of A is one larger than that of A - I.
+    _, row, column, _ = model.entries.T
     g, a = (x.ravel() for x in np.indices((settings, n)))
     number = np.concatenate([(own * n + row) * (n + 1) + column, (g * n + a) * (n + 1) + a])
     order = np.argsort(number, kind="stable")
     cells, first = np.unique(number[order], return_index=True)
-    one = np.ones((len(spans.noise), g.size))
-    lowest, highest = (
-        np.add.reduceat(np.concatenate([end, one], axis=1)[:, order], first, axis=1) for end in ends
-    )
     line, to = np.divmod(cells, n + 1)
-    return Cells(line // n, line % n, to, np.maximum(np.abs(lowest), np.abs(highest)))
+    inside = to < n
+    # Every row has its diagonal, and rows are in order.
+    lines = np.unique(line[inside], return_index=True)[1]
+    return Layout(own, order, first, line // n, line % n, to, inside, lines)
+
+
+def _cells(model: Model, spans: Spans) -> Cells:
+    """Return the elements of A and b; one may be anything between the extremes of its factors."""
+    at = remembered(
+        _layouts, (model.entries, model.offsets, *model.read.shape), lambda: _layout(model)
+    )
+    term, _, _, source = model.entries.T
+    values = model.factors * np.where(source < 0, 1.0, model.extremes[:, source])
+    weights = np.array([spans.least[:, at.own, term], spans.most[:, at.own, term]])
+    corners = weights[:, None] * values[:, None]
+    ends = np.ones((2, len(spans.noise), at.order.size))
+    corners.min(axis=(0, 1), out=ends[0, :, : term.size])
+    corners.max(axis=(0, 1), out=ends[1, :, : term.size])
+    sums = np.add.reduceat(ends[..., at.order], at.first, axis=2)
+    return Cells(at, np.abs(sums).max(axis=0))
 
 
 def _norm_weights(cells: Cells, settings: int, n: int) -> Floats:
@@ -115,10 +176,12 @@ def _norm_weights(cells: Cells, settings: int, n: int) -> Floats:
 
     They are close to the eigenvector of the largest sizes, which grows least.
     """
-    largest = np.zeros((settings, n, n + 1))
-    largest[cells.setting, cells.row, cells.column] = cells.size.max(axis=0)
     q = np.ones((settings, n, 1))
-    for _ in range(SWEEPS if n > 1 else 0):  # one component has nothing to be weighed against
+    if n == 1:  # one component has nothing to be weighed against
+        return q[..., 0]
+    at, largest = cells.at, np.zeros((settings, n, n + 1))
+    largest[at.setting, at.row, at.column] = cells.size.max(axis=0)
+    for _ in range(SWEEPS):
         q = largest[..., :n] @ q
         q = np.maximum(q / q.max(axis=1, keepdims=True), 1e-250)
     return q[..., 0]
@@ -130,18 +193,15 @@ def _bounds(model: Model, spans: Spans) -> tuple[Floats, Floats]:
     Beside it are the harmless sizes, (settings, n), which are negative where there is no bound.
     """
     settings, n = model.read.shape
-    cells = _cells(model, spans)
+    at, size = cells = _cells(model, spans)
     q = _norm_weights(cells, settings, n)
-    line = cells.setting * n + cells.row
     weights = np.append(q, np.ones((settings, 1)), axis=1)  # the noise comes after the components
-    parts = cells.size * (weights[cells.setting, cells.column] / q[cells.setting, cells.row])
-    inside = cells.column < n
-    # Every row has its diagonal, and rows are in order.
-    first = np.unique(line[inside], return_index=True)[1]
-    rows = np.add.reduceat(parts[:, inside], first, axis=1).reshape(-1, settings, n)
+    parts = size * (weights[at.setting, at.column] / q[at.setting, at.row])
+    rows = np.add.reduceat(parts[:, at.inside], at.lines, axis=1).reshape(-1, settings, n)
     growth = np.log10(np.maximum(rows.max(axis=2), 1.0)) + 1e-9
     kick = np.zeros((len(parts), settings, n))
-    kick[:, cells.setting[~inside], cells.row[~inside]] = parts[:, ~inside]
+    kicked = ~at.inside
+    kick[:, at.setting[kicked], at.row[kicked]] = parts[:, kicked]
     sigma = np.abs(model.extremes[:, -2]).max()
     added = kick.max(axis=2) * (sigma * spans.noise) * np.diff(spans.at)[:, None]
     whole = added.sum(axis=0)

@@ -24,6 +24,7 @@ from .contract import (
     Noise,
     Timeline,
     nothing_measured,
+    spread,
 )
 from .exact import vectorized
 from .rules import rule_of
@@ -293,8 +294,11 @@ class ReferenceBackend(Backend):
         """Return four normals for each row of four words, (m, 4)."""
         return normals(words)
 
-    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
+    def start(
+        self, noise: Noise, mean: Floats, deviation: Floats, workers: Any, size: int | None = None
+    ) -> Floats:
         """Return the initial iterates, (replicas, d)."""
+        mean, deviation = spread(mean, deviation, size)
         rows = []
         for replica in noise.replicas:
             a, b, _, _ = _draw_words(noise, mean.size, 0, replica, 0, formulas.START)

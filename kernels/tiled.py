@@ -5,8 +5,9 @@ A backend has only to provide the loops over tiles; here the methods of the cont
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,17 @@ from .contract import (
     NO_STEP,
     TILE,
     Backend,
+    BackendState,
     Chunk,
     Floats,
+    Formula,
     Ints,
     Measured,
     Model,
     Noise,
     Timeline,
     nothing_measured,
+    padded,
 )
 from .excursions import watched
 
@@ -50,6 +54,47 @@ class TiledBackend(Backend):
     """A backend that works on tiles of coordinates, in loops that threads share."""
 
     untimed_steps = 1 << 16  # a step of few coordinates takes less than a microsecond
+    compiled_components: ClassVar[float] = math.inf
+    """The largest number of components that its own loops take; NumPy has those beyond."""
+
+    def takes_formula(
+        self, coordinates: int, components: int, rule: int, leaps: bool, bands: bool
+    ) -> bool:
+        """Whether so many curvatures may be a `Formula`: more than a leaf, that are stepped."""
+        return (
+            coordinates > LEAF
+            and components <= self.compiled_components
+            and not (rule or leaps or bands)
+        )
+
+    def new_state(
+        self,
+        noise: Noise,
+        model: Model,
+        state: Floats,
+        workers: Any,
+        formula: Formula | None = None,
+    ) -> BackendState:
+        """Return the state, with the formula in the model."""
+        if formula is not None:
+            model = model._replace(first=formula.first, size=formula.size)
+        return super().new_state(noise, model, state, workers)
+
+    def start(
+        self, noise: Noise, mean: Floats, deviation: Floats, workers: Any, size: int | None = None
+    ) -> Floats:
+        """Return the initial iterates, (replicas, d)."""
+        w = np.empty((noise.replicas.size, mean.size if size is None else padded(size)))
+        self.start_tiles(noise, mean, deviation, w, tile_leaves(w.shape[1]))
+        if size is not None:
+            w[:, size:] = 0.0
+        return w
+
+    @abstractmethod
+    def start_tiles(
+        self, noise: Noise, mean: Floats, deviation: Floats, w: Floats, leaves: int
+    ) -> None:
+        """Write the initial iterates to w, (replicas, d), a tile of `leaves` leaves at a time."""
 
     @abstractmethod
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:

@@ -235,8 +235,8 @@ class Problem(SampleLosses, Unchangeable):
                 start_exponent,
             )
         )
-        problem = cls([1.0])
-        problem._settle(dim=law.dim, _h=law)
+        problem = object.__new__(cls)
+        problem._settle(dim=law.dim, _h=law, _c=None, _mean0=0.0, _var0=1.0, _count=1.0)
         return problem
 
     @classmethod
@@ -514,6 +514,11 @@ class Problem(SampleLosses, Unchangeable):
         return isinstance(law, PowerLaw) and law == PowerLaw(law.dim, 1.0, first=law.first)
 
     @property
+    def key(self) -> Any:
+        """What numbers this problem while it is there; those of one power law have the same."""
+        return self._h if isinstance(self._h, PowerLaw) else id(self)
+
+    @property
     def has_counts(self) -> bool:
         """Whether an entry stands for more, or less, than one coordinate."""
         return bool(np.any(np.asarray(self._count) != 1.0))
@@ -547,6 +552,19 @@ class Problem(SampleLosses, Unchangeable):
         c = self._c[part] if isinstance(self._c, np.ndarray) else self._c
         noise = h if c is None else np.atleast_1d(c)
         return Block(h, noise, np.asarray(mean * mean + variance), count, np.asarray(variance))
+
+    def start_block(self, start: int, stop: int) -> tuple[Array, Array]:
+        """Return mean and variance of the initial iterates of coordinates start .. stop - 1.
+
+        One that is the same for all coordinates has shape (1,).
+        """
+        mean, variance = (
+            x[start:stop] if isinstance(x, np.ndarray) else np.array([x])
+            for x in (self._mean0, self._var0)
+        )
+        if isinstance(self._h, PowerLaw):
+            variance = self._h.variances(start, stop)
+        return mean, variance
 
     def __repr__(self) -> str:
         noise = "" if self.noise_model is None else f"{self.noise_model!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -65,6 +66,10 @@ class PowerLaw:
         """Compute the curvatures of the coordinates begin .. end - 1 (counted from 0)."""
         return self.block(begin, end).h
 
+    def variances(self, begin: int, end: int) -> Array:
+        """Compute the variances of initial iterates; one number, (1,), where all are alike."""
+        return np.ones(1) if self.start is None else self.block(begin, end).variance
+
     @property
     def fields(self) -> dict[str, float]:
         """The arguments that are not as they are by default, by name."""
@@ -116,7 +121,7 @@ def checked_law(law: PowerLaw) -> PowerLaw:
         raise InputError(f"exponent {law.exponent:g} makes the last of {law.dim} curvatures vanish")
     for block in ends:
         for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
-            if not np.isfinite(getattr(block, field)).all():
+            if not math.isfinite(getattr(block, field)[0]):
                 exponent = "exponent" if name == "scale" else f"{name}_exponent"
                 given = (
                     f"{name} = {getattr(law, name):g} and {exponent} = {getattr(law, exponent):g}"

@@ -159,8 +159,9 @@ def _replace_component(this: Translation, items: Operand, at: Known, operand: Op
 
 
 WORDS = """\
-static void draw_words_{leaves}({parameters}, u32_1 words)
+static void draw_words_{leaves}({parameters}, u32_1 words, int64_t begin)
 {{
+    uint32_t *const p = words.p + begin;
     u64v at = first + LANES;
     for (int64_t j = 0; j < {size}; j += sizeof(u32v) / 4, at += sizeof(u32v) / 4) {{
         const u64v zero = {{0}};
@@ -170,13 +171,13 @@ static void draw_words_{leaves}({parameters}, u32_1 words)
 """
 
 
-def _add_draw_words(program: Program, draw_words: Any, philox: Any, lanes: Any) -> None:
+def _add_draw_words(program: Program, draw_words: Any, philox: Any, sizes: Any) -> None:
     """Write `draw_words` in vectors by hand, because GCC would multiply 64 bits by 64."""
     counters = [Value(name, "u64v") for name in ("at", "c1", "c2", "c3")]
     drawn = program.function(philox, (*counters, Value("k0", "u64"), Value("k1", "u64")))
     program.declare(W1)
     for leaves in ALL_TILES:
-        size = lanes((0,) * leaves)
+        size, row = (of_tile((0,) * leaves) for of_tile in sizes)
         program.text.append(
             WORDS.format(
                 leaves=leaves,
@@ -186,7 +187,7 @@ def _add_draw_words(program: Program, draw_words: Any, philox: Any, lanes: Any) 
                 result=program.tuple_struct(drawn.result),
                 philox=drawn.name,
                 stores="".join(
-                    f"        memcpy(words.p + {k * size} + j, &drawn.e{k}, sizeof drawn.e{k});\n"
+                    f"        memcpy(p + {k * row} + j, &drawn.e{k}, sizeof drawn.e{k});\n"
                     for k in range(4)
                 ),
             )
@@ -274,7 +275,7 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
     """Translate all exports; return the program, the exports, and constants by their C names."""
     sources = pure_python.load(COMPILED)
     noise, rules, compiler = (sources[name] for name in ("noise", "rules", "numba.jit"))
-    lanes = sources["numba.lanes"].lanes
+    lanes, pitch = sources["numba.lanes"].lanes, sources["numba.lanes"].pitch
     program = new_program()
     program.inline = compiler.inline | {noise.fma, *noise.SHARED, *rules.SHARED}
     program.special = {
@@ -284,13 +285,15 @@ def _translate_exports() -> tuple[Program, list[ExportedFunction], dict[str, Any
         noise.select: Translation.choose,
         noise.product: _low_product,
         lanes: lambda _, leaves: Known(lanes(leaves.value)),
+        pitch: lambda _, leaves: Known(pitch(leaves.value)),
         **{function: _one_of(*pair) for function, pair in compiler.choices.items()},
         sources["numba.noise"].noise_buffer: _noise_buffer,
     }
     soft = program.function(noise.fma, tuple(Value(name, "f32") for name in "xyz"))
     program.text.append(FUSED.format(soft=soft.name))
     program.special[noise.fma] = _fused_multiply_add
-    _add_draw_words(program, sources["numba.noise"].draw_words, noise.philox, lanes)
+    sizes = lanes, pitch
+    _add_draw_words(program, sources["numba.noise"].draw_words, noise.philox, sizes)
     exports = []
     for path, kinds in EXPORTS.items():
         module, _, name = path.rpartition(".")

@@ -25,6 +25,7 @@ from ..contract import (
     Model,
     Noise,
     Timeline,
+    spread,
 )
 from ..reference import pair_sum
 from . import tasks
@@ -129,7 +130,6 @@ class CudaBackend(Backend):
     """The backend for NVIDIA's GPUs; the exact model runs on the CPU even so."""
 
     asynchronous = True
-    takes_formulas = True
     block_coordinates = 1 << 23
     block_bytes = 1 << 26
     most_components = 8  # more do not fit into the shared memory of a block
@@ -179,8 +179,17 @@ class CudaBackend(Backend):
         _run_on_rows(normal_rows, (words.ravel(),), z)
         return z
 
-    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
+    def takes_formula(
+        self, coordinates: int, components: int, rule: int, leaps: bool, bands: bool
+    ) -> bool:
+        """Whether curvatures may be a `Formula`: they may always."""
+        return True
+
+    def start(
+        self, noise: Noise, mean: Floats, deviation: Floats, workers: Any, size: int | None = None
+    ) -> Floats:
         """Return the initial iterates, (replicas, d)."""
+        mean, deviation = spread(mean, deviation, size)
         shape = noise.replicas.size, mean.size
         with cuda.gpus[devices(workers)[0]], explained():
             w = cuda.device_array(shape[0] * shape[1])

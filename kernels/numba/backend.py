@@ -72,11 +72,11 @@ class NumbaBackend(TiledBackend):
         philox_rows(counters, keys, words)
         return words
 
-    def start(self, noise: Noise, mean: Floats, deviation: Floats, workers: Any) -> Floats:
-        """Return the initial iterates, (replicas, d)."""
-        w = np.empty((noise.replicas.size, mean.size))
-        start_tiles(leaf_tuple(tile_leaves(mean.size)), noise, mean, deviation, w)
-        return w
+    def start_tiles(
+        self, noise: Noise, mean: Floats, deviation: Floats, w: Floats, leaves: int
+    ) -> None:
+        """Write the initial iterates to w, (replicas, d)."""
+        start_tiles(leaf_tuple(leaves), noise, mean, deviation, w)
 
     def advance_tiles(self, job: TileJob, leaves: int, threads: int) -> None:
         """Take every tile and replica through the job step by step."""

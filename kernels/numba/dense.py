@@ -12,7 +12,7 @@ import numpy as np
 
 from ..contract import LEAF, NARROW
 from .jit import inlined, kernel, replace_component
-from .lanes import lanes
+from .lanes import lanes, place
 from .tile import GAP, stepped
 
 QUAD = 4  # steps that are taken together
@@ -55,12 +55,12 @@ def write_factors(timeline, segment, g, t, stop, entries, factors, found, walk):
 
 @inlined
 def walk_in_registers(
-    leaves, steps, has_row, is_recorded, first, walk, drift, kick, values, sigma, at, begin, z,
+    leaves, steps, has_row, is_recorded, first, walk, drift, kick, values, sigma, at, step, z,
     state, read, weight, squares,
 ):  # fmt: skip
     """Take one component a few steps on, whose factors are columns of `walk` from `first` on.
 
-    The noise of the first step is in z[begin:]. ``A - I`` is a multiple of values[drift:], and b
+    The first of them is `step` of the burst. ``A - I`` is a multiple of values[drift:], and b
     one of values[kick:], or a number where the tuple `has_row` is empty. If `is_recorded` has an
     item, the weighted squares before each step are written to rows of `squares`.
     """
@@ -86,7 +86,7 @@ def walk_in_registers(
             if len(is_recorded) > 0:
                 evaluated = scale * s
                 squares[i * T + j] = (weight[k] * evaluated) * evaluated
-            x = np.float64(z[np.uint64(begin) + np.uint64(i * T + j)])
+            x = np.float64(z[np.uint64(place(leaves, step + i)) + np.uint64(j)])
             s = s + (((0.0 + b[i] * unit) * (size * c[i])) * x + (0.0 + a[i] * h) * s)
         state[j] = s
 
@@ -96,7 +96,7 @@ def walk_burst(
     zeros, leaves, is_recorded, begin, end, walk, entries, found, values, sigma, at, z, state, read,
     weight, squares,
 ):  # fmt: skip
-    """Take steps begin .. end - 1 of a burst, four at a time; row i of `z` is for step i.
+    """Take steps begin .. end - 1 of a burst, four at a time.
 
     If `is_recorded`, they are four, and the weighted squares before each are wanted.
     """
@@ -121,29 +121,28 @@ def walk_all(
     weight, squares,
 ):  # fmt: skip
     """Take the steps of `walk_burst`, given where the rows of values are."""
-    T = lanes(leaves)
     if is_recorded:
         walk_in_registers(
-            leaves, QUAD, has_row, (1,), 0, walk, drift, kick, values, sigma, at, begin * T, z,
-            state, read, weight, squares,
+            leaves, QUAD, has_row, (1,), 0, walk, drift, kick, values, sigma, at, begin, z, state,
+            read, weight, squares,
         )  # fmt: skip
         return
     whole = (end - begin) // QUAD * QUAD
     for i in range(0, whole, QUAD):
         walk_in_registers(
-            leaves, QUAD, has_row, (), i, walk, drift, kick, values, sigma, at, (begin + i) * T, z,
-            state, read, weight, squares,
+            leaves, QUAD, has_row, (), i, walk, drift, kick, values, sigma, at, begin + i, z, state,
+            read, weight, squares,
         )  # fmt: skip
     for i in range(whole, end - begin):
         walk_in_registers(
-            leaves, 1, has_row, (), i, walk, drift, kick, values, sigma, at, (begin + i) * T, z,
-            state, read, weight, squares,
+            leaves, 1, has_row, (), i, walk, drift, kick, values, sigma, at, begin + i, z, state,
+            read, weight, squares,
         )  # fmt: skip
 
 
 @kernel
-def record_quad(zeros, leaves, begin, coefficient, z, state, read, weight, at, squares):
-    """Take four steps with the noise in z[begin:], and write the weighted squares before each."""
+def record_quad(zeros, leaves, step, coefficient, z, state, read, weight, at, squares):
+    """Take four steps of a burst, and write the weighted squares before each."""
     n = len(zeros)
     T = lanes(leaves)
     scale = zeros
@@ -160,7 +159,7 @@ def record_quad(zeros, leaves, begin, coefficient, z, state, read, weight, at, s
             # an unsigned index spares the test for a negative one
             w = weight[np.uint64(at) + np.uint64(j)]
             squares[i * T + j] = (w * evaluated) * evaluated
-            x = np.float64(z[np.uint64(begin) + np.uint64(i * T + j)])
+            x = np.float64(z[np.uint64(place(leaves, step + i)) + np.uint64(j)])
             s = stepped(zeros, T + GAP, s, x, coefficient, j)
         for a in range(n):
             state[a * T + j] = s[a]

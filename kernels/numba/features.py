@@ -26,7 +26,7 @@ LEAVES = (0,) * (TILE // LEAF)
 def draw(law, k0, k1, first, step, replica, block, purpose, words, z):
     """Write four samples of features for a tile of coordinates to z, in four rows."""
     c1, c2, c3 = formulas.counter(step, replica, block, purpose)
-    draw_words(LEAVES, first, c1, c2, c3, k0, k1, words)
+    draw_words(LEAVES, first, c1, c2, c3, k0, k1, words, 0)
     if law == NORMAL:
         for j in range(TILE):
             x, y = formulas.box_muller(words[j], words[TILE + j])

@@ -111,7 +111,7 @@ def leap_tile(
                         c1, c2, c3 = formulas.counter(t, noise.replicas[r], block, LEAP)
                         coordinate = noise.first + at
                         draw_words(
-                            leaves, coordinate, c1, c2, c3, noise.key[0], noise.key[1], words
+                            leaves, coordinate, c1, c2, c3, noise.key[0], noise.key[1], words, 0
                         )
                         make_normals(leaves, words, 4 * block * T, z)
                     leap_state(zeros, leaves, M, L, z, state[g, r, :, at : at + T])

@@ -13,37 +13,50 @@ from functools import cache, reduce
 import numpy as np
 
 from .. import noise as formulas
+from ..contract import NARROW
 from ..noise import GRADIENT, LAWS, WORD
 from .jit import kernel, one_of, uncached_kernel
-from .lanes import lanes
+from .lanes import QUADS, lanes, pitch, place
 
 _LOW = np.uint64(0xFFFFFFFF)
 
+ONE_LEAF = (0,)
+
 
 @kernel
-def draw_words(leaves, first, c1, c2, c3, k0, k1, words):
-    """Write the words for coordinates first, first + 1, ... to `words`, in four rows."""
-    T = lanes(leaves)
-    for j in range(T):
+def draw_words(leaves, first, c1, c2, c3, k0, k1, words, begin):
+    """Write the words for coordinates first, first + 1, ... to words[begin:], in four rows."""
+    W = pitch(leaves)
+    for j in range(lanes(leaves)):
         a, b, c, d = formulas.philox(np.uint64(first + j), c1, c2, c3, k0, k1)
-        words[j] = a
-        words[T + j] = b
-        words[2 * T + j] = c
-        words[3 * T + j] = d
+        at = np.uint64(begin) + np.uint64(j)
+        words[at] = a
+        words[at + np.uint64(W)] = b
+        words[at + np.uint64(2 * W)] = c
+        words[at + np.uint64(3 * W)] = d
 
 
 @kernel
 def make_normals(leaves, words, begin, z):
     """Make normals for four steps of the words, and write them to z[begin:] in four rows."""
-    T = lanes(leaves)
+    T, W = lanes(leaves), pitch(leaves)
     for j in range(T):
         at = np.uint64(begin) + np.uint64(j)  # unsigned: Python's negative indices need no test
-        a, b = formulas.box_muller(words[j], words[T + j])
+        a, b = formulas.box_muller(words[j], words[W + j])
         z[at] = a
         z[at + np.uint64(T)] = b
-        a, b = formulas.box_muller(words[2 * T + j], words[3 * T + j])
+        a, b = formulas.box_muller(words[2 * W + j], words[3 * W + j])
         z[at + np.uint64(2 * T)] = a
         z[at + np.uint64(3 * T)] = b
+
+
+@kernel
+def make_first_normals(leaves, words, z):
+    """Make the first of the four normals of the words."""
+    W = pitch(leaves)
+    for j in range(lanes(leaves)):
+        a, _ = formulas.box_muller(words[j], words[W + j])
+        z[j] = a
 
 
 @kernel
@@ -61,10 +74,10 @@ def counts_to_sums(leaves, factor, shift, count, total):
 
 
 @kernel
-def draw_block(leaves, k0, k1, coordinate, replica, quad, block, words):
-    """Write the words of one block of samples, for the whole tile."""
+def draw_block(leaves, k0, k1, coordinate, replica, quad, block, words, begin):
+    """Write the words of one block of samples to words[begin:], for the whole tile."""
     c1, c2, c3 = formulas.counter(quad, replica, block, GRADIENT)
-    draw_words(leaves, coordinate, c1, c2, c3, k0, k1, words)
+    draw_words(leaves, coordinate, c1, c2, c3, k0, k1, words, begin)
 
 
 # -- sums of samples, by law --------------------------------------------------------------
@@ -83,9 +96,9 @@ def variates_kernel(law):
 
     @uncached_kernel(f"law {law.code}")
     def make_variates(leaves, parameter, words, x):
-        T = lanes(leaves)
+        T, W = lanes(leaves), pitch(leaves)
         for j in range(T):
-            drawn = variates(words[j], words[T + j], words[2 * T + j], words[3 * T + j], parameter)
+            drawn = variates(words[j], words[W + j], words[2 * W + j], words[3 * W + j], parameter)
             for i in range(steps):
                 x[i * T + j] = drawn[i]
 
@@ -113,16 +126,19 @@ def sums_of_variates(law):
 
     @uncached_kernel(f"law {law.code}")
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = lanes(leaves)
-        z[:] = 0.0
+        T, W = lanes(leaves), pitch(leaves)
+        for i in range(4):
+            z[i * W : i * W + T] = 0.0
         for block in range(largest_number(samples) * blocks):
             sample = block // blocks
-            draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
+            draw_block(
+                leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words, 0
+            )
             make_variates(leaves, noise.parameter, words, x)
             first = block % blocks * steps
             for i in range(steps):
                 if sample < samples[first + i]:
-                    row = (first + i) * T
+                    row = (first + i) * W
                     add_to(leaves, x[i * T : (i + 1) * T], z[row : row + T])
 
     return draw_sums
@@ -134,20 +150,20 @@ def sums_of_counts(law):
 
     @uncached_kernel(f"law {law.code}")
     def draw_sums(leaves, noise, coordinate, replica, quad, samples, words, x, count, z):
-        T = lanes(leaves)
+        T, W = lanes(leaves), pitch(leaves)
         count[:] = 0
         for block in range((largest_number(samples) + per_word - 1) // per_word):
-            draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words)
+            draw_block(
+                leaves, noise.key[0], noise.key[1], coordinate, replica, quad, block, words, 0
+            )
             for i in range(4):
                 used = min(samples[i] - block * per_word, per_word)
                 if used > 0:
                     mask = np.uint32(_LOW >> np.uint64(WORD - used))
-                    row, end = i * T, (i + 1) * T
-                    add_counts(leaves, mask, words[row:end], count[row:end])
+                    add_counts(leaves, mask, words[i * W :], count[i * T : (i + 1) * T])
         for i in range(4):
-            row, end = i * T, (i + 1) * T
             shifted = shift * np.float64(samples[i])
-            counts_to_sums(leaves, factor, shifted, count[row:end], z[row:end])
+            counts_to_sums(leaves, factor, shifted, count[i * T : (i + 1) * T], z[i * W :])
 
     return draw_sums
 
@@ -223,12 +239,22 @@ def normal_burst(
 ):
     """Draw one normal for each of the steps begin .. end - 1 of a burst, into rows of `z`.
 
-    A burst begins at a multiple of its length, and `z` has a row for each of its steps.
+    A burst begins at a multiple of its length, and `z` has a row at the `place` of each step.
     """
-    T = lanes(leaves)
-    for quad in range(begin // 4, (end + 3) // 4):
-        draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, 0, words)
-        make_normals(leaves, words, 4 * quad % length * T, z)
+    if len(leaves) > 0:
+        for quad in range(begin // 4, (end + 3) // 4):
+            draw_block(leaves, noise.key[0], noise.key[1], coordinate, replica, quad, 0, words, 0)
+            make_normals(leaves, words, place(leaves, 4 * quad % length), z)
+    else:  # quads together, as many numbers as a leaf has, so that few wait for each other
+        together = 4 * QUADS  # steps
+        for group in range(begin // together, (end + together - 1) // together):
+            quad = group * QUADS
+            for i in range(QUADS):
+                draw_block(
+                    leaves, noise.key[0], noise.key[1], coordinate, replica, quad + i, 0, words,
+                    NARROW * i,
+                )  # fmt: skip
+            make_normals(ONE_LEAF, words, place(leaves, 4 * quad % length), z)
 
 
 @kernel
@@ -236,14 +262,13 @@ def summed_burst(
     leaves, noise, timeline, g, coordinate, replica, begin, end, length, words, x, count, z
 ):
     """Draw a sum of samples for each of the steps begin .. end - 1 of a burst, into rows of `z`."""
-    T = lanes(leaves)
     samples = np.zeros(4, dtype=np.int64)
     for quad in range(begin // 4, (end + 3) // 4):
-        row = 4 * quad % length * T
+        row = place(leaves, 4 * quad % length)
         samples_of_quad(timeline, g, quad, samples)
         draw_sums(
             leaves, noise, coordinate, replica, quad, samples,
-            words, x, count, z[row : row + 4 * T],
+            words, x, count, z[row:],
         )  # fmt: skip
 
 

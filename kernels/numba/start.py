@@ -8,7 +8,7 @@ from .. import noise as formulas
 from ..noise import START
 from .jit import kernel
 from .lanes import lanes
-from .noise import draw_words, make_normals
+from .noise import draw_words, make_first_normals
 
 
 @kernel
@@ -28,14 +28,32 @@ def philox_rows(counters, keys, words):
 
 @kernel
 def start_tiles(leaves, noise, mean, deviation, w):
-    """Write the initial iterates to w, (replicas, d)."""
+    """Write the initial iterates to w, (replicas, d); mean and deviation may have one number."""
     T = lanes(leaves)
     words = np.empty(4 * T, dtype=np.uint32)
-    z = np.empty(4 * T, dtype=np.float32)
+    z = np.empty(T, dtype=np.float32)
     for r in range(noise.replicas.size):
         c1, c2, c3 = formulas.counter(0, noise.replicas[r], 0, START)
-        for at in range(0, mean.size, T):
-            draw_words(leaves, noise.first + at, c1, c2, c3, noise.key[0], noise.key[1], words)
-            make_normals(leaves, words, 0, z)
-            for j in range(T):
-                w[r, at + j] = mean[at + j] + deviation[at + j] * np.float64(z[j])
+        for at in range(0, w.shape[1], T):
+            draw_words(leaves, noise.first + at, c1, c2, c3, noise.key[0], noise.key[1], words, 0)
+            make_first_normals(leaves, words, z)
+            if mean.size == 1:
+                for j in range(T):
+                    w[r, at + j] = mean[0] + deviation[0] * np.float64(z[j])
+            else:
+                for j in range(T):
+                    w[r, at + j] = mean[at + j] + deviation[at + j] * np.float64(z[j])
+
+
+@kernel
+def write_harmonic(leaves, first, size, h, sigma, weight):
+    """Write the arrays of a tile of a `Formula`: ``1 / i`` from i = first + 1 on, noise h.
+
+    There are zeros from coordinate `size` of the tile on.
+    """
+    before = np.float64(first + 1)
+    for j in range(lanes(leaves)):
+        own = 1.0 / (before + np.float64(j)) if j < size else 0.0
+        h[j] = own
+        sigma[j] = np.sqrt(own)
+        weight[j] = 0.5 * own

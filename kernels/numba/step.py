@@ -11,8 +11,9 @@ import numpy as np
 from ..contract import ALL, LEAF
 from .dense import QUAD, find_products, record_quad, sum_quad, walk_burst, write_factors
 from .jit import kernel
-from .lanes import lanes
+from .lanes import lanes, pitch
 from .noise import noise_buffer, noise_burst
+from .start import write_harmonic
 from .tile import (
     GAP,
     build_coefficients,
@@ -29,16 +30,17 @@ from .tile import (
 
 @kernel
 def step_tile(
-    zeros, leaves, summing, noise, model, timeline, burst, at, replica, settings, searching, states,
-    suspect, partial,
+    zeros, leaves, summing, noise, model, timeline, burst, coordinate, at, values, sigma, weight,
+    replica, settings, searching, states, suspect, partial,
 ):  # fmt: skip
     """Take the chosen settings of one tile and replica through the timeline.
 
-    The tile begins at coordinate `at`; `states` is (settings, n T). ``partial[record, g, row]``
-    receives the sums of the tile's leaves. `burst` is the number of steps whose noise is drawn at a
-    time; it is negative if settings sum different numbers of samples, and draw their own. The tuple
-    `summing` is empty unless steps sum samples. `suspect`, (settings,), is set to 1 for those whose
-    state is not harmless at one of the looks.
+    The tile begins at `coordinate` of the stream, and at element `at` of the rows of `values`,
+    `sigma` and `weight`, which are those of the model or of the tile; `states` is (settings, n T).
+    ``partial[record, g, row]`` receives the sums of the tile's leaves. `burst` is the number of
+    steps whose noise is drawn at a time; it is negative if settings sum different numbers of
+    samples, and draw their own. The tuple `summing` is empty unless steps sum samples. `suspect`,
+    (settings,), is set to 1 for those whose state is not harmless at one of the looks.
 
     If `searching`, there is one setting: go step by step, record nothing, and return the first step
     at which it has diverged. Else return -1.
@@ -46,9 +48,8 @@ def step_tile(
     T = lanes(leaves)
     n = len(zeros)
     length = abs(burst)
-    coordinate = noise.first + at
-    words = np.empty(4 * T, dtype=np.uint32)
-    x = np.empty(4 * T, dtype=np.float32)
+    words = np.empty(4 * pitch(leaves), dtype=np.uint32)
+    x = np.empty(4 * pitch(leaves), dtype=np.float32)
     count = np.empty(4 * T, dtype=np.int64)
     z = noise_buffer(summing, length * T)
     coefficient = np.empty((states.shape[0], n * (n + 1) * (T + GAP)))
@@ -60,9 +61,8 @@ def step_tile(
     walk = np.empty((3, length))
     found = np.zeros((states.shape[0], 2), dtype=np.int64)
     # Arrays instead of the model: passing all of a model costs more than a stage.
-    entries, factors, offsets, sigma = model.entries, model.factors, model.offsets, model.sigma
-    values, read = model.values.ravel(), model.read
-    weight, rows, group = model.weight.ravel(), model.rows, model.group
+    entries, factors, offsets, read = model.entries, model.factors, model.offsets, model.read
+    rows, group = model.rows, model.group
     weights, amplitude = timeline.weights, timeline.amplitude
     # whether settings that change at every step are walked, and dense records taken, by `dense`
     walks = len(summing) == 0
@@ -148,7 +148,7 @@ def step_tile(
                 first, last = t - begin, stop - begin
                 if quad:
                     record_quad(
-                        zeros, leaves, first * T, coefficient[g], z, states[g], read[g], weight, at,
+                        zeros, leaves, first, coefficient[g], z, states[g], read[g], weight, at,
                         squares,
                     )  # fmt: skip
                 else:
@@ -173,9 +173,13 @@ def advance_tile(
     n = len(zeros)
     T = lanes(leaves)
     whole = max(len(leaves), 1)  # leaves that a tile is in
-    tiles = model.sigma.size // (LEAF * whole)
+    tiles = state.shape[3] // (LEAF * whole)
     r, tile = turn // tiles, turn % tiles
     at = tile * T
+    begin, values, sigma, weight = at, model.values.ravel(), model.sigma, model.weight.ravel()
+    if model.size > 0:
+        begin, values, sigma, weight = 0, np.empty(T), np.empty(T), np.empty(T)
+        write_harmonic(leaves, model.first + at, model.size - at, values, sigma, weight)
     chosen = np.empty(alive.shape[0], dtype=np.int64)
     count = 0
     for g in range(alive.shape[0]):
@@ -197,8 +201,8 @@ def advance_tile(
         for g in stepped:
             load_state(leaves, state[g, r], at, moving[g])
         first = step_tile(
-            zeros, leaves, summing, noise, model, timeline, burst, at, replica, stepped, search > 0,
-            moving, suspect, out,
+            zeros, leaves, summing, noise, model, timeline, burst, noise.first + at, begin, values,
+            sigma, weight, replica, stepped, search > 0, moving, suspect, out,
         )  # fmt: skip
         if search > 0:
             diverged_at[g, r, tile] = first

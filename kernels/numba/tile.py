@@ -13,8 +13,9 @@ import numpy as np
 
 from ..contract import ALL, LEAF, LIMIT
 from .jit import inlined, kernel, replace_component
-from .lanes import lanes
+from .lanes import lanes, place
 
+MANY = 8  # steps that a narrow tile takes together: its few states wait for those before
 GAP = 8  # numbers between rows of coefficients, so that they do not compete for cache lines
 
 
@@ -153,11 +154,8 @@ def change_coefficients(
 
 
 @inlined
-def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
-    """Take the tile a few steps on, with each coordinate's state in registers meanwhile.
-
-    The noise of the first step is in z[begin:].
-    """
+def steps_in_registers(zeros, leaves, steps, first, coefficient, z, state):
+    """Take the tile a few steps of a burst on, with a coordinate's state in registers meanwhile."""
     n = len(zeros)
     T = lanes(leaves)
     for j in range(T):
@@ -166,7 +164,7 @@ def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
             s = replace_component(s, a, state[a * T + j])
         for i in range(steps):
             # an unsigned index spares the test for a negative one
-            x = np.float64(z[np.uint64(begin) + np.uint64(i * T + j)])
+            x = np.float64(z[np.uint64(place(leaves, first + i)) + np.uint64(j)])
             s = stepped(zeros, T + GAP, s, x, coefficient, j)
         for a in range(n):
             state[a * T + j] = s[a]
@@ -174,15 +172,19 @@ def steps_in_registers(zeros, leaves, steps, begin, coefficient, z, state):
 
 @kernel
 def step_quads(zeros, leaves, begin, end, coefficient, z, state):
-    """Take steps begin .. end - 1 of a burst, four at a time; row i of `z` is for step i."""
+    """Take steps begin .. end - 1 of a burst, four at a time, or more where a tile is narrow."""
+    if len(leaves) == 0:
+        while end - begin >= MANY:
+            steps_in_registers(zeros, leaves, MANY, begin, coefficient, z, state)
+            begin += MANY
     for step in range(begin, end, 4):
-        steps_in_registers(zeros, leaves, 4, step * lanes(leaves), coefficient, z, state)
+        steps_in_registers(zeros, leaves, 4, step, coefficient, z, state)
 
 
 @kernel
-def step_once(zeros, leaves, begin, coefficient, z, state):
-    """Take one step with the noise in z[begin:]."""
-    steps_in_registers(zeros, leaves, 1, begin, coefficient, z, state)
+def step_once(zeros, leaves, step, coefficient, z, state):
+    """Take one step of a burst."""
+    steps_in_registers(zeros, leaves, 1, step, coefficient, z, state)
 
 
 @inlined
@@ -208,14 +210,13 @@ def stepped(zeros, stride, s, x, coefficient, j):
 @kernel
 def step_burst(zeros, leaves, begin, end, coefficient, z, state):
     """Take steps begin .. end - 1 of a burst, four at a time where they are whole quads."""
-    T = lanes(leaves)
     while begin < end:
         if begin % 4 == 0 and end - begin >= 4:
             whole = begin + (end - begin) // 4 * 4
             step_quads(zeros, leaves, begin, whole, coefficient, z, state)
             begin = whole
         else:
-            step_once(zeros, leaves, begin * T, coefficient, z, state)
+            step_once(zeros, leaves, begin, coefficient, z, state)
             begin += 1
 
 

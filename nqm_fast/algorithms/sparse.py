@@ -115,14 +115,15 @@ def term_weights(
 
 
 class Sizes(NamedTuple):
-    """The sizes of a recurrence, whatever the curvatures are."""
+    """The sizes of a recurrence and its start, whatever the curvatures are."""
 
     terms: int
     components: int
+    start: tuple[float, ...]
 
 
 def sizes_of(algorithm: LinearAlgorithm) -> Sizes:
-    """Return the sizes of an algorithm's recurrence, which is checked when first asked for.
+    """Return what a recurrence is whatever the curvatures; it is checked when first asked for.
 
     Raises
     ------
@@ -132,7 +133,8 @@ def sizes_of(algorithm: LinearAlgorithm) -> Sizes:
     kept = vars(algorithm)
     if SIZES not in kept:
         recurrence = checked_recurrence(algorithm, np.ones(1))
-        kept[SIZES] = Sizes(len(recurrence.terms), len(recurrence.read))
+        start = tuple(float(x) for x in recurrence.start)
+        kept[SIZES] = Sizes(len(recurrence.terms), len(start), start)
     sizes: Sizes = kept[SIZES]
     return sizes
 

@@ -24,7 +24,7 @@ from ..store import access, merging
 from ..store.files import Files, is_held, locked
 from ..store.shard_files import Piece, ShardFiles
 from .coordinates import branches, parts_of
-from .execution import ending, load_of
+from .execution import ending, groups_of, load_of
 from .experiment import Experiment
 from .fingerprint import fingerprint
 from .merging import Computed, Shard, merged
@@ -169,7 +169,7 @@ def _with_axis_of_settings(run: Run, experiment: Experiment) -> Computed:
 def pieces(whole: Experiment, orders: Orders, workers: int) -> list[Piece]:
     """Cut a run into pieces for so many workers: coordinates first, then replicas."""
     speed = GPU_SPEED if orders.resources.name == "cuda" else orders.resources.threads
-    seconds = load_of(whole, 1).seconds / speed
+    seconds = load_of(whole, 1, groups_of(whole)).seconds / speed
     count = max(PER_WORKER * workers, min(math.ceil(seconds / SECONDS), MOST_SHARDS))
     own = branches(whole.problem.dim, count, TILE)
     parts = parts_of(whole.replicas.size, -(-count // len(own)))

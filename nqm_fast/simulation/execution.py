@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from .controller import Controller
 from .experiment import Experiment
 from .fingerprint import fingerprint
 from .loops import Outcome, by_blocks, by_steps
-from .lowering import group_settings
+from .lowering import Group, group_settings
 from .memory import LoopOrder, check_memory, choose_order, saved_order
 from .recorder import Recorder
 from .resources import Resources, Wanted
@@ -60,8 +61,9 @@ def plan_execution(experiment: Experiment, wanted: Wanted, most_bytes: int) -> E
     InputError
         If there is too little memory, or the backend cannot do it.
     """
-    resources = wanted.resources(load_of(experiment, wanted.threads))
-    task = _as_task(experiment, resources)
+    groups = groups_of(experiment)
+    resources = wanted.resources(load_of(experiment, wanted.threads, groups))
+    task = _as_task(experiment, groups, resources)
     order = choose_order(task, experiment.keep_state, most_bytes)
     check_memory(task, order, experiment.keep_state)
     return ExecutionPlan(experiment, resources, task, order)
@@ -97,10 +99,14 @@ def execute(plan: ExecutionPlan, signals: Signals, recorder: Recorder) -> Run:
     return run if experiment.listed else run.only_setting()
 
 
-def load_of(experiment: Experiment, threads: int) -> Load:
-    """Estimate how large a run is."""
+def groups_of(experiment: Experiment) -> list[Group]:
+    """Group the settings of an experiment."""
+    return group_settings(experiment.settings, experiment.steps, experiment.sampling == "leap")
+
+
+def load_of(experiment: Experiment, threads: int, groups: Sequence[Group]) -> Load:
+    """Estimate how large a run of settings in these groups is."""
     leaps = experiment.sampling == "leap"
-    groups = group_settings(experiment.settings, experiment.steps, leaps)
     each = experiment.problem.dim * experiment.replicas.size / threads
     if leaps:
         steps = len(experiment.settings) * experiment.records.size * SECONDS_PER_LEAP
@@ -116,7 +122,7 @@ def load_of(experiment: Experiment, threads: int) -> Load:
     return Load(components, dim, replicas, threads, leaps, seconds, has_rules, summed)
 
 
-def _as_task(experiment: Experiment, resources: Resources) -> Task:
+def _as_task(experiment: Experiment, groups: list[Group], resources: Resources) -> Task:
     """Bring the experiment to the form that the loops take."""
     seed = experiment.seed
     key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
@@ -126,7 +132,7 @@ def _as_task(experiment: Experiment, resources: Resources) -> Task:
     first = 0 if experiment.coordinates is None else experiment.coordinates.first
     return Task(
         experiment.problem,
-        group_settings(experiment.settings, experiment.steps, experiment.sampling == "leap"),
+        groups,
         experiment.steps,
         experiment.records.copy(),  # Kernels take arrays that may be written to.
         Noise(key, experiment.replicas.copy(), first, law.code, per_sample, parameter),

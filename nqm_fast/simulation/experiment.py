@@ -360,7 +360,9 @@ def _recorded_steps(record: Any, steps: int) -> NDArray[np.int64]:
                 f"{MOST_RECORDS}: record fewer steps"
             )
         return np.append(np.arange(0, steps, stride), steps)
-    recorded = np.unique(step_array("record", record))
+    recorded = step_array("record", record)
+    if recorded.size > 1 or recorded.ndim != 1:
+        recorded = np.unique(recorded)
     if recorded.size and recorded[-1] > steps:
         raise InputError(
             f"record must be steps from 0 to the last, {steps}, but contains {recorded[-1]}"

@@ -13,18 +13,22 @@ from ..algorithms.base import LinearAlgorithm, RuleAlgorithm
 from ..algorithms.sparse import (
     SparseRecurrence,
     checked_recurrence,
+    sizes_of,
     sparse_recurrence,
     term_weights,
 )
 from ..exact.periodic import WHOLE, Period, find_period, with_period
 from ..kernels.contract import Backend, Formula, Model, Timeline, padded
-from ..kernels.excursions import extremes
+from ..kernels.excursions import extremes, remembered
 from ..kernels.rules import RULES
 from ..problem import Problem
 from ..timeline import pieces, values_at
 from ..validation import Array
 from .observables import RecordLayout
 from .settings import Setting
+
+REMEMBERED = 256
+"""Coordinates of a model up to which it is remembered."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def _form(setting: Setting) -> _Form:
     """Return the form of a setting's algorithm."""
     algorithm = setting.algorithm
     if not isinstance(algorithm, RuleAlgorithm):
-        recurrence = checked_recurrence(algorithm, np.ones(1))
-        return _Form(0, len(recurrence.read), len(recurrence.terms))
+        sizes = sizes_of(algorithm)
+        return _Form(0, sizes.components, sizes.terms)
     rule = RULES[algorithm.rule]
     if algorithm.ema:
         return _Form(-rule.code, rule.components + 1, rule.numbers + 1)
@@ -138,11 +142,14 @@ def timeline(
                 [np.pad(own, ((0, 0), (0, 1))), group.periods[g].segment_weights(kinds)]
             )
         weights.append(own)
-    batches = np.stack([_drawn(s, segment_start) for s in group.settings], axis=1)
-    # Settings with fewer terms than others have weights of zero in their place.
-    stacked = np.zeros((segment_start.size, len(weights), max(x.shape[1] for x in weights)))
-    for g, x in enumerate(weights):
-        stacked[:, g, : x.shape[1]] = x
+    if len(weights) == 1:
+        batches, stacked = _drawn(group.settings[0], segment_start)[:, None], weights[0][:, None]
+    else:
+        batches = np.stack([_drawn(s, segment_start) for s in group.settings], axis=1)
+        # Settings with fewer terms than others have weights of zero in their place.
+        stacked = np.zeros((segment_start.size, len(weights), max(x.shape[1] for x in weights)))
+        for g, x in enumerate(weights):
+            stacked[:, g, : x.shape[1]] = x
     if sample_scale is None:
         amplitude, samples = 1.0 / np.sqrt(batches), np.ones(batches.shape, dtype=np.int64)
     else:
@@ -162,8 +169,8 @@ def _ordinary_ends(group: Group, begin: int, end: int) -> NDArray[np.int64]:
         ends.append(np.arange(begin + 1, end + 1))
     else:
         for setting in group.settings:
-            ends += _segment_ends(setting, begin, end)
-    return np.unique(np.concatenate(ends))
+            ends += [x for x in _segment_ends(setting, begin, end)[1:] if x.size > 1 or x[0] < end]
+    return ends[0] if len(ends) == 1 else np.unique(np.concatenate(ends))
 
 
 def _repeated(
@@ -219,12 +226,19 @@ def model_or_formula(
     end: int,
     layout: RecordLayout,
     backend: Backend,
+    leaps: bool,
 ) -> tuple[Model, Formula | None]:
     """Coordinates begin .. end - 1 as a formula, if the backend takes one, or else as arrays.
 
     With a formula, the model's arrays over coordinates are empty.
     """
-    has_formula = backend.takes_formulas and problem.is_harmonic and len(layout.weights) == 1
+    has_formula = (
+        problem.is_harmonic
+        and len(layout.weights) == 1
+        and backend.takes_formula(
+            end - begin, group.components, group.rule, leaps, layout.edges is not None
+        )
+    )
     if group.periods or not (has_formula and _reads_curvature_only(group)):
         return model(group, problem, begin, end, layout), None
     one_coordinate = model(group, problem, begin, begin + 1, layout)
@@ -308,8 +322,26 @@ def _recurrences(group: Group, h: Array) -> _Recurrences:
     )
 
 
+_models: dict[Any, tuple[Model, Any]] = {}
+"""Models of few coordinates, which loops over short runs ask for, with what they are of."""
+
+
 def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
     """Coordinates begin .. end - 1 of the problem under the group's settings."""
+    if end - begin > REMEMBERED or group.periods or layout.edges is not None:
+        return _new_model(group, problem, begin, end, layout)
+    algorithms = [setting.algorithm for setting in group.settings]
+    key = (problem.key, begin, end, *layout.names, *map(id, algorithms))
+
+    def make() -> tuple[Model, Any]:
+        """Make it, and keep what the key numbers, so that nothing else can have the numbers."""
+        return _new_model(group, problem, begin, end, layout), (problem, algorithms)
+
+    return remembered(_models, key, make)[0]
+
+
+def _new_model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
+    """Make a model."""
     block = problem.block(begin, end)
     size = end - begin
     entries, offsets, factors, rows, read = (_rule if group.rule else _recurrences)(group, block.h)
@@ -334,14 +366,22 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
     )
 
 
+def start_law(problem: Problem, begin: int, end: int) -> tuple[Array, Array, int | None]:
+    """Return the mean and the deviation of initial iterates, as `Backend.start` takes them."""
+    mean, variance = problem.start_block(begin, end)
+    if mean.size == variance.size == 1:
+        return mean, np.sqrt(variance), end - begin
+    size = end - begin
+    return pad_to_leaves(mean, size), pad_to_leaves(np.sqrt(variance), size), None
+
+
 def initial_factors(group: Group) -> Array:
     """The initial state of every setting, divided by w_0, (settings, components)."""
     if group.rule:
         start = np.zeros((len(group.settings), group.components))
         start[:, [0, -1] if group.rule < 0 else [0]] = 1.0
         return start
-    h = np.ones(1)
-    return np.array([algorithm.recurrence(h).start for algorithm in _linear(group)])
+    return np.array([sizes_of(algorithm).start for algorithm in _linear(group)])
 
 
 def band_numbers(edges: Array, h: Array) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..kernels.contract import BackendState, padded
 from ..validation import Array
-from .lowering import Group, initial_factors, model_or_formula, pad_to_leaves, timeline
+from .lowering import Group, initial_factors, model_or_formula, start_law, timeline
 from .recorder import SavedArrays
 from .task import Task
 
@@ -31,13 +31,8 @@ class Propagation:
     def __init__(self, task: Task, begin: int, end: int) -> None:
         self.task, self.size = task, end - begin
         self.noise = task.noise._replace(first=task.noise.first + begin)
-        mean, variance = task.problem.mean0[begin:end], task.problem.var0[begin:end]
-        w0 = task.backend.start(
-            self.noise,
-            pad_to_leaves(mean, self.size),
-            pad_to_leaves(np.sqrt(variance), self.size),
-            task.workers,
-        )
+        mean, deviation, size = start_law(task.problem, begin, end)
+        w0 = task.backend.start(self.noise, mean, deviation, task.workers, size)
         self.states = [self._initial_state(group, w0, begin, end) for group in task.groups]
         self.launched: list[LaunchedGroup] = []
         self.values = np.zeros((task.records.size, *task.record_shape))
@@ -49,7 +44,7 @@ class Propagation:
         """Hand the state of a group at step 0 to the backend; `w0` is (replicas, d)."""
         task = self.task
         model, formula = model_or_formula(
-            group, task.problem, begin, end, task.layout, task.backend
+            group, task.problem, begin, end, task.layout, task.backend, task.leaps
         )
         factors = initial_factors(group)
         state = w0[None, :, None, :]

@@ -59,6 +59,8 @@ def block_size(task: Task) -> int:
 
 def traced_ranges(traced: NDArray[np.int64], begin: int, end: int) -> list[tuple[int, int]]:
     """Return the neighbouring leaves with traced coordinates, as ranges within begin .. end - 1."""
+    if not traced.size:
+        return []
     leaves = np.unique(traced[(begin <= traced) & (traced < end)] // LEAF)
     if not leaves.size:
         return []

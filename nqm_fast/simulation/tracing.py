@@ -19,7 +19,7 @@ from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..kernels.contract import Load, Timeline
 from ..validation import Array
-from .lowering import Group, initial_factors, model, pad_to_leaves, timeline
+from .lowering import Group, initial_factors, model, start_law, timeline
 from .observables import PATHS
 from .propagation import Propagation
 from .recorder import SavedArrays
@@ -102,10 +102,8 @@ class Piece:
             group, settings=group.settings * self.copies, terms=group.terms * self.copies
         )
         noise = task.noise._replace(first=task.noise.first + begin)
-        mean, variance = (
-            pad_to_leaves(x[begin:end], self.size) for x in (task.problem.mean0, task.problem.var0)
-        )
-        w0 = task.backend.start(noise, mean, np.sqrt(variance), task.workers)
+        mean, deviation, size = start_law(task.problem, begin, end)
+        w0 = task.backend.start(noise, mean, deviation, task.workers, size)
         factors = np.tile(initial_factors(group), (self.copies, 1))
         state = factors[:, None, :, None] * w0[None, :, None, :]
         described = model(several, task.problem, begin, end, task.layout)

@@ -60,7 +60,7 @@ def stages(n):
     terms = n * (n + 1)
     steps = (0.0,) * n, UNIT, 0, 4, np.zeros(terms * TILE), z, np.zeros(n * TILE)
     return [
-        (noise.draw_words, (UNIT, 0, *[key] * 5, words), {"vpmuludq": 18}),
+        (noise.draw_words, (UNIT, 0, *[key] * 5, words, 0), {"vpmuludq": 18}),
         (noise.make_normals, (UNIT, words, 0, z), {FMA: 32, "vsqrtps": 2}),
         (variates("laplace"), (UNIT, np.float32(0.0), words, z), {FMA: 40}),
         (variates("student-t"), (UNIT, np.float32(0.4), words, z), {FMA: 50}),
