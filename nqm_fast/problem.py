@@ -515,7 +515,7 @@ class Problem(SampleLosses, Unchangeable):
 
     @property
     def key(self) -> Any:
-        """What numbers this problem while it is there; those of one power law have the same."""
+        """A number of this problem while it is there; those of one power law have the same."""
         return self._h if isinstance(self._h, PowerLaw) else id(self)
 
     @property

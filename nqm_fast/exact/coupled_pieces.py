@@ -1,4 +1,4 @@
-"""What pieces of constant learning rate and batch size do, where noise depends on the iterate.
+"""Pieces of constant learning rate and batch size, where noise depends on the iterate.
 
 Plain SGD: the second moments z of a coordinate go through a step as
 
@@ -49,12 +49,12 @@ class _Parameters(NamedTuple):
 
 
 class _Maps(NamedTuple):
-    """What groups do, with their derivatives."""
+    """The maps of groups, with their derivatives."""
 
     kept: Array
     """Share of the moments that is left after a group."""
     added: Array
-    """What noise of variance 1 has added after a group."""
+    """The moments that noise of variance 1 has added after a group."""
     taken: Array
     """Weights of the moments before a group in its mean sum."""
     known: Array
@@ -183,7 +183,7 @@ class Groups:
     def __init__(self, lengths: NDArray[np.int64]) -> None:
         pairs = _group_lengths(lengths)
         kinds, self.kind = np.unique(pairs, axis=0, return_inverse=True)
-        """Which kind a group is of, shape (groups,)."""
+        """Number of the kind of each group, shape (groups,)."""
         self.kind = self.kind.ravel()
         self.piece, self.length = kinds.T
         """The piece that a kind of groups is in, and its number of steps, shape (kinds,)."""

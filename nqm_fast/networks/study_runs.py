@@ -14,9 +14,9 @@ from ..validation import integer
 from .table import shipped, shipped_curves, shipped_sharpness
 
 CURVE_WEIGHT = 0.1
-"""Of a record of a curve: with it curves weigh about as much as the steps to the target."""
+"""Weight of a record of a curve: with it curves weigh about as much as the steps to the target."""
 FIRST_SHARE = 0.05
-"""Of a curve's steps, in which the largest curvature of these networks falls to a half or less of
+"""Share of a curve's steps, in which the largest curvature of these networks falls to a half or less of
 what it was: no quadratic model is near there."""
 
 
