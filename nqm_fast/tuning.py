@@ -11,6 +11,7 @@ from .algorithms.base import Algorithm, as_simulated_algorithm
 from .algorithms.sgd import SGD
 from .arithmetic import in_usual_arithmetic
 from .exact import tuning as exact
+from .exact.tuning_task import checked_search, several_batch_sizes
 from .problem import Problem, as_problem
 from .schedules import Schedule, as_schedule
 from .simulation.tuning import Search, tune_by_simulation
@@ -121,7 +122,7 @@ def tune(
     as_problem(problem)
     target = number("target", target, above=0.0)
     limit = MOST_STEPS[by] if max_steps is None else integer("max_steps", max_steps, least=1)
-    names, any_example = exact.checked_search(over, algorithm, fixed)
+    names, any_example = checked_search(over, algorithm, fixed)
     example = as_simulated_algorithm("algorithm", any_example)
     arguments = {
         "replicas": integer("replicas", REPLICAS if replicas is None else replicas, least=2),
@@ -137,5 +138,5 @@ def tune(
             Search(problem, algorithm, names, fixed, batch, target, most, arguments)
         )
 
-    several = exact.several_batch_sizes(batch_size)
+    several = several_batch_sizes(batch_size)
     return best_at(batch_size) if several is None else [best_at(size) for size in several]

@@ -16,17 +16,10 @@ from ..schedules import Schedule, as_schedule
 from ..validation import InputError, integer, shown
 from .minimiser import LARGEST_REACH, LEAST_REACH, Minimiser
 from .risk import expected_risk
+from .search_nodes import better_nodes
 from .search_space import SearchSpace
-from .tuning import (
-    COARSE_ANSWER_REACH,
-    SPREADS,
-    Task,
-    Tuned,
-    better_nodes,
-    checked_task,
-    several_batch_sizes,
-    tuned,
-)
+from .tuning import COARSE_ANSWER_REACH, SPREADS, Tuned, tuned
+from .tuning_task import Task, checked_task, several_batch_sizes
 
 UNREACHABLE = sys.float_info.min
 """A target that no risk but 0 is below."""

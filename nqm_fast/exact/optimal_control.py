@@ -29,7 +29,7 @@ from .control_task import (
 from .coupled_search import control_search
 from .piece_models import is_plain
 from .risk import expected_risk
-from .tuning import REFINEMENTS, better_nodes, first_nodes
+from .search_nodes import REFINEMENTS, better_nodes, first_nodes
 
 AGREEMENT = 1e-9
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""

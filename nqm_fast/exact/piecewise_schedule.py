@@ -18,7 +18,8 @@ from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
 from .piece_maps import plain_model
 from .risk import expected_risk
-from .tuning import AGREEMENT, REFINEMENTS, Tuned, finer_nodes, searched_nodes, tune
+from .search_nodes import AGREEMENT, REFINEMENTS, finer_nodes, searched_nodes
+from .tuning import Tuned, tune
 
 # Minimisation over the log learning rates of all pieces.
 LIMIT_MARGIN = 1e-9

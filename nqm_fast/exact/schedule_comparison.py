@@ -35,7 +35,7 @@ from .named_schedules import SHAPES, Shape
 from .optimal_control import Control, optimal_control
 from .piece_layout import gathered_lengths
 from .risk import expected_risk
-from .tuning import first_nodes
+from .search_nodes import first_nodes
 
 OPTIMAL, OPTIMAL_LR = "optimal", "optimal-lr"
 NAMES = (*SHAPES, OPTIMAL, OPTIMAL_LR)

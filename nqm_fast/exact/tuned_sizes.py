@@ -26,8 +26,10 @@ from .first_passage import steps_to_target
 from .minimiser import FEW_COORDINATES
 from .piecewise_schedule import optimal_schedule
 from .risk import expected_risk
+from .search_nodes import searched_nodes
 from .search_space import example_values, made
-from .tuning import Near, Task, Tuned, checked_task, searched_nodes, tuned, tuned_near
+from .tuning import Near, Tuned, tuned, tuned_near
+from .tuning_task import Task, checked_task
 
 NEAR = 4096.0
 """Largest quotient of two batch sizes between whose answers another one is near."""

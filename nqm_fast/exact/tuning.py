@@ -17,10 +17,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,35 +26,19 @@ from numpy.typing import ArrayLike
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
 from ..backends import takes_backend
-from ..blocks import Block
 from ..html import facts_table
-from ..noise import FinitePopulation
 from ..problem import Problem, as_problem
-from ..schedules import Constant, Schedule, as_schedule
-from ..timeline import shortest_length
-from ..validation import InputError, any_array, choice, integer, number, real_array, shown
-from .certified import COARSE, certified_block
-from .coupled.maps import CoupledBlock
-from .coupled.nodes import CoupledNodes
-from .coupled.risk import certified_block as certified_coupled_block
-from .evolution import EFFORTS, evolution_effort, evolve
+from ..schedules import Schedule, as_schedule
+from ..validation import integer, number
+from .evolution import evolution_effort, evolve
 from .fewest_steps import estimate_fewest_steps, fewest_steps
-from .first_passage import checked_steps, steps_to_target
+from .first_passage import steps_to_target
 from .minimiser import ROOT_TOLERANCE, STEP_TOLERANCE, Minimiser
 from .passage_search import search_passages, settled_steps
-from .population import population_batch
-from .risk import RiskSums, expected_risk
-from .search_space import Kind, Point, SearchSpace, example_values, made
-
-# Which nodes are searched.
-SEARCHED_NODES = 8
-"""Nodes of a span at first: the searched settings hardly oscillate, and each node takes time."""
-REFINEMENTS = 3
-"""Searches on other nodes, each finer than those before and costlier."""
-WHOLE_SPECTRUM_DIM = 1 << 15
-"""Up to this dimension all coordinates may be searched, which takes too long above."""
-AGREEMENT = 1e-10
-"""Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
+from .risk import expected_risk
+from .search_nodes import AGREEMENT, REFINEMENTS, better_nodes, finer_nodes, first_nodes
+from .search_space import Kind, Point, SearchSpace
+from .tuning_task import Task, checked_task, several_batch_sizes
 
 # Bracketing the root again, around an answer or below it.
 MOST_PASSAGES = 4
@@ -82,20 +64,6 @@ SCAN_GAIN = 1e-3
 # Trying every step.
 UNREACHED_STEPS = 500
 """Steps that are tried one by one where the search found that the target is not reached."""
-
-
-class Task(NamedTuple):
-    """The arguments of a search, which those over fewer hyper-parameters share."""
-
-    problem: Problem
-    kind: Kind
-    fixed: dict[str, Any]
-    batch: Schedule
-    target: float
-    limit: int
-    effort: str
-    names: list[str]
-    """Hyper-parameters that are searched, all or some at a time."""
 
 
 class Near(NamedTuple):
@@ -136,43 +104,6 @@ class Tuned(NamedTuple):
         return facts_table("Tuned", facts)
 
 
-def searched_nodes(problem: Problem) -> Block:
-    """Return few nodes that stand for all coordinates well enough to begin a search."""
-    nodes = problem.nodes
-    if nodes is None:
-        return problem.block(0, problem.dim)
-    return nodes.joined(SEARCHED_NODES, rough=True)
-
-
-def finer_nodes(
-    problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
-) -> Block:
-    """Return nodes that stand for all coordinates at a setting and at steps up to a number."""
-    nodes = problem.nodes
-    if nodes is None:
-        return problem.block(0, problem.dim)
-    sums = RiskSums(algorithm, batch_size, checked_steps(steps))
-    return certified_block(problem, nodes, sums, WHOLE_SPECTRUM_DIM)
-
-
-def first_nodes(problem: Problem) -> Block | CoupledBlock:
-    """Return few nodes to begin a search with, whatever the noise."""
-    if problem.noise_model is None:
-        return searched_nodes(problem)
-    nodes = CoupledNodes(problem)
-    return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
-
-
-def better_nodes(
-    problem: Problem, algorithm: LinearAlgorithm, batch_size: Schedule, steps: int
-) -> Block | CoupledBlock:
-    """Return nodes that stand for all coordinates at a setting, whatever the noise."""
-    if problem.noise_model is None:
-        return finer_nodes(problem, algorithm, batch_size, steps)
-    sums = partial(RiskSums, algorithm, batch_size)
-    return certified_coupled_block(problem, algorithm, batch_size, steps, sums)
-
-
 @takes_backend
 def tune(
     problem: Problem,
@@ -205,33 +136,6 @@ def tune(
         return [tune(problem, size, target, over, **limits, **fixed) for size in several]
     batch = as_schedule("batch_size", batch_size, least=1.0)
     return tuned(checked_task(problem, batch, target, over, algorithm, max_steps, effort, fixed))
-
-
-def checked_task(
-    problem: Problem,
-    batch: Schedule,
-    target: float,
-    over: Sequence[str],
-    algorithm: type[Algorithm] | Algorithm,
-    max_steps: int,
-    effort: str,
-    fixed: dict[str, Any],
-) -> Task:
-    """Check the arguments of `tune` beyond numbers, and return them as a task."""
-    if problem.noise_model is not None and problem.noise_model.is_data:
-        raise InputError(
-            "problem must have no noise of a data set for tune, whose risk takes too long at many "
-            "settings: noise='gaussian' is near, and steps_to_target takes one setting"
-        )
-    if isinstance(problem.noise_model, FinitePopulation):
-        batch, problem = population_batch(problem, batch), problem.with_noise(None)
-    choice("effort", effort, EFFORTS)
-    names, any_kind = checked_search(over, algorithm, fixed)
-    example = as_algorithm("algorithm", any_kind)
-    kind: Kind = cast(Kind, algorithm)
-    _check_curvatures(problem, example)
-    limit = int(min(max_steps, batch.length, shortest_length(example.schedules)))
-    return Task(problem, kind, fixed, batch, target, limit, effort, names)
 
 
 def tuned(task: Task) -> Tuned:
@@ -411,91 +315,6 @@ def _go_down(
             return steps, True
         enough = steps - 1
     return enough, False
-
-
-def several_batch_sizes(batch_size: Any) -> list[Schedule] | None:
-    """Return the batch sizes in a list or an array, or None if there is only one."""
-    if isinstance(batch_size, Schedule):
-        return None
-    if not isinstance(batch_size, list | tuple):
-        array = any_array("batch_size", batch_size)
-        if not array.ndim:
-            return None
-        batch_size = real_array("batch_size", array).tolist()
-    if not batch_size or any(isinstance(size, list | tuple) for size in batch_size):
-        raise InputError(
-            "batch_size must be a number, a schedule, or a list of those for as many answers, not "
-            f"{shown(batch_size)}"
-        )
-    sizes = [
-        size if isinstance(size, Schedule) else Constant(number("batch_size", size, least=1.0))
-        for size in batch_size
-    ]
-    return [as_schedule("batch_size", size, least=1.0) for size in sizes]
-
-
-def checked_search(
-    over: Sequence[str], kind: Any, fixed: dict[str, Any]
-) -> tuple[list[str], Algorithm]:
-    """Check and return the names of the hyper-parameters to search, and an example algorithm."""
-    is_class = isinstance(kind, type) and issubclass(kind, Algorithm)
-    if not (is_class or isinstance(kind, Algorithm)):
-        raise InputError(
-            f"algorithm must be a kind of algorithm such as nqm.SGD, not {shown(kind)}"
-        )
-    if isinstance(kind.tunable, property):
-        raise InputError(
-            f"algorithm must be one with its inner algorithm, such as {kind.__name__}(nqm.SGD(0.1),"
-            f" ...), where it is {kind.__name__}"
-        )
-    names = [over] if isinstance(over, str) else list(over) if np.iterable(over) else [over]
-    several = tuple(re.split(r"[,; ]+", over)) if isinstance(over, str) else ()
-    if len(several) > 1 and set(several) <= set(kind.tunable):
-        raise InputError(f"over must list several names, as in {several}, not {over!r}")
-    for name in names:
-        choice("over", name, list(kind.tunable))
-    if not names:
-        known = ", ".join(kind.tunable)
-        raise InputError(f"over must name one or more of the hyper-parameters {known}, not ()")
-    if len(set(names)) < len(names):
-        raise InputError(f"over must name different hyper-parameters, not {shown(over)}")
-    for name in names:
-        if name in fixed:
-            raise InputError(f"{name} is searched (over) and given ({shown(fixed[name])}): choose")
-    if is_class and "lr" not in names and "lr" not in fixed:
-        raise InputError("lr must be given, as it is not searched: lr=... or over=('lr', ...)")
-    own = kind if is_class else type(kind)
-    if inspect.isabstract(own):
-        raise InputError(
-            f"algorithm must be a kind of algorithm such as nqm.SGD, not {own.__name__}, which is "
-            "what such kinds are made of"
-        )
-    takes = inspect.signature(own).parameters
-    takes_all = any(x.kind is inspect.Parameter.VAR_KEYWORD for x in takes.values())
-    unknown = [name for name in fixed if name not in takes and not takes_all]
-    if unknown and is_class:
-        raise InputError(f"{own.__name__} does not take {unknown[0]}, but {', '.join(takes)}")
-    try:
-        example = made(kind, example_values(names) | fixed)
-    except TypeError:
-        given = {*names, *fixed}
-        missing = [x.name for x in takes.values() if x.default is x.empty and x.name not in given]
-        raise InputError(
-            f"{own.__name__} needs {missing[0]}, which must be given as {missing[0]}=..."
-            if missing and not takes_all
-            else f"{own.__name__} does not take all of {', '.join(fixed)}"
-        ) from None
-    return names, example
-
-
-def _check_curvatures(problem: Problem, example: LinearAlgorithm) -> None:
-    """Make sure that there are learning rates to search, of curvatures within a double's range."""
-    largest = example.largest_lr(np.array(problem.curvature_range))
-    if not 0.0 < largest < math.inf:
-        raise InputError(
-            f"algorithm {shown(example)} takes these curvatures beyond the range of a double, so "
-            f"that its largest learning rate is {largest:g}"
-        )
 
 
 def _whole_spectrum_agrees(problem: Problem, search: Minimiser, steps: int) -> bool:

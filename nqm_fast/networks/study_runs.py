@@ -16,8 +16,8 @@ from .table import shipped, shipped_curves, shipped_sharpness
 CURVE_WEIGHT = 0.1
 """Weight of a record of a curve: with it curves weigh about as much as the steps to the target."""
 FIRST_SHARE = 0.05
-"""Share of a curve's steps, in which the largest curvature of these networks falls to a half or less of
-what it was: no quadratic model is near there."""
+"""Share of a curve's steps in which the largest curvature of these networks falls to a half or
+less: no quadratic model is near there."""
 
 
 def training_runs(

@@ -19,7 +19,7 @@ from ..exact.evolution import EFFORTS
 from ..exact.first_passage import steps_to_target
 from ..exact.piecewise_schedule import MOST_PIECES, optimal_schedule
 from ..exact.risk import expected_risk
-from ..exact.tuning import checked_search
+from ..exact.tuning_task import checked_search
 from ..problem import Problem
 from ..schedules import Constant, as_schedule
 from ..schedules.base import as_single_schedule

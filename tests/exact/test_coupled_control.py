@@ -15,7 +15,7 @@ from nqm_fast.exact.control_search import ControlLimits
 from nqm_fast.exact.coupled.nodes import CoupledNodes
 from nqm_fast.exact.coupled_pieces import CoupledModel, Groups
 from nqm_fast.exact.coupled_search import Shares, control_search
-from nqm_fast.exact.tuning import first_nodes
+from nqm_fast.exact.search_nodes import first_nodes
 from nqm_fast.noise import Gaussian, LossDependent
 
 FEW = nqm.Problem([1.0, 0.5, 0.25], mean0=[1, -1, 2], var0=0)
