@@ -24,7 +24,7 @@ from .batch_budget import BatchLimits, BestBatches, WholeBatches, whole_batches
 from .coupled.maps import CoupledBlock
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
 from .piece_maps import Batches
-from .piece_models import piece_model
+from .piece_models import is_plain, piece_model
 
 COARSE_PIECES = 8
 """Pieces of the first search; each of the next has twice as many."""
@@ -47,6 +47,9 @@ MOST_LOG_RISK = 710.0
 """Stands for the log of a risk beyond the range of a double."""
 RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-8
 """Changes of the log of the risk, and its derivatives, at which a search ends."""
+SLOW_TOLERANCES = 1e-10, 1e-6
+"""The same of the log of the risk for algorithms whose search takes long, and one before longer
+ones."""
 
 
 class ControlLimits(NamedTuple):
@@ -100,7 +103,7 @@ class WholePlan(NamedTuple):
 class ControlSearch:
     """The lowest risk of budgets on the nodes of a block, each solved once."""
 
-    tolerance, rough_tolerance = RISK_TOLERANCE, RISK_TOLERANCE
+    tolerance = rough_tolerance = RISK_TOLERANCE
     """Changes of the log of the risk at which a search ends, and one that a longer one follows."""
 
     def __init__(
@@ -116,6 +119,8 @@ class ControlSearch:
         stable = min(stable * (1.0 - LIMIT_MARGIN), MOST_LR)
         self.log_limit = math.log(min(limits.largest_lr, stable))
         self.pieces, self.limits = pieces, limits
+        if not is_plain(algorithm):
+            self.tolerance, self.rough_tolerance = SLOW_TOLERANCES
         self.found: dict[tuple[int, float], Found] = {}
         """Best answers so far, by steps and samples."""
         self.start: Found | None = None

@@ -24,6 +24,7 @@ from ..algorithms.sparse import (
 from ..blocks import Block
 from ..schedules import Schedule
 from ..validation import Array
+from .coupled.maps import CoupledBlock
 
 
 class _Column(Schedule):
@@ -50,7 +51,7 @@ class _Column(Schedule):
 class Factored(NamedTuple):
     """An algorithm with hyper-parameters that differ between settings, on a block."""
 
-    block: Block
+    block: Block | CoupledBlock
     algorithm: LinearAlgorithm
     columns: dict[str, _Column]
     """Hyper-parameters that differ, other than the learning rate, by name."""
@@ -76,7 +77,9 @@ class Factored(NamedTuple):
         return risk
 
 
-def factored(algorithm: LinearAlgorithm, names: Sequence[str], block: Block) -> Factored | None:
+def factored(
+    algorithm: LinearAlgorithm, names: Sequence[str], block: Block | CoupledBlock
+) -> Factored | None:
     """Make hyper-parameters of the given names factors, or return None if one cannot be.
 
     It can if the algorithm takes a schedule for it.

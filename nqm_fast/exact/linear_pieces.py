@@ -189,7 +189,7 @@ def _transposed(matrix: Array) -> Array:
 def _product(one: Array, other: Array) -> Array:
     """Return the product of matrices whose indices come first."""
     n = len(one)
-    product = np.empty(np.broadcast_shapes(one.shape, other.shape))
+    product = np.empty((n, n, *np.broadcast(one[0, 0], other[0, 0]).shape))
     for a in range(n):
         for b in range(n):
             total = one[a, 0] * other[0, b]

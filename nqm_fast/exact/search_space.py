@@ -26,8 +26,9 @@ from ..problem import Problem
 from ..schedules import Constant, Schedule
 from ..validation import Array
 from .coupled.curve import Curve
-from .coupled.maps import CoupledBlock
+from .coupled.maps import CoupledBlock, Recurrences
 from .coupled.risk import continuous_passage
+from .coupled.settings import is_worth_steps, settings_risk
 from .factored import Factored, factored
 from .periodic import Period, find_period, with_period
 from .risk import block_risk, constant_partials, partials
@@ -130,6 +131,11 @@ class SearchSpace:
                 self.factors = factored(self.template, names, self.block)
         else:
             self.coupled_block = block
+            if is_constant and find_period(self.template, batch_size) is None:
+                names = [name for name in over if name != "lr"]
+                self.factors = factored(self.template, names, block)
+            if self.factors is not None:
+                self.coupled_rows = Recurrences(self.factors.algorithm, block)
 
     def hyper_parameters(self, points: Array) -> dict[str, Any]:
         """Convert points of shape (G, searched) to values by name, arrays of shape (G,)."""
@@ -173,7 +179,9 @@ class SearchSpace:
     def log_risks(self, points: Array, steps: NDArray[np.int64]) -> Array:
         """Compute the log of the risk at points (G, searched) and ascending steps: (G, steps)."""
         with np.errstate(over="ignore", divide="ignore"):
-            if not self.stackable:
+            if self._are_in_step(len(points), steps):
+                risks = self._risks_in_step(points, steps)
+            elif not self.stackable:
                 risks = np.array([self._risks_at(point, steps) for point in points])
             else:
                 risks = self._stacked_risks(points, steps)
@@ -188,6 +196,24 @@ class SearchSpace:
             return curve.at(steps, most=HOPELESS * curve.start)
         timeline = recorded_segments(algorithm, self.batch_size, steps)
         return block_risk(self.block, algorithm, timeline)
+
+    def _are_in_step(self, points: int, steps: NDArray[np.int64]) -> bool:
+        """Whether points are gone through step by step, all together."""
+        if self.noise is None or self.factors is None:
+            return False
+        return is_worth_steps(self.coupled_rows, points, int(steps[-1]))
+
+    def _risks_in_step(self, points: Array, steps: NDArray[np.int64]) -> Array:
+        """Compute the risk at points under noise that depends on the iterate, step by step."""
+        assert self.noise is not None
+        assert self.factors is not None
+        values = self.hyper_parameters(points)
+        lr = values.pop("lr", np.full(len(points), self.template.lr.least))
+        batch = self.template.batches_per_step * self.batch_size.least
+        inverse_batch = float(self.noise.inverse_batch(np.array([batch]))[0])
+        return settings_risk(
+            self.coupled_rows, self.factors.weights(lr, values), inverse_batch, steps
+        )
 
     def passage(self, point: Point, log_target: float, limit: int) -> tuple[float, float]:
         """Find the first passage of a point under noise that depends on the iterate.

@@ -182,7 +182,7 @@ def test_one_coordinate_has_the_best_rate_of_every_step(noise):
 
 
 def test_without_dependence_the_answer_is_that_of_additive_noise():
-    given_ = {"steps": 100, "samples": 5000, "pieces": 4}
+    given_ = {"steps": 100, "samples": 5000, "pieces": [25] * 4}
     alone = nqm.optimal_control(SOME, **given_)
     best = nqm.optimal_control(SOME.with_noise(LossDependent(1e-7)), **given_)
     assert best.risk == pytest.approx(alone.risk, rel=2e-5)
@@ -192,7 +192,7 @@ def test_without_dependence_the_answer_is_that_of_additive_noise():
 @pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 64])
 def test_named_schedules_are_not_better(size):
     problem, steps = SOME.with_noise(Gaussian()), 100
-    best = nqm.optimal_control(problem, steps=steps, samples=size * steps, pieces=5)
+    best = nqm.optimal_control(problem, steps=steps, samples=size * steps, pieces=[20] * 5)
     for make in (
         float,
         lambda x: schedules.Cosine(x, steps),

@@ -112,7 +112,7 @@ class Recurrences:
         with np.errstate(over="ignore", invalid="ignore"):
             K, b = self.matrices(weights)
             kick = self.moments(b) * inverse_batch
-            change = self._pairs(K)
+            change = self.pairs(K)
             change += (self.block.own[:, None] * kick)[:, :, None] * self.point
             shared, constant = (
                 kick * factor[:, None] for factor in (self.block.shared, self.block.c)
@@ -187,8 +187,8 @@ class Recurrences:
         full[:, self.first, self.second] = full[:, self.second, self.first] = half
         return full.ravel()
 
-    def _pairs(self, K: Array) -> Array:
-        """Return ``A M A^T - M`` as a map of the moments M, for A = I + K."""
+    def pairs(self, K: Array) -> Array:
+        """Return ``A M A^T - M`` as maps of the moments M, for stacked A = I + K."""
         a, b = self.first[:, None], self.second[:, None]
         c, d = self.first[None], self.second[None]
 
