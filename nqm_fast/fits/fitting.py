@@ -137,7 +137,7 @@ def fit(
         selection = select(task, (), chosen, start=begin_at)
     if not is_cut and _usual(given):
         steps = max(run.last_step for run in given) // BURN_IN
-        task, selection = with_later_records(task, steps, selection, begin_at)
+        task, selection = with_later_records(task, steps, selection)
     begin = starts(task, begin_at)
     moves = np.random.default_rng(integer("seed", seed, least=0))
     if seed:

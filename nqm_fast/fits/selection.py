@@ -157,9 +157,7 @@ def select(
     return Selection(best.extra, tuple(tried))
 
 
-def with_later_records(
-    task: Task, steps: int, selection: Selection, start: Values | None = None
-) -> tuple[Task, Selection]:
+def with_later_records(task: Task, steps: int, selection: Selection) -> tuple[Task, Selection]:
     """Leave out the first records of curves if runs left out are then predicted better.
 
     Right after a warm-up the curvature of a network is not what it is later. All records of the
@@ -172,8 +170,6 @@ def with_later_records(
     steps : int
         Records at fewer steps may be left out.
     selection : Selection
-    start : mapping, optional
-        Where the first searches start.
 
     Returns
     -------
@@ -186,7 +182,7 @@ def with_later_records(
     if best is None or best.error <= SMALL or not is_cut:
         return task, selection
     cut = replace(task, runs=[PreparedRun(run) for run in runs])
-    found = _tried(task, splits(task), selection.extra, None, start, cut)
+    found = _tried(task, splits(task), selection.extra, best, cut=cut)
     found = found._replace(burn_in=steps)
     selection = selection._replace(tried=(*selection.tried, found))
     if found.error < GAIN * best.error:
