@@ -45,7 +45,7 @@ class Fitted(Advisor):
         Table of the fitted records: ``run, name, group, steps, batch_size, lr, dim, loss,
         predicted``.
     tried : list of dict
-        Choices of extra parameters, with the errors of runs left out: ``extra, error``.
+        Choices of extra parameters, with the errors of runs left out: ``extra, burn_in, error``.
     repeated : ndarray, shape (bootstrap, parameters)
         Fits to runs with random weights, in the units of the fit, if `fit` was asked for some.
     """

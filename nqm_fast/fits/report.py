@@ -37,6 +37,8 @@ def report(fitted: Any) -> str:
         lines += ["", "errors of runs left out, by extra parameters:"]
         for one in fitted.tried:
             names = ", ".join(one["extra"]) or "none"
+            if one.get("burn_in"):
+                names += f" (without records before step {one['burn_in']})"
             lines.append(f"  {100.0 * one['error']:8.3f} %  {names}")
     lines += ["", "runs that fit worst:"]
     lines += _worst(fitted)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import Array
-from .model import predict
+from .model import PreparedRun, predict
 from .parameters import BEGIN
 from .solver import Layout, Solution, Task, base_layout, settled, solve, starts
 from .units import Values
@@ -94,6 +94,8 @@ class Candidate(NamedTuple):
     solutions: tuple[Solution, ...]
     noises: tuple[float, ...]
     """Errors that the fits of the splits have left."""
+    burn_in: int = 0
+    """Records of curves at fewer steps were not fitted."""
 
 
 class Selection(NamedTuple):
@@ -101,6 +103,13 @@ class Selection(NamedTuple):
 
     extra: tuple[str, ...]
     tried: tuple[Candidate, ...]
+    burn_in: int = 0
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """What was chosen, if runs could be left out."""
+        wanted = self.extra, self.burn_in
+        return next((one for one in self.tried if (one.extra, one.burn_in) == wanted), None)
 
 
 def select(
@@ -148,6 +157,39 @@ def select(
     return Selection(best.extra, tuple(tried))
 
 
+def with_later_records(task: Task, steps: int, selection: Selection) -> tuple[Task, Selection]:
+    """Leave out the first records of curves if runs left out are then predicted better.
+
+    Right after a warm-up the curvature of a network is not what it is later. All records of the
+    runs left out are compared.
+
+    Parameters
+    ----------
+    task : Task
+        With the extra parameters of the selection.
+    steps : int
+        Records at fewer steps may be left out.
+    selection : Selection
+
+    Returns
+    -------
+    task, selection
+        Those given, or with one more candidate, and without these records if that is better.
+    """
+    runs = [prepared.run.after(steps) for prepared in task.runs]
+    best = selection.chosen
+    is_cut = any(run is not old.run for run, old in zip(runs, task.runs, strict=True))
+    if best is None or best.error <= SMALL or not is_cut:
+        return task, selection
+    cut = replace(task, runs=[PreparedRun(run) for run in runs])
+    found = _tried(task, splits(task), selection.extra, best, cut=cut)
+    found = found._replace(burn_in=steps)
+    selection = selection._replace(tried=(*selection.tried, found))
+    if found.error < GAIN * best.error:
+        return cut, selection._replace(burn_in=steps)
+    return task, selection
+
+
 def with_extra(task: Task, extra: Sequence[str]) -> Task:
     """Return the task with other extra parameters."""
     layout = task.layout
@@ -160,12 +202,17 @@ def _tried(
     extra: tuple[str, ...],
     parent: Candidate | None,
     start: Values | None = None,
+    cut: Task | None = None,
 ) -> Candidate:
-    """Fit a choice of extra parameters to each split, from its parent's solutions if it has one."""
+    """Fit a choice of extra parameters to each split, from its parent's solutions if it has one.
+
+    With `cut` its records are fitted, and those of the task are compared.
+    """
     with_these = with_extra(task, extra)
+    fitted = with_these if cut is None else with_extra(cut, extra)
     solutions, errors, noises = [], [], []
     for number, way in enumerate(ways):
-        part = part_of(with_these, way.fitted)
+        part = part_of(fitted, way.fitted)
         if parent is None:
             part, found = settled(part, starts(part, start))
         else:

@@ -29,6 +29,8 @@ LOOKED_AT = 1 << 17
 
 
 MOST_PIECES = 1 << 10
+LEAST_CURVE = 8
+"""Records that are left of a curve without its first ones."""
 
 
 class TrainingRun(Immutable):
@@ -162,6 +164,17 @@ class TrainingRun(Immutable):
     def has_diverged(self) -> bool:
         """Whether the loss is infinite at some record."""
         return self.loss is not None and bool(np.isinf(self.loss).any())
+
+    def after(self, steps: int) -> TrainingRun:
+        """Return the run without its records at fewer steps, unless hardly any would be left."""
+        kept = self.steps >= steps
+        if self.loss is None or not self.steps.ndim or kept.sum() < LEAST_CURVE or kept.all():
+            return self
+        return TrainingRun(
+            self.loss[kept], self.steps[kept], batch_size=self.batch_size, lr=self.lr,
+            dim=self.dim, momentum=self.momentum, ema=self.ema, tuned_lr=self.tuned_lr,
+            weight=self.weight, sharpness=self.sharpness, name=self.name, group=self.group,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         what = f"{self.name!r} of " if self.name else "of "

@@ -9,6 +9,7 @@ from simulated_runs import (
     DIM,
     FLOOR,
     PROBLEM,
+    START,
     TRUTH,
     cosine,
     finals,
@@ -154,6 +155,39 @@ def test_extra_parameters_are_admitted_where_runs_need_them():
     assert "lr_power" in fitted.extra
     assert fitted.parameters["lr_power"].value == pytest.approx(-0.5, abs=0.05)
     assert nqm.fit(finals(noise=0.01)).extra == ()
+
+
+@pytest.mark.slow
+def test_first_records_are_left_out_if_runs_are_predicted_better_by_it():
+    """They are where they are off by other amounts in every run, and say nothing of the others."""
+    steps = np.arange(20, 801, 20)
+    lrs = 0.5, schedules.Linear(0.5, 0.0, 800), schedules.Piecewise([0.5, 0.1], [400, 400])
+
+    def runs(errors):
+        found = [simulated(lr, 16, steps) for lr in lrs]
+        return [
+            nqm.TrainingRun(
+                run.loss * (1.0 + error * (steps < 100)), steps, batch_size=16, lr=run.lr, dim=DIM
+            )
+            for run, error in zip(found, errors, strict=True)
+        ]
+
+    chosen = []
+    for errors in ((0.1, 0.1, 0.1), (0.1, -0.1, 0.0)):
+        fitted = nqm.fit(runs(errors), extra=(), start=START)
+        whole, cut = fitted.tried
+        assert (whole["burn_in"], cut["burn_in"]) == (0, 100)
+        is_better = cut["error"] < 0.95 * whole["error"]
+        chosen.append(is_better)
+        assert fitted.left_out_error == (cut if is_better else whole)["error"]
+        assert fitted.measured["steps"].min() == (100 if is_better else 20)
+    assert chosen == [False, True]
+    assert "without records before step 100" in fitted.report()
+    kept = nqm.fit(runs(errors), extra=(), start=START, burn_in=0)
+    assert kept.measured["steps"].min() == 20
+    assert kept.error > 10 * fitted.error
+    with pytest.raises(nqm.InputError, match="burn_in must be a whole number"):
+        nqm.fit(runs(errors), burn_in="some")
 
 
 def test_groups_have_parameters_of_their_own(fitted):

@@ -82,7 +82,7 @@ def test_steps_of_the_largest_model_to_a_target_are_predicted():
         tuned(goal, steps, batch_size=int(batch), dim=int(SIZES[model]), name=model)
         for model, batch, goal, steps in rows
     ]
-    fitted = nqm.fit([run for run in runs if run.name != "302M"], extra=())
+    fitted = nqm.fit([run for run in runs if run.name != "302M"], extra="noise_floor")
     errors = [
         np.log(
             fitted.steps_to_target(float(run.loss), batch_size=run.mean_batch_size, dim=run.dim)
@@ -91,4 +91,9 @@ def test_steps_of_the_largest_model_to_a_target_are_predicted():
         for run in runs
         if run.name == "302M"
     ]
-    assert np.sqrt(np.mean(np.square(errors))) < 0.25
+    assert np.sqrt(np.mean(np.square(errors))) < 0.16
+    critical = fitted.critical_batch_size(
+        3.07, dim=int(SIZES["302M"]), definition="overhead", reference=256
+    )
+    # By a hyperbola through the measured steps, 20 % over linear scaling.
+    assert abs(np.log(critical.value / 1394)) < 0.3
