@@ -32,7 +32,12 @@ from .coupled.settings import is_worth_steps, settings_risk
 from .factored import Factored, factored
 from .periodic import Period, find_period, with_period
 from .risk import block_risk, constant_partials, partials
-from .timeline import period_records, recorded_segments
+from .timeline import (
+    period_records,
+    recorded_segments,
+    rough_segments,
+    with_records,
+)
 
 # The limits of the space.
 LOG_LEAST_GAP = math.log(1e-7)
@@ -61,6 +66,8 @@ GRID_LOG_LR_SPACING = math.log(2.0), math.log(2.0) * 1.5, math.log(2.0) * 2.0
 # How the risk at many points is computed.
 HOPELESS = 1e9
 """Risk, relative to that at the start, at which the curve of a setting is taken to diverge."""
+ROUGH_CHANGE = 0.02
+"""Part by which settings of steps that are taken together differ."""
 STACKED_COORDINATES = 1 << 14
 """Coordinates of all points together that a thread works on, so that they stay in its cache."""
 
@@ -120,6 +127,8 @@ class SearchSpace:
         self.stackable = is_constant and self.noise is None
         """Whether the risk at many points is computed at once."""
         self.period = find_period(self.template, batch_size) if self.stackable else None
+        self.is_rough = False
+        """Whether steps whose settings differ by little are taken together, as a search begins."""
         self.has_quick_curves = is_constant
         """Whether many steps take hardly longer than few."""
         if isinstance(block, Block):
@@ -194,6 +203,10 @@ class SearchSpace:
         if self.noise is not None:
             curve = Curve(self.coupled_block, algorithm, self.batch_size, self.noise)
             return curve.at(steps, most=HOPELESS * curve.start)
+        if self.is_rough:
+            stop = max(int(steps[-1]), 1)
+            rough = rough_segments(algorithm, self.batch_size, stop, ROUGH_CHANGE)
+            return block_risk(self.block, algorithm, with_records(iter([rough]), steps))
         timeline = recorded_segments(algorithm, self.batch_size, steps)
         return block_risk(self.block, algorithm, timeline)
 

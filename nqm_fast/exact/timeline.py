@@ -16,6 +16,9 @@ from ..timeline import WINDOW, piece_at, segments, values_at
 from ..validation import Array
 from .periodic import WHOLE, Period, cut_by_records, find_period, is_periodic
 
+MOST_CHANGES = 2.0
+"""By how many times a small part settings may differ in a segment that stands for its steps."""
+
 
 class WeightedSegments(NamedTuple):
     """Consecutive segments of steps with constant settings, as arrays that kernels take."""
@@ -73,6 +76,47 @@ def every_step(
             done += length
             if done >= stop:
                 return
+
+
+def rough_segments(
+    algorithm: LinearAlgorithm, batch_size: Schedule, stop: int, change: float
+) -> WeightedSegments:
+    """Return few segments of steps 0 .. stop - 1, whose settings are those in their middles.
+
+    They differ by a small part from its first step to its last one, as weights that change slowly
+    do in more and more steps; a change to both sides of a middle is off by the square of it.
+    """
+    terms = sizes_of(algorithm).terms
+    schedules = [*algorithm.schedules.values(), batch_size]
+    batches = algorithm.batches_per_step
+
+    def settings(steps: NDArray[np.int64]) -> Array:
+        weights = term_weights(algorithm, terms, values_at(algorithm.lr, steps), steps)
+        return np.column_stack([weights, 1.0 / (batches * values_at(batch_size, steps))])
+
+    starts = [np.zeros(0, dtype=np.int64)]
+    begin = 0
+    while begin < stop:
+        pieces = [piece_at(schedule, begin) for schedule in schedules]
+        end = int(min(stop, *(last for last, _ in pieces)))
+        count = 1
+        if algorithm.depends_on_step or not all(is_constant for _, is_constant in pieces):
+            count = 1 + math.ceil(math.log(end - begin) / change)
+        edges = np.unique(np.geomspace(1.0, end - begin, count + 1).astype(np.int64))[:-1]
+        starts.append(begin + np.append(0, edges))
+        begin = end
+    start = np.concatenate(starts)
+    length = np.diff(start, append=stop)
+    first, last = settings(start), settings(start + length - 1)
+    differs = (np.abs(last - first) > MOST_CHANGES * change * np.abs(first)).any(axis=1)
+    # There every step is a segment.
+    counts = np.where(differs, length, 1)
+    offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = np.repeat(start, counts) + offset
+    length = np.diff(start, append=stop)
+    middle = settings(start + (length - 1) // 2)
+    weights, inverse_batch = middle[:, :-1].copy(), middle[:, -1].copy()
+    return WeightedSegments(start, length, weights, inverse_batch, False)
 
 
 class RecordedSegments(NamedTuple):

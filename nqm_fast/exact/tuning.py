@@ -191,6 +191,7 @@ def _tune_one(task: Task, names: list[str], nested: list[Tuned], near: Near | No
     for _ in range(REFINEMENTS):
         space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
+        space.is_rough = not steps and not space.has_quick_curves and space.noise is None
         if not steps and space.noise is not None:
             steps, is_settled = _search_passages(task, search, seeds)
             if is_settled:
@@ -211,7 +212,8 @@ def _tune_one(task: Task, names: list[str], nested: list[Tuned], near: Near | No
         steps = too_few
         if enough:
             steps = _find_fewest(search, too_few, enough, rough=True)
-        if _whole_spectrum_agrees(problem, search, steps):
+        # Nearby it is searched again with steps as they are.
+        if not space.is_rough and _whole_spectrum_agrees(problem, search, steps):
             if enough:
                 steps, is_fewest = _go_down(search, search.lowest_excess, 0, steps)
                 if not is_fewest:

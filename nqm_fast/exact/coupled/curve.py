@@ -14,9 +14,11 @@ from ...algorithms.base import LinearAlgorithm
 from ...noise import Noise
 from ...schedules import Schedule
 from ...validation import Array
+from ..periodic import Period, find_period
 from ..timeline import WeightedSegments, weighted_segments
 from .maps import CoupledBlock, Recurrences
 from .panels import LONGEST, PARTS, Chain, Panel, walk
+from .whole_periods import WholePeriods, is_worth_powers
 
 WORTH_PANELS = 4 * PARTS
 """Steps of a segment that take longer one by one than the panels' preparation."""
@@ -65,6 +67,10 @@ class Curve:
 
         The curve of a setting that diverges changes too fast for long panels.
         """
+        period = find_period(self._algorithm, self._batch_size)
+        last = int(steps[-1])
+        if period is not None and is_worth_powers(self._rows, period.steps, last - period.begin):
+            return self._through_periods(period, steps)
         risk = np.full(steps.shape, math.inf)
         taken = 0
         for panel in self.panels(int(steps[-1])):
@@ -74,6 +80,25 @@ class Curve:
             risk[taken:stop] = panel.at(steps[taken:stop])
             taken = stop
         return risk
+
+    def _through_periods(self, period: Period, steps: NDArray[np.int64]) -> Array:
+        """Return the risk at ascending steps, the last of them far beyond a period's begin."""
+        moments, done = self._rows.start, 0
+        early = steps[: np.searchsorted(steps, period.begin)]
+        risk = [np.zeros(0)]
+        for part in weighted_segments(self._algorithm, self._batch_size, max(period.begin, 1)):
+            length = np.clip(period.begin - part.start, 0, part.length)
+            weights = np.repeat(part.weights, length, axis=0)
+            inverse = np.repeat(self._noise.inverse_batch(1.0 / part.inverse_batch), length)
+            path, moments = self._rows.stepped(moments, weights, inverse)
+            inside = early[(early >= done) & (early < done + len(weights))]
+            risk.append(path[inside - done])
+            done += len(weights)
+        weights = np.repeat(period.weights, period.length, axis=0)
+        batch = np.array([1.0 / period.inverse_batch])
+        whole = WholePeriods(self._rows, weights, float(self._noise.inverse_batch(batch)[0]))
+        risk.append(whole.at(moments, steps[early.size :] - period.begin))
+        return np.concatenate(risk)
 
     @property
     def start(self) -> float:
