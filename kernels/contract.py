@@ -152,6 +152,8 @@ class Backend(ABC):
     """Whether it computes while Python goes on, between `BackendState.launch` and `collect`."""
     block_coordinates: ClassVar[int] = 1 << 18
     """Coordinates that are best worked on at a time, a power of two."""
+    blocks_of_formulas: ClassVar[int] = 1
+    """How many times as many there are in a block whose curvatures are a `Formula`."""
     block_bytes: ClassVar[int] = 1 << 27
     """Bytes that the state of so many coordinates should not exceed."""
     relative_time: float = 1.0

@@ -54,6 +54,7 @@ class TiledBackend(Backend):
     """A backend that works on tiles of coordinates, in loops that threads share."""
 
     untimed_steps = 1 << 16  # a step of few coordinates takes less than a microsecond
+    blocks_of_formulas = 4
     compiled_components: ClassVar[float] = math.inf
     """The largest number of components that its own loops take; NumPy has those beyond."""
 

@@ -52,8 +52,13 @@ def write_harmonic(leaves, first, size, h, sigma, weight):
     There are zeros from coordinate `size` of the tile on.
     """
     before = np.float64(first + 1)
-    for j in range(lanes(leaves)):
-        own = 1.0 / (before + np.float64(j)) if j < size else 0.0
+    T = lanes(leaves)
+    for j in range(T):
+        own = 1.0 / (before + np.float64(np.int32(j)))
         h[j] = own
         sigma[j] = np.sqrt(own)
         weight[j] = 0.5 * own
+    for j in range(min(size, T), T):
+        h[j] = 0.0
+        sigma[j] = 0.0
+        weight[j] = 0.0

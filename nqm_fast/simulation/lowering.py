@@ -232,14 +232,7 @@ def model_or_formula(
 
     With a formula, the model's arrays over coordinates are empty.
     """
-    has_formula = (
-        problem.is_harmonic
-        and len(layout.weights) == 1
-        and backend.takes_formula(
-            end - begin, group.components, group.rule, leaps, layout.edges is not None
-        )
-    )
-    if group.periods or not (has_formula and _reads_curvature_only(group)):
+    if not is_formula(group, problem, end - begin, layout, backend, leaps):
         return model(group, problem, begin, end, layout), None
     one_coordinate = model(group, problem, begin, begin + 1, layout)
     empty = np.zeros(0)
@@ -252,6 +245,22 @@ def model_or_formula(
     edges = empty if layout.edges is None else layout.edges
     first = problem.fields.get("first", 0) + begin
     return without_arrays, Formula(first, end - begin, edges)
+
+
+def is_formula(
+    group: Group,
+    problem: Problem,
+    coordinates: int,
+    layout: RecordLayout,
+    backend: Backend,
+    leaps: bool,
+) -> bool:
+    """Whether so many coordinates are handed to the backend as a formula."""
+    takes = problem.is_harmonic and backend.takes_formula(
+        coordinates, group.components, group.rule, leaps, layout.edges is not None
+    )
+    alike = takes and len(layout.weights) == 1 and not group.periods
+    return alike and _reads_curvature_only(group)
 
 
 def _reads_curvature_only(group: Group) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..kernels.contract import LEAF, TILE, Backend, Noise
 from ..problem import Problem
-from .lowering import Group
+from .lowering import Group, is_formula
 from .observables import RecordLayout
 
 
@@ -53,8 +53,15 @@ class Task:
 
 def block_size(task: Task) -> int:
     """Coordinates in a block: a power of two, so that a block is a branch of the sums."""
-    most = max(task.backend.block_bytes // (8 * task.numbers_per_coordinate), 1)
-    return max(TILE, min(1 << most.bit_length() - 1, task.backend.block_coordinates))
+    backend = task.backend
+    most = max(backend.block_bytes // (8 * task.numbers_per_coordinate), 1)
+    size = max(TILE, min(1 << most.bit_length() - 1, backend.block_coordinates))
+    several = backend.blocks_of_formulas * size
+    without_arrays = all(
+        is_formula(group, task.problem, several, task.layout, backend, task.leaps)
+        for group in task.groups
+    )
+    return several if without_arrays else size
 
 
 def traced_ranges(traced: NDArray[np.int64], begin: int, end: int) -> list[tuple[int, int]]:

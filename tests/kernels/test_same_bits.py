@@ -103,6 +103,31 @@ def test_few_coordinates(machine, name, dim):
         assert_same(run(name, backend=machine, **how), wanted)
 
 
+@pytest.mark.parametrize("machine", slow_where(slow_to_compile, MACHINES[:-1]), indirect=True)
+def test_few_coordinates_in_chunks(machine, monkeypatch):
+    """Noise is made for four quads together, in the middle of which a chunk may begin or end."""
+    how, wanted = small("plain", 5, 7)
+    chunks_of(monkeypatch, 22, 3, 1)
+    assert_same(run("plain", backend=machine, **how), wanted)
+
+
+def harmonic(dim, as_arrays):
+    """The same problem as a formula, and as arrays."""
+    formula = nqm.Problem.power_law(dim)
+    return nqm.Problem(formula.h) if as_arrays else formula
+
+
+@pytest.mark.parametrize("machine", slow_where(slow_to_compile, MACHINES[:-1]), indirect=True)
+@pytest.mark.parametrize("dim", [LEAF + 1, TILE - 7, 3 * TILE + 5])
+def test_curvatures_from_a_formula(machine, dim):
+    """Tiles make them by themselves, the last one with zeros at its end."""
+    own = (2 * LEAF, 4 * LEAF) if dim > 4 * LEAF else None
+    for name, coordinates in (("plain", None), ("uniform", own)):
+        how = {"coordinates": coordinates, "replicas": 2, "record": 13}
+        wanted = run(name, backend="numpy", problem=harmonic(dim, True), **how)
+        assert_same(run(name, backend=machine, problem=harmonic(dim, False), **how), wanted)
+
+
 def test_three_threads_that_are_really_there(tmp_path):
     """Numba has as many threads as it was started with, usually one a core."""
     pytest.importorskip("numba")

@@ -182,6 +182,38 @@ def test_any_recurrence_diverges_where_the_reference_finds_it(backend, law, seed
     assert len(found) > 2
 
 
+def test_looks_are_remembered_for_equal_timelines_only(monkeypatch):
+    """Whatever changes, looks and harmless sizes are those of a process that begins with it."""
+    monkeypatch.setattr(excursions, "LARGEST_KEY", 1 << 20)
+    noise, model, timeline, state = job(4, -1)
+    alive = np.ones(state.shape[:2], dtype=bool)
+    timeline = timeline._replace(amplitude=np.full_like(timeline.amplitude, 1e15))
+    others = [
+        (noise, model, timeline, alive),
+        (noise._replace(summed=True), model, timeline, alive),
+        (noise, model, timeline, alive & [[True], [False], [True]]),
+        (noise, model, timeline._replace(begin=3), alive),
+        (noise, model._replace(extremes=model.extremes * 1e9), timeline, alive),
+        (noise, model._replace(offsets=model.offsets - [0, 5, 0, 0]), timeline, alive),
+        *(
+            (noise, model, timeline._replace(**{name: 1e9 * getattr(timeline, name)}), alive)
+            for name in ("weights", "amplitude")
+        ),
+        *(
+            (noise, model._replace(**{name: 1e7 * getattr(model, name)}), timeline, alive)
+            for name in ("factors", "read")
+        ),
+    ]
+    known = [excursions.watched(*arguments) for arguments in others for _ in range(2)][1::2]
+    for arguments, found in zip(others, known, strict=True):
+        monkeypatch.setattr(excursions, "_looks_of", {})
+        monkeypatch.setattr(excursions, "_layouts", {})
+        fresh = excursions.watched(*arguments)
+        assert np.array_equal(fresh.looks, found.looks)
+        assert np.array_equal(fresh.harmless, found.harmless)
+    assert len({(*x.looks.tolist(), *x.harmless.ravel().tolist()) for x in known}) > 4
+
+
 def looks(algorithm, steps=10_000):
     """The gaps between looks in a run, in its longest call."""
     seen = []

@@ -11,6 +11,7 @@ from helpers import BACKEND, PLAIN, SMALL, python, simulate
 
 import nqm_fast as nqm
 from nqm_fast import schedules
+from nqm_fast.simulation import lowering
 
 # -- results -----------------------------------------------------------------------------
 
@@ -219,3 +220,24 @@ def test_from_many_threads_at_once():
 def test_threads_are_as_many_as_the_environment_says(monkeypatch):
     monkeypatch.setitem(os.environ, "NQM_NUM_THREADS", "1")
     assert simulate().stats["threads"] == 1
+
+
+def test_short_runs_in_a_loop_remember_nothing_of_others(monkeypatch):
+    """Problems and algorithms that are gone leave their addresses to others."""
+    rng = np.random.default_rng(5)
+    cases = [
+        (rng.uniform(0.1, 1.0, 3), float(rng.uniform(0.0, 0.9)), dim, observe)
+        for dim in (3, 4, 3)
+        for observe in ("risk", "weight_norm")
+        for _ in range(40)
+    ]
+
+    def risk(h, momentum, dim, observe):
+        problem = nqm.Problem(h) if h[0] < 0.5 else nqm.Problem.power_law(dim, 1.0 + h[1])
+        algorithm = nqm.SGD(0.1, momentum=momentum)
+        return nqm.simulate(problem, algorithm, 4, 3, record=[3], observe=observe).risk[0, 0]
+
+    in_a_loop = [risk(*case) for case in cases]
+    for case, known in zip(cases, in_a_loop, strict=True):
+        monkeypatch.setattr(lowering, "_models", {})
+        assert risk(*case) == known
