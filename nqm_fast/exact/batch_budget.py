@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,8 @@ def best_batches(
     return np.asarray(np.clip((corners[k - 1] + more) * ratio, limits.least, limits.most))
 
 
-class BestBatches(NamedTuple):
+@dataclass(frozen=True)
+class BestBatches:
     """The best batch sizes of a budget, as a function of weights and lengths."""
 
     samples: float

@@ -227,8 +227,8 @@ class ControlSearch:
         best = min(answers, key=lambda found: found.log_risk)
         if rough <= self.tolerance:
             return best
-        pieces, place = best.layout, best.place
-        return self._minimised(pieces, [best.free], batches, place, batch=best.batch)
+        known = best.layout, [best.free], batches, best.place
+        return self._minimised(*known, batch=best.batch)
 
     def _coarse(self, steps: int, layouts: list[Layout]) -> Layout:
         """Return the layout of the first search, which has few pieces."""

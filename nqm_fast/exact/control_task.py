@@ -27,7 +27,7 @@ from .batch_budget import BatchLimits
 from .control_search import ControlLimits
 from .piece_models import check_has_model
 
-OVER = ("lr", "batch_size")
+OVER: tuple[str, ...] = ("lr", "batch_size")
 MOST_PIECES = 1 << 12
 """A limit that bounds the memory."""
 

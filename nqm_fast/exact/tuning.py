@@ -188,7 +188,7 @@ def _tune_one(task: Task, names: list[str], nested: list[Tuned], near: Near | No
     block = first_nodes(problem)
     if near is not None and problem.noise_model is None:
         block = finer_nodes(problem, near.ends[0], task.batch, min(near.steps, limit))
-    for _ in range(REFINEMENTS):
+    for _ in range(REFINEMENTS + 1):  # The first may be rough.
         space = SearchSpace(task.kind, names, task.fixed, task.batch, problem, block)
         search = Minimiser(space, task.target)
         space.is_rough = not steps and not space.has_quick_curves and space.noise is None

@@ -24,7 +24,7 @@ def is_worth_steps(rows: Recurrences, settings: int, steps: int) -> bool:
     at_a_time = max(IN_STEP // (size * p * p), 1)
     passes = -(-settings // at_a_time)
     step = passes * STEP_SECONDS + settings * size * p * p * NUMBER_SECONDS
-    return steps * step < settings * CURVE_SECONDS
+    return bool(steps * step < settings * CURVE_SECONDS)
 
 
 def settings_risk(
