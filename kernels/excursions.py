@@ -87,9 +87,9 @@ _looks_of: dict[Any, tuple[Ints, Floats]] = {}
 
 def remembered(kept: dict[Any, Answer], key: Sequence[Any], make: Callable[[], Answer]) -> Answer:
     """Return what `make` makes of arrays and numbers, once for all that are equal and not many."""
-    values = tuple((x.tobytes(), x.shape) if isinstance(x, np.ndarray) else x for x in key)
-    if sum(len(x[0]) for x in values if isinstance(x, tuple)) > LARGEST_KEY:
+    if sum(x.nbytes for x in key if isinstance(x, np.ndarray)) > LARGEST_KEY:
         return make()
+    values = tuple((x.tobytes(), x.shape) if isinstance(x, np.ndarray) else x for x in key)
     answer = kept.get(values)
     if answer is None:
         answer = make()

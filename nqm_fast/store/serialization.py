@@ -44,8 +44,9 @@ def kinds(base: type) -> dict[str, Any]:
     by_kind: dict[str, Any] = {}
     subclasses: list[Any] = base.__subclasses__()
     for cls in subclasses:
-        is_kind = is_dataclass(cls) and not cls.__name__.startswith("_")
-        by_kind |= ({kind_of(cls): cls} if is_kind else {}) | kinds(cls)
+        is_offered = not cls.__name__.startswith("_")
+        own = {kind_of(cls): cls} if is_offered and is_dataclass(cls) else {}
+        by_kind |= own | kinds(cls)
     return by_kind
 
 
