@@ -14,7 +14,7 @@ import numpy as np
 
 from ..validation import Array
 from .minimiser import EXCESS_LIMIT, Minimiser, evenly_filling_points
-from .search_space import Point
+from .search_box import Point
 
 AIM = 0.993
 """Part of the fewest steps known at which the window ends."""

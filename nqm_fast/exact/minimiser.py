@@ -16,7 +16,8 @@ import numpy as np
 
 from ..validation import Array
 from .descent import by_slopes, lowest_point
-from .search_space import Point, SearchSpace
+from .search_box import Point
+from .search_space import SearchSpace
 
 # Minimisation from a start.
 EXCESS_LIMIT = 1e3

@@ -21,7 +21,7 @@ from .descent import lowest_point
 from .fewest_steps import fewest_steps
 from .minimiser import EXCESS_LIMIT, GAP_SPREAD, Minimiser, evenly_filling_points, local_minima
 from .risk import expected_risk
-from .search_space import Point
+from .search_box import Point
 
 FOLLOWED = 1.2
 """Steps up to which a point of the grid is followed, over those that the best one needs."""

@@ -26,8 +26,8 @@ from .first_passage import steps_to_target
 from .minimiser import FEW_COORDINATES
 from .piecewise_schedule import optimal_schedule
 from .risk import expected_risk
+from .search_box import example_values, made
 from .search_nodes import searched_nodes
-from .search_space import example_values, made
 from .tuning import Near, Tuned, tuned, tuned_near
 from .tuning_task import Task, checked_task
 

@@ -36,8 +36,9 @@ from .first_passage import steps_to_target
 from .minimiser import ROOT_TOLERANCE, STEP_TOLERANCE, Minimiser
 from .passage_search import search_passages, settled_steps
 from .risk import expected_risk
+from .search_box import Kind, Point
 from .search_nodes import AGREEMENT, REFINEMENTS, better_nodes, finer_nodes, first_nodes
-from .search_space import Kind, Point, SearchSpace
+from .search_space import SearchSpace
 from .tuning_task import Task, checked_task, several_batch_sizes
 
 # Bracketing the root again, around an answer or below it.

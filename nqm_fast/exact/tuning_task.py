@@ -18,7 +18,7 @@ from ..timeline import shortest_length
 from ..validation import InputError, any_array, choice, number, real_array, shown
 from .evolution import EFFORTS
 from .population import population_batch
-from .search_space import Kind, example_values, made
+from .search_box import Kind, example_values, made
 
 
 class Task(NamedTuple):

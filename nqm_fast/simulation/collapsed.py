@@ -21,7 +21,7 @@ from ..parallel import each_in_threads
 from ..validation import Array, InputError
 from .experiment import Experiment
 from .gram import Kinds, Many, Ones, chi_squares, leaps_of, normals, split_kinds, streams_of
-from .lowering import band_numbers
+from .models import band_numbers
 from .observables import RISK
 from .paths import Part, execute_paths
 from .recorder import Recorder

@@ -28,7 +28,7 @@ from ..parallel import each_in_threads
 from ..validation import Array, InputError, shown
 from .experiment import Experiment
 from .fingerprint import fingerprint
-from .lowering import band_numbers, pad_to_leaves
+from .models import band_numbers, pad_to_leaves
 from .paths import Part, execute_paths
 from .recorder import Recorder
 from .resources import Wanted

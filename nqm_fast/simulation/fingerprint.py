@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..kernels import noise
 from .experiment import Experiment
-from .lowering import group_settings, initial_factors, model, timeline
+from .lowering import group_settings, timeline
+from .models import initial_factors, model
 from .observables import RISK, RecordLayout
 
 COORDINATES = 4096  # that are hashed, at either end of the problem

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..kernels.contract import BackendState, padded
 from ..validation import Array
-from .lowering import Group, initial_factors, model_or_formula, start_law, timeline
+from .lowering import Group, timeline
+from .models import initial_factors, model_or_formula, start_law
 from .recorder import SavedArrays
 from .task import Task
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..kernels.contract import LEAF, TILE, Backend, Noise
 from ..problem import Problem
-from .lowering import Group, is_formula
+from .lowering import Group
+from .models import is_formula
 from .observables import RecordLayout
 
 

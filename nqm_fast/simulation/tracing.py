@@ -19,7 +19,8 @@ from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..kernels.contract import Load, Timeline
 from ..validation import Array
-from .lowering import Group, initial_factors, model, start_law, timeline
+from .lowering import Group, timeline
+from .models import initial_factors, model, start_law
 from .observables import PATHS
 from .propagation import Propagation
 from .recorder import SavedArrays

@@ -151,7 +151,7 @@ def test_tile_sizes(usual, name, monkeypatch):
     leaves = 3
     whole = -(-UNEVEN.dim // (leaves * LEAF)) * leaves * LEAF
     monkeypatch.setattr("nqm_fast.kernels.tiled.tile_leaves", lambda _: leaves)
-    monkeypatch.setattr("nqm_fast.simulation.lowering.padded", lambda _: whole)
+    monkeypatch.setattr("nqm_fast.simulation.models.padded", lambda _: whole)
     assert_same(run(name, backend="numba"), usual[name])
 
 

@@ -11,7 +11,7 @@ from helpers import BACKEND, PLAIN, SMALL, python, simulate
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.simulation import lowering
+from nqm_fast.simulation import models
 
 # -- results -----------------------------------------------------------------------------
 
@@ -239,5 +239,5 @@ def test_short_runs_in_a_loop_remember_nothing_of_others(monkeypatch):
 
     in_a_loop = [risk(*case) for case in cases]
     for case, known in zip(cases, in_a_loop, strict=True):
-        monkeypatch.setattr(lowering, "_models", {})
+        monkeypatch.setattr(models, "_models", {})
         assert risk(*case) == known

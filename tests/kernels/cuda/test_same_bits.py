@@ -10,7 +10,7 @@ from nqm_fast.kernels.contract import LEAF, Chunk, Formula
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.simulation.lowering import band_numbers
+from nqm_fast.simulation.models import band_numbers
 
 pytestmark = pytest.mark.gpu
 
