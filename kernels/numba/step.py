@@ -51,7 +51,7 @@ def step_tile(
     words = np.empty(4 * pitch(leaves), dtype=np.uint32)
     x = np.empty(4 * pitch(leaves), dtype=np.float32)
     count = np.empty(4 * T, dtype=np.int64)
-    z = noise_buffer(summing, length * T)
+    z = noise_buffer(summing, max(length * T, 4 * pitch(leaves)))
     coefficient = np.empty((states.shape[0], n * (n + 1) * (T + GAP)))
     built_for = np.full(states.shape[0], -1)  # the segment that a setting's coefficients are for
     risk = np.empty(T)

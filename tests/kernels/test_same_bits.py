@@ -128,6 +128,42 @@ def test_curvatures_from_a_formula(machine, dim):
         assert_same(run(name, backend=machine, problem=harmonic(dim, False), **how), wanted)
 
 
+OWN_SAMPLES = [("normal", 1), *((name, NARROW) for name in ("normal", "student-t", "rademacher"))]
+
+
+@cache
+def own_samples(data, dim):
+    """A run of settings with batch sizes of their own on NumPy, which others are compared with."""
+    how = {
+        "problem": irregular(dim), "algorithm": [nqm.SGD(0.3), nqm.SGD(0.2, momentum=0.3)],
+        "batch_size": [2, 5], "sampling": "per-sample", "data": data, "steps": 40, "record": 7,
+    }  # fmt: skip
+    return how, run("plain", backend="numpy", **how)
+
+
+def like_others_in_own_samples(machine, data, dim):
+    return machine == "numba" and data != "normal"
+
+
+@pytest.mark.parametrize(
+    ("machine", "data", "dim"),
+    slow_where(
+        slow_to_compile,
+        [
+            (machine, data, dim)
+            for machine, (data, dim) in product(MACHINES, OWN_SAMPLES)
+            if machine != "numpy"
+        ],
+        thorough=like_others_in_own_samples,
+    ),
+    indirect=["machine"],
+)
+def test_few_coordinates_whose_settings_draw_their_own_samples(machine, data, dim):
+    """Settings with batch sizes of their own draw a quad of steps at a time."""
+    how, wanted = own_samples(data, dim)
+    assert_same(run("plain", backend=machine, **how), wanted)
+
+
 def test_three_threads_that_are_really_there(tmp_path):
     """Numba has as many threads as it was started with, usually one a core."""
     pytest.importorskip("numba")

@@ -18,14 +18,15 @@ runs = [
     (nqm.SGD(excursion), {}),
     (nqm.SGD(0.5), {"sampling": "per-sample", "data": "laplace"}),
     (nqm.SGD(0.5, momentum=0.9), {"sampling": "leap", "record": [0, 9, 203]}),
+    ([nqm.SGD(0.5), nqm.SGD(0.3)], {"batch_size": [2, 5], "sampling": "per-sample"}),
     (nqm.Adam(0.1, ema=0.9), {}),
 ]
 for dim in (10, 17, 600):
     problem = nqm.Problem.power_law(dim)
     for algorithm, options in runs:
-        options = {"replicas": 3, "keep_state": True, "threads": 1} | options
+        options = {"replicas": 3, "keep_state": True, "threads": 1, "batch_size": 8} | options
         found, wanted = (
-            nqm.simulate(problem, algorithm, 8, 203, backend=name, **options)
+            nqm.simulate(problem, algorithm, steps=203, backend=name, **options)
             for name in ("numba", "numpy")
         )
         assert np.array_equal(found.risk, wanted.risk, equal_nan=True), (dim, algorithm)
