@@ -135,7 +135,7 @@ OWN_SAMPLES = [("normal", 1), *((name, NARROW) for name in ("normal", "student-t
 def own_samples(data, dim):
     """A run of settings with batch sizes of their own on NumPy, which others are compared with."""
     how = {
-        "problem": irregular(dim), "algorithm": [nqm.SGD(0.3), nqm.SGD(0.2, momentum=0.3)],
+        "problem": irregular(dim), "algorithm": [nqm.SGD(0.3), nqm.SGD(0.2)],
         "batch_size": [2, 5], "sampling": "per-sample", "data": data, "steps": 40, "record": 7,
     }  # fmt: skip
     return how, run("plain", backend="numpy", **how)
