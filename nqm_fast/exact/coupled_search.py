@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm
 from ..blocks import Block
+from ..bounds import SMALLEST_RISK
 from ..problem import Problem
 from ..validation import Array
 from .batch_budget import BestBatches
@@ -81,6 +82,8 @@ class CoupledSearch(ControlSearch):
             batch, change = shares.batches(share)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 found = model.risk_and_slopes(pieces.log_rates(free), groups, 1.0 / batch)
+            if found.risk == 0.0:
+                return math.log(SMALLEST_RISK), np.zeros_like(point)
             if not (0.0 < found.risk < math.inf and np.isfinite(found.slope).all()):
                 return MOST_LOG_RISK, np.zeros_like(point)
             by_batch = -found.weights / batch**2 / found.risk

@@ -1,7 +1,9 @@
 """Powers of a period's map are its steps, where noise depends on the iterate."""
 
 import math
+import tracemalloc
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -53,3 +55,35 @@ def test_what_diverges_is_infinite():
     problem = nqm.Problem.power_law(9).with_noise(Gaussian())
     wild = nqm.Lookahead(nqm.SGD(1.9), 5, 0.9)
     assert nqm.expected_risk(problem, wild, 1, 10**6) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps"),
+    [
+        (nqm.SGD(0.98), 260),
+        (nqm.Lookahead(nqm.SGD(0.3), 5, 0.5), 20_000),
+        (nqm.Lookahead(nqm.SGD(0.99), 3, 0.97), 4000),
+    ],
+    ids=str,
+)
+def test_what_decays_keeps_its_digits(algorithm, steps):
+    """One coordinate without a floor of noise decays by a factor each period, for ever."""
+    problem = nqm.Problem([1.0], c=0.0).with_noise(Gaussian())
+    period = getattr(algorithm, "period", 1)
+    at = np.arange(0, steps, period)
+    risk = nqm.expected_risk(problem, algorithm, 27, at)
+    with mp.workdps(30):
+        factor = mp.mpf(nqm.expected_risk(problem, algorithm, 27, period)) / mp.mpf(risk[0])
+        wanted = [float(risk[0] * factor**k) for k in range(len(at))]
+    np.testing.assert_allclose(risk, wanted, rtol=1e-9, atol=1e-285)
+
+
+def test_steps_before_a_period_are_not_held_at_once():
+    """The states of 20,000 steps before the period would take 58 MB."""
+    problem = nqm.Problem.power_law(40).with_noise(Gaussian())
+    rates = schedules.Piecewise([0.2, 0.1], [20_000, 10])
+    algorithm = nqm.EMA(nqm.Lookahead(nqm.SGD(rates), 50, 0.5), 0.5)
+    tracemalloc.start()
+    nqm.expected_risk(problem, algorithm, 4, 60_000)
+    assert tracemalloc.get_traced_memory()[1] < 3e7
+    tracemalloc.stop()

@@ -83,22 +83,32 @@ class Curve:
 
     def _through_periods(self, period: Period, steps: NDArray[np.int64]) -> Array:
         """Return the risk at ascending steps, the last of them far beyond a period's begin."""
-        moments, done = self._rows.start, 0
-        early = steps[: np.searchsorted(steps, period.begin)]
-        risk = [np.zeros(0)]
-        for part in weighted_segments(self._algorithm, self._batch_size, max(period.begin, 1)):
-            length = np.clip(period.begin - part.start, 0, part.length)
-            weights = np.repeat(part.weights, length, axis=0)
-            inverse = np.repeat(self._noise.inverse_batch(1.0 / part.inverse_batch), length)
-            path, moments = self._rows.stepped(moments, weights, inverse)
-            inside = early[(early >= done) & (early < done + len(weights))]
-            risk.append(path[inside - done])
-            done += len(weights)
+        risk = np.full(steps.shape, math.inf)
+        taken, moments = 0, self._rows.start
+        for panel, reached in self._before(period.begin):
+            stop = int(np.searchsorted(steps, panel.last))
+            risk[taken:stop] = panel.at(steps[taken:stop])
+            taken, moments = stop, reached
         weights = np.repeat(period.weights, period.length, axis=0)
         batch = np.array([1.0 / period.inverse_batch])
         whole = WholePeriods(self._rows, weights, float(self._noise.inverse_batch(batch)[0]))
-        risk.append(whole.at(moments, steps[early.size :] - period.begin))
-        return np.concatenate(risk)
+        if np.isfinite(moments).all():
+            risk[taken:] = whole.at(moments, steps[taken:] - period.begin)
+        return risk
+
+    def _before(self, stop: int) -> Iterator[tuple[Panel, Array]]:
+        """Yield the panels of the steps before a number of them, with last moments."""
+        moments, done = self._rows.start, 0
+        for part in weighted_segments(self._algorithm, self._batch_size, max(stop, 1)):
+            for passage in _passages(part, self._noise):
+                length = min(passage.length, stop - done)
+                if length <= 0 or not np.isfinite(moments).all():
+                    return
+                chosen = slice(0, int(length))
+                cut = _Passage(passage.weights[chosen], passage.inverse_batch[chosen], length)
+                for panel, reached in self._through(cut, moments, done):
+                    yield panel, reached
+                    moments, done = reached, panel.last
 
     @property
     def start(self) -> float:
@@ -129,7 +139,12 @@ class Curve:
         if len(passage.weights) == 1 and passage.length > 1:
             weights, inverse = passage.weights, passage.inverse_batch
             chain = Chain(self._rows, self._rows.step(weights[0], float(inverse[0])))
-            for panel, reached in walk(chain, moments, first, end):
+            setting = np.tile(weights, (PARTS, 1)), np.tile(inverse, PARTS)
+
+            def one_by_one(moments: Array) -> tuple[Array, Array]:
+                return self._rows.stepped(moments, *setting)
+
+            for panel, reached in walk(chain, one_by_one, moments, first, end):
                 yield panel, reached
                 first, moments = panel.last, reached
             rest = int(end) - first

@@ -13,7 +13,7 @@ Between two panels the moments of all coordinates are known, so that errors do n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ TOLERANCE = 1e-13
 """Difference from a polynomial, relative to the largest value in the panel."""
 LEAST_SHARE = 1.0 / 64.0
 """Least value in a panel, relative to the largest: else the panel would blur small values."""
-NEGLIGIBLE = 1e-270
+NEGLIGIBLE = 1e-290
 """Values below are taken to be 0, as they have few digits or none."""
 ROUNDING = 1e-10
 """Size of a rounding error that may be negative, relative to the first risk of a panel."""
@@ -273,15 +273,28 @@ def is_polynomial(values: Array) -> bool:
     if largest <= NEGLIGIBLE:
         return True
     error = float(np.abs(tables().every @ values[POINTS] - values).max())
-    return error <= TOLERANCE * largest and float(values.min()) >= LEAST_SHARE * largest
+    return error <= TOLERANCE * largest and keeps_digits(values)
+
+
+def keeps_digits(values: Array) -> bool:
+    """Whether values, computed as changes of the first, are of similar size, or far too large."""
+    largest = float(np.abs(values).max())
+    is_small = largest <= NEGLIGIBLE or not math.isfinite(largest)
+    return is_small or float(values.min()) >= LEAST_SHARE * largest
 
 
 def walk(
-    chain: Chain, moments: Array, first: int, end: float = math.inf
+    chain: Chain,
+    one_by_one: Callable[[Array], tuple[Array, Array]],
+    moments: Array,
+    first: int,
+    end: float = math.inf,
 ) -> Iterator[tuple[Panel, Array]]:
     """Yield panels and their last moments from step `first` on, as many as fit before `end`.
 
     Panels are twice as long after each that succeeds. Where that fails it is tried again later.
+    Where most of the risk goes within 64 steps, `one_by_one` takes them: it returns the risk before
+    each and after the last, and the last moments.
     """
     level, patience, waited = 0, 0, 0
     while first + PARTS <= end:
@@ -305,9 +318,11 @@ def walk(
         solved = solved or chain.solve(moments, 0)
         if solved is None:
             solved = np.full(PARTS + 1, math.inf), np.full(moments.shape, math.inf)
+        if level == 0 and not keeps_digits(solved[0]):
+            solved = one_by_one(moments)
         risk, moments = solved
-        # Rounding errors of what has overflown, or of what has vanished, may be negative.
-        is_wrong = np.isnan(risk) | (risk < -ROUNDING * np.abs(risk[0]))
+        # Rounding errors of what has overflown may be negative, and of what has vanished.
+        is_wrong = np.isnan(risk) | (risk < -ROUNDING * np.abs(risk[0]) - NEGLIGIBLE)
         risk = np.where(is_wrong, math.inf, np.maximum(risk, 0.0))
         if is_wrong.any():
             moments = np.full(moments.shape, math.inf)

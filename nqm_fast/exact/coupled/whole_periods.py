@@ -20,9 +20,11 @@ MOST_MOMENTS = 3 << 9
 """Moments of all coordinates together, above which powers of their map take too much memory."""
 MOST_PERIOD = 1 << 8
 """Steps of a period, above which its map takes too long."""
+KEPT = 1e-3
+"""Part of the risk that a power of a period's map must keep; three digits are lost at most."""
 STEP_SECONDS, MOMENT_SECONDS, SQUARE_SECONDS = 3e-5, 1e-7, 1e-10
-"""About what a step takes, for each moment as well, and what each product takes in squaring a map,
-by which the faster way is chosen."""
+"""Seconds of a step, of a step for each moment, and of each product in squaring a map, roughly, by
+which the faster way is chosen."""
 
 
 def is_worth_powers(rows: Recurrences, period_steps: int, steps: int) -> bool:
@@ -54,7 +56,7 @@ class WholePeriods:
                 change += image(np.eye(size)) + image(change)
                 constant += image(constant[:, None])[:, 0] + step_of[key].constant.ravel()
         self._powers = [(change, constant)]
-        """What powers of two of periods do to moments: the change of them, and what is added."""
+        """Maps of 1, 2, 4, ... periods on moments: the change of them, and what is added."""
 
     def _image(self, step: StepMap) -> Callable[[Array], Array]:
         """Return the change that a step makes of columns of moments, without what is constant."""
@@ -69,18 +71,38 @@ class WholePeriods:
         return image
 
     def after(self, moments: Array, periods: int) -> Array:
-        """Return the moments (coordinates, p) after some periods."""
-        flat = moments.ravel()
+        """Return the moments (coordinates, p) after some periods.
+
+        A power is a change that is added to the moments, of which few digits are left where that
+        takes most of them away. So the largest power is taken that keeps a part of the risk, and a
+        period that keeps less is gone through step by step.
+        """
+        left, most = periods, periods.bit_length()
         with np.errstate(over="ignore", invalid="ignore"):
-            for k in range(periods.bit_length()):
-                if k == len(self._powers):
-                    change, constant = self._powers[-1]
-                    twice = 2.0 * change + change @ change
-                    self._powers.append((twice, 2.0 * constant + change @ constant))
-                if periods >> k & 1:
-                    change, constant = self._powers[k]
-                    flat = flat + (change @ flat + constant)
-        return flat.reshape(moments.shape)
+            while left and np.isfinite(moments).all():
+                k = min(left.bit_length() - 1, most)
+                while k >= 0 and not self._keeps(moments, reached := self._by_power(moments, k)):
+                    k -= 1
+                if k < 0:
+                    reached = self._rows.stepped(moments, self._weights, self._inverse_batch)[1]
+                moments, most = reached, k + 1
+                left -= 1 << max(k, 0)
+        return moments
+
+    def _by_power(self, moments: Array, k: int) -> Array:
+        """Return the moments after 2^k periods."""
+        while k >= len(self._powers):
+            change, constant = self._powers[-1]
+            twice = 2.0 * change + change @ change
+            self._powers.append((twice, 2.0 * constant + change @ constant))
+        change, constant = self._powers[k]
+        flat = moments.ravel()
+        return np.asarray(flat + (change @ flat + constant)).reshape(moments.shape)
+
+    def _keeps(self, before: Array, after: Array) -> bool:
+        """Whether enough of the risk is left for its digits, or it has left the range."""
+        was, is_now = (float(np.vdot(self._rows.risk_weight, x)) for x in (before, after))
+        return not is_now < KEPT * was
 
     def at(self, moments: Array, steps: NDArray[np.int64]) -> Array:
         """Return the risk at ascending steps from moments at the begin of the first period."""
@@ -95,5 +117,4 @@ class WholePeriods:
             )
             risks += part[inside].tolist()
         risk = np.array(risks)
-        # Rounding errors of what has overflown, or has vanished, may be negative.
-        return np.where(np.isnan(risk) | (risk < 0.0), np.inf, risk)
+        return np.where(np.isfinite(risk), np.maximum(risk, 0.0), np.inf)
