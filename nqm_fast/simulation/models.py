@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algorithms.base import LinearAlgorithm
+from ..algorithms.base import Algorithm, LinearAlgorithm
 from ..algorithms.sparse import (
     SparseRecurrence,
     checked_recurrence,
@@ -24,7 +25,9 @@ from .lowering import Group
 from .observables import RecordLayout
 
 REMEMBERED = 256
-"""Coordinates of a model up to which it is remembered."""
+"""Coordinates of a problem up to which its models are remembered."""
+FEW_SETTINGS = 16
+"""Settings of a model up to which it is remembered."""
 
 
 def pad_to_leaves(array: Any, size: int) -> Any:
@@ -157,9 +160,10 @@ _models: dict[Any, tuple[Model, Any]] = {}
 
 def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:
     """Coordinates begin .. end - 1 of the problem under the group's settings."""
-    if end - begin > REMEMBERED or group.periods or layout.edges is not None:
-        return _new_model(group, problem, begin, end, layout)
     algorithms = [setting.algorithm for setting in group.settings]
+    is_small = problem.dim <= REMEMBERED and len(algorithms) <= FEW_SETTINGS
+    if not is_small or group.periods or layout.edges is not None or _hold_arrays(algorithms):
+        return _new_model(group, problem, begin, end, layout)
     key = (problem.key, begin, end, *layout.names, *map(id, algorithms))
 
     def make() -> tuple[Model, Any]:
@@ -167,6 +171,11 @@ def model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLa
         return _new_model(group, problem, begin, end, layout), (problem, algorithms)
 
     return remembered(_models, key, make)[0]
+
+
+def _hold_arrays(algorithms: Sequence[Algorithm]) -> bool:
+    """Whether schedules have a value for each step, which would be kept with a model."""
+    return any(x.length < math.inf for one in algorithms for x in one.schedules.values())
 
 
 def _new_model(group: Group, problem: Problem, begin: int, end: int, layout: RecordLayout) -> Model:

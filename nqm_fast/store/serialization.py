@@ -39,13 +39,13 @@ def kind_of(cls: Any) -> str:
 def kinds(base: type) -> dict[str, Any]:
     """All dataclasses below `base` that are defined in this process, by their kind.
 
-    Those whose names begin with an underscore are nobody's to choose.
+    Those of this package whose names begin with an underscore are nobody's to choose.
     """
     by_kind: dict[str, Any] = {}
     subclasses: list[Any] = base.__subclasses__()
     for cls in subclasses:
-        is_offered = not cls.__name__.startswith("_")
-        own = {kind_of(cls): cls} if is_offered and is_dataclass(cls) else {}
+        kind = kind_of(cls)
+        own = {kind: cls} if is_dataclass(cls) and not kind.startswith("_") else {}
         by_kind |= own | kinds(cls)
     return by_kind
 

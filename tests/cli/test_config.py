@@ -3,6 +3,7 @@
 import importlib
 import os
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -318,3 +319,26 @@ def test_kinds_that_are_offered_are_public(base):
     own = {kind for kind in serialization.kinds(base) if ":" not in kind}
     assert len(own) > 5
     assert own <= public
+
+
+@dataclass(frozen=True)
+class _Half(nqm.schedules.Schedule):
+    """A kind of somebody else, who may name it as they like."""
+
+    value: float
+
+    def values(self, steps):
+        return np.full(steps.shape, self.value)
+
+    def piece(self, step):
+        return np.inf, True
+
+    @property
+    def least(self):
+        return self.value
+
+
+def test_kinds_of_others_may_begin_with_an_underscore():
+    kind = next(kind for kind in serialization.kinds(nqm.schedules.Schedule) if "_Half" in kind)
+    built = serialization.build(nqm.schedules.Schedule, {"kind": kind, "value": 0.5})
+    assert built == _Half(0.5)

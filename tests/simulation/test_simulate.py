@@ -241,3 +241,15 @@ def test_short_runs_in_a_loop_remember_nothing_of_others(monkeypatch):
     for case, known in zip(cases, in_a_loop, strict=True):
         monkeypatch.setattr(models, "_models", {})
         assert risk(*case) == known
+
+
+def test_no_large_problems_or_schedules_are_kept(monkeypatch):
+    """What short runs remember is small, and is not all that they have been of."""
+    monkeypatch.setattr(models, "_models", {})
+    large = nqm.Problem(np.linspace(0.1, 1.0, 1000))
+    nqm.simulate(large, nqm.SGD(0.1), 4, 3, trajectory=[5])
+    nqm.simulate(nqm.Problem([0.5, 1.0]), nqm.SGD(np.full(1000, 0.1)), 4, 3)
+    nqm.simulate(nqm.Problem([0.5, 1.0]), [nqm.SGD(0.1)] * 100, 4, 3)
+    assert not models._models
+    nqm.simulate(nqm.Problem([0.5, 1.0]), nqm.SGD(0.1), 4, 3)
+    assert models._models
