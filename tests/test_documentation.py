@@ -23,7 +23,7 @@ def documented():
             if member.startswith("_"):
                 continue
             if inspect.ismodule(thing):
-                if getattr(value, "__module__", None) == thing.__name__:
+                if f"{getattr(value, '__module__', None)}.".startswith(f"{thing.__name__}."):
                     yield f"{name}.{member}", value
             elif callable(value) or isinstance(value, (property, classmethod)):
                 yield f"{name}.{member}", value

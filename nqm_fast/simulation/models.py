@@ -93,8 +93,8 @@ def _reads_curvature_only(group: Group) -> bool:
         return True
     return all(
         array.ctypes.data == h.ctypes.data
-        for setting in _linear(group)
-        for array in sparse_recurrence(setting.recurrence(h), h.size).values
+        for algorithm in _linear(group)
+        for array in sparse_recurrence(checked_recurrence(algorithm, h), h.size).values
     )
 
 
