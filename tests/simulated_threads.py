@@ -23,9 +23,11 @@ class TurnThread(simulator.BlockThread):
     def run(self):
         """Run the kernel, and give the turn back for the last time."""
         self.turn.acquire()
-        super().run()
-        self.has_ended = True
-        self._manager.returned.release()
+        try:
+            super().run()
+        finally:
+            self.has_ended = True
+            self._manager.returned.release()
 
     def syncthreads(self):
         """Give the turn back, and wait for the next."""

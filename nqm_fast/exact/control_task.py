@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..noise import Noise
-from ..problem import Problem, as_additive_problem, as_problem
+from ..problem import Problem, as_problem
 from ..validation import (
     MOST_STEPS,
     InputError,
@@ -92,8 +92,11 @@ def noise_of_control(problem: Any, function: str) -> Noise | None:
         If it does neither, with the name of the function that needs that.
     """
     noise = as_problem(problem).noise_model
-    if noise is None or not noise.is_coupled:
-        as_additive_problem(problem, function)
+    if noise is not None and not noise.is_coupled:
+        raise InputError(
+            f"problem must have noise that is the same everywhere for {function}, or that of "
+            f"noise.Gaussian or noise.LossDependent, not {noise!r}"
+        )
     return noise
 
 

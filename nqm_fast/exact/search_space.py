@@ -121,7 +121,8 @@ class SearchSpace(SearchBox):
         if self.is_rough:
             stop = max(int(steps[-1]), 1)
             rough = rough_segments(algorithm, self.batch_size, stop, ROUGH_CHANGE)
-            return block_risk(self.block, algorithm, with_records(iter([rough]), steps))
+            if rough is not None:
+                return block_risk(self.block, algorithm, with_records(iter([rough]), steps))
         timeline = recorded_segments(algorithm, self.batch_size, steps)
         return block_risk(self.block, algorithm, timeline)
 

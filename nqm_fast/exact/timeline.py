@@ -16,6 +16,8 @@ from ..timeline import WINDOW, piece_at, segments, values_at
 from ..validation import Array
 from .periodic import WHOLE, Period, cut_by_records, find_period, is_periodic
 
+MOST_ROUGH = 1 << 20
+"""Segments that stand for many steps each, at most, which bounds the memory."""
 MOST_CHANGES = 2.0
 """By how many times a small part settings may differ in a segment that stands for its steps."""
 
@@ -80,8 +82,10 @@ def every_step(
 
 def rough_segments(
     algorithm: LinearAlgorithm, batch_size: Schedule, stop: int, change: float
-) -> WeightedSegments:
+) -> WeightedSegments | None:
     """Return few segments of steps 0 .. stop - 1, whose settings are those in their middles.
+
+    There is no answer where they would be too many.
 
     They differ by a small part from its first step to its last one, as weights that change slowly
     do in more and more steps; a change to both sides of a middle is off by the square of it.
@@ -111,6 +115,8 @@ def rough_segments(
     differs = (np.abs(last - first) > MOST_CHANGES * change * np.abs(first)).any(axis=1)
     # There every step is a segment.
     counts = np.where(differs, length, 1)
+    if counts.sum() > MOST_ROUGH:
+        return None
     offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     start = np.repeat(start, counts) + offset
     length = np.diff(start, append=stop)

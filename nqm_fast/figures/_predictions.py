@@ -22,8 +22,8 @@ def draw_predictions(table: Table, path: Path) -> Path:
     Parameters
     ----------
     table : dict of ndarray
-        Columns ``run, steps, loss, low, high``, of predictions, and ``measured`` if there are
-        losses, with NaN where there are none.
+        Columns ``run, name, steps, loss, low, high`` of predictions, where `run` is a number, and
+        ``measured`` if there are losses, with NaN where there are none.
     path : Path
 
     Raises
@@ -60,13 +60,14 @@ def _plot(figure: Figure, table: Table) -> None:
         _plot_finals(next(panels), {name: column[others] for name, column in table.items()})
 
 
-def _plot_curves(axes: Axes, table: Table, curves: list[str]) -> None:
+def _plot_curves(axes: Axes, table: Table, curves: list[int]) -> None:
     """Draw predicted curves with their intervals, and what was measured as points."""
     for number, run in enumerate(curves):
         rows = rows_of(table, run)
         color = SERIES[number % len(SERIES)]["color"]
         steps = table["steps"][rows]
-        axes.plot(steps, table["predicted"][rows], color=color, linewidth=1.0, label=run)
+        name = str(table["name"][rows][0]) or f"run {run}"
+        axes.plot(steps, table["predicted"][rows], color=color, linewidth=1.0, label=name)
         axes.fill_between(
             steps, table["low"][rows], table["high"][rows], color=color, alpha=0.2, linewidth=0.0
         )

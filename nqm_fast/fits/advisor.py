@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arithmetic import methods_in_usual_arithmetic
 from ..columns import Table
-from ..validation import choice, number
+from ..validation import InputError, choice, number, shown
 from .critical_sizes import DEFINITIONS, CriticalSize, critical_size
 from .predictor import Predictor
 from .recommendation import (
@@ -162,7 +162,7 @@ class Advisor(Predictor):
             )  # fmt: skip
 
         found = math.inf
-        for past in product(_several(momentum), _several(ema)):
+        for past in product(_several("momentum", momentum), _several("ema", ema)):
             run(1, past)  # Its settings are checked whether or not a loss is asked for.
             if aim > self._left(dim, group):  # Directions beyond `dim` are never learnt.
                 found = steps_to_loss(self._last_loss, aim, partial(run, past=past), found)
@@ -232,6 +232,10 @@ class Advisor(Predictor):
         return float(self.predict(run))
 
 
-def _several(value: float | Sequence[float] | None) -> list[Any]:
+def _several(name: str, value: float | Sequence[float] | None) -> list[Any]:
     """Return a list of one value or several."""
-    return list(value) if isinstance(value, Iterable) else [value]
+    if value is None or np.ndim(value) == 0:
+        return [value]
+    if not len(value):  # type: ignore[arg-type]
+        raise InputError(f"{name} must be a number or a list of one or more, not {shown(value)}")
+    return list(value)  # type: ignore[arg-type]

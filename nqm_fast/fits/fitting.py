@@ -75,7 +75,8 @@ def fit(
         below it. "auto" is "limit" if a run has diverged, or its sharpness was measured.
     burn_in : "auto" or int
         Records of curves at fewer steps are not fitted, as right after a warm-up the curvature of a
-        network is not what it is later. "auto" is an eighth of the most steps if schedules have
+        network is not what it is later; a curve that would have fewer than 8 records left is fitted
+        whole. "auto" is an eighth of the most steps if schedules have
         different shapes and runs left out are predicted 5 % better by it, and 0 otherwise.
     start : mapping, optional
         Parameters at which the one search starts, as ``fitted.start`` has them.
@@ -117,7 +118,7 @@ def fit(
     given = sorted(as_runs(runs), key=_order)
     is_cut = burn_in != "auto"
     if is_cut:
-        first = integer("burn_in", burn_in, least=0)
+        first = _whole_burn_in(burn_in)
         given = [run.after(first) for run in given]
     check_runs(given)
     own = _own(share)
@@ -135,7 +136,10 @@ def fit(
         task = with_extra(task, selection.extra)
     else:
         selection = select(task, (), chosen, start=begin_at)
-    if not is_cut and _usual(given):
+    if is_cut:
+        tried = tuple(one._replace(burn_in=first) for one in selection.tried)
+        selection = selection._replace(tried=tried, burn_in=first)
+    elif _usual(given):
         steps = max(run.last_step for run in given) // BURN_IN
         task, selection = with_later_records(task, steps, selection)
     begin = starts(task, begin_at)
@@ -145,6 +149,13 @@ def fit(
     task, found = settled(task, begin)
     repeated = resampled(task, found, integer("bootstrap", bootstrap, least=0), seed)
     return _fitted(task, found, selection, repeated)
+
+
+def _whole_burn_in(burn_in: Any) -> int:
+    """Check a number of steps without records, which may be "auto" as well."""
+    if isinstance(burn_in, str):
+        raise InputError(f"burn_in must be 'auto' or a whole number of steps, not {burn_in!r}")
+    return integer("burn_in", burn_in, least=0)
 
 
 def _order(run: TrainingRun) -> tuple[Any, ...]:

@@ -44,7 +44,8 @@ class Axis(NamedTuple):
     place or two, up to what is held at the edge of stability, and a cubic would go below 0."""
 
 
-PLAIN = Axis(0.05, math.log(EDGE) - 0.1)
+PLAIN = Axis(0.05, 0.05 * round((math.log(EDGE) - 0.1) / 0.05))
+"""Its wall is at a place, where both interpolations have the same value."""
 OSCILLATING = Axis(0.0125, math.inf)
 """With momentum directions oscillate, at frequencies that change from place to place."""
 

@@ -107,7 +107,7 @@ class Selection(NamedTuple):
 
     @property
     def chosen(self) -> Candidate | None:
-        """What was chosen, if runs could be left out."""
+        """The candidate that was chosen, if runs could be left out."""
         wanted = self.extra, self.burn_in
         return next((one for one in self.tried if (one.extra, one.burn_in) == wanted), None)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..messages import InputError
 from ..validation import integer, number
 from .environment import load_jax
@@ -15,11 +17,11 @@ ITERATIONS = 60
 
 
 def largest_curvatures(
-    task: Any, *, batch_size: int, lr: float, steps: Sequence[int], seed: int = 0
+    task: Any, *, batch_size: int, lr: float, steps: int | Sequence[int], seed: int = 0
 ) -> list[float]:
     """Train a network by plain SGD, and measure its largest curvature on the way.
 
-    It is the eigenvalue of largest magnitude of the Hessian of the training set's loss, weight
+    It is the largest magnitude of an eigenvalue of the Hessian of the training set's loss, weight
     decay included, by power iteration: what `TrainingRun` takes as `sharpness`.
 
     Parameters
@@ -28,7 +30,7 @@ def largest_curvatures(
         As of `study`.
     batch_size : int
     lr : float
-    steps : sequence of int
+    steps : int or sequence of int
         Numbers of steps, >= 0 and in ascending order.
     seed : int
         Of the initial parameters and the batches, which are those of the study.
@@ -46,7 +48,7 @@ def largest_curvatures(
     network = as_task(task)
     size = integer("batch_size", batch_size, least=1)
     rate = number("lr", lr, above=0.0)
-    stops = [integer("steps", step, least=0) for step in steps]
+    stops = [integer("steps", step, least=0) for step in np.atleast_1d(steps).tolist()]
     if stops != sorted(stops):
         raise InputError(f"steps must be in ascending order, not {stops}")
     jax = load_jax()
@@ -78,7 +80,8 @@ def _largest(jax: Any, gradient: Any, parameters: Any, data: Any, key: Any) -> A
     def normalised(vector: Any) -> tuple[Any, Any]:
         squares = [jax.numpy.sum(x * x) for x in jax.tree.leaves(vector)]
         size = jax.numpy.sqrt(sum(squares))
-        return jax.tree.map(lambda x: x / size, vector), size
+        # A network that is flat there has a largest curvature of 0.
+        return jax.tree.map(lambda x: x / jax.numpy.where(size > 0.0, size, 1.0), vector), size
 
     def multiplied(_: Any, carry: Any) -> Any:
         vector, _size = carry

@@ -45,7 +45,7 @@ def training_runs(
     Raises
     ------
     InputError
-        If there is no such task or optimiser, or no run of such a batch size.
+        If there is no such task or optimiser.
 
     Examples
     --------

@@ -46,7 +46,7 @@ def test_runs_are_fitted_and_others_predicted(nqm_fast, here):
         "fit.json", "residuals.csv", "predictions.csv", "report.txt", "fit.png", "predictions.png"
     }  # fmt: skip
     first = (here / "report" / "predictions.csv").read_text().splitlines()[0]
-    assert first == "run,steps,loss,low,high"
+    assert first == "run,name,steps,loss,low,high"
 
 
 def test_predictions_are_compared_with_losses_where_there_are_some(nqm_fast, here):
@@ -69,9 +69,9 @@ def test_predictions_are_compared_with_losses_where_there_are_some(nqm_fast, her
     )  # fmt: skip
     assert status == 0
     lines = [line.split(",") for line in (here / "out" / "predictions.csv").read_text().split()]
-    assert lines[0] == ["run", "steps", "loss", "low", "high", "measured"]
+    assert lines[0] == ["run", "name", "steps", "loss", "low", "high", "measured"]
     for line in lines[1:-1]:
-        assert abs(float(line[2]) / float(line[5]) - 1.0) < 2e-3
+        assert abs(float(line[3]) / float(line[6]) - 1.0) < 2e-3
     assert lines[-1][-1] == ""
     assert (here / "out" / "predictions.png").stat().st_size > 5000
 

@@ -7,8 +7,8 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast.exact.coupled.settings import is_worth_steps
+from nqm_fast.exact.search_nodes import first_nodes
 from nqm_fast.exact.search_space import SearchSpace
-from nqm_fast.exact.tuning import first_nodes
 from nqm_fast.noise import Gaussian, LossDependent
 from nqm_fast.schedules import Constant
 

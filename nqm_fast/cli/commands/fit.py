@@ -140,14 +140,15 @@ def _columns(words: list[str]) -> dict[str, Any]:
 def _predictions(fitted: Fitted, runs: list[TrainingRun], level: float) -> list[dict[str, Any]]:
     """Predict runs, a row for each record."""
     rows = []
-    for run in runs:
+    for place, run in enumerate(runs):
         low, high = (np.atleast_1d(limit) for limit in fitted.interval(run, level))
         loss = np.atleast_1d(fitted.predict(run))
         measured = np.full(loss.shape, np.nan) if run.loss is None else run.losses
         for k, step in enumerate(np.atleast_1d(run.steps).tolist()):
             rows.append(
                 {
-                    "run": run.name,
+                    "run": place,
+                    "name": run.name,
                     "steps": step,
                     "loss": finite(float(loss[k])),
                     "low": finite(float(low[k])),
