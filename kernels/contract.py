@@ -310,7 +310,7 @@ class BackendState:
 
 
 def spread(mean: Floats, deviation: Floats, size: int | None) -> tuple[Floats, Floats]:
-    """Return mean and deviation of initial iterates, as `Backend.start` has them, as arrays."""
+    """Return mean and deviation of each initial iterate, from those that `Backend.start` takes."""
     if size is None:
         return mean, deviation
     columns = np.zeros((2, padded(size)))

@@ -86,7 +86,10 @@ _looks_of: dict[Any, tuple[Ints, Floats]] = {}
 
 
 def remembered(kept: dict[Any, Answer], key: Sequence[Any], make: Callable[[], Answer]) -> Answer:
-    """Return what `make` makes of arrays and numbers, once for all that are equal and not many."""
+    """Return the answer for arrays and numbers, which is made once for those that are equal.
+
+    Large arrays are not kept, so that their answer is made each time.
+    """
     if sum(x.nbytes for x in key if isinstance(x, np.ndarray)) > LARGEST_KEY:
         return make()
     values = tuple((x.tobytes(), x.shape) if isinstance(x, np.ndarray) else x for x in key)

@@ -515,7 +515,7 @@ class Problem(SampleLosses, Unchangeable):
 
     @property
     def key(self) -> Any:
-        """A number of this problem while it is there; those of one power law have the same."""
+        """The power law, or a number that no other problem has while this one is there."""
         return self._h if isinstance(self._h, PowerLaw) else id(self)
 
     @property

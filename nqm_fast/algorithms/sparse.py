@@ -123,7 +123,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(algorithm: LinearAlgorithm) -> Sizes:
-    """Return what a recurrence is whatever the curvatures; it is checked when first asked for.
+    """Return the sizes of a recurrence, for any curvatures; it is checked when first asked for.
 
     Raises
     ------

@@ -151,7 +151,7 @@ class ControlSearch:
             return self.model.evaluated(rates, lengths, self.batches_of(samples)).weights
 
     def batches_of(self, samples: float) -> BestBatches:
-        """Return what gives the best batch sizes of a budget."""
+        """Return the best batch sizes of a budget, as a function of the weights of pieces."""
         return BestBatches(samples, self.limits.batches)
 
     # -- one budget ------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def piece_model(
 def _coupled_model(
     block: CoupledBlock, algorithm: LinearAlgorithm, curvature_range: tuple[float, float]
 ) -> tuple[PieceModel, float]:
-    """Return nodes whose noise depends on the iterate, and what is stable in large batches."""
+    """Return nodes whose noise depends on the iterate, and the largest rate, of large batches."""
     power = algorithm.hyper_parameter("power")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         model = CoupledModel(block, power)

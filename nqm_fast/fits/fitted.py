@@ -43,7 +43,7 @@ class Fitted(Advisor):
         The same on the largest runs when these were left out, NaN if they were too few for that.
     measured : dict
         Table of the fitted records: ``run, name, group, steps, batch_size, lr, dim, loss,
-        predicted``.
+        predicted``; `lr` is NaN for runs whose rate was tuned.
     tried : list of dict
         Choices of extra parameters, with the errors of runs left out: ``extra, burn_in, error``.
     repeated : ndarray, shape (bootstrap, parameters)

@@ -27,6 +27,8 @@ WORDS = ("name", "group")
 RUN = "run"
 """Column, or columns, whose values are alike for the records of a run."""
 EMPTY = ("", None)
+MISSING = ("nan", "na", "n/a", "null", "none")
+"""Words of other programs for a number that there is none of, beside empty cells."""
 
 
 class Line(NamedTuple):
@@ -64,6 +66,11 @@ class Source(NamedTuple):
             raise self.error(line.number, column, what) from None
 
 
+def _is_missing(cell: Any) -> bool:
+    """Whether a cell says that there is no number."""
+    return cell in EMPTY or str(cell).strip().lower() in MISSING
+
+
 @in_usual_arithmetic
 def read_runs(
     path: str | os.PathLike[str],
@@ -98,7 +105,8 @@ def read_runs(
         Takes a row as a mapping of text, and says whether it is read.
     measured : bool or None
         Whether there are losses; without them runs are to be predicted. None: those that have
-        one at all their records are read with it, and the others without.
+        one at all their records are read with it, and the others, with a cell that is empty or
+        says NaN, NA or null, without.
 
     Returns
     -------
@@ -131,8 +139,8 @@ def read_runs(
         groups.setdefault(key, []).append(line)
 
     def lacks_losses(group: list[Line]) -> bool:
-        empty = "loss" in has and any(line.cells[has["loss"]] in EMPTY for line in group)
-        return measured is None and empty
+        missing = "loss" in has and any(_is_missing(line.cells[has["loss"]]) for line in group)
+        return measured is None and missing
 
     return [
         _run(

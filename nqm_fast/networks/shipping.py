@@ -18,6 +18,7 @@ from .sharpness import largest_curvatures
 from .table import CURVES, ORIGIN, PREDICTIONS, SHARPNESS, SHIPPED, as_results
 
 SHARPNESS_SEEDS = 3
+"""Trainings of each setting in which the largest curvature is measured."""
 CURVE_POINTS = 40
 """Points of a shipped loss curve, evenly spaced in the logarithm of the step."""
 

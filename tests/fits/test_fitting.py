@@ -282,3 +282,8 @@ def test_nonsense_is_answered_in_a_sentence(runs, message):
 def test_arguments_outside_their_limits_are_refused(more, message):
     with pytest.raises(nqm.InputError, match=re.escape(message)):
         nqm.fit(finals()[:6], **more)
+
+
+def test_a_burn_in_is_said_where_it_is_given():
+    with pytest.raises(nqm.InputError, match="burn_in must be 'auto' or a whole number of steps"):
+        nqm.fit([], burn_in="some")

@@ -227,3 +227,11 @@ def test_a_file_that_is_not_there_is_its_own_error(tmp_path):
 def test_the_highest_rate_of_a_long_run_is_found():
     lr = schedules.Warmup(3001, then=schedules.Cosine(0.3, 10**7))
     assert nqm.TrainingRun(2.0, 10**7, batch_size=4, lr=lr).peak_lr == 0.3
+
+
+@pytest.mark.parametrize("none", ["", "nan", "NaN", "NA", "null"])
+def test_runs_to_predict_may_say_that_they_have_no_loss(table, none):
+    text = f"steps,batch_size,lr,loss\n5,2,0.1,3.0\n9,2,0.1,{none}\n"
+    measured, predicted = table(text, measured=None)
+    assert float(measured.loss) == 3.0
+    assert predicted.loss is None

@@ -32,7 +32,10 @@ def add(commands: Any) -> None:
     fits.set_defaults(run=_fit)
     fits.add_argument("runs", type=Path, metavar="RUNS", help="CSV, JSON lines or Parquet")
     fits.add_argument(
-        "--predict", type=Path, metavar="NEW", help="runs to predict; their losses are compared"
+        "--predict",
+        type=Path,
+        metavar="NEW",
+        help="runs to predict; losses are compared where cells have some",
     )
     fits.add_argument(
         "--columns", nargs="+", default=[], metavar="NAME=COLUMN",
