@@ -286,4 +286,4 @@ def test_arguments_outside_their_limits_are_refused(more, message):
 
 def test_a_burn_in_is_said_where_it_is_given():
     with pytest.raises(nqm.InputError, match="burn_in must be 'auto' or a whole number of steps"):
-        nqm.fit([], burn_in="some")
+        nqm.fit([nqm.TrainingRun(2.0, 5, batch_size=2, lr=0.1)] * 4, burn_in="some")

@@ -211,4 +211,4 @@ def test_critical_batch_sizes_that_are_none_are_refused(fitted, more, message):
 def test_no_values_to_choose_from_are_answered(fitted, name):
     said = rf"{name} must be a number or a list of one or more, not \[\]"
     with pytest.raises(nqm.InputError, match=said):
-        fitted.steps_to_target(0.5, batch_size=8, dim=500, **{name: []})
+        fitted.steps_to_target(3.0, batch_size=8, dim=500, **{name: []})
