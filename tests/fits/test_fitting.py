@@ -186,7 +186,7 @@ def test_first_records_are_left_out_if_runs_are_predicted_better_by_it():
     kept = nqm.fit(runs(errors), extra=(), start=START, burn_in=0)
     assert kept.measured["steps"].min() == 20
     assert kept.error > 10 * fitted.error
-    with pytest.raises(nqm.InputError, match="burn_in must be a whole number"):
+    with pytest.raises(nqm.InputError, match="burn_in must be 'auto' or a whole number"):
         nqm.fit(runs(errors), burn_in="some")
 
 

@@ -116,6 +116,7 @@ def test_a_full_memory_loses_nothing(monkeypatch, tmp_path):
 
 
 def test_a_run_that_does_not_fit(monkeypatch):
+    monkeypatch.setattr("nqm_fast.simulation.memory.SMALL", 0)  # which this run is
     monkeypatch.setattr(type(BACKEND), "free_memory", lambda self, workers: 1e3)
     with pytest.raises(nqm.InputError, match=r"of the GPU's memory, of which 0\.0 GB are free"):
         run("plain", backend="cuda")
