@@ -56,7 +56,7 @@ def test_batch_sizes_and_costs_agree_with_the_library(nqm_fast):
     assert content["least_steps"] == critical.curve.least_steps
     cheapest = critical.curve.cheapest(30.0, 1.0)
     assert content["cheapest"]["batch_size"] == cheapest.batch_size
-    # Searches that begin elsewhere end elsewhere, but for half of the digits: the risk is flat there.
+    # Searches that begin elsewhere have half of the digits in common: the risk is flat there.
     assert content["cheapest"]["lr"] == pytest.approx(cheapest.algorithm.lr.value, rel=1e-7)
 
 
