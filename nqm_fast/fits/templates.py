@@ -32,7 +32,8 @@ class Template:
         (from PEAK to END, 0 by default, at the run's last step), wsd (constant, and linear to END
         over the last SHARE of the steps, 0.2 by default) and recorded (the values of the column
         PEAK at the run's records, without END and SHARE). W and SHARE are shares of the run's
-        steps below 1, and steps otherwise. Each number may be the name of a column.
+        steps below 1, and steps otherwise. Each number may be the name of a column. A number alone
+        is constant.
 
     Raises
     ------
@@ -42,8 +43,7 @@ class Template:
 
     def __init__(self, name: str, text: str) -> None:
         self._name = name
-        parts = [_PART.fullmatch(part.strip()) for part in text.split(",")]
-        words = [part.groups() if part else ("", "", None, None) for part in parts]
+        words = [_words(part.strip()) for part in text.split(",")]
         has_warmup = words[0][0] == "warmup" and words[0][2:] == (None, None)
         self._warmup = words[0][1] if has_warmup else None
         kind, peak, end, over = words[-1]
@@ -54,7 +54,7 @@ class Template:
         if self._kind not in KINDS or len(words) != 1 + has_warmup or unfit:
             raise InputError(
                 f"{name} must be '[warmup W,] KIND PEAK [to END] [over SHARE]', {FORM}, with KIND "
-                f"one of {', '.join(KINDS)}, not {shown(text)}"
+                f"one of {', '.join(KINDS)}, or a number, not {shown(text)}"
             )
 
     def schedule(self, row: Row, steps: int, records: Array | None = None) -> Schedule:
@@ -102,6 +102,16 @@ class Template:
                 f"{self._name} has {shown(word)}, which is neither a number nor one of the columns "
                 f"{columns}"
             ) from None
+
+
+def _words(part: str) -> tuple[str, str, str | None, str | None]:
+    """Return the kind, peak, end and share that a part of a template has; a number is constant."""
+    try:
+        float(part)
+    except ValueError:
+        found = _PART.fullmatch(part)
+        return ("", "", None, None) if found is None else (found[1], found[2], found[3], found[4])
+    return "constant", part, None, None
 
 
 def _steps(number: float, steps: int) -> int:

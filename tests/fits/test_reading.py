@@ -235,3 +235,10 @@ def test_runs_to_predict_may_say_that_they_have_no_loss(table, none):
     measured, predicted = table(text, measured=None)
     assert float(measured.loss) == 3.0
     assert predicted.loss is None
+
+
+@pytest.mark.parametrize("text", ["256", "2.56e2", "constant 256"])
+def test_a_number_alone_is_a_constant_template(table, text):
+    (run,) = table("steps,lr,loss\n5,0.1,3.0\n", batch_size=text, lr="warmup 2, 0.1")
+    assert run.batch_size == schedules.Constant(256.0)
+    assert run.lr == schedules.Warmup(2, then=schedules.Constant(0.1))
