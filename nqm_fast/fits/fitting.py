@@ -22,6 +22,9 @@ from .training_run import TrainingRun, as_runs
 from .units import Units, highest_lr
 
 COLUMNS = ("run", "name", "group", "steps", "batch_size", "lr", "dim", "loss", "predicted")
+FEWEST_COMPARED = 3
+"""Runs of which one can be left out to compare what the fits of the others should have: of two with
+schedules of different shapes one says nothing of what the other needs."""
 MODELS = ("power-law",)
 LOSSES = ("log", "absolute")
 SHAPE, DIFFERENT = 64, 0.1
@@ -68,7 +71,8 @@ def fit(
         of Adam), ``batch_power`` and ``dim_power`` (and with powers of these), ``noise_floor``
         (noise that no batch size averages out). "auto" admits those that lower the error of the
         largest runs when these are left out, or of each run if they are few; and `lr_power` unless
-        runs left out are predicted 5 % better without it, if schedules have different shapes.
+        runs left out are predicted 5 % better without it, if schedules have different shapes (of
+        two runs none is left out).
     stability : {"auto", "edge", "limit"}
         "edge": the steepest directions are held at the edge of stability, as networks hold
         them; "limit": runs beyond the limit diverge, and all runs with finite losses are
@@ -128,18 +132,21 @@ def fit(
         stability == "auto" and any(run.has_diverged or run.sharpness for run in given)
     )
     chosen = None if extra == "auto" else _names("extra", extra, EXTRA)
+    usual, can_compare = _usual(given), len(given) >= FEWEST_COMPARED
+    if chosen is None and usual and not can_compare:
+        chosen = usual
     layout = base_layout(groups, own, chosen or ())
     task = Task([PreparedRun(run) for run in given], units, layout, loss, is_stable)
     begin_at = None if start is None else _start(start)
     if chosen is None:
-        selection = select(task, _candidates(given), (), _usual(given), begin_at)
+        selection = select(task, _candidates(given), (), usual, begin_at)
         task = with_extra(task, selection.extra)
     else:
         selection = select(task, (), chosen, start=begin_at)
     if is_cut:
         tried = tuple(one._replace(burn_in=first) for one in selection.tried)
         selection = selection._replace(tried=tried, burn_in=first)
-    elif _usual(given):
+    elif usual and can_compare:
         steps = max(run.last_step for run in given) // BURN_IN
         task, selection = with_later_records(task, steps, selection)
     begin = starts(task, begin_at)

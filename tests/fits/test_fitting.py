@@ -287,3 +287,12 @@ def test_arguments_outside_their_limits_are_refused(more, message):
 def test_a_burn_in_is_said_where_it_is_given():
     with pytest.raises(nqm.InputError, match="burn_in must be 'auto' or a whole number of steps"):
         nqm.fit([nqm.TrainingRun(2.0, 5, batch_size=2, lr=0.1)] * 4, burn_in="some")
+
+
+def test_two_runs_are_not_left_out_in_turn():
+    """One schedule alone says nothing of what the other needs."""
+    steps = np.arange(40, 801, 40)
+    runs = [simulated(lr, 16, steps) for lr in (0.5, schedules.Linear(0.5, 0.0, 800))]
+    fitted = nqm.fit(runs, start=START)
+    assert "lr_power" in fitted.parameters
+    assert fitted.measured["steps"].min() == 40

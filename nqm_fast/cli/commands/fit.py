@@ -49,7 +49,9 @@ def add(commands: Any) -> None:
     fits.add_argument(
         "--lr", metavar="TEMPLATE", help='such as "warmup 0.01, cosine 0.001 to 0" or "linear lr"'
     )
-    fits.add_argument("--batch-size", metavar="TEMPLATE", help='such as 256, or "constant B" with a column B')
+    fits.add_argument(
+        "--batch-size", metavar="TEMPLATE", help='such as 256, or "constant B", a column'
+    )
     fits.add_argument(
         "--extra", nargs="*", choices=list(EXTRA), metavar="NAME",
         help=f"parameters of the optimiser: {', '.join(EXTRA)} (default: those that help)",
