@@ -9,8 +9,7 @@ import numpy as np
 
 from ..columns import Table, distinct_values, rows_where
 from ..fits.training_run import TrainingRun
-from ..messages import InputError, shown
-from ..validation import integer
+from ..validation import choice, integer
 from .table import shipped, shipped_curves, shipped_sharpness
 
 CURVE_WEIGHT = 0.1
@@ -55,12 +54,8 @@ def training_runs(
     (12, <TrainingRun 'sgd' of 23927 steps, loss 0.15>)
     """
     table = shipped()
-    for name, value, allowed in (
-        ("task", task, distinct_values(table, "task")),
-        ("optimizer", optimizer, ["sgd", "momentum"]),
-    ):
-        if value not in allowed:
-            raise InputError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}")
+    choice("task", task, distinct_values(table, "task"))
+    choice("optimizer", optimizer, ("sgd", "momentum"))
     most = math.inf
     if most_batch_size is not None:
         most = integer("most_batch_size", most_batch_size, least=1)

@@ -36,6 +36,11 @@ class _Passage(NamedTuple):
     length: float
     """Number of steps, inf if it has no end."""
 
+    def until(self, steps: int) -> _Passage:
+        """Return its first steps."""
+        chosen = slice(0, steps)
+        return _Passage(self.weights[chosen], self.inverse_batch[chosen], min(self.length, steps))
+
 
 def _passages(part: WeightedSegments, noise: Noise) -> Iterator[_Passage]:
     """Yield the passages of consecutive segments."""
@@ -85,7 +90,7 @@ class Curve:
         """Return the risk at ascending steps, the last of them far beyond a period's begin."""
         risk = np.full(steps.shape, math.inf)
         taken, moments = 0, self._rows.start
-        for panel, reached in self._before(period.begin):
+        for panel, reached in self._walked(period.begin, is_cut=True):
             stop = int(np.searchsorted(steps, panel.last))
             risk[taken:stop] = panel.at(steps[taken:stop])
             taken, moments = stop, reached
@@ -96,20 +101,6 @@ class Curve:
             risk[taken:] = whole.at(moments, steps[taken:] - period.begin)
         return risk
 
-    def _before(self, stop: int) -> Iterator[tuple[Panel, Array]]:
-        """Yield the panels of the steps before a number of them, with last moments."""
-        moments, done = self._rows.start, 0
-        for part in weighted_segments(self._algorithm, self._batch_size, max(stop, 1)):
-            for passage in _passages(part, self._noise):
-                length = min(passage.length, stop - done)
-                if length <= 0 or not np.isfinite(moments).all():
-                    return
-                chosen = slice(0, int(length))
-                cut = _Passage(passage.weights[chosen], passage.inverse_batch[chosen], length)
-                for panel, reached in self._through(cut, moments, done):
-                    yield panel, reached
-                    moments, done = reached, panel.last
-
     @property
     def start(self) -> float:
         """The risk before the first step."""
@@ -117,18 +108,26 @@ class Curve:
 
     def panels(self, stop: int) -> Iterator[Panel]:
         """Yield the panels of steps 0 .. stop, which overlap at their ends, in order."""
-        moments = self._rows.start
-        done = 0
+        done, moments = 0, self._rows.start
+        for panel, reached in self._walked(stop):
+            yield panel
+            done, moments = panel.last, reached
+        if done < stop and not np.isfinite(moments).all():
+            yield Panel(done, LONGEST, np.full(PARTS + 1, math.inf))
+
+    def _walked(self, stop: int, *, is_cut: bool = False) -> Iterator[tuple[Panel, Array]]:
+        """Yield panels with last moments until a step, or until these have left the range.
+
+        The last panel may go beyond that step unless it `is_cut` there.
+        """
+        moments, done = self._rows.start, 0
         for part in weighted_segments(self._algorithm, self._batch_size, max(stop, 1)):
             for passage in _passages(part, self._noise):
-                for panel, reached in self._through(passage, moments, done):
-                    moments = reached
-                    yield panel
-                    done = panel.last
-                    if done >= stop:
-                        return
-                    if not np.isfinite(moments).all():
-                        yield Panel(done, LONGEST, np.full(PARTS + 1, math.inf))
+                cut = passage.until(stop - done) if is_cut else passage
+                for panel, reached in self._through(cut, moments, done):
+                    yield panel, reached
+                    moments, done = reached, panel.last
+                    if done >= stop or not np.isfinite(moments).all():
                         return
 
     def _through(

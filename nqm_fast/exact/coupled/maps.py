@@ -108,12 +108,15 @@ class Recurrences:
         return np.tensordot(weights, self.changes, 1), np.tensordot(weights, self.kicks, 1)
 
     def step(self, weights: Array, inverse_batch: float) -> StepMap:
-        """Return the map of a step with weights of the terms, of shape (terms,)."""
+        """Return the map of a step with weights of the terms, of shape (..., terms).
+
+        Those of many settings come before the coordinates in the shapes of its fields.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             K, b = self.matrices(weights)
             kick = self.moments(b) * inverse_batch
             change = self.pairs(K)
-            change += (self.block.own[:, None] * kick)[:, :, None] * self.point
+            change += (self.block.own[:, None] * kick)[..., None] * self.point
             shared, constant = (
                 kick * factor[:, None] for factor in (self.block.shared, self.block.c)
             )
@@ -193,7 +196,7 @@ class Recurrences:
         c, d = self.first[None], self.second[None]
 
         def image(c: NDArray[np.intp], d: NDArray[np.intp]) -> Array:
-            rows, columns = K[:, a, c], K[:, b, d]
+            rows, columns = K[..., a, c], K[..., b, d]
             return np.asarray(rows * (b == d) + (a == c) * columns + rows * columns)
 
         return np.where(c == d, image(c, d), image(c, d) + image(d, c))

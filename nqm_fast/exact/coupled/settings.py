@@ -12,7 +12,7 @@ from ...validation import Array
 from .maps import Recurrences
 
 STEP_SECONDS, NUMBER_SECONDS, CURVE_SECONDS = 2e-5, 1e-8, 2e-3
-"""About what a step takes, for each number of a map as well, and what a curve takes, by which the
+"""Seconds of a step, of a step for each number of a map, and of a curve, roughly, by which the
 faster way is chosen."""
 IN_STEP = 1 << 15
 """Numbers of the maps of all settings that are in step, so that they stay in a core's cache."""
@@ -45,17 +45,10 @@ def _in_step(
     rows: Recurrences, weights: Array, inverse_batch: float, steps: NDArray[np.int64]
 ) -> Array:
     """Take so many settings that are in step through all steps."""
-    size, p = rows.start.shape
-    count = len(weights)
-    block = rows.block
-    K, b = rows.matrices(weights)
-    kick = rows.moments(b) * inverse_batch
-    change = rows.pairs(K.reshape(count * size, *K.shape[2:])).reshape(count, size, p, p)
-    change += (block.own[:, None] * kick)[..., None] * rows.point
-    shared, constant = (kick * factor[:, None] for factor in (block.shared, block.c))
-    is_number = p == 1
-    moments = np.tile(rows.start, (count, 1, 1))
-    risk = np.empty((count, steps.size))
+    change, shared, constant = rows.step(weights, inverse_batch)
+    is_number = rows.start.shape[1] == 1
+    moments = np.tile(rows.start, (len(weights), 1, 1))
+    risk = np.empty((len(weights), steps.size))
     taken = 0
     for column, step in enumerate(steps.tolist()):
         for _ in range(taken, step):

@@ -80,13 +80,15 @@ class WholePeriods:
         left, most = periods, periods.bit_length()
         with np.errstate(over="ignore", invalid="ignore"):
             while left and np.isfinite(moments).all():
-                k = min(left.bit_length() - 1, most)
-                while k >= 0 and not self._keeps(moments, reached := self._by_power(moments, k)):
-                    k -= 1
-                if k < 0:
+                for k in range(min(left.bit_length() - 1, most), -1, -1):
+                    reached, most = self._by_power(moments, k), k + 1
+                    if self._keeps(moments, reached):
+                        break
+                else:
+                    k = most = 0
                     reached = self._rows.stepped(moments, self._weights, self._inverse_batch)[1]
-                moments, most = reached, k + 1
-                left -= 1 << max(k, 0)
+                moments = reached
+                left -= 1 << k
         return moments
 
     def _by_power(self, moments: Array, k: int) -> Array:
