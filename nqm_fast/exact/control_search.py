@@ -227,8 +227,7 @@ class ControlSearch:
         best = min(answers, key=lambda found: found.log_risk)
         if rough <= self.tolerance:
             return best
-        known = best.layout, [best.free], batches, best.place
-        return self._minimised(*known, batch=best.batch)
+        return self._minimised(best.layout, [best.free], batches, best.place, batch=best.batch)
 
     def _coarse(self, steps: int, layouts: list[Layout]) -> Layout:
         """Return the layout of the first search, which has few pieces."""

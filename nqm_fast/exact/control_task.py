@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
-from ..noise import Noise
 from ..problem import Problem, as_problem
 from ..validation import (
     MOST_STEPS,
@@ -25,7 +24,7 @@ from ..validation import (
 )
 from .batch_budget import BatchLimits
 from .control_search import ControlLimits
-from .piece_models import check_has_model
+from .piece_models import check_has_model, is_plain
 
 OVER: tuple[str, ...] = ("lr", "batch_size")
 MOST_PIECES = 1 << 12
@@ -80,11 +79,17 @@ def checked_task(
     """Check what is asked for within limits that are checked."""
     budget = _checked_budget(steps, samples, target, limits)
     lengths = _checked_pieces(pieces, budget[0], limits)
-    return ControlTask(problem, *budget, lengths, _example_of(algorithm), limits)
+    example = _example_of(algorithm)
+    if problem.noise_model is not None and not is_plain(example):
+        raise InputError(
+            f"algorithm must be plain SGD for optimal_control where noise depends on the iterate, "
+            f"not {shown(example)}"
+        )
+    return ControlTask(problem, *budget, lengths, example, limits)
 
 
-def noise_of_control(problem: Any, function: str) -> Noise | None:
-    """Return a problem's noise if it is the same everywhere, or couples coordinates in one sum.
+def check_noise(problem: Any, function: str) -> None:
+    """Make sure that noise is the same everywhere, or couples coordinates in one sum.
 
     Raises
     ------
@@ -97,7 +102,6 @@ def noise_of_control(problem: Any, function: str) -> Noise | None:
             f"problem must have noise that is the same everywhere for {function}, or that of "
             f"noise.Gaussian or noise.LossDependent, not {noise!r}"
         )
-    return noise
 
 
 def checked_limits(

@@ -17,14 +17,14 @@ from ..bounds import SMALLEST_RISK
 from ..html import facts_table
 from ..problem import Problem
 from ..schedules import Piecewise, Schedule
-from ..validation import InputError, shown
+from ..validation import InputError
 from .control_search import ControlSearch, WholePlan
 from .control_task import (
     OVER,
     ControlTask,
+    check_noise,
     checked_limits,
     checked_task,
-    noise_of_control,
 )
 from .coupled_search import control_search
 from .piece_models import is_plain
@@ -166,14 +166,9 @@ def optimal_control(
     >>> best.samples
     131072
     """
-    noise = noise_of_control(problem, "optimal_control")
+    check_noise(problem, "optimal_control")
     limits = checked_limits(over, monotone, min_batch, max_batch, max_lr, warmup)
     task = checked_task(problem, steps, samples, target, pieces, algorithm, limits)
-    if noise is not None and not is_plain(task.algorithm):
-        raise InputError(
-            f"algorithm must be plain SGD for optimal_control where noise depends on the iterate, "
-            f"not {shown(task.algorithm)}"
-        )
     start = float(expected_risk(problem, SGD(0.0), 1, 0))
     if start == math.inf:
         raise InputError("problem must have a finite risk at the start for optimal_control")

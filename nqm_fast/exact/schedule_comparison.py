@@ -29,7 +29,7 @@ from ..validation import (
 )
 from .batch_budget import BatchLimits, whole_batches
 from .control_search import ControlLimits, ControlSearch, lowest_point
-from .control_task import noise_of_control
+from .control_task import check_noise
 from .coupled_search import control_search
 from .named_schedules import SHAPES, Shape
 from .optimal_control import Control, optimal_control
@@ -209,7 +209,7 @@ def compare_schedules(
     >>> both["constant"].excess > both["cosine"].excess > both["optimal"].excess == 0.0
     True
     """
-    noise_of_control(problem, "compare_schedules")
+    check_noise(problem, "compare_schedules")
     if not isinstance(names, list | tuple) or not names:
         raise InputError(f"names must be a list of {', '.join(NAMES)}, not {shown(names)}")
     for name in names:

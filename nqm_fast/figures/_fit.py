@@ -66,7 +66,7 @@ def _plot(figure: Figure, table: Table) -> None:
     """Draw all panels."""
     table = {name: column[np.isfinite(table["loss"])] for name, column in table.items()}
     names = [name for name in COLUMNS if len(set(np.nan_to_num(table[name]).tolist())) > 1]
-    curves = _curves(table)
+    curves = curves_of(table)[:MOST_CURVES]
     count = 1 + bool(curves) + len(names)
     rows = -(-count // 2)
     figure.set_size_inches(9.0, 3.4 * rows)
@@ -75,15 +75,15 @@ def _plot(figure: Figure, table: Table) -> None:
         unused.remove()
     plot_losses(axes[0], table)
     if curves:
-        _plot_curves(axes[1], table, curves)
+        plot_curves(axes[1], table, curves, "fitted")
     for panel, name in zip(axes[1 + bool(curves) :], names, strict=False):
         _plot_residuals(panel, table, name, curves)
 
 
-def _curves(table: Table) -> list[Any]:
+def curves_of(table: Table) -> list[Any]:
     """List the runs that have curves."""
     runs = distinct_values(table, "run")
-    return [run for run in runs if np.sum(table["run"] == run) >= LEAST_RECORDS][:MOST_CURVES]
+    return [run for run in runs if np.sum(table["run"] == run) >= LEAST_RECORDS]
 
 
 def _groups(table: Table) -> list[tuple[str, Any]]:
@@ -116,9 +116,12 @@ def rows_of(table: Table, run: Any) -> Any:
     return rows[np.argsort(table["steps"][rows], kind="stable")]
 
 
-def _plot_curves(axes: Axes, table: Table, curves: list[Any]) -> None:
-    """Draw measured curves, and those that are predicted."""
-    for number, run in enumerate(curves):
+def plot_curves(axes: Axes, table: Table, curves: list[Any], lines: str) -> None:
+    """Draw measured curves, and those that are predicted, with their intervals if there are some.
+
+    `lines` says what the lines are.
+    """
+    for number, run in enumerate(curves[:MOST_CURVES]):
         rows = rows_of(table, run)
         color = SERIES[number % len(SERIES)]["color"]
         name = table["name"][rows[0]] or f"run {run}"
@@ -126,8 +129,13 @@ def _plot_curves(axes: Axes, table: Table, curves: list[Any]) -> None:
         axes.plot(
             table["steps"][rows], table["predicted"][rows], color=color, linewidth=1.0, label=name
         )
+        if "low" in table:
+            low, high = table["low"][rows], table["high"][rows]
+            axes.fill_between(
+                table["steps"][rows], low, high, color=color, alpha=0.2, linewidth=0.0
+            )
     axes.set_xlabel("steps")
-    axes.set_ylabel("loss (points: measured, lines: fitted)")
+    axes.set_ylabel(f"loss (points: measured, lines: {lines})")
     axes.legend(fontsize=7)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..columns import Table, distinct_values
-from ._fit import LEAST_RECORDS, MOST_CURVES, POINT, draw_with, plot_losses, rows_of
+from ..columns import Table
+from ._fit import curves_of, draw_with, plot_curves, plot_losses
 from ._style import SERIES
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def _plot(figure: Figure, table: Table) -> None:
     }
     finite = np.isfinite(table["predicted"])
     table = {name: column[finite] for name, column in table.items()}
-    runs = distinct_values(table, "run")
-    curves = [run for run in runs if np.sum(table["run"] == run) >= LEAST_RECORDS]
+    curves = curves_of(table)
     measured = np.isfinite(table["loss"])
     others = ~np.isin(table["run"], curves)
     count = bool(measured.any()) + bool(curves) + bool(others.any())
@@ -55,26 +54,9 @@ def _plot(figure: Figure, table: Table) -> None:
     if measured.any():
         plot_losses(next(panels), {name: column[measured] for name, column in table.items()})
     if curves:
-        _plot_curves(next(panels), table, curves[:MOST_CURVES])
+        plot_curves(next(panels), table, curves, "predicted")
     if others.any():
         _plot_finals(next(panels), {name: column[others] for name, column in table.items()})
-
-
-def _plot_curves(axes: Axes, table: Table, curves: list[int]) -> None:
-    """Draw predicted curves with their intervals, and what was measured as points."""
-    for number, run in enumerate(curves):
-        rows = rows_of(table, run)
-        color = SERIES[number % len(SERIES)]["color"]
-        steps = table["steps"][rows]
-        name = str(table["name"][rows][0]) or f"run {run}"
-        axes.plot(steps, table["predicted"][rows], color=color, linewidth=1.0, label=name)
-        axes.fill_between(
-            steps, table["low"][rows], table["high"][rows], color=color, alpha=0.2, linewidth=0.0
-        )
-        axes.plot(steps, table["loss"][rows], ".", color=color, markersize=POINT)
-    axes.set_xlabel("steps")
-    axes.set_ylabel("loss (points: measured, lines: predicted)")
-    axes.legend(fontsize=7)
 
 
 def _plot_finals(axes: Axes, table: Table) -> None:
