@@ -153,7 +153,7 @@ class Backend(ABC):
     block_coordinates: ClassVar[int] = 1 << 18
     """Coordinates that are best worked on at a time, a power of two."""
     blocks_of_formulas: ClassVar[int] = 1
-    """How many times as many there are in a block whose curvatures are a `Formula`."""
+    """Factor of these coordinates for blocks whose curvatures are a `Formula`."""
     block_bytes: ClassVar[int] = 1 << 27
     """Bytes that the state of so many coordinates should not exceed."""
     relative_time: float = 1.0

@@ -15,13 +15,13 @@ harmless, and all steps are looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .contract import LIMIT, Floats, Ints, Model, Noise, Timeline
+from .remembering import remembered
 
 # decades: a harmless state is this far from the limit ...
 MARGIN = 120.0
@@ -33,10 +33,6 @@ LARGEST_NORMAL = 8.0  # a normal from words of 32 bits is below
 LARGEST_SAMPLE = 2.0**33  # a sample of any law is below, before it is scaled
 MOST_SPANS = 256  # spans that a timeline is divided into
 SWEEPS = 8  # products with a matrix that find the weights
-REMEMBERED = 64  # answers that are kept, each of few numbers: runs of few steps are often alike
-LARGEST_KEY = 1 << 12  # bytes of what such an answer was made of
-
-Answer = TypeVar("Answer")
 
 
 def extremes(values: Floats, sigma: Floats, weight: Floats) -> Floats:
@@ -58,7 +54,7 @@ class Spans(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where the entries of a model are in A and b of all settings, whatever their numbers.
+    """The places of a model's entries in A and b of all settings, for any numbers that they have.
 
     A cell is an element of these that is not zero, with its number. The diagonal of A is one larger
     than that of A - I: what is added up to a cell are entries and these ones, after all entries.
@@ -83,23 +79,6 @@ class Cells(NamedTuple):
 
 _layouts: dict[Any, Layout] = {}
 _looks_of: dict[Any, tuple[Ints, Floats]] = {}
-
-
-def remembered(kept: dict[Any, Answer], key: Sequence[Any], make: Callable[[], Answer]) -> Answer:
-    """Return the answer for arrays and numbers, which is made once for those that are equal.
-
-    Large arrays are not kept, so that their answer is made each time.
-    """
-    if sum(x.nbytes for x in key if isinstance(x, np.ndarray)) > LARGEST_KEY:
-        return make()
-    values = tuple((x.tobytes(), x.shape) if isinstance(x, np.ndarray) else x for x in key)
-    answer = kept.get(values)
-    if answer is None:
-        answer = make()
-        if len(kept) >= REMEMBERED:
-            kept.clear()
-        kept[values] = answer
-    return answer
 
 
 def watched(noise: Noise, model: Model, timeline: Timeline, alive: NDArray[np.bool_]) -> Timeline:

@@ -26,7 +26,7 @@ class Expressions(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows of the result."""
         return self.columns.size
 
     def __call__(self, blocks: Sequence[Block], rows: NDArray[np.intp]) -> Array:

@@ -34,7 +34,7 @@ from .piece_layout import Layout
 STARTS = 2
 """Starts of a search."""
 SHARE_RANGE = 30.0
-"""How far the log of what a piece takes may be from that of all together."""
+"""Largest size of a free number, the log of what a piece takes."""
 LEAST_SHARE = 1e-3
 """Least part of the mean that a piece begins with."""
 MOVED_RANGE = 750.0

@@ -18,11 +18,11 @@ from ..validation import Array
 LOG_LEAST_GAP = math.log(1e-7)
 """Log of the least 1 - momentum and 1 - EMA, the limits that `tune` documents."""
 LOG_LR_RANGE = 100.0
-"""How far the log of the learning rate may go below the largest: far beyond the grid."""
+"""Length of the box in the log of the learning rate, far beyond the grid."""
 NEGLIGIBLE = 1e-15
 """Stands for momentum 0 or EMA 0, so that all points have recurrences of the same components."""
 LOG_POSITIVE_RANGE = math.log(1e6)
-"""How far the log of another positive hyper-parameter may go from its default, or from 1."""
+"""Half the length of the box in the log of another positive hyper-parameter, around its default."""
 LOG_SMALLEST_USEFUL_GAP = math.log(0.03)
 """Log of the least gap times steps that differs from no gap at all."""
 LOG_SMALLEST_USEFUL_LR = math.log(1e-3)

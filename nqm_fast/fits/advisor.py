@@ -232,10 +232,9 @@ class Advisor(Predictor):
         return float(self.predict(run))
 
 
-def _several(name: str, value: float | Sequence[float] | None) -> list[Any]:
+def _several(name: str, value: Any) -> list[Any]:
     """Return a list of one value or several."""
-    if value is None or np.ndim(value) == 0:
-        return [value]
-    if not len(value):  # type: ignore[arg-type]
+    values = [value] if value is None or np.ndim(value) == 0 else list(value)
+    if not values:
         raise InputError(f"{name} must be a number or a list of one or more, not {shown(value)}")
-    return list(value)  # type: ignore[arg-type]
+    return values

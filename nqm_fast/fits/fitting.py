@@ -80,8 +80,8 @@ def fit(
     burn_in : "auto" or int
         Records of curves at fewer steps are not fitted, as right after a warm-up the curvature of a
         network is not what it is later; a curve that would have fewer than 8 records left is fitted
-        whole. "auto" is an eighth of the most steps if schedules have
-        different shapes and runs left out are predicted 5 % better by it, and 0 otherwise.
+        whole. "auto" is an eighth of the most steps if schedules have different shapes and runs
+        left out are predicted 5 % better by it, and 0 otherwise.
     start : mapping, optional
         Parameters at which the one search starts, as ``fitted.start`` has them.
     bootstrap : int

@@ -35,7 +35,7 @@ EDGE = 1.99
 
 
 class Axis(NamedTuple):
-    """Where responses are tabulated: logarithms of h times the highest learning rate."""
+    """Places at which responses are tabulated: logarithms of h times the highest learning rate."""
 
     spacing: float
     """Distance between neighbouring places."""

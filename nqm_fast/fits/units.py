@@ -47,7 +47,7 @@ class Units(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run's settings put it, in the units of a fit."""
+    """Logs of a run's highest rate, batch size and dimension, in the units of a fit."""
 
     lr: float
     """NaN where the rate is tuned."""

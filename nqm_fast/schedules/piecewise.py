@@ -40,7 +40,7 @@ class Piecewise(Schedule):
 
     @property
     def own_steps(self) -> int:
-        """How many steps all pieces have."""
+        """Number of steps of all pieces together."""
         return sum(self.lengths)
 
     def _piece_of(self, steps: Any) -> Any:

@@ -27,7 +27,7 @@ class Warmup(Schedule):
 
     @property
     def own_steps(self) -> int | None:
-        """How many steps the ramp has, and those of `then`, if it says."""
+        """Number of steps of the ramp and of `then`, if that says how many it has."""
         later = self.then.own_steps
         return None if later is None else self.steps + later
 

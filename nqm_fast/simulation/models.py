@@ -18,7 +18,8 @@ from ..algorithms.sparse import (
 )
 from ..exact.periodic import with_period
 from ..kernels.contract import Backend, Formula, Model, padded
-from ..kernels.excursions import extremes, remembered
+from ..kernels.excursions import extremes
+from ..kernels.remembering import remembered
 from ..problem import Problem
 from ..validation import Array
 from .lowering import Group

@@ -74,7 +74,7 @@ def test_tuned_rates_of_momentum_reach_its_own_edge(fitted):
 
 
 def test_losses_at_the_edge_of_stability_are_those_of_the_exact_model(fitted):
-    """What is left of the steepest direction rises there from nothing in a few places."""
+    """There the steepest direction's share of the loss rises from nothing within a few places."""
     for steps in (15, 40, 140):
         lrs = np.linspace(1.6, 1.98, 39) / TRUTH["scale"]
         risks = [nqm.expected_risk(PROBLEM, nqm.SGD(lr), 2**20, steps) for lr in lrs]

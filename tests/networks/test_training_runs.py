@@ -86,7 +86,7 @@ def initial_sharpness(task):
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "most"), [("digits", 0.3), ("language", 0.3), ("mnist1d", 0.55)])
 def test_steps_at_large_batches_are_predicted_from_small_ones(task, most):
-    """As docs/fitting.md has it; its table is held against the root mean square of log ratios."""
+    """The example of docs/fitting.md predicts steps within the error that its table has."""
     fitted = nqm.fit(networks.training_runs(task, most_batch_size=16), extra=())
     limit = initial_sharpness(task)
     errors = []

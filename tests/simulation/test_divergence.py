@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 from helpers import arbitrary_job, assert_same, chunks_of, slow_to_compile, slow_where
-from nqm_fast.kernels import excursions, load_backend, present_backends, reference
+from nqm_fast.kernels import (
+    excursions,
+    load_backend,
+    present_backends,
+    reference,
+    remembering,
+)
 from nqm_fast.kernels.contract import LEAF, LIMIT, Chunk, Timeline
 from nqm_fast.kernels.noise import LAWS
 
@@ -184,7 +190,7 @@ def test_any_recurrence_diverges_where_the_reference_finds_it(backend, law, seed
 
 def test_looks_are_remembered_for_equal_timelines_only(monkeypatch):
     """Whatever changes, looks and harmless sizes are those of a process that begins with it."""
-    monkeypatch.setattr(excursions, "LARGEST_KEY", 1 << 20)
+    monkeypatch.setattr(remembering, "LARGEST_KEY", 1 << 20)
     noise, model, timeline, state = job(4, -1)
     alive = np.ones(state.shape[:2], dtype=bool)
     timeline = timeline._replace(amplitude=np.full_like(timeline.amplitude, 1e15))
