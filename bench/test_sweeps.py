@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast import saving
+from nqm_fast.output import saving
 from nqm_fast.sweeps import folder, grouping
 from nqm_fast.sweeps.plan import as_plan
 

@@ -31,38 +31,38 @@ from .algorithms import (
     Signum,
     TailAverage,
 )
-from .exact.batch_ramp import BatchRamp, batch_ramp
+from .exact.batches.critical import CriticalBatchSize, critical_batch_size
+from .exact.batches.frontier import Frontier, frontier
 from .exact.best_risk import best_risk
+from .exact.control.batch_ramp import BatchRamp, batch_ramp
+from .exact.control.optimal_control import Control, optimal_control
+from .exact.control.piecewise_schedule import optimal_schedule
+from .exact.control.schedule_comparison import Compared, Comparison, compare_schedules
 from .exact.coordinate_moments import Moments, moments
-from .exact.critical import CriticalBatchSize, critical_batch_size
-from .exact.distribution import RiskDistribution, risk_distribution
-from .exact.epochs import epochs
+from .exact.data.epochs import epochs
 from .exact.first_passage import steps_to_target
-from .exact.frontier import Frontier, frontier
+from .exact.law.distribution import RiskDistribution, risk_distribution
 from .exact.noise_scale import NoiseScale, noise_scale
-from .exact.optimal_control import Control, optimal_control
-from .exact.piecewise_schedule import optimal_schedule
 from .exact.risk import expected_risk
-from .exact.schedule_comparison import Compared, Comparison, compare_schedules
 from .exact.stability import largest_stable_lr
 from .exact.tuning import Tuned
 from .fits.fitted import Fitted
 from .fits.fitting import fit
 from .fits.reading import read_runs
 from .fits.training_run import TrainingRun
-from .measurement import measure
+from .foundation.validation import InputError
 from .problem import Problem
-from .simulation.api import resume, simulate
-from .simulation.first_passage import FirstPassage, first_passage_distribution
+from .runs.api import resume, simulate
+from .runs.first_passage import FirstPassage, first_passage_distribution
+from .runs.steps import SimulatedSteps, simulated_steps_to_target
+from .runs.tuning import SimulatedTuned
 from .simulation.result import Run
-from .simulation.steps import SimulatedSteps, simulated_steps_to_target
-from .simulation.tuning import SimulatedTuned
-from .spectra import read_spectrum
+from .spectra.measurement import measure
+from .spectra.reading import read_spectrum
 from .store.access import open_run
 from .store.merging import merge
 from .sweeps.api import sweep
 from .tuning import tune
-from .validation import InputError
 from .version import __version__ as __version__
 
 __all__ = [

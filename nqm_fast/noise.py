@@ -20,8 +20,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .immutable import Immutable, frozen
-from .validation import Array, InputError, flag, integer, number, real_array, shown
+from .foundation.immutable import Immutable, frozen
+from .foundation.validation import Array, InputError, flag, integer, number, real_array, shown
 
 __all__ = ["Coupling", "DataSet", "FinitePopulation", "Gaussian", "LossDependent", "Noise"]
 

@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import problem_files
-from .array_nodes import ArrayNodes
-from .blocks import Block
-from .html import facts_table
-from .immutable import Unchangeable, frozen
-from .losses import SampleLosses
-from .noise import DataSet, Gaussian, Noise, as_noise, noise_fields, noise_of_fields
-from .power_law_nodes import PowerLawNodes
-from .spectrum import NEGATIVE, Dropped, PowerLaw, checked_law, usable
-from .validation import (
+from .coordinates import problem_files
+from .coordinates.array_nodes import ArrayNodes
+from .coordinates.blocks import Block
+from .coordinates.losses import SampleLosses
+from .coordinates.power_law_nodes import PowerLawNodes
+from .coordinates.spectrum import NEGATIVE, Dropped, PowerLaw, checked_law, usable
+from .foundation.immutable import Unchangeable, frozen
+from .foundation.validation import (
     Array,
     InputError,
     choice,
@@ -33,6 +31,8 @@ from .validation import (
     real_array,
     shown,
 )
+from .noise import DataSet, Gaussian, Noise, as_noise, noise_fields, noise_of_fields
+from .output.html import facts_table
 
 MOST_COORDINATES = 1 << 53
 """Coordinates of a power law, whose numbers i are doubles: above, some would be alike."""
@@ -283,7 +283,7 @@ class Problem(SampleLosses, Unchangeable):
         InputError
             If a matrix is not square, not symmetric, or not (semi-)definite.
         """
-        from .reductions import diagonalise
+        from .coordinates.reductions import diagonalise
 
         reduced = diagonalise(H, C, mean0, second_moment0, P, negative, damping)
         return cls(reduced.h, reduced.c, mean0=reduced.mean0, var0=reduced.var0, negative=negative)
@@ -331,7 +331,7 @@ class Problem(SampleLosses, Unchangeable):
             If shapes do not match, or X does not determine all weights and all of `ridge`,
             `negative` and `damping` are as they are by default.
         """
-        from .reductions import least_squares
+        from .coordinates.reductions import least_squares
 
         reduced, model = least_squares(X, y, ridge, negative, damping, noise, replace)
         h, c, mean0, var0, _ = reduced

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike
 
 from .algorithms.base import Algorithm, as_simulated_algorithm
 from .algorithms.sgd import SGD
-from .arithmetic import in_usual_arithmetic
 from .exact import tuning as exact
 from .exact.tuning_task import checked_search, several_batch_sizes
+from .foundation.arithmetic import in_usual_arithmetic
+from .foundation.validation import InputError, choice, integer, number, shown
 from .problem import Problem, as_problem
+from .runs.tuning import Search, tune_by_simulation
 from .schedules import Schedule, as_schedule
-from .simulation.tuning import Search, tune_by_simulation
-from .timeline import shortest_length
-from .validation import InputError, choice, integer, number, shown
+from .schedules.timeline import shortest_length
 
 REPLICAS = 8
 MOST_STEPS = {"exact": 10**9, "simulation": 10**6}

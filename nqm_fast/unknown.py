@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .algorithms.base import LinearAlgorithm
+from .foundation.validation import InputError, shown
 from .schedules import Schedule
-from .validation import InputError, shown
 
 
 class UnknownAlgorithm(LinearAlgorithm):

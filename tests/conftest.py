@@ -15,7 +15,7 @@ if workers:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from nqm_fast import kernels  # noqa: E402
-from nqm_fast.parallel import cores  # noqa: E402
+from nqm_fast.machine.parallel import cores  # noqa: E402
 
 pytest.register_assert_rewrite("helpers", "oracles")
 

@@ -16,7 +16,8 @@ from nqm_fast.kernels.noise import LAWS
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.simulation import chunking, controller, loops, paths, running
+from nqm_fast.runs import running
+from nqm_fast.simulation import chunking, controller, loops, paths
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -1,6 +1,7 @@
 """How the package is put together: what imports what, and who owns the compile options."""
 
 import ast
+import re
 import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -280,6 +281,78 @@ def test_compiled_functions_have_the_options_of_the_house():
 
 
 # -- the map of the house -------------------------------------------------------------------
+
+
+def lines_of_the_map(text):
+    """The line of every file and folder that a map draws, by the names of modules.
+
+    Files of one line follow each other. A package's own file counts where its folder ends.
+    """
+    found, folders = {}, []
+    names = (
+        (number, (len(line) - len(line.lstrip())) // 2, name)
+        for number, line in enumerate(text.splitlines())
+        for name in re.findall(r"\w+/|\w+\.pyx?", re.sub(r"(?<!,)  +[^ ].*", "", line.lstrip()))
+    )
+    for number, depth, name in names:
+        folders = [*folders[:depth], *[name[:-1]] * name.endswith("/")]
+        for end in range(1, len(folders) + 1):
+            found[".".join(folders[:end])] = number
+        if not name.endswith("/"):
+            found[".".join([*folders, name.partition(".")[0]])] = number
+    return {name.removeprefix("nqm_fast."): number for name, number in found.items()}
+
+
+def against_the_map(graph, text):
+    """Imports of what a map draws below the importing module, which nothing should know."""
+    lines = lines_of_the_map(text)
+
+    def line(module):
+        name = module.removeprefix("nqm_fast.")
+        while name not in lines:  # of files like each other, only the folder is drawn
+            name = name.rpartition(".")[0]
+        return lines[name]
+
+    return sorted(
+        (a, b)
+        for a, others in graph.items()
+        for b in others
+        if a.startswith("nqm_fast.")
+        and b.startswith("nqm_fast.")
+        and a.count(".kernels") == b.count(".kernels")
+        if line(b) > line(a)
+    )
+
+
+def test_the_map_of_the_house_goes_upwards():
+    """A line of the map uses only lines above it, so that folders too are no circles."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house")[2].split("```")[1]
+    wrong = against_the_map(import_graph(TREES), text)
+    assert not wrong, ", ".join(f"{a} imports {b}" for a, b in wrong)
+
+
+def test_an_arrow_against_the_map_is_seen():
+    text = """
+nqm_fast/
+  problem.py     the problem
+  exact/         expected risk
+    risk.py, tuning.py  what they return
+  figures/       one file for each
+    style.py     colours
+"""
+    assert against_the_map(
+        {
+            "nqm_fast": {"nqm_fast.exact.tuning"},
+            "nqm_fast.problem": {"nqm_fast.exact.risk"},
+            "nqm_fast.exact": {"nqm_fast.exact.tuning"},
+            "nqm_fast.exact.tuning": {"nqm_fast.exact.risk", "nqm_fast.figures.ema"},
+            "nqm_fast.figures.ema": {"nqm_fast.figures.style", "nqm_fast.problem"},
+        },
+        text,
+    ) == [
+        ("nqm_fast.exact.tuning", "nqm_fast.figures.ema"),
+        ("nqm_fast.problem", "nqm_fast.exact.risk"),
+    ]
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)

@@ -13,7 +13,7 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast import bounds, schedules
-from nqm_fast.messages import counted, shown
+from nqm_fast.foundation.messages import counted, shown
 from nqm_fast.simulation.experiment import as_experiment
 
 SMALL = nqm.Problem([1.0, 0.5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..validation import integer
+from ..foundation.validation import integer
 from .symbolic import Update
 from .wrapper import InnerUpdate, Wrapper
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..foundation.validation import Array, number
 from ..schedules import as_schedule
-from ..validation import Array, number
 from .symbolic import (
     SymbolicAlgorithm,
     Update,

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..html import facts_table
-from ..immutable import Immutable, comparable, frozen
+from ..foundation.immutable import Immutable, comparable, frozen
+from ..foundation.validation import Array, InputError, shown
+from ..output.html import facts_table
 from ..schedules import Constant, Schedule
-from ..validation import Array, InputError, shown
 
 Entry = Array | float | tuple[float, Array]
 """A number, an array of the shape of the curvatures, or a pair that stands for their product."""

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..foundation.validation import Array, InputError, number
 from ..schedules import as_schedule
-from ..validation import Array, InputError, number
 from .symbolic import (
     SymbolicAlgorithm,
     Update,

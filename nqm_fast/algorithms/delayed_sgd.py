@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..foundation.validation import Array, integer, number
 from ..schedules import as_schedule
-from ..validation import Array, integer, number
 from .symbolic import (
     SymbolicAlgorithm,
     Update,

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array, InputError, integer, number
 from ..schedules import Schedule
-from ..validation import Array, InputError, integer, number
 from .symbolic import Update, factor
 from .wrapper import InnerUpdate, Wrapper
 

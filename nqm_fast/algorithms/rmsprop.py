@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array, number
 from ..schedules import as_schedule
-from ..validation import Array, number
 from .base import RuleAlgorithm, in_columns
 
 

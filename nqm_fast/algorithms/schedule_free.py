@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array, number
 from ..schedules import Constant, Schedule, as_schedule
-from ..timeline import WINDOW, values_at
-from ..validation import Array, number
+from ..schedules.timeline import WINDOW, values_at
 from .symbolic import (
     COMPLEMENT,
     Factor,

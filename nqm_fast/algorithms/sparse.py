@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array, InputError, any_array, shown
+from ..foundation.validation import Array, InputError, any_array, shown
 from .base import SIZES, LinearAlgorithm, Recurrence
 
 

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..foundation.validation import Array, InputError, any_array, number
 from ..schedules import Constant, PerStep, Schedule, as_schedule
-from ..timeline import values_at
-from ..validation import Array, InputError, any_array, number
+from ..schedules.timeline import values_at
 from .base import FACTORS, Entry, LinearAlgorithm, Recurrence
 
 COMPLEMENT = "1 - "

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array, integer
 from ..schedules import Schedule
-from ..validation import Array, integer
 from .symbolic import Update, factor
 from .wrapper import InnerUpdate, Wrapper, averaged
 

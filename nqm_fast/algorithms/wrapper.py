@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array
 from ..schedules import Schedule
-from ..timeline import values_at
-from ..validation import Array
+from ..schedules.timeline import values_at
 from .base import LinearAlgorithm, as_algorithm
 from .symbolic import Expression, Factor, SymbolicAlgorithm, Update, of_entry
 

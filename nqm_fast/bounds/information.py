@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from ..arithmetic import in_usual_arithmetic
-from ..blocks import Block
+from ..coordinates.blocks import Block
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import Array, number
+from ..foundation.wide_range import Scaled, scaled_product
 from ..problem import Problem
-from ..validation import Array, number
-from ..wide_range import Scaled, scaled_product
 from .sums import sum_over_coordinates
 
 LARGE_EXPONENT = 60

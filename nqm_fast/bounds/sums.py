@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..blocks import Block, joined_blocks
-from ..exact.certified import coordinate_sums
+from ..certified_sums import coordinate_sums
+from ..coordinates.blocks import Block, joined_blocks
+from ..foundation.validation import Array, step_array
 from ..problem import Problem, as_additive_problem
-from ..validation import Array, step_array
 
 
 class Expressions(NamedTuple):

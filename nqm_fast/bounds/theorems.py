@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arithmetic import in_usual_arithmetic
-from ..blocks import Block
+from ..coordinates.blocks import Block
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import Array, InputError, number
+from ..foundation.wide_range import Scaled, log_square, product_of, scaled_exp, scaled_product
 from ..problem import Problem
-from ..validation import Array, InputError, number
-from ..wide_range import Scaled, log_square, product_of, scaled_exp, scaled_product
 from .sums import sum_at_steps
 
 Complex = NDArray[np.complex128]

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import InputError, __version__
 from ..kernels import BackendError
-from ..progress import shown_on_terminal
+from ..output.progress import shown_on_terminal
 from ..simulation.signals import Stopped
 from . import commands
 from .options import import_modules

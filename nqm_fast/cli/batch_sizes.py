@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..exact.critical import DEFINITIONS, CriticalBatchSize
-from ..exact.frontier import Choice
-from ..validation import InputError, number
+from ..exact.batches.critical import DEFINITIONS, CriticalBatchSize
+from ..exact.batches.frontier import Choice
+from ..foundation.validation import InputError, number
 from .options import algorithm_facts
 from .tables import finite
 
@@ -57,8 +57,8 @@ def check_plot(path: Path | None) -> None:
     """Make sure that a picture can be drawn, before anything is computed for it."""
     if path is None:
         return
-    from ..figures import check_matplotlib
-    from ..figures._output import check_picture
+    from ..drawing.environment import check_matplotlib
+    from ..drawing.output import check_picture
 
     check_matplotlib()
     check_picture(path, "--plot")

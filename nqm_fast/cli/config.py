@@ -21,16 +21,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..algorithms.base import Algorithm
+from ..coordinates.spectrum import NEGATIVE, SHAPE
+from ..foundation.validation import InputError, counted, shown
 from ..kernels.noise import LAWS
 from ..noise import described_noise
 from ..problem import Problem
 from ..schedules import Schedule
 from ..simulation.experiment import SAMPLING
 from ..simulation.observables import RISK
-from ..spectra import read_spectrum
-from ..spectrum import NEGATIVE, SHAPE
+from ..spectra.reading import read_spectrum
 from ..store import serialization
-from ..validation import InputError, counted, shown
 from .options import unused_beside
 from .toml_source import KeyPath, Source, read_text, read_toml
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import SGD, Algorithm, InputError, Problem
+from ..coordinates.spectrum import NEGATIVE, SHAPE
 from ..kernels import REGISTRY
 from ..noise import described_noise
 from ..schedules import Constant
-from ..spectra import read_spectrum
-from ..spectrum import NEGATIVE, SHAPE
+from ..spectra.reading import read_spectrum
 from ..store import serialization
 from .tables import plain, whole_number
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from ..foundation.validation import InputError, counted
+from ..runs.running import Terminated
 from ..simulation.result import Run
-from ..simulation.running import Terminated
 from ..simulation.signals import Stopped
-from ..validation import InputError, counted
 from .tables import print_table
 
 DIVERGED = 3
@@ -117,7 +117,7 @@ def _print_summary(run: Run) -> None:
     """Print the last record of each setting, the time of each kind of work, and the rate."""
     import numpy as np
 
-    from ..figures._run import exact_risk, risk_by_setting, setting_label
+    from ..drawing.run import exact_risk, risk_by_setting, setting_label
 
     if run.steps.size and run.experiment is not None:
         rows = []
@@ -159,6 +159,6 @@ def _describe_workers(stats: Mapping[str, Any]) -> str:
 
 def draw_run(run: Run, path: Path, bands: bool = False) -> Path:
     """Draw the figure of a run, or of its bands, and return its path."""
-    from ..figures._run import draw
+    from ..drawing.run import draw
 
     return draw(run, path, bands, "--out")

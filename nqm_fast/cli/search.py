@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NamedTuple
 
-from ..validation import InputError, choice
+from ..foundation.validation import InputError, choice
 from .options import add_hyper_parameters, chosen_algorithm, chosen_hyper_parameters
 
 

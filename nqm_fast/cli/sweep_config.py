@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..algorithms.base import Algorithm
+from ..foundation.validation import InputError, shown
 from ..store import serialization
-from ..validation import InputError, shown
 from .config import ARRAYS, SPECTRAL, ProblemTable, describe_error
 from .toml_source import Source, read_text, read_toml
 

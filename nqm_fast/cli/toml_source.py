@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from ..validation import InputError
+from ..foundation.validation import InputError
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value in nested tables and lists."""

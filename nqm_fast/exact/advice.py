@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
+from ..foundation.validation import InputError
 from ..problem import Problem
-from ..validation import InputError
-from .critical import CriticalBatchSize, by_every_definition
-from .frontier import Choice, smallest_reaching
-from .optimal_control import Control, OutOfReachError, optimal_control
-from .tuned_sizes import TunedSizes
+from .batches.critical import CriticalBatchSize, by_every_definition
+from .batches.frontier import Choice, smallest_reaching
+from .batches.tuned_sizes import TunedSizes
+from .control.optimal_control import Control, OutOfReachError, optimal_control
 from .tuning import tune
 
 WAYS: dict[str, tuple[str, ...]] = {

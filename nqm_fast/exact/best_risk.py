@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, as_algorithm
 from ..algorithms.sgd import SGD
-from ..backends import takes_backend
+from ..foundation.validation import InputError, integer, shown
+from ..machine.backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..validation import InputError, integer, shown
-from .minimiser import LARGEST_REACH, LEAST_REACH, Minimiser
 from .risk import expected_risk
-from .search_nodes import better_nodes
-from .search_space import SearchSpace
+from .search.minimiser import LARGEST_REACH, LEAST_REACH, Minimiser
+from .search.nodes import better_nodes
+from .search.space import SearchSpace
 from .tuning import COARSE_ANSWER_REACH, SPREADS, Tuned, tuned
 from .tuning_task import Task, checked_task, several_batch_sizes
 

@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import checked_recurrence, sizes_of
-from ..arithmetic import methods_in_usual_arithmetic
-from ..backends import takes_backend
-from ..blocks import Block
-from ..free_memory import available_bytes
-from ..html import facts_table
-from ..parallel import in_threads
+from ..coordinates.blocks import Block
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import Array, InputError, any_array, counted, shown, step_array
+from ..machine.backends import takes_backend
+from ..machine.free_memory import available_bytes
+from ..machine.parallel import in_threads
+from ..output.html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..timeline import ordered_records
-from ..validation import Array, InputError, any_array, counted, shown, step_array
+from ..schedules.timeline import ordered_records
 from .states import States, first_weights, passages
 from .units import alike, is_moderate
 

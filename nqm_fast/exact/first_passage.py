@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import SparseRecurrence
-from ..backends import takes_backend
-from ..blocks import Block
+from ..certified_sums import COARSE, FINE, certified_block, summed_nodes
+from ..coordinates.blocks import Block
+from ..foundation.validation import Array, integer, number
+from ..machine.backends import takes_backend
 from ..problem import Problem, as_problem
 from ..schedules import Schedule
 from ..schedules.base import as_single_schedule
-from ..timeline import shortest_length
-from ..validation import Array, integer, number
-from .certified import COARSE, FINE, certified_block, summed_nodes
+from ..schedules.timeline import shortest_length
 from .coupled.risk import coupled_passage
-from .data_noise import data_passage
+from .data.data_noise import data_passage
+from .data.population import population_batch
 from .periodic import (
     WHOLE,
     Period,
@@ -30,7 +31,6 @@ from .periodic import (
     with_period,
     without_period,
 )
-from .population import population_batch
 from .risk import RiskSums, expected_risk
 from .states import first_weights
 from .timeline import weighted_segments

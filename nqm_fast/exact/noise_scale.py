@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, Recurrence, as_algorithm
-from ..arithmetic import methods_in_usual_arithmetic
-from ..backends import takes_backend
-from ..blocks import Block
-from ..html import facts_table
+from ..certified_sums import coordinate_sums
+from ..coordinates.blocks import Block
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import Array, counted, step_array
+from ..machine.backends import takes_backend
 from ..noise import FinitePopulation
+from ..output.html import facts_table
 from ..problem import Problem, as_additive_problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..timeline import ordered_records
-from ..validation import Array, counted, step_array
-from .certified import coordinate_sums
-from .population import population_batch
+from ..schedules.timeline import ordered_records
+from .data.population import population_batch
 from .risk import RiskSums
 
 LABEL = "noise scale"

@@ -23,9 +23,9 @@ from ..algorithms.sparse import (
     sparse_recurrence,
     term_weights,
 )
+from ..foundation.validation import Array
 from ..schedules import Constant, Schedule
-from ..timeline import piece_at, pieces, values_at
-from ..validation import Array
+from ..schedules.timeline import piece_at, pieces, values_at
 
 LARGEST = 1e150
 """Entries of the map of a period are cut off here, so that their products with 0 are 0."""

@@ -14,18 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from .. import kernels
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import SparseRecurrence, sizes_of
-from ..backends import takes_backend
-from ..blocks import Block, joined_blocks
-from ..parallel import in_threads
+from ..certified_sums import coordinate_sums
+from ..coordinates.blocks import Block, joined_blocks
+from ..foundation.validation import Array, step_array
+from ..machine.backends import takes_backend
+from ..machine.parallel import in_threads
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..timeline import WINDOW, ordered_records
-from ..validation import Array, step_array
-from .certified import coordinate_sums
+from ..schedules.timeline import WINDOW, ordered_records
 from .coupled.risk import coupled_risk
-from .data_noise import data_risk
+from .data.data_noise import data_risk
+from .data.population import population_batch
 from .periodic import engine_recurrence
-from .population import population_batch
 from .timeline import RecordedSegments, recorded_segments
 from .units import alike, block_in_units, is_moderate, is_ordinary, recurrence_with_units
 

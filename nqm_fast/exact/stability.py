@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sparse import term_weights
-from ..arithmetic import in_usual_arithmetic
-from ..blocks import Block
+from ..coordinates.blocks import Block
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import Array, InputError, number
 from ..noise import FinitePopulation
 from ..problem import Problem, as_problem
 from ..schedules import Constant, Schedule, as_schedule
-from ..validation import Array, InputError, number
 from .coupled.maps import CoupledBlock, Recurrences
 from .coupled.nodes import CoupledNodes, coupled_block
 from .periodic import Period, find_period

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import sizes_of
-from ..blocks import Block
+from ..coordinates.blocks import Block
+from ..foundation.validation import Array
 from ..schedules import Schedule
-from ..validation import Array
 from .periodic import engine_recurrence, find_period
 from .timeline import weighted_segments
 from .units import Units, block_in_units, plain_units, recurrence_with_units

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import sizes_of, term_weights
+from ..foundation.validation import Array
 from ..schedules import Schedule
-from ..timeline import WINDOW, piece_at, segments, values_at
-from ..validation import Array
+from ..schedules.timeline import WINDOW, piece_at, segments, values_at
 from .periodic import WHOLE, Period, cut_by_records, find_period, is_periodic
 
 MOST_ROUGH = 1 << 20

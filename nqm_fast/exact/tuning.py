@@ -25,20 +25,20 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
 from ..algorithms.sgd import SGD
-from ..backends import takes_backend
-from ..html import facts_table
+from ..foundation.validation import integer, number
+from ..machine.backends import takes_backend
+from ..output.html import facts_table
 from ..problem import Problem, as_problem
 from ..schedules import Schedule, as_schedule
-from ..validation import integer, number
-from .evolution import evolution_effort, evolve
-from .fewest_steps import estimate_fewest_steps, fewest_steps
 from .first_passage import steps_to_target
-from .minimiser import ROOT_TOLERANCE, STEP_TOLERANCE, Minimiser
-from .passage_search import search_passages, settled_steps
 from .risk import expected_risk
-from .search_box import Kind, Point
-from .search_nodes import AGREEMENT, REFINEMENTS, better_nodes, finer_nodes, first_nodes
-from .search_space import SearchSpace
+from .search.box import Kind, Point
+from .search.evolution import evolution_effort, evolve
+from .search.fewest_steps import estimate_fewest_steps, fewest_steps
+from .search.minimiser import ROOT_TOLERANCE, STEP_TOLERANCE, Minimiser
+from .search.nodes import AGREEMENT, REFINEMENTS, better_nodes, finer_nodes, first_nodes
+from .search.passage_search import search_passages, settled_steps
+from .search.space import SearchSpace
 from .tuning_task import Task, checked_task, several_batch_sizes
 
 # Bracketing the root again, around an answer or below it.

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..algorithms.base import Algorithm, LinearAlgorithm, as_algorithm
+from ..foundation.validation import InputError, any_array, choice, number, real_array, shown
 from ..noise import FinitePopulation
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
-from ..timeline import shortest_length
-from ..validation import InputError, any_array, choice, number, real_array, shown
-from .evolution import EFFORTS
-from .population import population_batch
-from .search_box import Kind, example_values, made
+from ..schedules.timeline import shortest_length
+from .data.population import population_batch
+from .search.box import Kind, example_values, made
+from .search.evolution import EFFORTS
 
 
 class Task(NamedTuple):

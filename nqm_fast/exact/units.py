@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm
 from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sparse_recurrence
-from ..blocks import Block
+from ..coordinates.blocks import Block
+from ..foundation.validation import Array
 from ..schedules import Constant
-from ..validation import Array
 from .periodic import find_period, with_period
 
 MODERATE = 1e60

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..figures import check_matplotlib
-from ..figures._output import load_matplotlib, own_settings
-from ..figures._style import GREY, SERIES
-from ..messages import InputError
-from ..saving import written_beside
-from ..validation import Array
+from ..drawing.environment import check_matplotlib
+from ..drawing.output import load_matplotlib, own_settings
+from ..drawing.style import GREY, SERIES
+from ..foundation.messages import InputError
+from ..foundation.validation import Array
+from ..output.saving import written_beside
 from .plane import DEVIATIONS, INSIDE, Plane, Walks, contours, ellipse, limits, walks
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from ..messages import InputError
+from ..foundation.messages import InputError
 
 NEEDED = "panel", "panel_material_ui", "bokeh"
 

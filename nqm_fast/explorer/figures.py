@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array
+from ..foundation.validation import Array
 
 COLORS = ("#2B8CC4", "#D9661F", "#119E76", "#C56BA0", "#B08A00")
 """Near those of Okabe and Ito, all at least 3 : 1 from white and from the dark surface."""

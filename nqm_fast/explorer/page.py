@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 from urllib.parse import urlencode
 
-from ..messages import InputError
+from ..foundation.messages import InputError
 from . import components
 from .dropped import MOST_BYTES, Dropped, read_dropped
 from .environment import material, panel

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import InputError, shown
-from ..validation import plain_number
+from ..foundation.messages import InputError, shown
+from ..foundation.validation import plain_number
 
 Values = dict[str, Any]
 """Values of a view's parameters by name."""

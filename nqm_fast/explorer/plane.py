@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import SGD, Problem, moments, simulate
-from ..validation import Array
+from ..foundation.validation import Array
 
 START = 8.0, 2.5
 """The initial iterate of all methods: flat coordinate, and steep coordinate of curvature 1."""

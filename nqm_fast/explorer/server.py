@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..messages import InputError
-from ..validation import integer
+from ..foundation.messages import InputError
+from ..foundation.validation import integer
 from .environment import check_installed, panel
 from .page import serve_page
 from .parameters import defaults

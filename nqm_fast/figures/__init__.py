@@ -18,7 +18,6 @@ summary.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -30,19 +29,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithms.sgd import SGD
-from ..arithmetic import in_usual_arithmetic
+from ..drawing.environment import check_matplotlib
 from ..exact.risk import expected_risk
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import (
+    InputError,
+    choice,
+    in_range,
+    number,
+    real_array,
+    shown,
+    step_array,
+)
+from ..output.saving import folder_path, writable_folder
 from ..problem import Problem, as_additive_problem
-from ..saving import folder_path, writable_folder
-from ..validation import InputError, choice, in_range, number, real_array, shown, step_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..columns import Table
-    from ..jobs import Job, Solved
-    from ._model import Study
-    from ._summary import CriticalBatch
+    from ..drawing.study import Study
+    from ..drawing.summary import CriticalBatch
+    from ..machine.jobs import Job, Solved
+    from ..output.columns import Table
 
 __all__ = ["Drawn", "counterparts", "critical_batch_sizes", "draw", "names", "titles"]
 
@@ -219,7 +227,7 @@ def _study(problem: Problem | None, target: float | None, batch_sizes: ArrayLike
     """Check the problem, target and batch sizes, of which None are those of the paper."""
     import pickle
 
-    from ._model import TARGET, Study
+    from ..drawing.study import TARGET, Study
 
     study = Study()
     if problem is not None:
@@ -243,12 +251,6 @@ def _study(problem: Problem | None, target: float | None, batch_sizes: ArrayLike
     return study._replace(target=goal, batch_sizes=sizes)
 
 
-def check_matplotlib() -> None:
-    """Raise an InputError unless Matplotlib is installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("figures need Matplotlib: pip install 'nqm-fast[figures]'")
-
-
 def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:
     """Find the knee of steps against batch size, for every optimiser in the figures drawn.
 
@@ -256,7 +258,7 @@ def critical_batch_sizes(drawn: Sequence[Drawn]) -> list[CriticalBatch]:
     they stay the same. The knee is where these asymptotes meet: it is the samples used at
     the smallest batch size, divided by the steps taken at the largest.
     """
-    from . import _summary
+    from ..drawing import summary as _summary
 
     return _summary.critical_batch_sizes(figure.table for figure in drawn)
 
@@ -265,7 +267,7 @@ def _draw(
     study: Study, needed: dict[str, set[Job]], out: Path, progress: Progress, workers: int | None
 ) -> list[Drawn]:
     """Draw each figure as soon as its jobs are solved."""
-    from ..jobs import solve
+    from ..machine.jobs import solve
 
     jobs = [job for name in needed for job in _modules()[name].jobs(study)]
     total = len(set(jobs)) + len(needed)
@@ -287,8 +289,8 @@ def _draw(
 
 def _write_figure(study: Study, name: str, solved: Solved, out: Path) -> Drawn:
     """Write the picture and the table of a figure whose jobs are solved."""
-    from ..columns import write_csv
-    from ._output import write_png
+    from ..drawing.output import write_png
+    from ..output.columns import write_csv
 
     module = _modules()[name]
     table = module.compute(study, solved)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..columns import Table, distinct_values, rows_where
-from ..jobs import Job, Solved
-from ..messages import InputError
+from ..drawing.study import Study
+from ..drawing.style import DASHED, GREY, SERIES, SOLID, add_legend
+from ..drawing.summary import asymptotes
+from ..foundation.messages import InputError
+from ..machine.jobs import Job, Solved
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.results_file import CSV_NAME
 from ..networks.table import read_results, shipped
-from ._model import Study
-from ._style import DASHED, GREY, SERIES, SOLID, add_legend
-from ._summary import asymptotes
+from ..output.columns import Table, distinct_values, rows_where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

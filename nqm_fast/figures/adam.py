@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ..algorithms.adam import Adam
 from ..algorithms.sgd import SGD
-from ..columns import Table, rows_where, table_of_rows
-from ..jobs import Job, Solved
+from ..drawing.study import Study, problem_text
+from ..drawing.style import GREY, SERIES, add_caption, wrapped
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, rows_where, table_of_rows
 from ..problem import Problem
 from ..tuning import tune
-from ._model import Study, problem_text
-from ._style import GREY, SERIES, add_caption, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

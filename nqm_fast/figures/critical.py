@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, distinct_values, rows_where, table_of_rows
-from ..exact.critical import by_every_definition
+from ..drawing.critical import LABELS, definition_styles
+from ..drawing.study import DIM, TARGET, Study
+from ..drawing.style import DASHED, SERIES, SOLID, add_caption, add_legend, wrapped
+from ..exact.batches.critical import by_every_definition
+from ..exact.batches.tuned_sizes import TunedSizes
 from ..exact.noise_scale import noise_scale
 from ..exact.risk import expected_risk
-from ..exact.tuned_sizes import TunedSizes
 from ..exact.tuning import tune
-from ..jobs import Job, Solved
+from ..foundation.validation import Array
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 from ..problem import Problem
-from ..validation import Array
-from ._critical import LABELS, definition_styles
-from ._model import DIM, TARGET, Study
-from ._style import DASHED, SERIES, SOLID, add_caption, add_legend, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, distinct_values, rows_where, table_of_rows
+from ..drawing.study import Study
+from ..drawing.style import SERIES, add_caption, add_legend
 from ..exact.risk import expected_risk
-from ..jobs import Job, Solved
+from ..foundation.validation import InputError
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 from ..problem import Problem
-from ..validation import InputError
-from ._model import Study
-from ._style import SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

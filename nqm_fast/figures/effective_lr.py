@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import Table
-from ..jobs import Solved
-from ._model import Study
-from ._style import batch_size_axes, draw_by_power
+from ..drawing.study import Study
+from ..drawing.style import batch_size_axes, draw_by_power
+from ..machine.jobs import Solved
+from ..output.columns import Table
 from .momentum import LABELS, SWEEP
 
 if TYPE_CHECKING:

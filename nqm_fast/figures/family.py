@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..algorithms import QHM, SGD, AdEMAMix, DelayedSGD, Lookahead, Nesterov, ScheduleFree
-from ..columns import Table, distinct_values, rows_where, table_of_rows
-from ..exact.tuning import tune
-from ..jobs import Job, Solved
-from ._model import BATCH_SIZES, Best, Setting, Study, needed_samples, tuned
-from ._style import (
+from ..drawing.study import BATCH_SIZES, Best, Setting, Study, needed_samples, tuned
+from ..drawing.style import (
     DASHED,
     SERIES,
     SOLID,
@@ -18,6 +15,9 @@ from ._style import (
     steps_label,
     with_gaps,
 )
+from ..exact.tuning import tune
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import Table, rows_where
-from ._model import EVERY_OTHER_BATCH_SIZE, POWERS, Study, Sweep
-from ._style import batch_size_axes, draw_by_power, draw_lower_bounds, saving_note, steps_label
+from ..drawing.study import EVERY_OTHER_BATCH_SIZE, POWERS, Study, Sweep
+from ..drawing.style import (
+    batch_size_axes,
+    draw_by_power,
+    draw_lower_bounds,
+    saving_note,
+    steps_label,
+)
+from ..output.columns import Table, rows_where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, rows_where, table_of_rows
+from ..drawing.study import TARGET, Study
+from ..drawing.style import GREY, SERIES, add_caption, add_legend
 from ..exact.risk import expected_risk
 from ..exact.stability import largest_stable_lr
 from ..exact.tuning import tune
-from ..jobs import Job, Solved
+from ..machine.jobs import Job, Solved
 from ..noise import Gaussian
+from ..output.columns import Table, rows_where, table_of_rows
 from ..problem import Problem
-from ._model import TARGET, Study
-from ._style import GREY, SERIES, add_caption, add_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

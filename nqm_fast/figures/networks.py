@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..columns import Table, rows_where
-from ._model import Study
+from ..drawing.study import Study
+from ..drawing.style import add_caption, with_gaps, wrapped
+from ..output.columns import Table, rows_where
 from ._networks import (
     GUIDE,
     compute,
@@ -18,7 +19,6 @@ from ._networks import (
     source,
     task_panels,
 )
-from ._style import add_caption, with_gaps, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import Table
-from ._model import Study
-from ._networks import (
-    GUIDE,
-    compute,
-    curves,
-    guide,
-    jobs,
-    legends,
-    source,
-    task_panels,
-)
-from ._style import add_caption, wrapped
+from ..drawing.study import Study
+from ..drawing.style import add_caption, wrapped
+from ..output.columns import Table
+from ._networks import GUIDE, compute, curves, guide, jobs, legends, source, task_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

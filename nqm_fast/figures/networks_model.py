@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..columns import Table, rows_where, table_of_rows
-from ..jobs import Job, Solved
+from ..drawing.study import Study
+from ..drawing.style import add_caption, add_legend, with_gaps, wrapped
+from ..machine.jobs import Job, Solved
 from ..networks.model import PARTS
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.table import shipped, shipped_predictions
-from ._model import Study
+from ..output.columns import Table, rows_where, table_of_rows
 from ._networks import COLOURS, LINES, curve, task_panels
-from ._style import add_caption, add_legend, with_gaps, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

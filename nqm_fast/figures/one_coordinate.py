@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table
+from ..drawing.study import Study
+from ..drawing.style import GREY, SERIES
 from ..exact.risk import expected_risk
-from ..jobs import Job, Solved
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table
 from ..problem import Problem
-from ._model import Study
-from ._style import GREY, SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import Table, distinct_values, rows_where
-from ._model import Study
-from ._style import GREY, SERIES, batch_size_axes
+from ..drawing.study import Study
+from ..drawing.style import GREY, SERIES, batch_size_axes
+from ..output.columns import Table, distinct_values, rows_where
 from .targets import SWEEP
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, rows_where, table_of_rows
+from ..drawing.study import Study, unpickled
+from ..drawing.style import GREY, SERIES, wrapped
 from ..exact.coordinate_moments import chosen_block, moments
-from ..jobs import Job, Solved
+from ..foundation.validation import Array, InputError
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, rows_where, table_of_rows
 from ..problem import Problem
-from ..simulation.api import simulate
-from ..validation import Array, InputError
-from ._model import Study, unpickled
-from ._style import GREY, SERIES, wrapped
+from ..runs.api import simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

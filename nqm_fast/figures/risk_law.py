@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, distinct_values, rows_where, table_of_rows
-from ..exact.distribution import risk_distribution
-from ..jobs import Job, Solved
+from ..drawing.study import DIM, Study, problem_text
+from ..drawing.style import GREY, SERIES, add_caption
+from ..exact.law.distribution import risk_distribution
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 from ..problem import Problem
-from ..simulation.api import simulate
-from ._model import DIM, Study, problem_text
-from ._style import GREY, SERIES, add_caption
+from ..runs.api import simulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..columns import Table, distinct_values, rows_where, table_of_rows
-from ..exact.piecewise_schedule import optimal_schedule
-from ..jobs import Job, Solved
-from ._model import Study
-from ._style import add_caption
+from ..drawing.study import Study
+from ..drawing.style import add_caption
+from ..exact.control.piecewise_schedule import optimal_schedule
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

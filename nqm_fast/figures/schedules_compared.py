@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, distinct_values, rows_where, table_of_rows
-from ..exact.optimal_control import optimal_control
+from ..drawing.study import Study
+from ..drawing.style import GREY, SERIES, add_caption, wrapped
+from ..exact.control.optimal_control import optimal_control
+from ..exact.control.schedule_comparison import NAMES, OPTIMAL, Comparison, compare_schedules
 from ..exact.risk import expected_risk
-from ..exact.schedule_comparison import NAMES, OPTIMAL, Comparison, compare_schedules
-from ..jobs import Job, Solved
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 from ..schedules import Piecewise
-from ._model import Study
-from ._style import GREY, SERIES, add_caption, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

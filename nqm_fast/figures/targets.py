@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..columns import Table, distinct_values, rows_where
-from ._model import Study, Sweep
-from ._style import GREY, SERIES, add_legend, batch_size_axes
+from ..drawing.study import Study, Sweep
+from ..drawing.style import GREY, SERIES, add_legend, batch_size_axes
+from ..output.columns import Table, distinct_values, rows_where
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

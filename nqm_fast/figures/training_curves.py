@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..algorithms.sgd import SGD
-from ..columns import Table, distinct_values, rows_where, table_of_rows
+from ..drawing.study import Study
+from ..drawing.style import GREY, SERIES, add_caption
 from ..exact.risk import expected_risk
-from ..jobs import Job, Solved
-from ._model import Study
-from ._style import GREY, SERIES, add_caption
+from ..machine.jobs import Job, Solved
+from ..output.columns import Table, distinct_values, rows_where, table_of_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,18 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arithmetic import methods_in_usual_arithmetic
-from ..columns import Table
-from ..validation import InputError, choice, number, shown
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import InputError, choice, number, shown
+from ..output.columns import Table
 from .critical_sizes import DEFINITIONS, CriticalSize, critical_size
 from .predictor import Predictor
-from .recommendation import (
-    Recommendation,
-    checked_target,
-    recommended,
-    steps_to_loss,
-    template_of,
-)
+from .recommendation import Recommendation, checked_target, recommended, steps_to_loss, template_of
 from .responses import edge_of
 from .templates import Template
 from .training_run import TrainingRun

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..progress import track
-from ..validation import Array
+from ..foundation.validation import Array
+from ..output.progress import track
 from .solver import Solution, Task, search
 
 CALLS = 12

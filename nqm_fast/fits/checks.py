@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..validation import InputError, counted
+from ..foundation.validation import InputError, counted
 from .parameters import PROBLEM
 from .training_run import TrainingRun
 

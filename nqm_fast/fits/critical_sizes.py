@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..validation import Array, InputError, number
+from ..foundation.validation import Array, InputError, number
 
 DEFINITIONS = ("knee", "overhead", "half")
 NO_NOISE = 2.0**60

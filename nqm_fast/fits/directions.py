@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..power_law_nodes import PowerLawNodes
+from ..coordinates.power_law_nodes import PowerLawNodes
+from ..coordinates.spectrum import PowerLaw
+from ..foundation.validation import Array
 from ..problem import MOST_COORDINATES
-from ..spectrum import PowerLaw
-from ..validation import Array
 from .responses import Axis, places
 
 NODES = 10

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arithmetic import methods_in_usual_arithmetic
-from ..columns import Table
-from ..html import facts_table
-from ..saving import file_path, written_beside
-from ..validation import Array, InputError, number, shown
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import Array, InputError, number, shown
+from ..output.columns import Table
+from ..output.html import facts_table
+from ..output.saving import file_path, written_beside
 from .advisor import Advisor
 from .parameters import ALL, EXTRA
 from .solver import Layout
@@ -148,7 +148,7 @@ class Fitted(Advisor):
         InputError
             If Matplotlib is not installed.
         """
-        from ..figures._fit import figure_of
+        from ..drawing.fit import figure_of
 
         return figure_of(self.residuals())
 

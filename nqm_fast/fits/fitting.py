@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arithmetic import in_usual_arithmetic
-from ..columns import Table
-from ..validation import Array, InputError, choice, integer, shown
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import Array, InputError, choice, integer, shown
+from ..output.columns import Table
 from .bootstrap import bootstrap as resampled
 from .checks import check_runs
 from .fitted import Fitted

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..validation import Array
+from ..foundation.validation import Array
 from .directions import dim_of, directions, measures
 from .parameters import ALL
 from .responses import (

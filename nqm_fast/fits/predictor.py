@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arithmetic import methods_in_usual_arithmetic
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import Array, InputError, integer, number, shown
 from ..problem import MOST_COORDINATES, Problem
-from ..validation import Array, InputError, integer, number, shown
 from .directions import dim_of
 from .model import Prediction, beyond, predict, prepared
 from .solver import Layout

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arithmetic import in_usual_arithmetic
-from ..messages import reason
-from ..saving import file_path
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.messages import reason
+from ..foundation.validation import InputError, shown
+from ..output.saving import file_path
 from ..schedules import PerStep
-from ..validation import InputError, shown
 from .templates import Template, between
 from .training_run import TrainingRun
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..foundation.validation import InputError, number, shown
 from ..schedules import Schedule
-from ..validation import InputError, number, shown
 from .templates import Template
 from .training_run import TrainingRun
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..validation import counted
+from ..foundation.validation import counted
 from .parameters import ALL
 
 WORST = 5

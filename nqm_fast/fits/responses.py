@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
 from ..exact.coordinate_moments import moments
+from ..foundation.validation import Array
 from ..problem import Problem
 from ..schedules import Piecewise, Schedule
-from ..timeline import values_at
-from ..validation import Array
+from ..schedules.timeline import values_at
 
 LOWEST, HIGHEST = -34.0, 1.6
 """The ends of the axis. Steeper directions are as those at its end: a network's curvature does not

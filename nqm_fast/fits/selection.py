@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..validation import Array
+from ..foundation.validation import Array
 from .model import PreparedRun, predict
 from .parameters import BEGIN
 from .solver import Layout, Solution, Task, base_layout, settled, solve, starts

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..progress import track
-from ..validation import Array
+from ..foundation.validation import Array
+from ..output.progress import track
 from .model import PreparedRun, Sums, predict
 from .parameters import ALL, BEGIN, EXTRA, PROBLEM, STARTS
 from .responses import EDGE, Axis

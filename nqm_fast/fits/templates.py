@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..foundation.validation import Array, InputError, shown
 from ..schedules import Constant, Cosine, Linear, PerStep, Schedule, Warmup, WarmupStableDecay
-from ..validation import Array, InputError, shown
 
 Row = Mapping[str, Any]
 """A run's columns by name."""

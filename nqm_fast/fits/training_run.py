@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..immutable import Immutable, frozen
-from ..problem import MOST_COORDINATES
-from ..schedules import Schedule, as_schedule
-from ..timeline import check_lengths, pieces, values_at
-from ..validation import (
+from ..foundation.immutable import Immutable, frozen
+from ..foundation.validation import (
     Array,
     InputError,
     any_array,
@@ -23,6 +20,9 @@ from ..validation import (
     shown,
     step_array,
 )
+from ..problem import MOST_COORDINATES
+from ..schedules import Schedule, as_schedule
+from ..schedules.timeline import check_lengths, pieces, values_at
 
 LOOKED_AT = 1 << 17
 """Steps at which the highest learning rate of a schedule and its mean batch size are looked for."""

@@ -6,7 +6,7 @@ import importlib.util
 import warnings
 from typing import Any
 
-from ..messages import InputError
+from ..foundation.messages import InputError
 
 LIBRARIES = {
     "jax": "JAX",

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import measurement
-from ..messages import reason
+from ..foundation.messages import reason
+from ..foundation.validation import Array, InputError, any_array, flag, integer
 from ..problem import Problem
-from ..validation import Array, InputError, any_array, flag, integer
+from ..spectra import measurement
 from .environment import need
 
 LARGEST_GRADIENTS = 1 << 25

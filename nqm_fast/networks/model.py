@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sgd import SGD
-from ..columns import distinct_values
 from ..exact.risk import expected_risk
 from ..exact.tuning import tune
+from ..output.columns import distinct_values
 from ..problem import Problem
 
 DIM = 1000

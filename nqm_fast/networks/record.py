@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..columns import write_csv
-from ..messages import InputError
-from ..saving import writable_folder
+from ..foundation.messages import InputError
+from ..output.columns import write_csv
+from ..output.saving import writable_folder
 from ..store.files import Files, locked
 from . import results_file
 from .environment import versions

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import InputError
-from ..saving import written_beside
+from ..foundation.messages import InputError
+from ..output.saving import written_beside
 from .training import Outcome, Trial
 from .tuning import Best, Result, Unit
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..messages import InputError
-from ..validation import integer, number
+from ..foundation.messages import InputError
+from ..foundation.validation import integer, number
 from .environment import load_jax
 from .tasks import as_task
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Table, distinct_values, read_csv, rows_where, table_of_rows, write_csv
+from ..output.columns import Table, distinct_values, read_csv, rows_where, table_of_rows, write_csv
 from . import results_file
 from .model import predictions
 from .sharpness import largest_curvatures

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-from ..jobs import Job, Worker
-from ..messages import InputError, shown
-from ..parallel import cores
-from ..progress import counted
-from ..progress import shown as progress_shown
-from ..validation import choice, flag, integer, number
+from ..foundation.messages import InputError, shown
+from ..foundation.validation import choice, flag, integer, number
+from ..machine.jobs import Job, Worker
+from ..machine.parallel import cores
+from ..output.progress import counted
+from ..output.progress import shown as progress_shown
 from .environment import need
 from .optimizers import OPTIMIZERS
 from .record import Chain, Record, recorded

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import Table, distinct_values, rows_where
 from ..fits.training_run import TrainingRun
-from ..validation import choice, integer
+from ..foundation.validation import choice, integer
+from ..output.columns import Table, distinct_values, rows_where
 from .table import shipped, shipped_curves, shipped_sharpness
 
 CURVE_WEIGHT = 0.1

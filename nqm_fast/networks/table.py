@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..columns import read_csv, rows_where, table_of_rows
-from ..html import rows_table
-from ..messages import InputError, counted, shown
+from ..foundation.messages import InputError, counted, shown
+from ..output.columns import read_csv, rows_where, table_of_rows
+from ..output.html import rows_table
 from ..simulation.tables import check_installed
 from .optimizers import OPTIMIZERS
 from .tuning import Result, Unit

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arithmetic import in_usual_arithmetic
-from ..immutable import frozen
-from ..messages import MOST_ITEMS
-from ..validation import (
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.immutable import frozen
+from ..foundation.messages import MOST_ITEMS
+from ..foundation.validation import (
     MOST_STEPS,
     Array,
     InputError,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array, InputError, any_array, in_range, integer, real_array
+from ..foundation.validation import Array, InputError, any_array, in_range, integer, real_array
 from .base import Schedule, check_total
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array, number
+from ..foundation.validation import Array, number
 from .base import Schedule
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import Table, write_csv
-from ..immutable import Immutable
-from ..saving import file_path
-from ..validation import Array, InputError, integer
+from ..foundation.immutable import Immutable
+from ..foundation.validation import Array, InputError, integer
+from ..output.columns import Table, write_csv
+from ..output.saving import file_path
 
 MOST_ROWS = 10**7
 """Rows of a table, which bounds the memory."""

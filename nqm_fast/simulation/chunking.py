@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..foundation.validation import Array
 from ..kernels.contract import LEAF, padded
-from ..timeline import values_at
-from ..validation import Array
+from ..schedules.timeline import values_at
 from .task import Task
 
 PARTIAL_BYTES = 1 << 25  # sums of leaves that a kernel may hold for the records of one call

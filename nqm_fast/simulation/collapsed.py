@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.sparse import checked_recurrence
-from ..exact.law_nodes import sampled_block
+from ..exact.law.law_nodes import sampled_block
 from ..exact.states import Passage, States, passages
-from ..free_memory import available_bytes
-from ..parallel import each_in_threads
-from ..validation import Array, InputError
+from ..foundation.validation import Array, InputError
+from ..machine.free_memory import available_bytes
+from ..machine.parallel import each_in_threads
 from .experiment import Experiment
 from .gram import Kinds, Many, Ones, chi_squares, leaps_of, normals, split_kinds, streams_of
 from .models import band_numbers

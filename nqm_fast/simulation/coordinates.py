@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..foundation.validation import InputError, any_array, shown
 from ..kernels.contract import LEAF
-from ..validation import InputError, any_array, shown
 
 
 class Coordinates(NamedTuple):

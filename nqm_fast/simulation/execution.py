@@ -13,8 +13,8 @@ from ..algorithms.base import RuleAlgorithm
 from ..exact.stability import largest_stable_lr
 from ..kernels import noise
 from ..kernels.contract import NO_STEP, Load, Noise
-from ..progress import rated
-from ..timeline import values_at
+from ..output.progress import rated
+from ..schedules.timeline import values_at
 from .chunking import ChunkSizer
 from .controller import Controller
 from .experiment import Experiment

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..immutable import Immutable, frozen
-from ..kernels import noise
-from ..parts import part
-from ..problem import Problem, as_problem
-from ..timeline import check_lengths
-from ..validation import (
+from ..foundation.immutable import Immutable, frozen
+from ..foundation.validation import (
     Array,
     InputError,
     any_array,
@@ -25,6 +21,10 @@ from ..validation import (
     shown,
     step_array,
 )
+from ..kernels import noise
+from ..parts import part
+from ..problem import Problem, as_problem
+from ..schedules.timeline import check_lengths
 from .coordinates import Coordinates, as_coordinates
 from .observables import RISK, RecordLayout, band_edges, observed_names
 from .settings import (

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..exact.coupled.maps import CoupledBlock, Recurrences
 from ..exact.timeline import weighted_segments
+from ..foundation.validation import Array, InputError, shown
 from ..kernels.contract import Noise, padded
 from ..kernels.feature_laws import KURTOSIS
 from ..kernels.features import Samples
 from ..kernels.noise import LAWS
 from ..kernels.reference import tree_sum
+from ..machine.parallel import each_in_threads
 from ..noise import Gaussian
-from ..parallel import each_in_threads
-from ..validation import Array, InputError, shown
 from .experiment import Experiment
 from .fingerprint import fingerprint
 from .models import band_numbers, pad_to_leaves

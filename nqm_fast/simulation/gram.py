@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import Block
+from ..coordinates.blocks import Block
 from ..exact.states import Passage, States
-from ..validation import Array, InputError
+from ..foundation.validation import Array, InputError
 from .settings import Setting
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array
 from ..kernels.contract import NO_STEP
-from ..validation import Array
 from .controller import Controller
 from .propagation import Propagation
 from .recorder import RunProgress, SavedArrays

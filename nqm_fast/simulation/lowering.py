@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm
-from ..algorithms.sparse import (
-    sizes_of,
-    term_weights,
-)
+from ..algorithms.sparse import sizes_of, term_weights
 from ..exact.periodic import WHOLE, Period, find_period
+from ..foundation.validation import Array
 from ..kernels.contract import Timeline
 from ..kernels.rules import RULES
-from ..timeline import pieces, values_at
-from ..validation import Array
+from ..schedules.timeline import pieces, values_at
 from .settings import Setting
 
 

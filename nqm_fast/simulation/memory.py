@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..free_memory import available_bytes
+from ..foundation.validation import InputError
 from ..kernels.contract import padded
-from ..validation import InputError
+from ..machine.free_memory import available_bytes
 from .recorder import SavedArrays
 from .task import Task, block_size, traced_ranges
 

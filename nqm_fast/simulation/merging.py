@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..foundation.validation import Array, InputError
 from ..kernels.contract import NO_STEP
-from ..validation import Array, InputError
 from .coordinates import Coordinates
 from .experiment import Experiment
 from .loops import PairwiseSum

@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm, LinearAlgorithm
-from ..algorithms.sparse import (
-    SparseRecurrence,
-    checked_recurrence,
-    sizes_of,
-    sparse_recurrence,
-)
+from ..algorithms.sparse import SparseRecurrence, checked_recurrence, sizes_of, sparse_recurrence
 from ..exact.periodic import with_period
+from ..foundation.validation import Array
 from ..kernels.contract import Backend, Formula, Model, padded
 from ..kernels.excursions import extremes
 from ..kernels.remembering import remembered
 from ..problem import Problem
-from ..validation import Array
 from .lowering import Group
 from .observables import RecordLayout
 

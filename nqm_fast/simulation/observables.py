@@ -14,9 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import (
+    Array,
+    InputError,
+    any_array,
+    choice,
+    in_range,
+    integer,
+    real_array,
+    shown,
+)
 from ..kernels.contract import ALL
 from ..problem import Problem
-from ..validation import Array, InputError, any_array, choice, in_range, integer, real_array, shown
 
 
 class Observable(NamedTuple):

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array
 from ..kernels.contract import LIMIT
-from ..parallel import threads_limited
-from ..progress import rated
-from ..validation import Array
+from ..machine.parallel import threads_limited
+from ..output.progress import rated
 from .execution import ending
 from .experiment import Experiment
 from .recorder import KernelSeconds, Recorder, RunProgress

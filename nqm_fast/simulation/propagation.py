@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array
 from ..kernels.contract import BackendState, padded
-from ..validation import Array
 from .lowering import Group, timeline
 from .models import initial_factors, model_or_formula, start_law
 from .recorder import SavedArrays

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array
+from ..foundation.validation import Array
 from .result import Run
 
 SavedArrays = dict[str, NDArray[Any]]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..backends import backend_name
+from ..foundation.validation import InputError, any_array, integer, shown
 from ..kernels.contract import Backend, Load
-from ..parallel import cores
-from ..validation import InputError, any_array, integer, shown
+from ..machine.backends import backend_name
+from ..machine.parallel import cores
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arithmetic import methods_in_usual_arithmetic
-from ..html import facts_table, rows_table
-from ..saving import file_path
-from ..validation import Array, counted
+from ..foundation.arithmetic import methods_in_usual_arithmetic
+from ..foundation.validation import Array, counted
+from ..output.html import facts_table, rows_table
+from ..output.saving import file_path
 from .experiment import Experiment
 from .observables import BAND_RISK, OBSERVABLES, PATHS, RISK
 from .tables import dataset, frame
@@ -167,7 +167,7 @@ class Run:
             If there is no record after step 0, there are no bands, `path` is no picture, or
             Matplotlib is not installed.
         """
-        from ..figures import _run
+        from ..drawing import run as _run
 
         if path is not None:
             _run.draw(self, file_path("path", path), bands)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..algorithms.base import LinearAlgorithm, RuleAlgorithm, as_simulated_algorithm
 from ..algorithms.sparse import checked_recurrence, sparse_recurrence, term_weights
+from ..foundation.validation import InputError, any_array, counted
 from ..schedules import Constant, PerStep, Schedule, as_schedule
-from ..timeline import check_lengths, pieces, segments, values_at
-from ..validation import InputError, any_array, counted
+from ..schedules.timeline import check_lengths, pieces, segments, values_at
 
 
 class Setting(NamedTuple):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..foundation.validation import InputError
 from ..labels import coordinates
-from ..validation import InputError
 from .observables import OBSERVABLES, PATHS, TRACED, recorded
 
 if TYPE_CHECKING:

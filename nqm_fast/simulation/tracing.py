@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
+from ..foundation.validation import Array
 from ..kernels.contract import Load, Timeline
-from ..validation import Array
 from .lowering import Group, timeline
 from .models import initial_factors, model, start_law
 from .observables import PATHS

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..validation import Array, InputError, shown, step_array
+from ..foundation.validation import Array, InputError, shown, step_array
 
 
 class Trajectory(NamedTuple):

@@ -9,9 +9,9 @@ from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arithmetic import in_usual_arithmetic
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.validation import InputError
 from ..simulation.result import Run
-from ..validation import InputError
 from .files import Files
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..saving import replace
+from ..output.saving import replace
 from ..simulation.recorder import SavedArrays
 from .files import Files
 

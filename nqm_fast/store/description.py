@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import kernels
-from ..backends import VARIABLE, backend_name
-from ..parallel import cores
+from ..foundation.validation import counted
+from ..machine.backends import VARIABLE, backend_name
+from ..machine.parallel import cores
 from ..simulation.trajectory import named_coordinates
-from ..validation import counted
 from .access import as_run
 from .checkpoints import usable
 from .files import Files

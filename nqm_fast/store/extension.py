@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import InputError
 from ..simulation.experiment import Experiment, with_replicas
 from ..simulation.recorder import SavedArrays
-from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, explained_errors, locked, resume_command
 from .header import checkpoint_interval, permanent_attributes, status_attributes

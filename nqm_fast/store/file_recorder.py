@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..foundation.validation import InputError
 from ..simulation.experiment import Experiment
 from ..simulation.recorder import KernelSeconds, Recorder, RunProgress, SavedArrays
 from ..simulation.result import Run, with_public_axes
-from ..validation import InputError
 from . import checkpoints, serialization
 from .files import Files, explained_errors, resume_command
 from .header import new_header, permanent_attributes, status_attributes, timestamp

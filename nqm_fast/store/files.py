@@ -13,8 +13,8 @@ from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..saving import file_path, refuse_special
-from ..validation import InputError
+from ..foundation.validation import InputError
+from ..output.saving import file_path, refuse_special
 
 if TYPE_CHECKING:
     import filelock

@@ -16,7 +16,7 @@ import h5py
 import psutil
 
 from ..kernels.noise import STREAM
-from ..parallel import cores
+from ..machine.parallel import cores
 from ..simulation.experiment import Experiment
 from ..version import __version__
 from .layout import NAME, VERSION

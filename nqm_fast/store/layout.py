@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array
 from ..simulation.experiment import Experiment
 from ..simulation.observables import OBSERVABLES, PATHS, TRACED, recorded
-from ..validation import Array
 
 NAME = "nqm_fast run"
 VERSION = 4

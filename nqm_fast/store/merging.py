@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arithmetic import in_usual_arithmetic
-from ..immutable import comparable
-from ..messages import InputError, shown
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..foundation.immutable import comparable
+from ..foundation.messages import InputError, shown
 from ..parts import joined, shared_fields
 from ..simulation.execution import ending
 from ..simulation.experiment import Experiment

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import Array, InputError
 from ..kernels.noise import STREAM
-from ..saving import special_kind
+from ..output.saving import special_kind
 from ..simulation.experiment import Experiment
-from ..validation import Array, InputError
 from . import serialization
 from .files import Files, is_held, is_signed
 from .layout import (

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm
+from ..foundation.validation import InputError, shown
 from ..problem import Problem
 from ..schedules import Constant, Schedule, as_schedule
 from ..simulation.coordinates import Coordinates
@@ -22,7 +23,6 @@ from ..simulation.experiment import Experiment
 from ..simulation.observables import RISK, observed_names
 from ..simulation.settings import Setting
 from ..unknown import UnknownAlgorithm, UnknownSchedule
-from ..validation import InputError, shown
 
 Arrays = Mapping[str, NDArray[Any]]
 INNER = "inner"

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ..messages import InputError
-from ..saving import replace
+from ..foundation.messages import InputError
+from ..output.saving import replace
 from ..simulation.coordinates import Coordinates
 from ..simulation.experiment import Experiment, shard_of
 from .files import Files

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..labels import coordinates
-from ..saving import replace
+from ..output.saving import replace
 from ..simulation.experiment import Experiment
 from ..simulation.observables import TRACED
 from .files import Files, sign

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..arithmetic import in_usual_arithmetic
-from ..progress import shown
+from ..foundation.arithmetic import in_usual_arithmetic
+from ..output.progress import shown
 from ..simulation.tables import check_installed
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, cast
 
 from ..algorithms.base import Algorithm
 from ..algorithms.sgd import SGD
-from ..immutable import comparable
+from ..coordinates.problem_files import content
+from ..coordinates.spectrum import SHAPE
+from ..foundation.immutable import comparable
+from ..foundation.validation import InputError, shown
 from ..problem import Problem
-from ..problem_files import content
-from ..spectra import read_spectrum
-from ..spectrum import SHAPE
+from ..spectra.reading import read_spectrum
 from ..store import serialization
-from ..validation import InputError, shown
 
 PROBLEM = ("problem", "dim", *SHAPE, "damping", "negative")
 """Names whose values make the problem."""

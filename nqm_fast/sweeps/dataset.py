@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..saving import special_kind, written_beside
-from ..validation import InputError
+from ..foundation.validation import InputError
+from ..output.saving import special_kind, written_beside
 from .folder import FORMAT
 from .grid import POINT, coordinate, label
 from .plan import Plan, package_version

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..packing import packed, unpacked
-from ..saving import writable_folder, written_beside
-from ..validation import InputError
+from ..foundation.validation import InputError
+from ..machine.packing import packed, unpacked
+from ..output.saving import writable_folder, written_beside
 from .plan import Plan, package_version
 
 FORMAT = "nqm-fast sweep 1"

@@ -13,10 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algorithms.base import Algorithm
+from ..foundation.validation import (
+    InputError,
+    any_array,
+    flag,
+    integer,
+    number,
+    plain_number,
+    shown,
+)
 from ..labels import short_name
 from ..schedules import Schedule
 from ..store import serialization
-from ..validation import InputError, any_array, flag, integer, number, plain_number, shown
 
 MOST_POINTS = 10**9
 MOST_VALUES = 10**7

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..immutable import comparable
+from ..foundation.immutable import comparable
 from .kinds import Load
 from .plan import Plan
 

@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from .. import kernels
 from ..algorithms.sgd import SGD
-from ..exact.evolution import EFFORTS
+from ..exact.control.piecewise_schedule import MOST_PIECES, optimal_schedule
 from ..exact.first_passage import steps_to_target
-from ..exact.piecewise_schedule import MOST_PIECES, optimal_schedule
 from ..exact.risk import expected_risk
+from ..exact.search.evolution import EFFORTS
 from ..exact.tuning_task import checked_search
+from ..foundation.validation import InputError, choice, integer, number, shown, step_array
 from ..problem import Problem
+from ..runs.api import simulate
+from ..runs.running import IN_MEMORY
 from ..schedules import Constant, as_schedule
 from ..schedules.base import as_single_schedule
-from ..simulation.api import simulate
 from ..simulation.execution import SECONDS_PER_LEAP, SECONDS_PER_STEP, plan_execution
 from ..simulation.experiment import Experiment, as_experiment
 from ..simulation.observables import RISK, TRACED, recorded
 from ..simulation.resources import as_resources
-from ..simulation.running import IN_MEMORY
 from ..tuning import tune
-from ..validation import InputError, choice, integer, number, shown, step_array
 from .arguments import Arguments
 
 OVERHEAD = 1e-3

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..foundation.validation import InputError, choice, shown
 from ..kernels import sources
 from ..problem import Problem
 from ..store import serialization
-from ..validation import InputError, choice, shown
 from ..version import __version__
 from .arguments import PROBLEM, Arguments, arguments, content_digest, parameters
 from .grid import Grid, as_grid, plain_value

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..executors import Engine, as_executor, check_executor, outcomes
-from ..free_memory import available_bytes
-from ..packing import packed
-from ..progress import rated
+from ..foundation.validation import InputError, counted, integer, shown
+from ..machine.executors import Engine, as_executor, check_executor, outcomes
+from ..machine.free_memory import available_bytes
+from ..machine.packing import packed
+from ..output.progress import rated
 from ..store.access import check_folder
 from ..store.files import Files, locked
-from ..validation import InputError, counted, integer, shown
 from . import folder as files
 from .dataset import dataset, read_complete, write
 from .grouping import Group, grouped

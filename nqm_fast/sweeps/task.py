@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ..free_memory import available_bytes
-from ..packing import unpacked
-from ..parallel import threads_limited
-from ..validation import InputError
+from ..foundation.validation import InputError
+from ..machine.free_memory import available_bytes
+from ..machine.packing import unpacked
+from ..machine.parallel import threads_limited
 from . import folder as files
 from .arguments import Arguments
 from .grouping import families

@@ -11,9 +11,9 @@ import pytest
 from helpers import BACKEND, SMALL_RUN, chunks_of, command, stopped_at_the_first_chunk
 
 import nqm_fast as nqm
-from nqm_fast import progress
 from nqm_fast.cli import outcome
-from nqm_fast.figures import _output
+from nqm_fast.drawing import output as _output
+from nqm_fast.output import progress
 from nqm_fast.store import header
 
 SLOW = pytest.mark.slow  # a process that draws takes two seconds

@@ -314,7 +314,7 @@ def test_curvatures_of_a_power_law_are_not_negative(here):
 @pytest.mark.parametrize("base", [nqm.schedules.Schedule, nqm.Algorithm])
 def test_kinds_that_are_offered_are_public(base):
     """Classes within the package that stand for something else are not offered as kinds."""
-    importlib.import_module("nqm_fast.exact.population")
+    importlib.import_module("nqm_fast.exact.data.population")
     public = {*nqm.schedules.__all__, *algorithms.__all__}
     own = {kind for kind in serialization.kinds(base) if ":" not in kind}
     assert len(own) > 5

@@ -15,7 +15,7 @@ import pytest
 from helpers import LONG_RUN, command
 
 import nqm_fast as nqm
-from nqm_fast import progress
+from nqm_fast.output import progress
 
 
 def test_in_a_pipe_progress_is_plain_lines(capsys, monkeypatch):

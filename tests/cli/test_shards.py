@@ -9,9 +9,9 @@ import pytest
 from helpers import LONG_RUN, SMALL_RUN, assert_same, command
 
 import nqm_fast as nqm
-from nqm_fast.executors import ExecutorError
-from nqm_fast.simulation import distribution
-from nqm_fast.simulation.distribution import FailedShardsError
+from nqm_fast.machine.executors import ExecutorError
+from nqm_fast.runs import distribution
+from nqm_fast.runs.distribution import FailedShardsError
 
 SMALLER_RUN = [*SMALL_RUN, "--set", "steps=20"]
 

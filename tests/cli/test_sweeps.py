@@ -12,7 +12,7 @@ from helpers import InProcess, command
 import nqm_fast as nqm
 from nqm_fast.cli import sweep_config
 from nqm_fast.cli.commands.sweep import table_rows
-from nqm_fast.figures import _sweep
+from nqm_fast.drawing import sweep as _sweep
 
 xarray = pytest.importorskip("xarray")
 pytest.importorskip("h5netcdf")

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_consistent
 
 import nqm_fast as nqm
-from nqm_fast.exact import certified
+from nqm_fast import certified_sums as certified
 from nqm_fast.exact.first_passage import checked_steps
 from nqm_fast.exact.risk import RiskSums
 from nqm_fast.schedules import Constant, Cosine, Piecewise

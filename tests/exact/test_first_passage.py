@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast.exact import certified
+from nqm_fast import certified_sums as certified
 from nqm_fast.schedules import Cosine, Linear, Piecewise, Step, Warmup, WarmupStableDecay
 
 LAST = 1500

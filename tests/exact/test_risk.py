@@ -7,8 +7,8 @@ from nqm_fast.kernels.reference import stepped_risk
 from oracles import risk_to_60_digits, stepped, stepped_coordinate
 
 import nqm_fast as nqm
+from nqm_fast import certified_sums as certified
 from nqm_fast import kernels
-from nqm_fast.exact import certified
 from nqm_fast.schedules import (
     Constant,
     Cosine,

@@ -8,7 +8,7 @@ import pytest
 from helpers import KINDS, PROBLEMS
 
 import nqm_fast as nqm
-from nqm_fast.exact import certified
+from nqm_fast import certified_sums as certified
 from nqm_fast.schedules import Piecewise
 
 # -- the contract of `steps` -------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import nqm_fast as nqm
 from nqm_fast import schedules
 from nqm_fast.exact.risk import block_risk
-from nqm_fast.exact.search_space import ROUGH_CHANGE
+from nqm_fast.exact.search.space import ROUGH_CHANGE
 from nqm_fast.exact.timeline import rough_segments, with_records
 from nqm_fast.schedules import Constant
 

@@ -12,8 +12,8 @@ from helpers import PAPER, SEARCHES, assert_consistent
 
 import nqm_fast as nqm
 from nqm_fast import bounds
-from nqm_fast.exact.search_nodes import searched_nodes
-from nqm_fast.exact.search_space import SearchSpace
+from nqm_fast.exact.search.nodes import searched_nodes
+from nqm_fast.exact.search.space import SearchSpace
 from nqm_fast.schedules import Constant, Cosine, Linear, PerStep, as_schedule
 
 searches = pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast.columns import rows_where, table_of_rows
+from nqm_fast.drawing.critical import draw_critical
+from nqm_fast.drawing.output import write_png
+from nqm_fast.drawing.study import Study
 from nqm_fast.figures import critical
-from nqm_fast.figures._critical import draw_critical
-from nqm_fast.figures._model import Study
-from nqm_fast.figures._output import write_png
+from nqm_fast.output.columns import rows_where, table_of_rows
 
 COLUMNS = ("panel", "series", "momentum", "x", "value")
 

@@ -115,8 +115,8 @@ def test_problems_of_one_coordinate_have_no_plane(tmp_path, monkeypatch):
 
 
 def test_a_sweep_finds_what_tune_finds(tmp_path):
-    from nqm_fast.figures._model import Study, Sweep
-    from nqm_fast.jobs import solve
+    from nqm_fast.drawing.study import Study, Sweep
+    from nqm_fast.machine.jobs import solve
 
     sweep, study = Sweep(("plain", "momentum"), (0.5,), (5.0,), (2**6, 2**18)), Study()
     table = sweep.table(study, dict(solve(sweep.jobs(study), 1)))
@@ -285,7 +285,7 @@ def test_every_figure_says_what_it_is_in_the_paper():
 
 
 def test_bounds_that_coincide_are_drawn_once():
-    from nqm_fast.figures._style import drawn_bounds
+    from nqm_fast.drawing.style import drawn_bounds
 
     rows = {"cramer_rao_steps": np.array([100.0, 1.0]), "bayes_steps": np.array([99.0, 1.0])}
     assert len(drawn_bounds(rows)) == 1
@@ -293,7 +293,7 @@ def test_bounds_that_coincide_are_drawn_once():
 
 
 def test_what_is_saved_is_said_in_the_caption():
-    from nqm_fast.figures._style import saving_note
+    from nqm_fast.drawing.style import saving_note
 
     table = {
         "optimiser": np.array(["plain", "plain", "momentum", "momentum"]),

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 import nqm_fast as nqm
 from nqm_fast import figures, networks
-from nqm_fast.columns import write_csv
+from nqm_fast.drawing.study import Study
 from nqm_fast.figures import networks as steps_figure
 from nqm_fast.figures import networks_lr
-from nqm_fast.figures._model import Study
+from nqm_fast.output.columns import write_csv
 
 SHIPPED = networks.shipped()
 

@@ -9,7 +9,7 @@ from helpers import simulate
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.figures._run import figure_of
+from nqm_fast.drawing.run import figure_of
 
 
 def drawn(algorithms, batch_size=8, bands=False, **arguments):

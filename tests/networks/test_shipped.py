@@ -5,12 +5,12 @@ import pytest
 from helpers import HERE
 
 from nqm_fast import figures, networks
-from nqm_fast.columns import distinct_values, rows_where
 from nqm_fast.figures._networks import critical_batch
 from nqm_fast.networks import shipped_curves, shipping
 from nqm_fast.networks.model import PARTS
 from nqm_fast.networks.optimizers import OPTIMIZERS
 from nqm_fast.networks.table import shipped_predictions
+from nqm_fast.output.columns import distinct_values, rows_where
 
 TABLE = networks.shipped()
 TASKS = distinct_values(TABLE, "task")
@@ -149,7 +149,7 @@ def test_the_figures_are_drawn_without_jax(tmp_path, name):
 
 
 def test_figures_are_drawn_of_a_study_of_ones_own(tmp_path):
-    from nqm_fast.columns import write_csv
+    from nqm_fast.output.columns import write_csv
 
     write_csv(tmp_path / "networks.csv", TABLE.where(optimizer="sgd"))
     drawn = figures.draw("networks", tmp_path, results=tmp_path)[0]

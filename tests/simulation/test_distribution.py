@@ -19,8 +19,9 @@ from helpers import BACKEND, TWO_SETTINGS, assert_same, irregular, run, simulate
 from nqm_fast.kernels.contract import TILE
 
 import nqm_fast as nqm
-from nqm_fast.parallel import cores
-from nqm_fast.simulation import distribution, loops
+from nqm_fast.machine.parallel import cores
+from nqm_fast.runs import distribution
+from nqm_fast.simulation import loops
 from nqm_fast.simulation.coordinates import Coordinates
 from nqm_fast.simulation.resources import as_resources
 from nqm_fast.store.shard_files import Piece

@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 from helpers import arbitrary_job, assert_same, chunks_of, slow_to_compile, slow_where
-from nqm_fast.kernels import (
-    excursions,
-    load_backend,
-    present_backends,
-    reference,
-    remembering,
-)
+from nqm_fast.kernels import excursions, load_backend, present_backends, reference, remembering
 from nqm_fast.kernels.contract import LEAF, LIMIT, Chunk, Timeline
 from nqm_fast.kernels.noise import LAWS
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import nqm_fast as nqm
-from nqm_fast.simulation.steps import Curves
-from nqm_fast.simulation.tuning import _pattern, _score
+from nqm_fast.runs.steps import Curves
+from nqm_fast.runs.tuning import _pattern, _score
 
 PROBLEM = nqm.Problem.power_law(400)
 SGD = nqm.SGD(0.3)
@@ -49,7 +49,7 @@ def test_what_is_at_the_target_and_what_never_is():
 
 def test_long_runs_are_looked_at_where_they_are_near(monkeypatch):
     exact = found(nqm.SGD(0.05), replicas=8)
-    monkeypatch.setattr("nqm_fast.simulation.steps.DENSE", 40)
+    monkeypatch.setattr("nqm_fast.runs.steps.DENSE", 40)
     coarse = found(nqm.SGD(0.05), replicas=8)
     assert exact.steps > 100
     assert 0 <= coarse.steps - exact.steps <= 0.1 * exact.steps
@@ -79,8 +79,8 @@ def test_linear_algorithms_are_tuned_as_by_the_exact_model(batch_size, over):
 
 def test_the_grid_is_left_where_the_best_is_at_its_edge(monkeypatch):
     usual = nqm.tune(PROBLEM, 64, 0.5, by="simulation")
-    monkeypatch.setattr("nqm_fast.simulation.tuning.DECADES", 0)
-    monkeypatch.setattr("nqm_fast.simulation.tuning.Search.largest_lr", lambda _: 1e-3)
+    monkeypatch.setattr("nqm_fast.runs.tuning.DECADES", 0)
+    monkeypatch.setattr("nqm_fast.runs.tuning.Search.largest_lr", lambda _: 1e-3)
     far = nqm.tune(PROBLEM, 64, 0.5, by="simulation")
     assert far.algorithm.lr.value > 0.1
     assert abs(far.steps - usual.steps) <= 0.1 * usual.steps + 1

@@ -16,7 +16,7 @@ from deadly import Deadly, Watched, entries
 
 import nqm_fast as nqm
 from nqm_fast import InputError, cli
-from nqm_fast.executors import as_executor
+from nqm_fast.machine.executors import as_executor
 from nqm_fast.sweeps import folder, grouping
 from nqm_fast.sweeps.session import SweepWarning
 

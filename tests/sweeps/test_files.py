@@ -11,7 +11,8 @@ from deadly import Deadly, Watched, entries
 from helpers import InProcess
 
 import nqm_fast as nqm
-from nqm_fast import InputError, executors
+from nqm_fast import InputError
+from nqm_fast.machine import executors
 from nqm_fast.store.files import Files, locked
 from nqm_fast.sweeps import folder, grouping, plan, session
 from nqm_fast.sweeps.session import SweepWarning

@@ -7,7 +7,7 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast import InputError, schedules
-from nqm_fast.packing import packed, unpacked
+from nqm_fast.machine.packing import packed, unpacked
 from nqm_fast.sweeps.grid import as_grid, coordinate
 from nqm_fast.sweeps.plan import as_plan
 

@@ -10,7 +10,7 @@ from helpers import SMALL, InProcess, python
 
 import nqm_fast as nqm
 from nqm_fast import InputError
-from nqm_fast.parallel import cores
+from nqm_fast.machine.parallel import cores
 from nqm_fast.sweeps import grouping, session
 from nqm_fast.sweeps.arguments import Arguments
 from nqm_fast.sweeps.kinds import KINDS, warm

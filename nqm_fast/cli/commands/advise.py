@@ -7,11 +7,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...columns import Table
 from ...exact.advice import MOST_STEPS, OVERHEAD, Advice, BatchSizes, Method, Way, advice
-from ...exact.optimal_control import Control
+from ...exact.control.optimal_control import Control
+from ...foundation.validation import plain_number
 from ...kernels import exact_model_on
-from ...validation import plain_number
+from ...output.columns import Table
 from ..batch_sizes import (
     add_costs,
     check_plot,
@@ -78,7 +78,7 @@ def _advise(chosen: argparse.Namespace) -> None:
     facts = {name: getattr(chosen, name) for name in asked}
     best = found.ways[-1].control
     if chosen.plot is not None and best is not None:
-        from ...figures._output import write_png
+        from ...drawing.output import write_png
 
         write_png(chosen.plot, _plot, _curves(best))
     if chosen.json:

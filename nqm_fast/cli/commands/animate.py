@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ...progress import counted
-from ...validation import integer, number
+from ...foundation.validation import integer, number
+from ...output.progress import counted
 from ..tables import whole_number
 
 ORDER = 7

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import SGD
-from ...backends import takes_backend
-from ...exact.critical import CriticalBatchSize, by_every_definition
-from ...exact.frontier import Choice, Frontier
-from ...exact.tuned_sizes import TunedSizes
+from ...exact.batches.critical import CriticalBatchSize, by_every_definition
+from ...exact.batches.frontier import Choice, Frontier
+from ...exact.batches.tuned_sizes import TunedSizes
+from ...foundation.validation import number, plain_number
+from ...machine.backends import takes_backend
 from ...problem import as_additive_problem
 from ...tuning import MOST_STEPS
-from ...validation import number, plain_number
 from ..batch_sizes import (
     WHY,
     add_costs,
@@ -88,7 +88,7 @@ def _critical(chosen: argparse.Namespace) -> None:
     check_plot(chosen.plot)
     found, choices = _found(problem, search, chosen, costs, backend=chosen.backend)
     if chosen.plot is not None:
-        from ...figures._critical import draw_critical
+        from ...drawing.critical import draw_critical
 
         draw_critical(found, problem, chosen.plot, "--plot")
     if chosen.json:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError, Problem, networks
-from ...progress import counted
-from ...spectrum import SHAPE
+from ...coordinates.spectrum import SHAPE
+from ...output.progress import counted
 from ..options import add_power_law, add_problem_file, chosen_problem
 from ..tables import plain, print_table, whole_number
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ... import Fitted, InputError, TrainingRun, fit, read_runs
-from ...columns import Table, write_csv
 from ...fits.parameters import EXTRA
-from ...saving import writable_folder
-from ...validation import number
+from ...foundation.validation import number
+from ...output.columns import Table, write_csv
+from ...output.saving import writable_folder
 from ..tables import finite, print_json, print_table, whole_number
 
 ORDER = 8
@@ -177,8 +177,8 @@ def _write(fitted: Fitted, rows: list[dict[str, Any]], folder: Path) -> None:
         table = {name: np.array([_number(row, name) for row in rows]) for name in rows[0]}
         write_csv(folder / "predictions.csv", table)
     if find_spec("matplotlib"):
-        from ...figures._fit import draw
-        from ...figures._predictions import draw_predictions
+        from ...drawing.fit import draw
+        from ...drawing.predictions import draw_predictions
 
         draw(fitted.residuals(), folder / "fit.png")
         if rows:

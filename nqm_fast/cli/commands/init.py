@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError
-from ...saving import written_beside
+from ...output.saving import written_beside
 from ..config import default_text
 
 ORDER = 5

@@ -15,14 +15,8 @@ from ... import (
     first_passage_distribution,
     risk_distribution,
 )
-from ...validation import plain_number
-from ..options import (
-    add_backend,
-    add_hyper_parameters,
-    add_problem,
-    chosen_setting,
-    setting_facts,
-)
+from ...foundation.validation import plain_number
+from ..options import add_backend, add_hyper_parameters, add_problem, chosen_setting, setting_facts
 from ..tables import finite, print_json, print_results, print_table, whole_number
 
 ORDER = 8

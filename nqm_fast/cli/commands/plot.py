@@ -46,7 +46,7 @@ def _plot(chosen: argparse.Namespace) -> int:
 
 def _plot_sweep(chosen: argparse.Namespace, picture: Path) -> int:
     """Draw a sweep."""
-    from ...figures._sweep import draw
+    from ...drawing.sweep import draw
     from ...sweeps import dataset
 
     if chosen.bands:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...simulation.api import resume
+from ...runs.api import resume
 from ...simulation.result import Run
 from ..options import add_resources, chosen_resources
 from ..outcome import carry_out, status_of

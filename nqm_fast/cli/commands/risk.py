@@ -6,14 +6,8 @@ import argparse
 from typing import Any
 
 from ... import expected_risk, steps_to_target
-from ...validation import plain_number
-from ..options import (
-    add_backend,
-    add_hyper_parameters,
-    add_problem,
-    chosen_setting,
-    setting_facts,
-)
+from ...foundation.validation import plain_number
+from ..options import add_backend, add_hyper_parameters, add_problem, chosen_setting, setting_facts
 from ..tables import finite, print_json, print_results, whole_number
 
 ORDER = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import InputError
-from ...simulation.api import simulate
+from ...runs.api import simulate
 from ...simulation.result import Run
 from .. import config
 from ..options import add_resources, add_workers, chosen_executor, chosen_resources
@@ -68,8 +68,8 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _carry_out_in_shards(start: Callable[[], Run], out: Path) -> int:
     """Carry out a run on workers, which may fail or be lost."""
-    from ...executors import ExecutorError
-    from ...simulation.distribution import FailedShardsError
+    from ...machine.executors import ExecutorError
+    from ...runs.distribution import FailedShardsError
 
     try:
         return carry_out(start, out, "the same command")

@@ -78,7 +78,7 @@ def _found(
     wanted: sweep_config.SweepConfiguration, out: Path, executor: Any, threads: int, part: Any
 ) -> Any:
     """Do the sweep; errors say where in the file they are, and that the rest can go on."""
-    from ...executors import ExecutorError
+    from ...machine.executors import ExecutorError
 
     try:
         with caught(ending_signals()):

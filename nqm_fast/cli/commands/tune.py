@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from ... import SGD, tune
+from ...foundation.validation import plain_number
 from ...tuning import MOST_STEPS
-from ...validation import plain_number
 from ..options import (
     add_backend,
     add_problem,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...algorithms.base import LinearAlgorithm
+from ...foundation.validation import Array
 from ...noise import Noise
 from ...schedules import Schedule
-from ...validation import Array
 from ..periodic import Period, find_period
 from ..timeline import WeightedSegments, weighted_segments
 from .maps import CoupledBlock, Recurrences

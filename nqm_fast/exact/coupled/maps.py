@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...algorithms.base import LinearAlgorithm
 from ...algorithms.sparse import checked_recurrence, sparse_recurrence
-from ...validation import Array
+from ...foundation.validation import Array
 
 CHUNK_NUMBERS = 1 << 18
 """Numbers of the matrices of different steps that are made at a time."""

@@ -12,12 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...array_nodes import ArrayNodes
-from ...blocks import Block
-from ...noise import Noise
-from ...problem import Problem
-from ...validation import Array, InputError
-from ..certified import (
+from ...certified_sums import (
     AGREEMENT,
     COARSE,
     FINE,
@@ -28,6 +23,11 @@ from ..certified import (
     Nodes,
     Sums,
 )
+from ...coordinates.array_nodes import ArrayNodes
+from ...coordinates.blocks import Block
+from ...foundation.validation import Array, InputError
+from ...noise import Noise
+from ...problem import Problem
 from .maps import CoupledBlock
 
 MOST_NODES = 1 << 15

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...validation import Array
+from ...foundation.validation import Array
 from .maps import Recurrences, StepMap
 from .single_steps import (
     SingleSteps,

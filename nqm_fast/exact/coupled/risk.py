@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...algorithms.base import LinearAlgorithm
+from ...certified_sums import AGREEMENT, COARSE, FINE, Sums
+from ...foundation.validation import Array
 from ...problem import Problem
 from ...schedules import Schedule
-from ...validation import Array
-from ..certified import AGREEMENT, COARSE, FINE, Sums
 from .curve import Curve
 from .maps import CoupledBlock
 from .nodes import CoupledNodes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...validation import Array
+from ...foundation.validation import Array
 from .maps import Recurrences
 
 STEP_SECONDS, NUMBER_SECONDS, CURVE_SECONDS = 2e-5, 1e-8, 2e-3

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...validation import Array
+from ...foundation.validation import Array
 from .maps import Recurrences, StepMap
 
 STACKED = 4

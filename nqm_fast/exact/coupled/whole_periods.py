@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...validation import Array
+from ...foundation.validation import Array
 from .maps import Recurrences, StepMap
 
 MOST_MOMENTS = 3 << 9

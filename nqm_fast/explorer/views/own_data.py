@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ... import Problem, Run, expected_risk, steps_to_target
 from ...algorithms.base import LinearAlgorithm
-from ...messages import InputError
-from ...validation import Array
+from ...foundation.messages import InputError
+from ...foundation.validation import Array
 from .. import figures, settings
 from ..dropped import Dropped
 from ..parameters import Values

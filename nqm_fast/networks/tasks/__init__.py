@@ -11,7 +11,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from ...messages import InputError, shown
+from ...foundation.messages import InputError, shown
 from .base import AdaptedTask, Task
 
 __all__ = ["Task", "as_task", "names"]

@@ -8,8 +8,8 @@ from nqm_fast.kernels.codegen import pure_python
 from nqm_fast.kernels.sources import EXACT
 
 import nqm_fast as nqm
-from nqm_fast import array_nodes
-from nqm_fast.array_nodes import ArrayNodes, Cells
+from nqm_fast.coordinates import array_nodes
+from nqm_fast.coordinates.array_nodes import ArrayNodes, Cells
 
 DIM = 3001
 

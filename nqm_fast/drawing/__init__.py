@@ -1,0 +1,1 @@
+"""What pictures are made of: style, axes, curves of a run, a fit, a sweep."""

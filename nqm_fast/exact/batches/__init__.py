@@ -1,0 +1,1 @@
+"""Batch sizes: the frontier of steps and samples, and where a larger batch stops paying."""

@@ -1,0 +1,1 @@
+"""Learning rates and batch sizes that change on the way: the best ones, and named shapes."""

@@ -1,0 +1,179 @@
+"""The search for learning rates and batch sizes, where noise depends on the iterate.
+
+Batch sizes cannot be eliminated in closed form here, as the noise of a piece depends on those of
+the pieces before. They are searched together with the learning rates. What is free of them is how
+much each piece takes of the samples that are left when all batches are as small as they may be: a
+budget holds whatever these numbers are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...algorithms.base import LinearAlgorithm
+from ...bounds import SMALLEST_RISK
+from ...coordinates.blocks import Block
+from ...foundation.validation import Array
+from ...problem import Problem
+from ..coupled.maps import CoupledBlock
+from .additive_search import (
+    MOST_LOG_RISK,
+    ControlLimits,
+    ControlSearch,
+    Descended,
+    Found,
+    lowest_point,
+)
+from .batch_budget import BestBatches
+from .coupled_pieces import CoupledModel, Groups
+from .piece_layout import Layout
+
+STARTS = 2
+"""Starts of a search."""
+SHARE_RANGE = 30.0
+"""Largest size of a free number, the log of what a piece takes."""
+LEAST_SHARE = 1e-3
+"""Least part of the mean that a piece begins with."""
+MOVED_RANGE = 750.0
+"""Beyond it logistic functions are 0 and 1."""
+HALVINGS = 64
+"""Halvings of the interval in which a budget is spent."""
+
+
+class CoupledSearch(ControlSearch):
+    """The lowest risk of budgets, where noise depends on the iterate."""
+
+    tolerance, rough_tolerance = 1e-9, 1e-5
+
+    def _starts(self, coarse: Layout, batches: BestBatches) -> list[Array]:
+        """Return the best two of the usual starts, as falling rates may begin beyond stability."""
+
+        def log_risk(start: Array) -> float:
+            return self.log_risk(coarse.log_rates(start), coarse.lengths, batches)[0]
+
+        return sorted(super()._starts(coarse, batches), key=log_risk)[:STARTS]
+
+    def weights(self, found: Found, samples: float) -> Array:
+        """Return weights for which the batch sizes that were found are the best."""
+        if found.batch is None:
+            return super().weights(found, samples)
+        return found.layout.lengths * found.batch**2
+
+    def _descended(
+        self,
+        pieces: Layout,
+        start: Array,
+        batches: BestBatches,
+        tolerance: float,
+        batch: Array | None,
+    ) -> Descended:
+        """Minimise the risk over the free numbers of a layout and over batch sizes."""
+        model, lengths = self.model, pieces.lengths
+        shares = Shares(batches, lengths)
+        if not isinstance(model, CoupledModel) or not shares.are_free:
+            return super()._descended(pieces, start, batches, tolerance, None)
+        groups, size = Groups(lengths), len(start)
+
+        def objective(point: Array) -> tuple[float, Array]:
+            free, share = point[:size], point[size:]
+            batch, change = shares.batches(share)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                found = model.risk_and_slopes(pieces.log_rates(free), groups, 1.0 / batch)
+            if found.risk == 0.0:
+                return math.log(SMALLEST_RISK), np.zeros_like(point)
+            if not (0.0 < found.risk < math.inf and np.isfinite(found.slope).all()):
+                return MOST_LOG_RISK, np.zeros_like(point)
+            by_batch = -found.weights / batch**2 / found.risk
+            by_rate = pieces.slope_by_free(found.slope / found.risk)
+            return math.log(found.risk), np.append(by_rate, shares.slope(by_batch, change))
+
+        if batch is None:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                weights = model.evaluated(pieces.log_rates(start), lengths, batches).weights
+            batch = batches(np.maximum(weights, 0.0), lengths)
+        first = shares.free_of(batch)
+        bounds = pieces.bounds(self.log_limit) + shares.bounds
+        value, point = lowest_point(objective, np.append(start, first), bounds, tolerance)
+        return Descended(value, point[:size], shares.batches(point[size:])[0])
+
+
+def control_search(
+    problem: Problem,
+    block: Block | CoupledBlock,
+    algorithm: LinearAlgorithm,
+    pieces: int | NDArray[np.int64],
+    limits: ControlLimits,
+) -> ControlSearch:
+    """Return the search on the nodes of a block, whatever the noise."""
+    kind = CoupledSearch if isinstance(block, CoupledBlock) else ControlSearch
+    return kind(problem, block, algorithm, pieces, limits)
+
+
+class Shares:
+    """Batch sizes as a function of free numbers, which all keep a budget and its limits.
+
+    Each is the least one and what a piece takes: in proportion to the exponential of its number, or
+    where there is a largest one, to that of a logistic function, moved so that the budget is spent.
+    """
+
+    def __init__(self, batches: BestBatches, lengths: NDArray[np.int64]) -> None:
+        self._lengths = lengths.astype(float)
+        limits = batches.limits
+        self._least, self._span = float(limits.least), limits.most - limits.least
+        self._may_fall = limits.may_fall
+        steps = int(lengths.sum())
+        self._left = batches.samples - limits.least * steps
+        is_between = math.isfinite(batches.samples) and 0.0 < self._left < self._span * steps
+        self.are_free = limits.is_free and len(lengths) > 1 and is_between
+
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        """Bounds of the free numbers."""
+        one, pieces = (-SHARE_RANGE, SHARE_RANGE), len(self._lengths)
+        return [one] * pieces if self._may_fall else [one] + [(0.0, SHARE_RANGE)] * (pieces - 1)
+
+    def batches(self, free: Array) -> tuple[Array, Array]:
+        """Return batch sizes, and their derivatives each by the log of what its piece takes."""
+        log = free if self._may_fall else np.cumsum(free)
+        if math.isinf(self._span):
+            part = np.exp(log - log.max())
+            taken = part * (self._left / np.dot(self._lengths, part))
+            return self._least + taken, taken
+        share = _logistic(log + self._moved(log))
+        return self._least + self._span * share, self._span * share * (1.0 - share)
+
+    def _moved(self, log: Array) -> float:
+        """Return by how much all numbers are moved so that the budget is spent."""
+        low, high = -log.max() - MOVED_RANGE, -log.min() + MOVED_RANGE
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            spent = self._span * np.dot(self._lengths, _logistic(log + middle))
+            low, high = (middle, high) if spent < self._left else (low, middle)
+        return 0.5 * float(low + high)
+
+    def slope(self, by_batch: Array, change: Array) -> Array:
+        """Return derivatives by the free numbers, of those by batch sizes."""
+        direct, spent = by_batch * change, self._lengths * change
+        by_log = direct - spent * (direct.sum() / spent.sum())
+        return by_log if self._may_fall else np.cumsum(by_log[::-1])[::-1]
+
+    def free_of(self, batch: Array) -> Array:
+        """Return the free numbers of batch sizes, or near them."""
+        mean = self._left / self._lengths.sum()
+        log = np.log(np.maximum(batch - self._least, LEAST_SHARE * mean))
+        if math.isfinite(self._span):
+            room = self._span - mean
+            log -= np.log(np.maximum(self._least + self._span - batch, LEAST_SHARE * room))
+        log = np.clip(log - log.mean(), -SHARE_RANGE, SHARE_RANGE)
+        if self._may_fall:
+            return np.asarray(log)
+        rising = np.maximum.accumulate(log)
+        return np.concatenate([rising[:1], np.diff(rising)])
+
+
+def _logistic(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x))."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x))

@@ -1,0 +1,1 @@
+"""The noise of a finite data set, and how its rows are drawn."""

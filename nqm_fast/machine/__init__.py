@@ -1,0 +1,1 @@
+"""Backends, threads, memory and workers of the machine."""

@@ -1,0 +1,1 @@
+"""Files, tables and progress that several parts write."""

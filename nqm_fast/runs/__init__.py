@@ -1,0 +1,1 @@
+"""Runs in memory, in files and on workers: begun, gone on with, and searched."""

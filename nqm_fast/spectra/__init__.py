@@ -1,0 +1,1 @@
+"""Spectra read from files, or measured."""

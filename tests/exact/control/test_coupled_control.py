@@ -1,0 +1,260 @@
+"""optimal_control where noise depends on the iterate, and the groups of steps that it stands on."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nqm_fast as nqm
+from nqm_fast import schedules
+from nqm_fast.exact.control import coupled_pieces
+from nqm_fast.exact.control.additive_search import ControlLimits
+from nqm_fast.exact.control.batch_budget import BatchLimits, BestBatches
+from nqm_fast.exact.control.coupled_pieces import CoupledModel, Groups
+from nqm_fast.exact.control.coupled_search import LEAST_SHARE, Shares, control_search
+from nqm_fast.exact.coupled.nodes import CoupledNodes
+from nqm_fast.exact.search.nodes import first_nodes
+from nqm_fast.noise import Gaussian, LossDependent
+
+FEW = nqm.Problem([1.0, 0.5, 0.25], mean0=[1, -1, 2], var0=0)
+MANY = nqm.Problem.power_law(1000)
+SOME = nqm.Problem.power_law(60)
+NOISES = [Gaussian(), Gaussian(1.0), Gaussian(label_noise=0.01), LossDependent(2.0)]
+FREE = BatchLimits(1, math.inf, True, True)
+
+
+def model_of(problem, power=0.0):
+    nodes = CoupledNodes(problem)
+    return CoupledModel(nodes.joined(20) if nodes.parts else nodes.every(), power)
+
+
+def some_pieces(pieces, steps):
+    rng = np.random.default_rng(3)
+    lengths = np.diff(np.rint(np.linspace(0, steps, pieces + 1)).astype(np.int64))
+    log_rates = np.log(np.geomspace(0.25, 0.03, pieces)) + 0.1 * rng.normal(size=pieces)
+    return log_rates, lengths, np.geomspace(4.0, 30.0, pieces)
+
+
+def exact_risk(problem, log_rates, lengths, sizes, power=0.0):
+    lr = schedules.Piecewise(np.exp(log_rates).tolist(), lengths.tolist())
+    batch = schedules.Piecewise(sizes.tolist(), lengths.tolist())
+    return nqm.expected_risk(problem, nqm.SGD(lr, power=power), batch, int(lengths.sum()))
+
+
+# -- groups of steps -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize("power", [0.0, 0.3])
+def test_groups_of_one_step_are_exact(noise, power):
+    problem = nqm.Problem.power_law(300).with_noise(noise)
+    pieces = some_pieces(5, 200)
+    groups = Groups(pieces[1])
+    risk = model_of(problem, power).risk_and_slopes(pieces[0], groups, 1.0 / pieces[2]).risk
+    assert risk == pytest.approx(exact_risk(problem, *pieces, power), rel=1e-12)
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize(("pieces", "steps"), [(4, 2000), (40, 5000)])
+def test_long_groups_are_off_by_little(noise, pieces, steps):
+    problem = MANY.with_noise(noise)
+    given_ = some_pieces(pieces, steps)
+    groups = Groups(given_[1])
+    assert len(groups.kind) < 600
+    risk = model_of(problem).risk_and_slopes(given_[0], groups, 1.0 / given_[2]).risk
+    assert risk == pytest.approx(exact_risk(problem, *given_), rel=2e-5)
+
+
+@pytest.mark.parametrize("lengths", [[1], [7], [300, 1, 5000], [10**9, 3, 10**12], [2**61]])
+def test_groups_are_all_steps_of_their_pieces(lengths):
+    groups = Groups(np.array(lengths))
+    taken = [0] * len(lengths)
+    for k in groups.kind.tolist():
+        taken[groups.piece[k]] += int(groups.length[k])
+    assert taken == lengths
+    assert len(groups.kind) < 3000
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize("steps", [60, 1000, 20_000])
+def test_slopes_are_those_of_finite_differences(noise, steps):
+    model = model_of(nqm.Problem.power_law(30).with_noise(noise))
+    log_rates, lengths, sizes = some_pieces(4, steps)
+    sizes = sizes / 3.0
+    groups = Groups(lengths)
+
+    def risk(log_rates, inverse):
+        return model.risk_and_slopes(log_rates, groups, inverse).risk
+
+    found = model.risk_and_slopes(log_rates, groups, 1.0 / sizes)
+    for k in range(4):
+        step = 1e-5 * (np.arange(4) == k)
+        by_rate = (risk(log_rates + step, 1 / sizes) - risk(log_rates - step, 1 / sizes)) / 2e-5
+        moved = step / sizes
+        by_batch = risk(log_rates, 1 / sizes + moved) - risk(log_rates, 1 / sizes - moved)
+        assert found.slope[k] == pytest.approx(by_rate, rel=1e-5, abs=1e-8 * found.risk)
+        assert found.weights[k] / sizes[k] == pytest.approx(
+            by_batch / 2e-5, rel=1e-5, abs=1e-8 * found.risk
+        )
+
+
+def test_little_loss_is_summed_as_much_is():
+    """On both sides of where power series take over."""
+    for n in (1, 2, 7, 1000, 10**6):
+        loss = np.array([[coupled_pieces.SERIES_LIMIT / n * (1 - 1e-9)],
+                         [coupled_pieces.SERIES_LIMIT / n * (1 + 1e-9)]])  # fmt: skip
+        two = coupled_pieces._powers(loss, np.full((2, 1), float(n)), np.full(2, n))
+        for below, above in (x.ravel() for x in two):
+            assert below == pytest.approx(above, rel=1e-8, abs=1e-9)
+
+
+# -- budgets -------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.integers(1, 50), min_size=2, max_size=9),
+    st.integers(1, 5),
+    st.integers(1, 40) | st.none(),
+    st.booleans(),
+    st.floats(0.01, 0.99),
+    st.randoms(use_true_random=False),
+)
+def test_budgets_hold_whatever_the_free_numbers_are(lengths, least, more, may_fall, part, random):
+    most = math.inf if more is None else least + more
+    steps = sum(lengths)
+    samples = steps * (least + part * (30 if more is None else more))
+    limits = BatchLimits(least, most, True, may_fall)
+    shares = Shares(BestBatches(samples, limits), np.array(lengths))
+    assert shares.are_free
+    free = np.array([random.uniform(low / 5, high / 5) for low, high in shares.bounds])
+    batch, change = shares.batches(free)
+    assert batch @ lengths == pytest.approx(samples, rel=1e-9)
+    assert least * (1 - 1e-12) <= batch.min() <= batch.max() <= most * (1 + 1e-12)
+    assert may_fall or (np.diff(batch) >= -1e-9 * batch.max()).all()
+    again = shares.batches(shares.free_of(batch))[0]
+    mean = (samples - least * steps) / steps  # of what is taken beyond the least
+    has_room = math.isinf(most) or batch.max() < most - max(LEAST_SHARE * (most - mean), 0.01)
+    if batch.min() > least + LEAST_SHARE * mean and has_room:
+        assert again == pytest.approx(batch, rel=1e-6)
+    weight = np.array([random.uniform(-1, 1) for _ in lengths])
+    slope = shares.slope(weight, change)
+    for k in range(len(free)):
+        step = 1e-5 * (np.arange(len(free)) == k)
+        moved = weight @ (shares.batches(free + step)[0] - shares.batches(free - step)[0]) / 2e-5
+        assert slope[k] == pytest.approx(moved, rel=1e-4, abs=1e-5 * batch.max())
+
+
+@pytest.mark.parametrize("noise", [Gaussian(label_noise=0.3), LossDependent(1.0)], ids=str)
+def test_no_grid_beats_the_best_two_pieces(noise):
+    problem = FEW.with_noise(noise)
+    lengths, samples = (6, 6), 60
+    best = nqm.optimal_control(problem, steps=12, samples=samples, pieces=lengths)
+    h, c = problem.h, problem.c
+    own, shared, weight = noise.coupling(h, c)
+    rates = np.geomspace(0.05, 1.6, 60)
+    first, last = (x.ravel()[:, None] for x in np.meshgrid(rates, rates))
+    lowest = math.inf
+    for size in range(1, 10):
+        moments = (problem.mean0**2) * np.ones((len(first), 1))
+        for lr, b in ((first, size), (last, 10 - size)):
+            for _ in range(6):
+                variance = c + own * moments + shared * (moments @ weight)[:, None]
+                moments = (1 - lr * h) ** 2 * moments + lr**2 * variance / b
+        lowest = min(lowest, (0.5 * moments @ h).min())
+    assert best.samples == samples
+    assert 0.99 * lowest <= best.risk <= lowest * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("noise", [Gaussian(), Gaussian(1.5), LossDependent(0.7)], ids=str)
+def test_one_coordinate_has_the_best_rate_of_every_step(noise):
+    problem = nqm.Problem([0.8], 0.7, var0=2.0).with_noise(noise)
+    steps = 12
+    best = nqm.optimal_control(problem, steps=steps, samples=steps)
+    own, shared, weight = (float(x[0]) for x in noise.coupling(problem.h, problem.c))
+    moment, rates = 2.0, []
+    for _ in range(steps):
+        variance = 0.7 + (own + shared * weight) * moment
+        rates.append(0.8 * moment / (0.64 * moment + variance))
+        moment = (1.0 - 0.8 * rates[-1]) ** 2 * moment + rates[-1] ** 2 * variance
+    assert best.risk == pytest.approx(0.4 * moment, rel=1e-8)
+    assert best.lr.values_ == pytest.approx(rates, rel=1e-3)
+
+
+def test_without_dependence_the_answer_is_that_of_additive_noise():
+    given_ = {"steps": 100, "samples": 5000, "pieces": [25] * 4}
+    alone = nqm.optimal_control(SOME, **given_)
+    best = nqm.optimal_control(SOME.with_noise(LossDependent(1e-7)), **given_)
+    assert best.risk == pytest.approx(alone.risk, rel=2e-5)
+    assert best.samples == alone.samples
+
+
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 64])
+def test_named_schedules_are_not_better(size):
+    problem, steps = SOME.with_noise(Gaussian()), 100
+    best = nqm.optimal_control(problem, steps=steps, samples=size * steps, pieces=[20] * 5)
+    for make in (
+        float,
+        lambda x: schedules.Cosine(x, steps),
+        lambda x: schedules.Linear(x, 0, steps),
+    ):
+        risks = [
+            nqm.expected_risk(problem, nqm.SGD(make(x)), size, steps)
+            for x in np.geomspace(0.02, 1.9, 16).tolist()
+        ]
+        assert best.risk < min(risks)
+
+
+@pytest.mark.slow
+def test_the_joint_optimum_is_where_batch_sizes_ask_for_themselves():
+    """The derivatives by batch sizes, as weights in closed form, lead to the same batch sizes."""
+    problem = SOME.with_noise(Gaussian())
+    limits = ControlLimits(True, True, math.inf, 0, FREE)
+    search = control_search(problem, first_nodes(problem), nqm.SGD(1.0), 16, limits)
+    search.tolerance = 1e-14
+    found = search.lowest(1000, 30_000)
+    lengths, rates = found.layout.lengths, found.layout.log_rates(found.free)
+    at = search.model.risk_and_slopes(rates, Groups(lengths), 1.0 / found.batch)
+    asked = search.batches_of(30_000)(at.weights, lengths)
+    assert found.batch == pytest.approx(asked, rel=2e-3)
+
+
+def test_limits_hold():
+    best = nqm.optimal_control(
+        SOME.with_noise(Gaussian()), steps=120, samples=2400, pieces=5, min_batch=10, max_batch=40,
+        max_lr=0.5, warmup=20, monotone=True,
+    )  # fmt: skip
+    sizes, rates = best.batch_size.values_, best.lr.values(np.arange(20, 120))
+    assert 10 <= min(sizes) <= max(sizes) <= 40
+    assert list(sizes) == sorted(sizes)
+    assert best.samples == 2400
+    assert rates.max() <= 0.5 * (1 + 1e-12)
+    assert (np.diff(rates) <= 1e-12).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("searched", ["steps", "samples"])
+def test_targets_are_reached_by_what_is_the_fewest(searched):
+    problem = SOME.with_noise(Gaussian())
+    amount = {"steps": {"samples": 3000}, "samples": {"steps": 150}}[searched]
+    best = nqm.optimal_control(problem, **amount, target=0.3, pieces=4)
+    assert 0.28 < best.risk <= 0.3
+    fewer = {searched: round(getattr(best, searched) * 0.9)}
+    assert nqm.optimal_control(problem, **amount, **fewer, pieces=4).risk > 0.3
+
+
+def test_comparisons_have_such_noise():
+    problem = nqm.Problem.power_law(20).with_noise(Gaussian())
+    found = nqm.compare_schedules(problem, 2000, 100, ["constant", "linear", "optimal"], horizons=1)
+    constant, linear, optimal = (row.risk for row in found.schedules)
+    assert constant > linear > optimal
+    wanted = nqm.expected_risk(problem, nqm.SGD(found["linear"].lr), 20, 100)
+    assert linear == pytest.approx(wanted, rel=1e-12)
+
+
+def test_others_are_refused():
+    problem = SOME.with_noise(Gaussian())
+    with pytest.raises(nqm.InputError, match="must be plain SGD for optimal_control where noise"):
+        nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.SGD(1.0, momentum=0.9))
