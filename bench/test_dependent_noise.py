@@ -22,6 +22,7 @@ def test_a_billion_steps_of_all_dimensions(benchmark, kind):
     benchmark(nqm.expected_risk, problem, ALGORITHMS[kind], 256, 10**9)
 
 
+@pytest.mark.long
 def test_a_data_set(benchmark):
     """2000 steps of a data set with as many rows and features as the images of digits have."""
     X = RNG.normal(size=(1797, 64)) / np.sqrt(np.arange(1, 65))

@@ -59,6 +59,7 @@ WORK = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["cython", "numpy"])
 @pytest.mark.parametrize("work", WORK)
 def test_without_numba(benchmark, alternate, work, backend):
