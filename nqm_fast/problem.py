@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Mapping
@@ -15,17 +14,17 @@ from numpy.typing import ArrayLike
 
 from .coordinates import problem_files
 from .coordinates.array_nodes import ArrayNodes
+from .coordinates.arrays import ArrayCoordinates, checked_coordinates
 from .coordinates.blocks import Block
 from .coordinates.losses import SampleLosses
 from .coordinates.power_law_nodes import PowerLawNodes
-from .coordinates.spectrum import NEGATIVE, Dropped, PowerLaw, checked_law, usable
+from .coordinates.spectrum import NEGATIVE, Dropped, PowerLaw, checked_law
 from .foundation.immutable import Unchangeable, frozen
 from .foundation.validation import (
     Array,
     InputError,
     choice,
     counted,
-    in_range,
     integer,
     number,
     real_array,
@@ -40,17 +39,6 @@ MOST_WITHOUT_NODES = 1 << 8
 """Up to so many coordinates have no nodes that stand for them, which would hardly be fewer."""
 MOST_NODES = 128
 """Nodes of a span that may be asked for."""
-LIMITS: dict[str, dict[str, float]] = {
-    "c": {"least": 0.0},
-    "sigma": {"least": 0.0},
-    "mean0": {},
-    "var0": {"least": 0.0},
-    "count": {"above": 0.0},
-}
-"""Limits of the fields of a problem, as `in_range` takes them."""
-
-LARGE_CURVATURE = 1e100
-"""Below it a start whose square is less than the smallest double has no risk that counts."""
 
 
 class Problem(SampleLosses, Unchangeable):
@@ -97,13 +85,7 @@ class Problem(SampleLosses, Unchangeable):
     1.0
     """
 
-    dim: int
-    """Number of coordinates d."""
-    _h: Array | PowerLaw
-    _c: Array | float | None
-    _mean0: Array | float
-    _var0: Array | float
-    _count: Array | float
+    _coordinates: ArrayCoordinates | PowerLaw
     noise_model: Noise | None = None
     """How the noise depends on the iterate, or None where it is the same everywhere."""
     dropped: Dropped = Dropped()
@@ -123,53 +105,9 @@ class Problem(SampleLosses, Unchangeable):
         negative: str = "error",
         damping: float = 0.0,
     ) -> None:
-        curvature = real_array("h", h)
-        if curvature.ndim != 1 or not curvature.size:
-            raise InputError(
-                f"h must be one-dimensional and not empty, but has shape {curvature.shape}"
-            )
-        if c is not None and sigma is not None:
-            raise InputError("c and sigma are two names for the noise: give one, not both")
-        given: dict[str, Any] = {
-            "mean0": mean0,
-            "var0": var0,
-            "count": count,
-            "c": c,
-            "sigma": sigma,
-        }
-        checked = {
-            name: _field(name, value, curvature.size, **LIMITS[name])
-            for name, value in given.items()
-            if value is not None or name not in ("c", "sigma")
-        }
-        curvature, kept, dropped = usable(curvature, checked["count"], negative, damping)
-        if kept is not None:
-            checked = {
-                name: frozen(x[kept]) if isinstance(x, np.ndarray) else x
-                for name, x in checked.items()
-            }
-            self._settle(dropped=dropped)
-        self._settle(
-            dim=curvature.size,
-            _h=frozen(curvature),
-            _mean0=checked["mean0"],
-            _var0=checked["var0"],
-            _count=checked["count"],
-            _c=checked.get("c"),
-        )
-        with np.errstate(over="ignore", under="ignore"):
-            second_moment = np.square(self._mean0) + self._var0
-            if not np.isfinite(second_moment).all():
-                raise InputError("mean0 and var0 must have a finite mean0^2 + var0")
-            is_lost = (np.asarray(self._mean0) != 0.0) & (second_moment < np.finfo(float).tiny)
-            if (is_lost & (curvature > LARGE_CURVATURE)).any():
-                raise InputError(
-                    "mean0 and var0 must have a mean0^2 + var0 of at least 2.2e-308 beside "
-                    f"curvatures above {LARGE_CURVATURE:g}, as it is lost below"
-                )
-            if "sigma" in checked:
-                noise = np.square(curvature * checked["sigma"])
-                self._settle(_c=frozen(real_array("h^2 sigma^2", noise)))
+        given = {"mean0": mean0, "var0": var0, "count": count, "c": c, "sigma": sigma}
+        coordinates, dropped = checked_coordinates(h, given, negative, damping)
+        self._settle(_coordinates=coordinates, dropped=dropped)
 
     @classmethod
     def power_law(
@@ -235,8 +173,13 @@ class Problem(SampleLosses, Unchangeable):
                 start_exponent,
             )
         )
+        return cls._of_law(law)
+
+    @classmethod
+    def _of_law(cls, law: PowerLaw) -> Problem:
+        """Make the problem of a power law that is checked."""
         problem = object.__new__(cls)
-        problem._settle(dim=law.dim, _h=law, _c=None, _mean0=0.0, _var0=1.0, _count=1.0)
+        problem._settle(_coordinates=law)
         return problem
 
     @classmethod
@@ -360,45 +303,35 @@ class Problem(SampleLosses, Unchangeable):
         """
         if noise is not None:
             as_noise("noise", noise)
-        changed = object.__new__(type(self))
-        changed.__dict__.update(self.__getstate__())
-        changed._settle(noise_model=noise)
         if isinstance(noise, DataSet) and noise.rows.shape[1] != self.dim:
             raise InputError(
                 f"noise must be that of {counted(self.dim, 'feature')}, as many as the problem has "
                 f"coordinates, not of {noise.rows.shape[1]}"
             )
+        coordinates = self._coordinates
         if isinstance(noise, Gaussian) and noise.label_noise is not None:
-            changed._settle_label_noise(noise, noise.label_noise)
+            coordinates = _with_label_noise(coordinates, noise, noise.label_noise)
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__getstate__())
+        changed._settle(_coordinates=coordinates, noise_model=noise)
         return changed
-
-    def _settle_label_noise(self, noise: Gaussian, labels: float) -> None:
-        """Have c be the noise of labels, while the problem is being made."""
-        law = self._h
-        if not isinstance(law, PowerLaw):
-            self._settle(_c=frozen(real_array("c", noise.optimum_variance(law))))
-            return
-        if law.damping or noise.ridge:
-            raise InputError(
-                "label_noise must be left out for a power law with damping or ridge, whose noise "
-                "is then no power law: give it as noise and noise_exponent of the problem"
-            )
-        changed = replace(law, noise=labels * law.scale, noise_exponent=law.exponent)
-        self._settle(_h=checked_law(changed))
 
     # -- arrays of the problem -----------------------------------------------------------
 
     @property
+    def dim(self) -> int:
+        """Number of coordinates d."""
+        return self._coordinates.dim
+
+    @property
     def h(self) -> Array:
         """Curvatures, shape (d,)."""
-        return self._of_law("h") if isinstance(self._h, PowerLaw) else self._h
+        return self._coordinates.column("h")
 
     @property
     def c(self) -> Array:
         """Variance of the per-sample gradient, shape (d,)."""
-        if isinstance(self._h, PowerLaw):
-            return self._of_law("c")
-        return self._broadcast(self._c) if self._c is not None else self.h
+        return self._coordinates.column("c")
 
     @property
     def sigma(self) -> Array:
@@ -409,28 +342,22 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def mean0(self) -> Array:
         """Mean of the initial iterate, shape (d,)."""
-        return self._broadcast(self._mean0)
+        return self._coordinates.column("mean0")
 
     @property
     def var0(self) -> Array:
         """Variance of the initial iterate, shape (d,)."""
-        law = self._h
-        if isinstance(law, PowerLaw) and law.start is not None:
-            return self._of_law("variance")
-        return self._broadcast(self._var0)
+        return self._coordinates.column("var0")
 
     @property
     def count(self) -> Array:
         """Number of identical coordinates each entry stands for, shape (d,)."""
-        return self._broadcast(self._count)
+        return self._coordinates.column("count")
 
     @cached_property
     def curvature_range(self) -> tuple[float, float]:
         """Least and largest curvature."""
-        if isinstance(self._h, PowerLaw):
-            low, high = (self._h.curvatures(i, i + 1)[0] for i in (self.dim - 1, 0))
-            return float(low), float(high)
-        return float(self._h.min()), float(self._h.max())
+        return self._coordinates.curvature_range
 
     @property
     def nodes(self) -> PowerLawNodes | ArrayNodes | None:
@@ -443,18 +370,9 @@ class Problem(SampleLosses, Unchangeable):
         kept = self.__dict__
         with kept.setdefault("_nodes_lock", threading.Lock()):
             if "_nodes" not in kept:
-                kept["_nodes"] = self._new_nodes()
+                kept["_nodes"] = _new_nodes(self._coordinates)
             nodes: PowerLawNodes | ArrayNodes = kept["_nodes"]
         return nodes
-
-    def _new_nodes(self) -> PowerLawNodes | ArrayNodes:
-        """Make the nodes that stand for all coordinates."""
-        if isinstance(self._h, PowerLaw):
-            return PowerLawNodes(self._h)
-        noise = math.nan if self._c is None else self._c
-        is_alike = not any(isinstance(x, np.ndarray) for x in (self._mean0, self._var0))
-        same_noise = None if isinstance(noise, np.ndarray) else noise
-        return ArrayNodes(self.dim, self.curvature_range, self.block, same_noise, is_alike)
 
     def compressed(self, nodes: int = 20) -> Problem:
         """Few coordinates with counts that stand for all of this problem's.
@@ -505,100 +423,59 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def is_power_law(self) -> bool:
         """Whether coordinates follow a formula."""
-        return isinstance(self._h, PowerLaw)
+        return isinstance(self._coordinates, PowerLaw)
 
     @property
     def is_harmonic(self) -> bool:
         """Whether curvature and noise are a part of 1, 1/2, 1/3, ..., which need not be stored."""
-        law = self._h
+        law = self._coordinates
         return isinstance(law, PowerLaw) and law == PowerLaw(law.dim, 1.0, first=law.first)
 
     @property
     def key(self) -> Any:
         """The power law, or a number that no other problem has while this one is there."""
-        return self._h if isinstance(self._h, PowerLaw) else id(self)
+        return self._coordinates if self.is_power_law else id(self)
 
     @property
     def has_counts(self) -> bool:
         """Whether an entry stands for more, or less, than one coordinate."""
-        return bool(np.any(np.asarray(self._count) != 1.0))
-
-    def _of_law(self, name: str) -> Array:
-        """Compute a field of all coordinates of a power law, an array of shape (d,)."""
-        assert isinstance(self._h, PowerLaw)
-        try:
-            field: Array = getattr(self._h.block(0, self.dim), name)
-        except (MemoryError, ValueError):
-            raise InputError(
-                f"dim = {self.dim} is more coordinates than fit into memory as an array"
-            ) from None
-        return np.broadcast_to(frozen(field), (self.dim,))
-
-    def _broadcast(self, value: Array | float) -> Array:
-        """Broadcast a number or an array to shape (d,)."""
-        array = value if isinstance(value, np.ndarray) else frozen(np.array(value))
-        return np.broadcast_to(array, (self.dim,))
+        return self._coordinates.has_counts
 
     def block(self, start: int, stop: int) -> Block:
         """Return the coordinates start .. stop - 1, so that engines need not hold all of them."""
-        if isinstance(self._h, PowerLaw):
-            return self._h.block(start, stop)
-        part = slice(start, stop)
-        h = self._h[part]
-        mean, variance, count = (
-            x[part] if isinstance(x, np.ndarray) else np.array([x])
-            for x in (self._mean0, self._var0, self._count)
-        )
-        c = self._c[part] if isinstance(self._c, np.ndarray) else self._c
-        noise = h if c is None else np.atleast_1d(c)
-        return Block(h, noise, np.asarray(mean * mean + variance), count, np.asarray(variance))
+        return self._coordinates.block(start, stop)
 
     def start_block(self, start: int, stop: int) -> tuple[Array, Array]:
         """Return mean and variance of the initial iterates of coordinates start .. stop - 1.
 
         One that is the same for all coordinates has shape (1,).
         """
-        mean, variance = (
-            x[start:stop] if isinstance(x, np.ndarray) else np.array([x])
-            for x in (self._mean0, self._var0)
-        )
-        if isinstance(self._h, PowerLaw):
-            variance = self._h.variances(start, stop)
-        return mean, variance
+        return self._coordinates.start_block(start, stop)
 
     def __repr__(self) -> str:
         noise = "" if self.noise_model is None else f"{self.noise_model!r}"
-        if isinstance(self._h, PowerLaw) and not self._h.first:
-            return f"Problem.power_law({self._h}){noise and f'.with_noise({noise})'}"
+        law = self._coordinates
+        if isinstance(law, PowerLaw) and not law.first:
+            return f"Problem.power_law({law}){noise and f'.with_noise({noise})'}"
         low, high = self.curvature_range
         more = f"{noise and f', {noise}'}{f', {self.dropped}' if self.dropped else ''}"
         return f"<Problem: {counted(self.dim, 'curvature')} from {low:g} to {high:g}{more}>"
 
     def _values(self) -> object:
         """Return the arrays, by which problems are equal, however they were given."""
-        if isinstance(self._h, PowerLaw):
-            return self._h, self.noise_model
+        if isinstance(self._coordinates, PowerLaw):
+            return self._coordinates, self.noise_model
         return [self.h, self.mean0, self.var0, self.count, self.c, self.noise_model]
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what a copy or a pickle keeps, without what others remember of this problem."""
-        kept = ("dim", "_h", "_c", "_mean0", "_var0", "_count", "noise_model", "dropped")
+        kept = ("_coordinates", "noise_model", "dropped")
         return {name: getattr(self, name) for name in kept}
 
     def _repr_html_(self) -> str:
-        low, high = self.curvature_range
-        facts: dict[str, Any] = {"coordinates": self.dim, "curvatures h": f"{low:g} to {high:g}"}
-        if isinstance(self._h, PowerLaw):
-            added = f" + {self._h.damping:g}" if self._h.damping else ""
-            facts["curvatures h"] += f", i^-{self._h.exponent:g}{added}"
-            if self._h.first:
-                facts["curvatures h"] += f" from i = {self._h.first + 1} on"
-        facts["gradient noise c"] = "as h" if self._c is None else _span(self._c)
+        facts: dict[str, Any] = {"coordinates": self.dim} | self._coordinates.facts
         if self.noise_model is not None:
             facts["noise off the optimum"] = repr(self.noise_model)
-        facts["start: mean"], facts["start: variance"] = _span(self._mean0), _span(self._var0)
-        if self.has_counts:
-            facts["count"] = _span(self._count)
         if self.dropped:
             facts["negative or zero"] = self.dropped
         return facts_table("Problem", facts)
@@ -608,11 +485,7 @@ class Problem(SampleLosses, Unchangeable):
     @property
     def fields(self) -> dict[str, Any]:
         """The numbers and arrays from which `from_fields` rebuilds the problem."""
-        noise = noise_fields(self.noise_model)
-        if isinstance(self._h, PowerLaw):
-            return dict(self._h.fields) | noise
-        fields = {"h": self._h, "mean0": self._mean0, "var0": self._var0} | noise
-        fields |= {"count": self._count, "c": self.c if self._c is None else self._c}
+        fields = dict(self._coordinates.fields) | noise_fields(self.noise_model)
         return fields | ({"dropped": np.array(astuple(self.dropped))} if self.dropped else {})
 
     @classmethod
@@ -641,12 +514,9 @@ class Problem(SampleLosses, Unchangeable):
             law["damping"] = number("damping", law.get("damping", 0.0), least=0.0) + damping
             first = integer("first", fields.get("first", 0), least=0)
             law["dim"] = first + integer("dim", fields["dim"], least=1)
-            problem = cls.power_law(**law)
-            if first:
-                assert isinstance(problem._h, PowerLaw)
-                part = replace(problem._h, dim=problem.dim - first, first=first)
-                problem._settle(dim=part.dim, _h=part)
-            return problem
+            whole = cls.power_law(**law)._coordinates
+            assert isinstance(whole, PowerLaw)
+            return cls._of_law(replace(whole, dim=whole.dim - first, first=first))
         arrays = {name: value for name, value in fields.items() if name != "dropped"}
         problem = cls(**arrays, negative=negative, damping=damping)
         if "dropped" in fields and not problem.dropped:
@@ -726,18 +596,32 @@ def _as_field(column: Array) -> Array | float:
     return float(column[0]) if column.size == 1 else column
 
 
-def _span(value: Array | float) -> str:
-    """Write a number, or the lowest and the highest of several."""
-    low, high = float(np.min(value)), float(np.max(value))
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+def _new_nodes(coordinates: ArrayCoordinates | PowerLaw) -> PowerLawNodes | ArrayNodes:
+    """Make the nodes that stand for all coordinates."""
+    if isinstance(coordinates, PowerLaw):
+        return PowerLawNodes(coordinates)
+    return coordinates.new_nodes()
 
 
-def _field(name: str, value: ArrayLike, dim: int, **limits: float) -> Array | float:
-    """Check a number, or an array of shape (dim,), against its limits, and freeze it."""
-    array = real_array(name, value)
-    if array.ndim and array.shape != (dim,):
+def _with_label_noise(
+    coordinates: ArrayCoordinates | PowerLaw, noise: Gaussian, labels: float
+) -> ArrayCoordinates | PowerLaw:
+    """Return the same coordinates whose c is the noise of labels.
+
+    Raises
+    ------
+    InputError
+        If that is no power law where the curvatures are one.
+    """
+    if isinstance(coordinates, ArrayCoordinates):
+        optimum = frozen(real_array("c", noise.optimum_variance(coordinates.h)))
+        return replace(coordinates, noise=optimum)
+    if coordinates.damping or noise.ridge:
         raise InputError(
-            f"{name} must be a number or have the shape of h, ({dim},), but has shape {array.shape}"
+            "label_noise must be left out for a power law with damping or ridge, whose noise "
+            "is then no power law: give it as noise and noise_exponent of the problem"
         )
-    in_range(name, array, **limits)
-    return frozen(array) if array.ndim else float(array)
+    changed = replace(
+        coordinates, noise=labels * coordinates.scale, noise_exponent=coordinates.exponent
+    )
+    return checked_law(changed)

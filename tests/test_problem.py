@@ -361,3 +361,14 @@ def test_a_start_whose_square_is_lost_is_refused_where_it_counts():
     with pytest.raises(nqm.InputError, match=r"mean0\^2 \+ var0 of at least 2.2e-308 beside"):
         nqm.Problem([1e300], mean0=1e-180, var0=0.0)
     assert nqm.Problem([1.0, 1e-9], mean0=[1.0, 1e-180], var0=0.0).dim == 2
+
+
+def test_notebooks_show_the_powers_of_noise_and_start():
+    """Noise of its own power is not said to be as h, nor a start to have variance 1."""
+    html = nqm.Problem.power_law(
+        10**6, 1.1, noise=3.0, noise_exponent=-0.2, start_exponent=0.7
+    )._repr_html_()
+    for words in ("i^-1.1", "3 i^0.2", "i^-0.7"):
+        assert words in html
+    assert "as h" not in html
+    assert "as h" in nqm.Problem.power_law(10**6)._repr_html_()

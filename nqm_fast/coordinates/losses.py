@@ -18,7 +18,10 @@ class SampleLosses:
     A data point x has mean 0 and standard deviation sigma in each coordinate.
     """
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """Number of coordinates d."""
+        raise NotImplementedError
 
     @property
     def h(self) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..foundation.immutable import frozen
 from ..foundation.validation import (
     Array,
     InputError,
@@ -62,13 +63,60 @@ class PowerLaw:
             c = _power(self.noise, i, self.noise_exponent)
         return Block(h, c, second_moment, count, second_moment)
 
-    def curvatures(self, begin: int, end: int) -> Array:
-        """Compute the curvatures of the coordinates begin .. end - 1 (counted from 0)."""
-        return self.block(begin, end).h
+    def start_block(self, begin: int, end: int) -> tuple[Array, Array]:
+        """Compute mean and variance of initial iterates; of shape (1,) where all are alike."""
+        variance = np.ones(1) if self.start is None else self.block(begin, end).variance
+        return np.zeros(1), variance
 
-    def variances(self, begin: int, end: int) -> Array:
-        """Compute the variances of initial iterates; one number, (1,), where all are alike."""
-        return np.ones(1) if self.start is None else self.block(begin, end).variance
+    def column(self, name: str) -> Array:
+        """Compute a field of all coordinates by its name in a problem, shape (dim,).
+
+        Raises
+        ------
+        InputError
+            If memory has no room for so many coordinates.
+        """
+        if name in ("h", "c") or (name == "var0" and self.start is not None):
+            try:
+                whole = self.block(0, self.dim)
+            except (MemoryError, ValueError):
+                raise InputError(
+                    f"dim = {self.dim} is more coordinates than fit into memory as an array"
+                ) from None
+            values = {"h": whole.h, "c": whole.c, "var0": whole.variance}[name]
+        else:
+            values = np.array({"mean0": 0.0, "var0": 1.0, "count": 1.0}[name])
+        return np.broadcast_to(frozen(values), (self.dim,))
+
+    @property
+    def ends(self) -> tuple[Block, Block]:
+        """The last coordinate, which has the least curvature, and the first."""
+        return self.block(self.dim - 1, self.dim), self.block(0, 1)
+
+    @property
+    def curvature_range(self) -> tuple[float, float]:
+        """Least and largest curvature."""
+        low, high = (float(end.h[0]) for end in self.ends)
+        return low, high
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether an entry stands for more, or less, than one coordinate."""
+        return False
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a notebook shows of the coordinates, by what it is called."""
+        low, high = self.curvature_range
+        curvatures = f"{low:g} to {high:g}, {_formula(self.scale, self.exponent)}"
+        curvatures += f" + {self.damping:g}" if self.damping else ""
+        curvatures += f" from i = {self.first + 1} on" if self.first else ""
+        facts = {"curvatures h": curvatures, "gradient noise c": "as h"}
+        if self.noise is not None and self.noise_exponent is not None:
+            facts["gradient noise c"] = _formula(self.noise, self.noise_exponent)
+        if self.start is not None and self.start_exponent is not None:
+            return facts | {"start: h times variance": _formula(self.start, self.start_exponent)}
+        return facts | {"start: mean": "0", "start: variance": "1"}
 
     @property
     def fields(self) -> dict[str, float]:
@@ -89,6 +137,11 @@ SHAPE = ("exponent", "noise_exponent", "start_exponent", "scale", "noise", "star
 """Arguments of a power law beside `dim` and those that other problems have too."""
 POSITIONAL = ("dim", "exponent", "first")
 """Fields of a power law that `str` does not write as the others."""
+
+
+def _formula(scale: float, exponent: float) -> str:
+    """Write ``scale i^-exponent``, whatever the sign of the exponent."""
+    return f"{'' if scale == 1.0 else f'{scale:g} '}i^{-exponent:g}"
 
 
 def _power(scale: float, i: Array, exponent: float) -> Array:
@@ -116,10 +169,10 @@ def checked_law(law: PowerLaw) -> PowerLaw:
         checked |= {name: size, f"{name}_exponent": decay}
     law = replace(law, **checked)
     with np.errstate(over="ignore", under="ignore"):
-        ends = [law.block(0, 1), law.block(law.dim - 1, law.dim)]
-    if ends[1].h[0] == 0.0:
+        last, first = law.ends
+    if last.h[0] == 0.0:
         raise InputError(f"exponent {law.exponent:g} makes the last of {law.dim} curvatures vanish")
-    for block in ends:
+    for block in (first, last):
         for field, name in (("h", "scale"), ("c", "noise"), ("second_moment", "start")):
             if not math.isfinite(getattr(block, field)[0]):
                 exponent = "exponent" if name == "scale" else f"{name}_exponent"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coordinates.arrays import LIMITS
 from ..coordinates.problem_files import Content
 from ..foundation.messages import counted
-from ..problem import LIMITS
 from .columns import ORDER, Columns, renamed
 
 SUM_TOLERANCE = 1e-3

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coordinates import problem_files
+from ..coordinates.arrays import LIMITS
 from ..coordinates.problem_files import Content
 from ..coordinates.spectrum import NEGATIVE
 from ..foundation.arithmetic import in_usual_arithmetic
 from ..foundation.validation import Array, InputError, choice, number
-from ..problem import LIMITS, Problem
+from ..problem import Problem
 from .arrays import SUM_TOLERANCE, array_columns, named_columns, pairs_if_asked
 from .columns import Columns
 from .text import read_columns

@@ -23,9 +23,14 @@ def problems():
     yield nqm.Problem(np.repeat([1.0, 1e-300, 0.5, 1.0 - 2.0**-40], DIM)[:DIM], rng.random(DIM))
 
 
+def has_own_noise(problem):
+    """Whether the noise is an array of its own."""
+    return isinstance(problem._coordinates.noise, np.ndarray)
+
+
 def moments_of(problem):
     """The tables of all measures, and the counts."""
-    pointwise = not isinstance(problem._c, np.ndarray)
+    pointwise = not has_own_noise(problem)
     cells = Cells.of(*problem.curvature_range)
     return array_nodes._moments(cells, problem.block, problem.dim, pointwise)
 
@@ -37,7 +42,7 @@ def plain_moments(problem):
     ].add_moments
     cells, whole = Cells.of(*problem.curvature_range), problem.block(0, problem.dim)
     weights = [whole.multiplicity]
-    if isinstance(problem._c, np.ndarray):
+    if has_own_noise(problem):
         weights = [whole.multiplicity * whole.second_moment, whole.multiplicity * whole.c]
     table = np.zeros((len(weights), 2 * cells.side, 4))
     count = np.zeros(2 * cells.side, dtype=np.int64)
