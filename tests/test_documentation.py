@@ -75,8 +75,8 @@ def test_examples_in_docstrings_are_true(name):
 
 
 def test_there_are_examples():
-    modules = ("exact.risk", "exact.first_passage", "exact.tuning", "exact.piecewise_schedule")
-    modules += ("problem", "simulation.api", "algorithms.base")
+    modules = ("exact.risk", "exact.first_passage", "exact.tuning", "problem")
+    modules += ("exact.control.piecewise_schedule", "runs.api", "algorithms.base")
     found = [
         doctest.DocTestFinder().find(importlib.import_module(f"nqm_fast.{m}")) for m in modules
     ]

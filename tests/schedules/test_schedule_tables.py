@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from test_schedules import KINDS
+from schedule_kinds import KINDS
 
 import nqm_fast as nqm
 from nqm_fast import schedules
