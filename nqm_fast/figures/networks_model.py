@@ -1,4 +1,4 @@
-"""Real networks beside a noisy quadratic model that is fitted to two small batch sizes."""
+"""Real networks beside a noisy quadratic model that is fitted to plain SGD at small batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..drawing.study import Study
 from ..drawing.style import add_caption, add_legend, with_gaps, wrapped
 from ..machine.jobs import Job, Solved
-from ..networks.model import PARTS
+from ..networks.model import MOST_FITTED
+from ..networks.model import OPTIMIZERS as PREDICTED
 from ..networks.optimizers import OPTIMIZERS
 from ..networks.table import shipped, shipped_predictions
 from ..output.columns import Table, rows_where, table_of_rows
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORDER = 13
-TITLE = "Real networks, and a model fitted to two small batch sizes"
+TITLE = "Real networks, and a model fitted to SGD at small batch sizes"
 PAPER = "none: the paper compares trends, and fits nothing"
 OWN_PROBLEM = True
 
@@ -51,7 +52,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     """Draw measurements as markers and predictions as lines."""
     panels = task_panels(figure, TITLE, table, "steps to the target")
     for task, axes in panels.items():
-        for name in PARTS:
+        for name in PREDICTED:
             for ema in (False, True):
                 rows = curve(table, task, name, ema)
                 points = {**COLOURS[name], "linestyle": "none"}
@@ -62,7 +63,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
     first = next(iter(panels.values()))
     marker = {"linestyle": "none"}
     entries: list[tuple[str, dict[str, Any]]] = [
-        (f"{OPTIMIZERS[name].title}: measured", {**COLOURS[name], **marker}) for name in PARTS
+        (f"{OPTIMIZERS[name].title}: measured", {**COLOURS[name], **marker}) for name in PREDICTED
     ]
     lines = [
         (f"model, {'with' if ema else 'without'} EMA", {"color": "black", **LINES[ema]})
@@ -73,7 +74,7 @@ def plot(figure: Figure, table: Table, _: Study) -> None:
         f"{100.0 * rows_where(table, task=task)['fit_error'][0]:.0f} %" for task in panels
     )
     text = (
-        f"Fitted to the loss curves of SGD at the two smallest batch sizes only (error {errors}); "
-        "open markers: without an EMA."
+        f"Fitted to SGD at batch sizes up to {MOST_FITTED} only (error {errors}); open markers: "
+        "without an EMA."
     )
     add_caption(figure, wrapped(figure, text))

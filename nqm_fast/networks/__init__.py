@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .objective import softmax_loss, squared_loss
     from .sharpness import largest_curvatures
     from .studies import study
-    from .study_runs import training_runs
+    from .study_runs import peak_sharpness, training_runs
     from .table import Results, shipped, shipped_curves, shipped_origin, shipped_sharpness
     from .tasks import Task
     from .tasks import names as task_names
@@ -25,6 +25,7 @@ __all__ = [
     "Task",
     "largest_curvatures",
     "measure",
+    "peak_sharpness",
     "shipped",
     "shipped_curves",
     "shipped_origin",
@@ -41,6 +42,7 @@ PLACES = {
     "Task": "tasks",
     "largest_curvatures": "sharpness",
     "measure": "jax_measurement",
+    "peak_sharpness": "study_runs",
     "shipped": "table",
     "shipped_curves": "table",
     "shipped_origin": "table",

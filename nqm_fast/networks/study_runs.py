@@ -56,9 +56,7 @@ def training_runs(
     table = shipped()
     choice("task", task, distinct_values(table, "task"))
     choice("optimizer", optimizer, ("sgd", "momentum"))
-    most = math.inf
-    if most_batch_size is not None:
-        most = integer("most_batch_size", most_batch_size, least=1)
+    most = _most(most_batch_size)
     rows = table.where(task=task, optimizer=optimizer).rows()
     runs = [_tuned(row) for row in rows if row["batch_size"] <= most]
     curves = rows_where(shipped_curves(), task=task)
@@ -66,6 +64,50 @@ def training_runs(
         sizes = distinct_values(curves, "batch_size")
         runs += [_curve(rows_where(curves, batch_size=b), task) for b in sizes if b <= most]
     return runs
+
+
+def peak_sharpness(task: str, *, most_batch_size: int | None = None) -> float:
+    """Return the largest curvature that was measured on the way of plain SGD's trainings.
+
+    It is that of any seed, as a tuned setting must do for all of them, and of any step: curvatures
+    rise in the first steps, the more so the larger the rate, before they fall. Momentum does not
+    survive rates beyond its edge of stability (``sharpness=`` of `Fitted.steps_to_target`).
+
+    Parameters
+    ----------
+    task : str
+        "digits", "language" or "mnist1d".
+    most_batch_size : int, optional
+        Only trainings up to this batch size.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        If there is no such task.
+
+    Examples
+    --------
+    >>> import nqm_fast as nqm
+    >>> nqm.networks.peak_sharpness("digits") > 0.5
+    True
+    """
+    table = shipped_sharpness()
+    choice("task", task, distinct_values(table, "task"))
+    here = (table["task"] == task) & (table["batch_size"] <= _most(most_batch_size))
+    return float(table["sharpness"][here].max())
+
+
+def _most(most_batch_size: int | None) -> float:
+    """Check the largest batch size of runs; without one there is no limit."""
+    return (
+        math.inf
+        if most_batch_size is None
+        else integer("most_batch_size", most_batch_size, least=1)
+    )
 
 
 def _tuned(row: dict[str, Any]) -> TrainingRun:

@@ -198,19 +198,20 @@ def shipped_curves() -> dict[str, Any]:
 
 
 def shipped_sharpness() -> dict[str, Any]:
-    """Return the largest curvatures on the way of the shipped curves' trainings.
+    """Return the largest curvatures on the way of trainings by plain SGD.
 
     Returns
     -------
     dict of ndarray
-        Columns ``task``, ``batch_size``, ``lr``, ``seed``, ``step`` and ``sharpness``: at the
-        initial parameters, after half and three quarters of the steps to the target, and there.
+        Columns ``task``, ``batch_size``, ``lr``, ``seed``, ``step`` and ``sharpness``: of the
+        shipped curves' trainings at the initial parameters, after half and three quarters of the
+        steps to the target, and there; at a batch size of 16 at each of the first 16 steps.
     """
     return read_csv(SHARPNESS)
 
 
 def shipped_predictions() -> dict[str, Any]:
-    """Return what models fitted to the shipped loss curves predict (see `model.predictions`).
+    """Return what models fitted to SGD's shipped runs up to a batch size of 16 predict.
 
     Returns
     -------

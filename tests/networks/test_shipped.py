@@ -6,8 +6,8 @@ from helpers import HERE
 
 from nqm_fast import figures, networks
 from nqm_fast.figures._networks import critical_batch
-from nqm_fast.networks import shipped_curves, shipping
-from nqm_fast.networks.model import PARTS
+from nqm_fast.networks import shipping
+from nqm_fast.networks.model import OPTIMIZERS as PREDICTED
 from nqm_fast.networks.optimizers import OPTIMIZERS
 from nqm_fast.networks.table import shipped_predictions
 from nqm_fast.output.columns import distinct_values, rows_where
@@ -159,26 +159,23 @@ def test_figures_are_drawn_of_a_study_of_ones_own(tmp_path):
 
 
 def test_the_model_is_fitted_to_small_batches_and_predicts_large_ones(tmp_path):
-    """A first version: up to 4.3 times too fast and 2.6 too slow, with averages far too fast."""
+    """Steps from a batch size of 64 on, of which none was fitted, as docs/fitting.md has them."""
     drawn = figures.draw("networks_model", tmp_path)[0]
     table = drawn.table
-    ratio = table["predicted_steps"] / table["steps"]
-    last = ~table["ema"]
-    assert ((ratio[last] > 0.2) & (ratio[last] < 3.0)).all()
-    near = last & (table["optimizer"] == "sgd") & (table["batch_size"] <= 4)
-    assert ((ratio[near] > 0.3) & (ratio[near] < 1.2)).all()
-    on_digits = last & (table["task"] == "digits") & (table["batch_size"] == 1024)
-    assert (ratio[on_digits] > 0.4).all()
-    assert (table["fit_error"] < 0.1).all()
+    errors = np.log(table["predicted_steps"] / table["steps"])
+    large = table["batch_size"] >= 64
+    for task, most in (("digits", 0.17), ("language", 0.12), ("mnist1d", 0.43)):
+        here = errors[large & (table["task"] == task)]
+        assert np.sqrt(np.mean(here**2)) < most
+    assert np.sqrt(np.mean(errors[large] ** 2)) < 0.29
+    # Momentum at small batches was not fitted either.
+    assert np.sqrt(np.mean(errors[table["batch_size"] <= 16] ** 2)) < 0.12
+    assert (table["fit_error"] < 0.09).all()
 
 
 @pytest.mark.thorough
 def test_shipped_predictions_are_those_of_a_fresh_fit():
-    results, curves = TABLE.where(task="digits"), rows_where(shipped_curves(), task="digits")
-    fresh, stored = (
-        shipping.predicted(results, curves),
-        rows_where(shipped_predictions(), task="digits"),
-    )
+    fresh, stored = shipping.predicted(TASKS), shipped_predictions()
     for name in ("task", "optimizer", "ema", "batch_size"):
         assert (fresh[name] == stored[name]).all()
     for name in ("predicted_steps", "fit_error"):
@@ -189,7 +186,7 @@ def test_there_is_a_prediction_for_all_that_the_model_has():
     stored = shipped_predictions()
     for task in TASKS:
         part = rows_where(stored, task=task)
-        for optimizer in PARTS:
+        for optimizer in PREDICTED:
             for ema in (False, True):
                 here = rows_where(part, optimizer=optimizer, ema=ema)
                 assert (here["batch_size"] == rows(task, optimizer, ema)["batch_size"]).all()
