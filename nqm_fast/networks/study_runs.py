@@ -103,11 +103,9 @@ def peak_sharpness(task: str, *, most_batch_size: int | None = None) -> float:
 
 def _most(most_batch_size: int | None) -> float:
     """Check the largest batch size of runs; without one there is no limit."""
-    return (
-        math.inf
-        if most_batch_size is None
-        else integer("most_batch_size", most_batch_size, least=1)
-    )
+    if most_batch_size is None:
+        return math.inf
+    return integer("most_batch_size", most_batch_size, least=1)
 
 
 def _tuned(row: dict[str, Any]) -> TrainingRun:

@@ -11,6 +11,8 @@ import pytest
 
 import nqm_fast as nqm
 from nqm_fast import schedules
+from nqm_fast.fits.parameters import PROBLEM
+from nqm_fast.fits.templates import Template
 
 DATA = Path(
     os.environ.get("NQM_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
@@ -97,3 +99,46 @@ def test_steps_of_the_largest_model_to_a_target_are_predicted():
     )
     # By a hyperbola through the measured steps, 20 % over linear scaling.
     assert abs(np.log(critical.value / 1394)) < 0.3
+
+
+def cells_of_rates_and_batch_sizes():
+    """Cells of parameters and tokens in the order of their work: rate, batch size, steps, loss."""
+    cells = {}
+    for line in (DATA / "llm_lr_batch.csv").read_text().split("\n")[1:]:
+        if line:
+            n, tokens, lr, size, steps, _, smooth = map(float, line.split(","))
+            cells.setdefault((int(n), tokens), []).append((lr, size, int(steps), smooth))
+    return sorted(cells.items(), key=lambda cell: cell[0][0] * cell[0][1])
+
+
+@pytest.mark.thorough
+def test_the_best_rates_and_batch_sizes_of_larger_cells_are_recommended():
+    shape = Template("lr", "warmup 2000, cosine lr to 0.00001")
+    cells = cells_of_rates_and_batch_sizes()
+
+    def runs(number, points, group):
+        return [
+            nqm.TrainingRun(
+                loss, steps, batch_size=size, lr=shape.schedule({"lr": lr}, steps),
+                dim=cells[number][0][0], group=group,
+            )
+            for lr, size, steps, loss in points
+        ]  # fmt: skip
+
+    fitted_runs = []
+    for number, (_, points) in enumerate(cells[:6]):
+        best = min(loss for *_, loss in points)
+        near = sorted(point for point in points if point[-1] < 1.03 * best)
+        fitted_runs += runs(number, near[::2], f"cell {number}")
+    extra = ("lr_power", "batch_power", "noise_floor")
+    share = [name for name in PROBLEM if name != "irreducible"]
+    fitted = nqm.fit(fitted_runs, extra=extra, share=[*share, *extra])
+    assert fitted.error < 0.005
+    highest = max(run.peak_lr for run in fitted_runs)
+    excess = []
+    for number, (_, points) in enumerate(cells[6:], start=6):
+        allowed = [point for point in points if point[0] < 1.001 * highest]
+        predicted = fitted.predict(runs(number, allowed, "cell 0"))
+        best = min(loss for *_, loss in points)
+        excess.append(allowed[int(np.argmin(predicted))][-1] / best - 1.0)
+    assert np.mean(excess) < 0.002
