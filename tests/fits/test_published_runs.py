@@ -129,7 +129,7 @@ def test_the_best_rates_and_batch_sizes_of_larger_cells_are_recommended():
     for number, (_, points) in enumerate(cells[:6]):
         best = min(loss for *_, loss in points)
         near = sorted(point for point in points if point[-1] < 1.03 * best)
-        fitted_runs += runs(number, near[::2], f"cell {number}")
+        fitted_runs += runs(number, near[::3], f"cell {number}")
     extra = ("lr_power", "batch_power", "noise_floor")
     share = [name for name in PROBLEM if name != "irreducible"]
     fitted = nqm.fit(fitted_runs, extra=extra, share=[*share, *extra])
