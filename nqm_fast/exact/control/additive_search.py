@@ -9,7 +9,6 @@ several starts, and with more from the answer of those.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from .batch_budget import BatchLimits, BestBatches, WholeBatches, whole_batches
 from .piece_layout import Layout, even_lengths, gathered_lengths, layout
 from .piece_maps import Batches
 from .piece_models import is_plain, piece_model
+from .quasi_newton import lowest_point
 
 COARSE_PIECES = 8
 """Pieces of the first search; each of the next has twice as many."""
@@ -35,19 +35,15 @@ SCANNED_RATES = 40
 SCAN_STEP = 0.75
 LIMIT_MARGIN = 1e-9
 """Part by which learning rates stay below the limit of stability, where noise grows without end."""
-MOST_ITERATIONS = 1000
-"""A limit that bounds the time where rounding errors prevent convergence."""
-KEPT_GRADIENTS = 20
-"""Gradients from which L-BFGS-B estimates curvature; its usual 10 need more iterations."""
 ROUNDING_PRICE = 1e-6
 """Rise of the log of the risk by whole batches from which on even ones are looked at too."""
 MOST_LR = 1e300
 """The largest learning rate that is tried, whatever is stable."""
 MOST_LOG_RISK = 710.0
 """Stands for the log of a risk beyond the range of a double."""
-RISK_TOLERANCE, GRADIENT_TOLERANCE = 1e-12, 1e-8
-"""Changes of the log of the risk, and its derivatives, at which a search ends."""
-SLOW_TOLERANCES = 1e-10, 1e-6
+RISK_TOLERANCE = 1e-12
+"""Change of the log of the risk at which a search ends."""
+SLOW_TOLERANCES = 1e-8, 1e-6
 """The same of the log of the risk for algorithms whose search takes long, and one before longer
 ones."""
 
@@ -203,24 +199,14 @@ class ControlSearch:
         return [even, self._layout(gathered), self._layout(gathered[::-1])]
 
     def _from_scratch(self, steps: int, batches: BestBatches) -> Found:
-        """Minimise from several starts with few pieces, then with more and more."""
-        main = steps - self.limits.warmup
+        """Minimise on all layouts, and further on the best of them."""
         layouts = self._layouts(steps)
-        most = max(len(x.lengths) - len(x.stairs) for x in layouts)
-        coarse = self._coarse(steps, layouts)
-        starts = self._starts(coarse, batches)
+        begun = self._begun(steps, layouts, batches)
         rough = self.rough_tolerance
-        best = self._minimised(coarse, starts, batches, tolerance=rough)
-        pieces = 2 * COARSE_PIECES
-        while pieces < most and self.limits.is_rate_free:
-            finer = self._layout(even_lengths(main, pieces))
-            start = self._moved(best, finer)
-            best = self._minimised(finer, [start], batches, tolerance=rough)
-            pieces *= 2
         answers = []
         for place, fine in enumerate(layouts):
-            begin = [self._moved(best, fine)]
-            if most <= COARSE_PIECES or most == main:
+            begin = [] if begun is None else [self._moved(begun, fine)]
+            if begun is None or has_few(fine):
                 # Single steps may have several lowest points.
                 begin += self._starts(fine, batches)
             answers.append(self._minimised(fine, begin, batches, place, tolerance=rough))
@@ -229,9 +215,24 @@ class ControlSearch:
             return best
         return self._minimised(best.layout, [best.free], batches, best.place, batch=best.batch)
 
+    def _begun(self, steps: int, layouts: list[Layout], batches: BestBatches) -> Found | None:
+        """Minimise from several starts with few pieces, then with more."""
+        most = max(len(x.middles) for x in layouts)
+        coarse = self._coarse(steps, layouts)
+        starts = self._starts(coarse, batches)
+        rough = self.rough_tolerance
+        best = self._minimised(coarse, starts, batches, tolerance=rough)
+        pieces = 2 * COARSE_PIECES
+        while pieces < most and self.limits.is_rate_free:
+            finer = self._layout(even_lengths(steps - self.limits.warmup, pieces))
+            start = self._moved(best, finer)
+            best = self._minimised(finer, [start], batches, tolerance=rough)
+            pieces *= 2
+        return best
+
     def _coarse(self, steps: int, layouts: list[Layout]) -> Layout:
         """Return the layout of the first search, which has few pieces."""
-        most = max(len(x.lengths) - len(x.stairs) for x in layouts)
+        most = max(len(x.middles) for x in layouts)
         return self._layout(even_lengths(steps - self.limits.warmup, min(COARSE_PIECES, most)))
 
     def _best_constant(self, coarse: Layout, batches: BestBatches) -> tuple[float, float]:
@@ -291,8 +292,8 @@ class ControlSearch:
             value, slope = self.log_risk(pieces.log_rates(free), pieces.lengths, batches)
             return value, pieces.slope_by_free(slope)
 
-        bounds = pieces.bounds(self.log_limit)
-        return Descended(*lowest_point(objective, start, bounds, tolerance), None)
+        bounds, scales = pieces.bounds(self.log_limit), pieces.scales
+        return Descended(*lowest_point(objective, start, bounds, tolerance, scales), None)
 
     # -- whole batches -----------------------------------------------------------------------
 
@@ -323,31 +324,13 @@ class ControlSearch:
             return value, pieces.slope_by_free(of_piece)
 
         bounds = pieces.bounds(self.log_limit)
-        value, free = lowest_point(objective, found.free, bounds, self.tolerance)
+        tolerance, scales = self.tolerance, pieces.scales
+        value, free = lowest_point(objective, found.free, bounds, tolerance, scales)
         rates = pieces.log_rates(free)
         return WholePlan(value, rates, pieces.lengths, batches, found._replace(free=free))
 
 
-def lowest_point(
-    objective: Callable[[Array], tuple[float, Array]],
-    start: Array,
-    bounds: list[tuple[float, float]],
-    tolerance: float = RISK_TOLERANCE,
-) -> tuple[float, Array]:
-    """Minimise a function with its gradient within bounds; the lowest value, and where it is."""
-    import scipy.optimize
-
-    answer = scipy.optimize.minimize(
-        objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={
-            "maxiter": MOST_ITERATIONS,
-            "maxcor": KEPT_GRADIENTS,
-            "ftol": tolerance,
-            "gtol": GRADIENT_TOLERANCE,
-        },
-    )
-    return float(answer.fun), np.asarray(answer.x)
+def has_few(pieces: Layout) -> bool:
+    """Whether pieces are few, or single steps."""
+    main = pieces.lengths[len(pieces.stairs) :]
+    return len(main) <= COARSE_PIECES or bool((main == 1).all())

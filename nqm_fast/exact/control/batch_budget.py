@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +70,11 @@ class BestBatches:
     def __call__(self, weights: Array, lengths: NDArray[np.int64], /) -> Array:
         """Compute batch sizes, shape (pieces,)."""
         return best_batches(weights, lengths, self.samples, self.limits)
+
+    @property
+    def even(self) -> BestBatches:
+        """The same budget in batches that are all alike."""
+        return replace(self, limits=self.limits._replace(is_free=False))
 
 
 def _weight_per_step(weights: Array, lengths: NDArray[np.int64], limits: BatchLimits) -> Array:

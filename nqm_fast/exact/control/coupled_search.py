@@ -19,20 +19,18 @@ from ...coordinates.blocks import Block
 from ...foundation.validation import Array
 from ...problem import Problem
 from ..coupled.maps import CoupledBlock
-from .additive_search import (
-    MOST_LOG_RISK,
-    ControlLimits,
-    ControlSearch,
-    Descended,
-    Found,
-    lowest_point,
-)
+from .additive_search import MOST_LOG_RISK, ControlLimits, ControlSearch, Descended, Found, has_few
 from .batch_budget import BestBatches
-from .coupled_pieces import CoupledModel, Groups
+from .coupled_pieces import CoupledModel
 from .piece_layout import Layout
+from .piece_models import is_plain
+from .quasi_newton import lowest_point
 
-STARTS = 2
-"""Starts of a search."""
+PLAIN_TOLERANCES, STATE_TOLERANCES = (1e-8, 1e-6), (1e-7, 1e-5)
+"""Changes of the log of the risk at which a search ends, and one that a longer one follows: of
+plain SGD, and of others, for which a risk takes longer."""
+MUCH_BETTER = 0.1
+"""By how much the log of the risk of falling rates must be lower to begin with them."""
 SHARE_RANGE = 30.0
 """Largest size of a free number, the log of what a piece takes."""
 LEAST_SHARE = 1e-3
@@ -46,15 +44,46 @@ HALVINGS = 64
 class CoupledSearch(ControlSearch):
     """The lowest risk of budgets, where noise depends on the iterate."""
 
-    tolerance, rough_tolerance = 1e-9, 1e-5
+    def __init__(
+        self,
+        problem: Problem,
+        block: Block | CoupledBlock,
+        algorithm: LinearAlgorithm,
+        pieces: int | NDArray[np.int64],
+        limits: ControlLimits,
+    ) -> None:
+        super().__init__(problem, block, algorithm, pieces, limits)
+        self.tolerance, self.rough_tolerance = (
+            PLAIN_TOLERANCES if is_plain(algorithm) else STATE_TOLERANCES
+        )
+        self._constants: dict[tuple[int, float], tuple[float, float]] = {}
+
+    def _begun(self, steps: int, layouts: list[Layout], batches: BestBatches) -> None:
+        """Nothing, as a search of all pieces from a constant rate on takes few risks."""
+
+    def _best_constant(self, coarse: Layout, batches: BestBatches) -> tuple[float, float]:
+        """Scan constant rates once, in few pieces and in batches that are all alike."""
+        steps = int(coarse.lengths.sum())
+        key = (steps, batches.samples)
+        if key not in self._constants:
+            few = self._coarse(steps, [coarse])
+            self._constants[key] = super()._best_constant(few, batches.even)
+        return self._constants[key]
 
     def _starts(self, coarse: Layout, batches: BestBatches) -> list[Array]:
-        """Return the best two of the usual starts, as falling rates may begin beyond stability."""
+        """Return the best constant rate, and the best falling one where pieces are few.
+
+        A falling one that is much better stands alone: to constant ones the way is short otherwise.
+        """
 
         def log_risk(start: Array) -> float:
-            return self.log_risk(coarse.log_rates(start), coarse.lengths, batches)[0]
+            return self.log_risk(coarse.log_rates(start), coarse.lengths, batches.even)[0]
 
-        return sorted(super()._starts(coarse, batches), key=log_risk)[:STARTS]
+        constant, *falling = super()._starts(coarse, batches)
+        best = min(falling, key=log_risk)
+        if has_few(coarse):
+            return [constant, best]
+        return [best if log_risk(best) < log_risk(constant) - MUCH_BETTER else constant]
 
     def weights(self, found: Found, samples: float) -> Array:
         """Return weights for which the batch sizes that were found are the best."""
@@ -75,29 +104,32 @@ class CoupledSearch(ControlSearch):
         shares = Shares(batches, lengths)
         if not isinstance(model, CoupledModel) or not shares.are_free:
             return super()._descended(pieces, start, batches, tolerance, None)
-        groups, size = Groups(lengths), len(start)
+        groups, size = model.groups(lengths), len(start)
 
         def objective(point: Array) -> tuple[float, Array]:
-            free, share = point[:size], point[size:]
-            batch, change = shares.batches(share)
+            log_rates = pieces.log_rates(point[:size])
+            batch, change = shares.batches(point[size:], log_rates)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                found = model.risk_and_slopes(pieces.log_rates(free), groups, 1.0 / batch)
+                found = model.risk_and_slopes(log_rates, groups, 1.0 / batch)
             if found.risk == 0.0:
                 return math.log(SMALLEST_RISK), np.zeros_like(point)
             if not (0.0 < found.risk < math.inf and np.isfinite(found.slope).all()):
                 return MOST_LOG_RISK, np.zeros_like(point)
-            by_batch = -found.weights / batch**2 / found.risk
-            by_rate = pieces.slope_by_free(found.slope / found.risk)
-            return math.log(found.risk), np.append(by_rate, shares.slope(by_batch, change))
+            by_share, by_followed = shares.slopes(-found.weights / batch**2 / found.risk, change)
+            by_rate = pieces.slope_by_free(found.slope / found.risk + by_followed)
+            return math.log(found.risk), np.append(by_rate, by_share)
 
+        log_rates = pieces.log_rates(start)
         if batch is None:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                weights = model.evaluated(pieces.log_rates(start), lengths, batches).weights
+                weights = model.evaluated(log_rates, lengths, batches).weights
             batch = batches(np.maximum(weights, 0.0), lengths)
-        first = shares.free_of(batch)
+        first = np.append(start, shares.free_of(batch, log_rates))
         bounds = pieces.bounds(self.log_limit) + shares.bounds
-        value, point = lowest_point(objective, np.append(start, first), bounds, tolerance)
-        return Descended(value, point[:size], shares.batches(point[size:])[0])
+        scales = np.append(pieces.scales, shares.scales)
+        value, point = lowest_point(objective, first, bounds, tolerance, scales)
+        log_rates = pieces.log_rates(point[:size])
+        return Descended(value, point[:size], shares.batches(point[size:], log_rates)[0])
 
 
 def control_search(
@@ -117,6 +149,8 @@ class Shares:
 
     Each is the least one and what a piece takes: in proportion to the exponential of its number, or
     where there is a largest one, to that of a logistic function, moved so that the budget is spent.
+    Larger learning rates take more, as the best batches of additive noise do, so that what a free
+    number does is hardly changed by them; but where batch sizes may not fall.
     """
 
     def __init__(self, batches: BestBatches, lengths: NDArray[np.int64]) -> None:
@@ -135,9 +169,15 @@ class Shares:
         one, pieces = (-SHARE_RANGE, SHARE_RANGE), len(self._lengths)
         return [one] * pieces if self._may_fall else [one] + [(0.0, SHARE_RANGE)] * (pieces - 1)
 
-    def batches(self, free: Array) -> tuple[Array, Array]:
+    @property
+    def scales(self) -> Array:
+        """How far numbers go where the risk changes alike: less far if they are of more steps."""
+        steps = self._lengths / self._lengths.mean()
+        return np.asarray(1.0 / np.sqrt(steps if self._may_fall else np.cumsum(steps[::-1])[::-1]))
+
+    def batches(self, free: Array, log_rates: Array) -> tuple[Array, Array]:
         """Return batch sizes, and their derivatives each by the log of what its piece takes."""
-        log = free if self._may_fall else np.cumsum(free)
+        log = free + log_rates if self._may_fall else np.cumsum(free)
         if math.isinf(self._span):
             part = np.exp(log - log.max())
             taken = part * (self._left / np.dot(self._lengths, part))
@@ -154,19 +194,23 @@ class Shares:
             low, high = (middle, high) if spent < self._left else (low, middle)
         return 0.5 * float(low + high)
 
-    def slope(self, by_batch: Array, change: Array) -> Array:
-        """Return derivatives by the free numbers, of those by batch sizes."""
+    def slopes(self, by_batch: Array, change: Array) -> tuple[Array, Array]:
+        """Return derivatives by the free numbers and by log rates, of those by batch sizes."""
         direct, spent = by_batch * change, self._lengths * change
         by_log = direct - spent * (direct.sum() / spent.sum())
-        return by_log if self._may_fall else np.cumsum(by_log[::-1])[::-1]
+        if self._may_fall:
+            return by_log, by_log
+        return np.cumsum(by_log[::-1])[::-1], np.zeros_like(by_log)
 
-    def free_of(self, batch: Array) -> Array:
+    def free_of(self, batch: Array, log_rates: Array) -> Array:
         """Return the free numbers of batch sizes, or near them."""
         mean = self._left / self._lengths.sum()
         log = np.log(np.maximum(batch - self._least, LEAST_SHARE * mean))
         if math.isfinite(self._span):
             room = self._span - mean
             log -= np.log(np.maximum(self._least + self._span - batch, LEAST_SHARE * room))
+        if self._may_fall:
+            log -= log_rates
         log = np.clip(log - log.mean(), -SHARE_RANGE, SHARE_RANGE)
         if self._may_fall:
             return np.asarray(log)

@@ -19,7 +19,7 @@ from ...output.html import facts_table
 from ...problem import Problem
 from ...schedules import Piecewise, Schedule
 from ..risk import expected_risk
-from ..search.nodes import REFINEMENTS, better_nodes, first_nodes
+from ..search.nodes import REFINEMENTS, better_nodes, fewest_nodes
 from .additive_search import ControlSearch, WholePlan
 from .coupled_search import control_search
 from .piece_models import is_plain
@@ -27,10 +27,8 @@ from .task import OVER, ControlTask, check_noise, checked_limits, checked_task
 
 AGREEMENT = 1e-9
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
-ROUGH_AGREEMENT = 1e-6
-"""The same for algorithms whose search takes long."""
-COUPLED_AGREEMENT = 1e-3
-"""The same for noise that depends on the iterate, whose schedules are off by the square of that."""
+ROUGH_AGREEMENT = 1e-3
+"""The same where a search takes long: schedules are off by the square of that."""
 ROOT_TOLERANCE = 1e-10
 """Relative error of the fewest samples or steps, where whole numbers lie closer."""
 GROWTH = 4
@@ -170,10 +168,9 @@ def optimal_control(
         raise InputError(
             f"target must be below the risk of the start, which is {start:g}, not {task.target:g}"
         )
-    block = first_nodes(problem)
-    agreement = AGREEMENT if is_plain(task.algorithm) else ROUGH_AGREEMENT
-    if problem.noise_model is not None:
-        agreement = COUPLED_AGREEMENT
+    block = fewest_nodes(problem, has_state=not is_plain(task.algorithm))
+    is_fast = problem.noise_model is None and is_plain(task.algorithm)
+    agreement = AGREEMENT if is_fast else ROUGH_AGREEMENT
     known: WholePlan | None = None
     for _ in range(REFINEMENTS):
         search = control_search(problem, block, task.algorithm, task.pieces, limits)

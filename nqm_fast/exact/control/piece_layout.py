@@ -63,6 +63,12 @@ class Layout(NamedTuple):
         later = np.cumsum(main[::-1])[::-1]
         return np.concatenate([later[:1], -later[1:]])
 
+    @property
+    def scales(self) -> Array:
+        """How far numbers go where the risk changes alike: less far if they are of more steps."""
+        steps = np.abs(self.slope_by_free(self.lengths / self.lengths.mean()))
+        return np.asarray(1.0 / np.sqrt(steps))
+
     def free_of(self, main: Array, log_limit: float) -> Array:
         """Return the free numbers of log learning rates after the warm-up, or near them."""
         main = np.clip(main, log_limit - LOG_RANGE, log_limit)

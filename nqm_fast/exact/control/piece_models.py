@@ -10,7 +10,7 @@ from ...algorithms.base import LinearAlgorithm
 from ...algorithms.sgd import SGD
 from ...algorithms.sparse import sizes_of
 from ...coordinates.blocks import Block
-from ...foundation.validation import Array, InputError, shown
+from ...foundation.validation import InputError, shown
 from ...schedules import Constant, as_schedule
 from ..coupled.maps import CoupledBlock
 from ..periodic import find_period
@@ -40,42 +40,42 @@ def piece_model(
     InputError
         If its numbers are beyond the range of a double.
     """
-    if isinstance(block, CoupledBlock):
-        return _coupled_model(block, algorithm, curvature_range)
-    if not is_plain(algorithm):
-        return LinearModel(block, algorithm), additive_limit(algorithm, curvature_range)
-    power = algorithm.hyper_parameter("power")
+    if is_plain(algorithm):
+        power = algorithm.hyper_parameter("power")
+        stable = _largest_plain_lr(power, curvature_range)
+    else:
+        stable = additive_limit(algorithm, curvature_range)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if isinstance(block, CoupledBlock):
+            coupled = CoupledModel(block, algorithm, stable)
+            if not coupled.is_finite:
+                raise InputError(
+                    f"problem must have curvatures and noise that {shown(algorithm)} does not take "
+                    "beyond the range of a double"
+                )
+            return coupled, stable
+        if not is_plain(algorithm):
+            return LinearModel(block, algorithm), stable
         model = plain_model(block, power)
-    return model, _largest_plain_lr(power, curvature_range, *model)
+    _check_power(power, all(np.isfinite(x).all() for x in model))
+    return model, stable
 
 
-def _coupled_model(
-    block: CoupledBlock, algorithm: LinearAlgorithm, curvature_range: tuple[float, float]
-) -> tuple[PieceModel, float]:
-    """Return nodes whose noise depends on the iterate, and the largest rate, of large batches."""
-    power = algorithm.hyper_parameter("power")
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        model = CoupledModel(block, power)
-    return model, _largest_plain_lr(power, curvature_range, model.curvature, model.kick)
-
-
-def _largest_plain_lr(power: float, curvature_range: tuple[float, float], *numbers: Array) -> float:
-    """Return the largest stable learning rate of plain SGD, if its numbers are in range.
-
-    Raises
-    ------
-    InputError
-        If they are beyond the range of a double.
-    """
+def _largest_plain_lr(power: float, curvature_range: tuple[float, float]) -> float:
+    """Return the largest stable learning rate of plain SGD."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         largest = float(np.power(curvature_range, 1.0 - power).max())
-    if not (0.0 < largest < math.inf and all(np.isfinite(x).all() for x in numbers)):
+    _check_power(power, 0.0 < largest < math.inf)
+    return 2.0 / largest
+
+
+def _check_power(power: float, is_in_range: bool) -> None:
+    """Raise an InputError if a preconditioner leads beyond the range of a double."""
+    if not is_in_range:
         raise InputError(
             f"power must be nearer to 0: with {power:g}, preconditioned curvature or noise is "
             "beyond the range of a double"
         )
-    return 2.0 / largest
 
 
 def check_has_model(algorithm: LinearAlgorithm) -> None:

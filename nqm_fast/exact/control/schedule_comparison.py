@@ -28,13 +28,14 @@ from ...output.html import rows_table
 from ...problem import Problem
 from ...schedules import Piecewise, Schedule
 from ..risk import expected_risk
-from ..search.nodes import first_nodes
-from .additive_search import ControlLimits, ControlSearch, lowest_point
+from ..search.nodes import fewest_nodes
+from .additive_search import RISK_TOLERANCE, ControlLimits, ControlSearch
 from .batch_budget import BatchLimits, whole_batches
 from .coupled_search import control_search
 from .named_schedules import SHAPES, Shape
 from .optimal_control import Control, optimal_control
 from .piece_layout import gathered_lengths
+from .quasi_newton import lowest_point
 from .task import check_noise
 
 OPTIMAL, OPTIMAL_LR = "optimal", "optimal-lr"
@@ -239,7 +240,7 @@ def _tuning_search(budget: _Budget) -> ControlSearch:
     free = BatchLimits(1, math.inf, False, True)
     limits = ControlLimits(True, True, math.inf, 0, free)
     lengths = gathered_lengths(budget.steps, TUNED_PIECES)
-    example, block = SGD(1.0, power=budget.power), first_nodes(budget.problem)
+    example, block = SGD(1.0, power=budget.power), fewest_nodes(budget.problem, has_state=False)
     return control_search(budget.problem, block, example, lengths, limits)
 
 
@@ -313,6 +314,6 @@ def _tuned(shape: Shape, budget: _Budget, search: ControlSearch) -> tuple[float,
     for start in shape.starts:
         peaks = [np.array([limit - k, *start]) for k in range(SCANNED_PEAKS)]
         first = min(peaks, key=lambda point: objective(point)[0])
-        answers.append(lowest_point(objective, first, bounds))
+        answers.append(lowest_point(objective, first, bounds, RISK_TOLERANCE))
     point = min(answers, key=lambda answer: answer[0])[1]
     return math.exp(point[0]), point[1:]

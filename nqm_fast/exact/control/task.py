@@ -24,7 +24,7 @@ from ...foundation.validation import (
 from ...problem import Problem, as_problem
 from .additive_search import ControlLimits
 from .batch_budget import BatchLimits
-from .piece_models import check_has_model, is_plain
+from .piece_models import check_has_model
 
 OVER: tuple[str, ...] = ("lr", "batch_size")
 MOST_PIECES = 1 << 12
@@ -80,11 +80,6 @@ def checked_task(
     budget = _checked_budget(steps, samples, target, limits)
     lengths = _checked_pieces(pieces, budget[0], limits)
     example = _example_of(algorithm)
-    if problem.noise_model is not None and not is_plain(example):
-        raise InputError(
-            f"algorithm must be plain SGD for optimal_control where noise depends on the iterate, "
-            f"not {shown(example)}"
-        )
     return ControlTask(problem, *budget, lengths, example, limits)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 from ...algorithms.base import LinearAlgorithm
 from ...certified_sums import COARSE, certified_block
 from ...coordinates.blocks import Block
 from ...problem import Problem
 from ...schedules import Schedule
+from ..coupled.coarse import coarse_block
 from ..coupled.maps import CoupledBlock
 from ..coupled.nodes import CoupledNodes
 from ..coupled.risk import certified_block as certified_coupled_block
@@ -50,6 +53,19 @@ def first_nodes(problem: Problem) -> Block | CoupledBlock:
         return searched_nodes(problem)
     nodes = CoupledNodes(problem)
     return nodes.joined(COARSE, rough=True) if nodes.parts else nodes.every()
+
+
+def fewest_nodes(problem: Problem, *, has_state: bool) -> Block | CoupledBlock:
+    """Return the nodes that a search of schedules begins with: very few where each takes long."""
+    first = first_nodes(problem)
+    if isinstance(first, CoupledBlock):
+        return coarse_block(first)
+    if not has_state:
+        return first
+    zero = np.zeros(first.h.size)
+    fields = [np.broadcast_to(x, first.h.shape) for x in first[:4]]
+    few = coarse_block(CoupledBlock(*fields, zero, zero, zero))
+    return Block(*few[:4], few.second_moment)
 
 
 def better_nodes(

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,13 +10,12 @@ from hypothesis import strategies as st
 
 import nqm_fast as nqm
 from nqm_fast import schedules
-from nqm_fast.exact.control import coupled_pieces
 from nqm_fast.exact.control.additive_search import ControlLimits
 from nqm_fast.exact.control.batch_budget import BatchLimits, BestBatches
 from nqm_fast.exact.control.coupled_pieces import CoupledModel, Groups
 from nqm_fast.exact.control.coupled_search import LEAST_SHARE, Shares, control_search
 from nqm_fast.exact.coupled.nodes import CoupledNodes
-from nqm_fast.exact.search.nodes import first_nodes
+from nqm_fast.exact.search.nodes import fewest_nodes
 from nqm_fast.noise import Gaussian, LossDependent
 
 FEW = nqm.Problem([1.0, 0.5, 0.25], mean0=[1, -1, 2], var0=0)
@@ -25,9 +25,23 @@ NOISES = [Gaussian(), Gaussian(1.0), Gaussian(label_noise=0.01), LossDependent(2
 FREE = BatchLimits(1, math.inf, True, True)
 
 
-def model_of(problem, power=0.0):
+ALGORITHMS = {
+    "plain": nqm.SGD(1.0),
+    "power": nqm.SGD(1.0, power=0.3),
+    "momentum": nqm.SGD(1.0, momentum=0.9),
+    "ema": nqm.SGD(1.0, ema=0.8),
+    "both": nqm.SGD(1.0, momentum=0.7, ema=0.9, power=0.2),
+    "nesterov": nqm.Nesterov(1.0, momentum=0.9),
+    "pytorch": nqm.Nesterov(1.0, momentum=0.8, form="pytorch"),
+    "qhm": nqm.QHM(1.0, momentum=0.95, nu=0.7),
+    "delayed": nqm.DelayedSGD(1.0, 1),
+}
+every = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+
+
+def model_of(problem, algorithm=ALGORITHMS["plain"]):
     nodes = CoupledNodes(problem)
-    return CoupledModel(nodes.joined(20) if nodes.parts else nodes.every(), power)
+    return CoupledModel(nodes.joined(20) if nodes.parts else nodes.every(), algorithm, 2.0)
 
 
 def some_pieces(pieces, steps):
@@ -37,34 +51,41 @@ def some_pieces(pieces, steps):
     return log_rates, lengths, np.geomspace(4.0, 30.0, pieces)
 
 
-def exact_risk(problem, log_rates, lengths, sizes, power=0.0):
+def exact_risk(problem, log_rates, lengths, sizes, algorithm=ALGORITHMS["plain"]):
     lr = schedules.Piecewise(np.exp(log_rates).tolist(), lengths.tolist())
     batch = schedules.Piecewise(sizes.tolist(), lengths.tolist())
-    return nqm.expected_risk(problem, nqm.SGD(lr, power=power), batch, int(lengths.sum()))
+    given_ = algorithm.with_hyper_parameters(lr=lr)
+    return nqm.expected_risk(problem, given_, batch, int(lengths.sum()))
 
 
 # -- groups of steps -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=str)
-@pytest.mark.parametrize("power", [0.0, 0.3])
-def test_groups_of_one_step_are_exact(noise, power):
+@every
+def test_groups_of_one_step_are_exact(noise, algorithm):
     problem = nqm.Problem.power_law(300).with_noise(noise)
-    pieces = some_pieces(5, 200)
-    groups = Groups(pieces[1])
-    risk = model_of(problem, power).risk_and_slopes(pieces[0], groups, 1.0 / pieces[2]).risk
-    assert risk == pytest.approx(exact_risk(problem, *pieces, power), rel=1e-12)
+    log_rates, lengths, sizes = some_pieces(5, 200)
+    log_rates = log_rates - 1.0
+    groups = Groups(lengths)
+    risk = model_of(problem, algorithm).risk_and_slopes(log_rates, groups, 1.0 / sizes).risk
+    exact = exact_risk(problem, log_rates, lengths, sizes, algorithm)
+    assert risk == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize("noise", NOISES, ids=str)
 @pytest.mark.parametrize(("pieces", "steps"), [(4, 2000), (40, 5000)])
-def test_long_groups_are_off_by_little(noise, pieces, steps):
-    problem = MANY.with_noise(noise)
-    given_ = some_pieces(pieces, steps)
-    groups = Groups(given_[1])
-    assert len(groups.kind) < 600
-    risk = model_of(problem).risk_and_slopes(given_[0], groups, 1.0 / given_[2]).risk
-    assert risk == pytest.approx(exact_risk(problem, *given_), rel=2e-5)
+@pytest.mark.parametrize("name", ["plain", "momentum", "both"])
+def test_long_groups_are_off_by_little(noise, pieces, steps, name):
+    problem, algorithm = MANY.with_noise(noise), ALGORITHMS[name]
+    log_rates, lengths, sizes = some_pieces(pieces, steps)
+    log_rates = log_rates - 1.0
+    model = model_of(problem, algorithm)
+    groups = model.groups(lengths)
+    assert len(groups.kind) < 400
+    risk = model.risk_and_slopes(log_rates, groups, 1.0 / sizes).risk
+    exact = exact_risk(problem, log_rates, lengths, sizes, algorithm)
+    assert risk == pytest.approx(exact, rel=2e-5 if name == "plain" else 1e-3)
 
 
 @pytest.mark.parametrize("lengths", [[1], [7], [300, 1, 5000], [10**9, 3, 10**12], [2**61]])
@@ -100,14 +121,92 @@ def test_slopes_are_those_of_finite_differences(noise, steps):
         )
 
 
-def test_little_loss_is_summed_as_much_is():
-    """On both sides of where power series take over."""
-    for n in (1, 2, 7, 1000, 10**6):
-        loss = np.array([[coupled_pieces.SERIES_LIMIT / n * (1 - 1e-9)],
-                         [coupled_pieces.SERIES_LIMIT / n * (1 + 1e-9)]])  # fmt: skip
-        two = coupled_pieces._powers(loss, np.full((2, 1), float(n)), np.full(2, n))
-        for below, above in (x.ravel() for x in two):
-            assert below == pytest.approx(above, rel=1e-8, abs=1e-9)
+def precise_risk(problem, algorithm, log_rates, lengths, inverse):
+    """The risk in the digits of mpmath, step by step."""
+    size, noise = problem.dim, problem.noise_model
+    recurrence = algorithm.recurrence(problem.h)
+    terms, start, read, gradient = recurrence
+    n = len(read)
+    point = [1.0] + [0.0] * (n - 1) if gradient is None else gradient
+
+    def number(entry, j):
+        value = entry[0] * entry[1] if isinstance(entry, tuple) else entry
+        return mpmath.mpf(float(np.broadcast_to(value, (size,))[j]))
+
+    start, read, point = (mpmath.matrix([mpmath.mpf(x) for x in y]) for y in (start, read, point))
+    factors = [x.tolist() for x in (problem.c, *noise.coupling(problem.h, problem.c))]
+    moments = [x * start * start.T for x in (problem.mean0**2 + problem.var0).tolist()]
+    for x, length, inv in zip(log_rates, lengths, inverse, strict=True):
+        maps = []
+        for j in range(size):
+            matrix, kick = mpmath.eye(n), mpmath.matrix(n, 1)
+            for weight, (change, kicks) in zip([1, mpmath.exp(x)], terms, strict=True):
+                for a in range(n):
+                    kick[a] += weight * number(kicks[a], j)
+                    for b in range(n):
+                        matrix[a, b] += weight * number(change[a][b], j)
+            maps.append((matrix, kick))
+        for _ in range(int(length)):
+            squares = [(point.T * m * point)[0] for m in moments]
+            total = sum(w * s for w, s in zip(factors[3], squares, strict=True))
+            moments = [
+                matrix * m * matrix.T + kick * kick.T * inv * (c + own * square + shared * total)
+                for (matrix, kick), m, square, c, own, shared in zip(
+                    maps, moments, squares, *factors[:3], strict=True
+                )
+            ]
+    both = zip(problem.h.tolist(), moments, strict=True)
+    return sum(mpmath.mpf(h) / 2 * (read.T * m * read)[0] for h, m in both)
+
+
+@pytest.mark.parametrize("noise", [Gaussian(), LossDependent(2.0)], ids=str)
+@pytest.mark.parametrize("name", ["plain", "momentum", "ema", "nesterov", "both"])
+def test_slopes_are_those_of_finite_differences_in_50_digits(name, noise):
+    """Groups of single steps are exact, so that these are derivatives of the risk itself."""
+    problem, algorithm = FEW.with_noise(noise), ALGORITHMS[name]
+    log_rates, lengths, sizes = some_pieces(3, 20)
+    inverse = 1.0 / sizes
+    found = model_of(problem, algorithm).risk_and_slopes(log_rates, Groups(lengths), inverse)
+    with mpmath.workdps(50):
+        numbers = [mpmath.mpf(float(x)) for x in [*log_rates, *inverse]]
+
+        def risk(k, change):
+            moved = [x + change * (m == k) for m, x in enumerate(numbers)]
+            return precise_risk(problem, algorithm, moved[:3], lengths, moved[3:])
+
+        assert found.risk == pytest.approx(float(risk(-1, 0)), rel=1e-13)
+        step = mpmath.mpf(10) ** -18
+        for k in range(6):
+            exact = float((risk(k, step) - risk(k, -step)) / (2 * step))
+            slope = np.append(found.slope, found.weights)[k]
+            assert slope == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        nqm.Problem.power_law(10**9),
+        nqm.Problem.power_law(10**5, exponent=1.5),
+        nqm.Problem(np.geomspace(1, 1e-4, 3000), np.geomspace(1, 1e-6, 3000)),
+    ],
+    ids=["long", "steep", "array"],
+)
+def test_few_nodes_stand_for_all(problem, noise):
+    problem = problem.with_noise(noise)
+    nodes = CoupledNodes(problem)
+    few = fewest_nodes(problem, has_state=False)
+    all_ = nodes.joined(20) if nodes.parts else nodes.every()
+    assert few.h.size <= 80 < all_.h.size
+    log_rates, lengths, sizes = some_pieces(6, 3000)
+    pair = [
+        CoupledModel(x, ALGORITHMS["momentum"], 2.0).risk_and_slopes(
+            log_rates - 2.0, Groups(lengths), 1.0 / sizes
+        )
+        for x in (few, all_)
+    ]
+    assert pair[0].risk == pytest.approx(pair[1].risk, rel=2e-3)
+    assert pair[0].slope == pytest.approx(pair[1].slope, rel=1e-2, abs=1e-3 * pair[1].risk)
 
 
 # -- budgets -------------------------------------------------------------------------------
@@ -130,21 +229,26 @@ def test_budgets_hold_whatever_the_free_numbers_are(lengths, least, more, may_fa
     shares = Shares(BestBatches(samples, limits), np.array(lengths))
     assert shares.are_free
     free = np.array([random.uniform(low / 5, high / 5) for low, high in shares.bounds])
-    batch, change = shares.batches(free)
+    rates = np.array([random.uniform(-3, 0) for _ in lengths])
+    batch, change = shares.batches(free, rates)
     assert batch @ lengths == pytest.approx(samples, rel=1e-9)
     assert least * (1 - 1e-12) <= batch.min() <= batch.max() <= most * (1 + 1e-12)
     assert may_fall or (np.diff(batch) >= -1e-9 * batch.max()).all()
-    again = shares.batches(shares.free_of(batch))[0]
+    again = shares.batches(shares.free_of(batch, rates), rates)[0]
     mean = (samples - least * steps) / steps  # of what is taken beyond the least
     has_room = math.isinf(most) or batch.max() < most - max(LEAST_SHARE * (most - mean), 0.01)
     if batch.min() > least + LEAST_SHARE * mean and has_room:
         assert again == pytest.approx(batch, rel=1e-6)
     weight = np.array([random.uniform(-1, 1) for _ in lengths])
-    slope = shares.slope(weight, change)
+    by_free, by_rate = shares.slopes(weight, change)
     for k in range(len(free)):
         step = 1e-5 * (np.arange(len(free)) == k)
-        moved = weight @ (shares.batches(free + step)[0] - shares.batches(free - step)[0]) / 2e-5
-        assert slope[k] == pytest.approx(moved, rel=1e-4, abs=1e-5 * batch.max())
+        for slope, up, down in (
+            (by_free, (free + step, rates), (free - step, rates)),
+            (by_rate, (free, rates + step), (free, rates - step)),
+        ):
+            moved = weight @ (shares.batches(*up)[0] - shares.batches(*down)[0]) / 2e-5
+            assert slope[k] == pytest.approx(moved, rel=1e-4, abs=1e-5 * batch.max())
 
 
 @pytest.mark.parametrize("noise", [Gaussian(label_noise=0.3), LossDependent(1.0)], ids=str)
@@ -212,7 +316,9 @@ def test_the_joint_optimum_is_where_batch_sizes_ask_for_themselves():
     """The derivatives by batch sizes, as weights in closed form, lead to the same batch sizes."""
     problem = SOME.with_noise(Gaussian())
     limits = ControlLimits(True, True, math.inf, 0, FREE)
-    search = control_search(problem, first_nodes(problem), nqm.SGD(1.0), 16, limits)
+    search = control_search(
+        problem, fewest_nodes(problem, has_state=False), nqm.SGD(1.0), 16, limits
+    )
     search.tolerance = 1e-14
     found = search.lowest(1000, 30_000)
     lengths, rates = found.layout.lengths, found.layout.log_rates(found.free)
@@ -256,5 +362,7 @@ def test_comparisons_have_such_noise():
 
 def test_others_are_refused():
     problem = SOME.with_noise(Gaussian())
-    with pytest.raises(nqm.InputError, match="must be plain SGD for optimal_control where noise"):
-        nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.SGD(1.0, momentum=0.9))
+    with pytest.raises(nqm.InputError, match="must have steps that are all alike but for lr"):
+        nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.ScheduleFree(1.0))
+    with pytest.raises(nqm.InputError, match="must have a state of at most 4 numbers for optimal"):
+        nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.DelayedSGD(1.0, 9))
