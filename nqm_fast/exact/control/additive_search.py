@@ -37,6 +37,8 @@ LIMIT_MARGIN = 1e-9
 """Part by which learning rates stay below the limit of stability, where noise grows without end."""
 ROUNDING_PRICE = 1e-6
 """Rise of the log of the risk by whole batches from which on even ones are looked at too."""
+WORSE_RATES = 8
+"""Lower rates after the best one that are looked at before the scan ends."""
 MOST_LR = 1e300
 """The largest learning rate that is tried, whatever is stable."""
 MOST_LOG_RISK = 710.0
@@ -244,7 +246,14 @@ class ControlSearch:
             return self.log_risk(coarse.log_rates(free), coarse.lengths, batches)[0]
 
         rates = (self.log_limit - SCAN_STEP * np.arange(SCANNED_RATES)).tolist()
-        return min((log_risk(rate), rate) for rate in rates)
+        best, worse = (math.inf, rates[0]), 0
+        for rate in rates:
+            found = (log_risk(rate), rate)
+            worse = 0 if found < best or best[0] >= MOST_LOG_RISK else worse + 1
+            best = min(best, found)
+            if worse == WORSE_RATES:
+                break
+        return best
 
     def _starts(self, coarse: Layout, batches: BestBatches) -> list[Array]:
         """Return starts: the best constant rate, and rates that fall from the largest on."""

@@ -19,7 +19,15 @@ from ...coordinates.blocks import Block
 from ...foundation.validation import Array
 from ...problem import Problem
 from ..coupled.maps import CoupledBlock
-from .additive_search import MOST_LOG_RISK, ControlLimits, ControlSearch, Descended, Found, has_few
+from .additive_search import (
+    MOST_LOG_RISK,
+    SCAN_STEP,
+    ControlLimits,
+    ControlSearch,
+    Descended,
+    Found,
+    has_few,
+)
 from .batch_budget import BestBatches
 from .coupled_pieces import CoupledModel
 from .piece_layout import Layout
@@ -29,6 +37,8 @@ from .quasi_newton import lowest_point
 PLAIN_TOLERANCES, STATE_TOLERANCES = (1e-8, 1e-6), (1e-7, 1e-5)
 """Changes of the log of the risk at which a search ends, and one that a longer one follows: of
 plain SGD, and of others, for which a risk takes longer."""
+HIGHER_STARTS = 1, 2
+"""Constant rates above the best with which searches of few pieces begin, as scanned ones."""
 MUCH_BETTER = 0.1
 """By how much the log of the risk of falling rates must be lower to begin with them."""
 SHARE_RANGE = 30.0
@@ -53,9 +63,9 @@ class CoupledSearch(ControlSearch):
         limits: ControlLimits,
     ) -> None:
         super().__init__(problem, block, algorithm, pieces, limits)
-        self.tolerance, self.rough_tolerance = (
-            PLAIN_TOLERANCES if is_plain(algorithm) else STATE_TOLERANCES
-        )
+        self._has_state = not is_plain(algorithm)
+        tolerances = STATE_TOLERANCES if self._has_state else PLAIN_TOLERANCES
+        self.tolerance, self.rough_tolerance = tolerances
         self._constants: dict[tuple[int, float], tuple[float, float]] = {}
 
     def _begun(self, steps: int, layouts: list[Layout], batches: BestBatches) -> None:
@@ -82,7 +92,10 @@ class CoupledSearch(ControlSearch):
         constant, *falling = super()._starts(coarse, batches)
         best = min(falling, key=log_risk)
         if has_few(coarse):
-            return [constant, best]
+            # What oscillates has several valleys, at constant rates above the best as well.
+            higher = [constant + k * SCAN_STEP for k in HIGHER_STARTS] if self._has_state else []
+            inside = [np.minimum(x, self.log_limit) for x in higher] if coarse.may_rise else []
+            return [constant, best, *inside]
         return [best if log_risk(best) < log_risk(constant) - MUCH_BETTER else constant]
 
     def weights(self, found: Found, samples: float) -> Array:
@@ -120,16 +133,25 @@ class CoupledSearch(ControlSearch):
             return math.log(found.risk), np.append(by_rate, by_share)
 
         log_rates = pieces.log_rates(start)
-        if batch is None:
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                weights = model.evaluated(log_rates, lengths, batches).weights
-            batch = batches(np.maximum(weights, 0.0), lengths)
-        first = np.append(start, shares.free_of(batch, log_rates))
+        begin = [batch] if batch is not None else self._begin_batches(log_rates, lengths, batches)
+        first = min(
+            (np.append(start, shares.free_of(x, log_rates)) for x in begin),
+            key=lambda point: objective(point)[0],
+        )
         bounds = pieces.bounds(self.log_limit) + shares.bounds
         scales = np.append(pieces.scales, shares.scales)
         value, point = lowest_point(objective, first, bounds, tolerance, scales)
         log_rates = pieces.log_rates(point[:size])
         return Descended(value, point[:size], shares.batches(point[size:], log_rates)[0])
+
+    def _begin_batches(
+        self, log_rates: Array, lengths: NDArray[np.int64], batches: BestBatches
+    ) -> list[Array]:
+        """Return equal batch sizes, and those that would be the best after them, to begin with."""
+        even = batches.even(np.zeros(len(lengths)), lengths)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            weights = self.model.evaluated(log_rates, lengths, batches.even).weights
+        return [even, batches(np.maximum(weights, 0.0), lengths)]
 
 
 def control_search(

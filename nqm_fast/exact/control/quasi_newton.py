@@ -49,7 +49,7 @@ def lowest_point(
         start / unit,
         jac=True,
         method="L-BFGS-B",
-        bounds=np.array([low / unit, high / unit]).T,
+        bounds=scipy.optimize.Bounds(low / unit, high / unit),
         options={
             "maxiter": MOST_ITERATIONS,
             "maxcor": KEPT_GRADIENTS,

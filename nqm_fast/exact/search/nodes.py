@@ -63,9 +63,9 @@ def fewest_nodes(problem: Problem, *, has_state: bool) -> Block | CoupledBlock:
     if not has_state:
         return first
     zero = np.zeros(first.h.size)
-    fields = [np.broadcast_to(x, first.h.shape) for x in first[:4]]
-    few = coarse_block(CoupledBlock(*fields, zero, zero, zero))
-    return Block(*few[:4], few.second_moment)
+    h, c, second_moment, count = (np.broadcast_to(x, first.h.shape) for x in first[:4])
+    few = coarse_block(CoupledBlock(h, c, second_moment, count, zero, zero, zero))
+    return Block(few.h, few.c, few.second_moment, few.multiplicity, few.second_moment)
 
 
 def better_nodes(

@@ -1,5 +1,6 @@
 """optimal_control where noise depends on the iterate, and the groups of steps that it stands on."""
 
+import itertools
 import math
 
 import mpmath
@@ -325,6 +326,86 @@ def test_the_joint_optimum_is_where_batch_sizes_ask_for_themselves():
     at = search.model.risk_and_slopes(rates, Groups(lengths), 1.0 / found.batch)
     asked = search.batches_of(30_000)(at.weights, lengths)
     assert found.batch == pytest.approx(asked, rel=2e-3)
+
+
+@pytest.mark.mostly_slow(1, slow=1)
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "ema"])
+def test_no_grid_beats_the_best_two_pieces_of_a_method(name):
+    problem = nqm.Problem(np.geomspace(1.0, 0.05, 4), mean0=1.0).with_noise(Gaussian())
+    algorithm = ALGORITHMS[name]
+    lengths, samples = [7, 5], 120
+    best = nqm.optimal_control(
+        problem, steps=12, samples=samples, pieces=lengths, algorithm=algorithm
+    )
+    model, groups = model_of(problem, algorithm), Groups(np.array(lengths))
+    rates = np.log(np.geomspace(0.01, 1.0, 18))
+    lowest = math.inf
+    for pair in itertools.product(rates, rates):
+        for size in (2, 4, 6, 8, 9, 10, 11, 12, 14):
+            sizes = np.array([size, (samples - 7 * size) / 5])
+            risk = model.risk_and_slopes(np.array(pair), groups, 1.0 / sizes).risk
+            lowest = min(lowest, risk)
+    assert best.samples == samples
+    assert best.algorithm.with_hyper_parameters(lr=1.0) == algorithm
+    assert 0.85 * lowest <= best.risk <= lowest * (1.0 + 1e-9)
+
+
+NAMED = st.one_of(
+    st.builds(schedules.Constant, st.floats(1e-3, 1.9)),
+    st.builds(schedules.Cosine, st.floats(1e-3, 1.9), st.integers(1, 60), st.floats(0, 0.5)),
+    st.builds(schedules.Linear, st.floats(1e-3, 1.9), st.floats(0, 1.9), st.integers(1, 60)),
+    st.builds(schedules.InverseTime, st.floats(1e-3, 1.9), st.floats(0.5, 50), st.floats(0.2, 2)),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(
+    NAMED,
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.sampled_from(NOISES),
+    st.sampled_from(["plain", "momentum", "ema", "nesterov"]),
+    st.sampled_from([FEW, SOME]),
+)
+def test_no_named_schedule_is_better_where_every_step_is_a_piece(
+    named, steps, size, noise, name, problem
+):
+    problem, algorithm = problem.with_noise(noise), ALGORITHMS[name]
+    best = nqm.optimal_control(problem, steps=steps, samples=steps * size, algorithm=algorithm)
+    other = nqm.expected_risk(problem, algorithm.with_hyper_parameters(lr=named), size, steps)
+    assert best.risk <= other * (1.0 + 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [Gaussian(label_noise=1.0), LossDependent(0.5)], ids=str)
+@pytest.mark.parametrize("name", ["plain", "momentum"])
+def test_tuned_named_schedules_are_not_better_at_any_dimension(noise, name):
+    problem, steps, size = nqm.Problem.power_law(10**12).with_noise(noise), 4096, 64
+    algorithm = ALGORITHMS[name]
+    best = nqm.optimal_control(problem, steps=steps, samples=size * steps, algorithm=algorithm)
+    assert best.samples == size * steps
+    assert best.samples == sum(
+        n * b for n, b in zip(best.batch_size.lengths, best.batch_size.values_, strict=True)
+    )
+    assert best.risk == nqm.expected_risk(problem, best.algorithm, best.batch_size, steps)
+    for make in (
+        float,
+        lambda x: schedules.Cosine(x, steps),
+        lambda x: schedules.Linear(x, 0, steps),
+        lambda x: schedules.WarmupStableDecay(x, 0, steps - steps // 5, steps // 5),
+    ):
+        for peak in np.geomspace(0.01, 1.5, 12).tolist():
+            other = algorithm.with_hyper_parameters(lr=make(peak))
+            assert best.risk < nqm.expected_risk(problem, other, size, steps)
+
+
+def test_a_method_without_state_is_plain_sgd():
+    """QHM without its momentum goes through the general recurrence."""
+    problem, given_ = SOME.with_noise(Gaussian()), {"steps": 200, "samples": 5000, "pieces": 4}
+    plain = nqm.optimal_control(problem, **given_)
+    other = nqm.optimal_control(problem, **given_, algorithm=nqm.QHM(1.0, momentum=0.9, nu=0.0))
+    assert other.risk == pytest.approx(plain.risk, rel=1e-4)
 
 
 def test_limits_hold():
