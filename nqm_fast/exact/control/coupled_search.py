@@ -68,8 +68,12 @@ class CoupledSearch(ControlSearch):
         self.tolerance, self.rough_tolerance = tolerances
         self._constants: dict[tuple[int, float], tuple[float, float]] = {}
 
-    def _begun(self, steps: int, layouts: list[Layout], batches: BestBatches) -> None:
-        """Nothing, as a search of all pieces from a constant rate on takes few risks."""
+    def _begun(self, steps: int, layouts: list[Layout], batches: BestBatches) -> Found | None:
+        """Begin with few pieces, but where batch sizes are searched too.
+
+        There a search of all pieces from a constant rate on takes fewer risks.
+        """
+        return None if batches.limits.is_free else super()._begun(steps, layouts, batches)
 
     def _best_constant(self, coarse: Layout, batches: BestBatches) -> tuple[float, float]:
         """Scan constant rates once, in few pieces and in batches that are all alike."""

@@ -105,8 +105,7 @@ def optimal_control(
     Parameters
     ----------
     problem : Problem
-        With noise that is the same everywhere, or `noise.Gaussian` or `noise.LossDependent`: the
-        search then takes some ten seconds, and the algorithm must be plain SGD.
+        With noise that is the same everywhere, or `noise.Gaussian` or `noise.LossDependent`.
     steps, samples : int, optional
         The budget. With both, the lowest risk is searched. With samples alone there are as many
         steps as batches of `min_batch`; with steps alone, all batches are of `max_batch`.
