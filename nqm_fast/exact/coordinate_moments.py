@@ -218,9 +218,11 @@ def _moments(
     for part in [np.arange(k)] if is_moderate(block) else alike(block):
         own = Block(*(np.ascontiguousarray(field[part]) for field in block))
         found = _moments_of_alike(own, mean0[part], algorithm, batch_size, records)
-        for row, values in enumerate(found):
-            for array, value in zip(arrays, values, strict=True):
-                array[row, part] = value
+        row = 0
+        for several in found:
+            rows = slice(row, row := row + len(several[0]))
+            for array, values in zip(arrays, several, strict=True):
+                array[rows, part] = values
     return arrays
 
 
@@ -231,40 +233,48 @@ def _moments_of_alike(
     batch_size: Schedule,
     records: NDArray[np.int64],
 ) -> Iterator[tuple[Array, ...]]:
-    """Yield what `Moments` have at each record, of coordinates that can share units."""
+    """Yield what `Moments` have at the next records, of coordinates that can share units."""
     if not records.size:
         return
     states = States(block, algorithm, first_weights(algorithm, batch_size, records))
-    block, units = states.block, states.units
-    weight = 0.5 * block.h * block.multiplicity
-    var0 = block.variance[:, None]
-    mean0 = np.ldexp(mean0, -units.of_start)[:, None]
-    unit, own_units = units.iterate, units.iterate - units.components
-    carried = None
+    mean0 = np.ldexp(mean0, -states.units.of_start)
+    carried, waiting = None, []
+    together = max(BLOCK // block.h.size, 1)
     for passage in passages(algorithm, batch_size, records):
         carried = states.moved(passage, carried)
-        if not passage.ends_at_record:
-            continue
-        response, noise = states.response(carried), states.covariance(carried)
-        spread = _times(response[:, :, None] * response[:, None, :], var0[:, :, None])
-        covariance = spread + noise
-        diagonal = np.arange(states.components)
-        covariance[:, diagonal, diagonal] = _at_least_zero(covariance[:, diagonal, diagonal])
-        read_response, read_noise = _read(states.read, response, noise)
-        square = _at_least_zero(read_response**2)
-        read = _times(read_response, mean0[:, 0]), _times(square, var0[:, 0]) + read_noise
-        mean = np.ldexp(_times(response, mean0), own_units)
-        covariance = np.ldexp(covariance, own_units[:, None] + own_units)
-        yield (
-            mean[:, 0],
-            covariance[:, 0, 0],
-            np.ldexp(read[0], unit),
-            np.ldexp(read[1], 2 * unit),
-            mean,
-            covariance,
-            _times(square, weight * block.second_moment),
-            weight * read_noise,
-        )
+        if passage.ends_at_record:
+            waiting.append(carried)
+        if len(waiting) == together:
+            yield _read_states(states, mean0, np.stack(waiting, axis=1))
+            waiting.clear()
+    if waiting:
+        yield _read_states(states, mean0, np.stack(waiting, axis=1))
+
+
+def _read_states(states: States, mean0: Array, carried: Array) -> tuple[Array, ...]:
+    """Return what `Moments` have of states, (2, records, rows, d), each with records first."""
+    block, units = states.block, states.units
+    weight, var0 = 0.5 * block.h * block.multiplicity, block.variance
+    unit, own_units = units.iterate, units.iterate - units.components
+    response, noise = states.response(carried), states.covariance(carried)
+    spread = _times(response[..., :, None] * response[..., None, :], var0[:, None, None])
+    covariance = spread + noise
+    diagonal = np.arange(states.components)
+    covariance[..., diagonal, diagonal] = _at_least_zero(covariance[..., diagonal, diagonal])
+    read_response, read_noise = _read(states.read, response, noise)
+    square = _at_least_zero(read_response**2)
+    mean = np.ldexp(_times(response, mean0[:, None]), own_units)
+    covariance = np.ldexp(covariance, own_units[:, None] + own_units)
+    return (
+        mean[..., 0],
+        covariance[..., 0, 0],
+        np.ldexp(_times(read_response, mean0), unit),
+        np.ldexp(_times(square, var0) + read_noise, 2 * unit),
+        mean,
+        covariance,
+        _times(square, weight * block.second_moment),
+        weight * read_noise,
+    )
 
 
 def chosen_block(problem: Problem, numbers: NDArray[np.int64]) -> Block:
@@ -280,14 +290,14 @@ def chosen_block(problem: Problem, numbers: NDArray[np.int64]) -> Block:
 
 
 def _read(read: tuple[float, ...], response: Array, noise: Array) -> tuple[Array, Array]:
-    """The response and the variance of the noise of the evaluated iterate, (d,) each.
+    """The response and the variance of the noise of the evaluated iterate, (records, d) each.
 
     Components that are not read do not count, also where they are infinite.
     """
     used = np.flatnonzero(read)
     factors = np.array(read)[used]
-    of_noise = np.einsum("a,iab,b->i", factors, noise[:, used[:, None], used], factors)
-    return response[:, used] @ factors, _at_least_zero(of_noise)
+    of_noise = np.einsum("a,rdab,b->rd", factors, noise[..., used[:, None], used], factors)
+    return response[..., used] @ factors, _at_least_zero(of_noise)
 
 
 def _times(value: Array, factor: Array) -> Array:

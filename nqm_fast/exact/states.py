@@ -175,18 +175,21 @@ class States:
         return state
 
     def covariance(self, carried: Array) -> Array:
-        """Return the covariance of the noise in a state, shape (d, n, n)."""
+        """Return the covariance of the noise in a state, shape (..., d, n, n).
+
+        The state is as `moved` returns it, or several are, of shape (2, ..., rows, d).
+        """
         n = self.components
-        packed = carried[0, n:] + carried[1, n:]
+        packed = np.moveaxis(carried[0, ..., n:, :] + carried[1, ..., n:, :], -2, -1)
         a, b = self._lower_triangle
-        full = np.empty((self._size, n, n))
-        full[:, a, b] = full[:, b, a] = packed.T
+        full = np.empty((*packed.shape[:-1], n, n))
+        full[..., a, b] = full[..., b, a] = packed
         return full
 
     def response(self, carried: Array) -> Array:
-        """Return the response of a state to its start, shape (d, n)."""
+        """Return the response of states, as `covariance` takes them, to the start, (..., d, n)."""
         n = self.components
-        return (carried[0, :n] + carried[1, :n]).T
+        return np.moveaxis(carried[0, ..., :n, :] + carried[1, ..., :n, :], -2, -1)
 
 
 class EvaluatedMoments(NamedTuple):

@@ -92,6 +92,7 @@ def walks(plane: Plane) -> Walks:
     run = simulate(
         problem, methods, plane.batch_size, plane.steps, record=frames, seed=plane.seed,
         replicas=plane.replicas, trajectory=[0, 1], progress=False,
+        threads=1,  # there is so little to do that another thread would come too late
     )  # fmt: skip
     assert run.trajectory is not None
     laws = [moments(problem, method, plane.batch_size, frames) for method in methods]

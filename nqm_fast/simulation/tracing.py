@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import kernels
 from ..algorithms.base import LinearAlgorithm
 from ..foundation.validation import Array
-from ..kernels.contract import Load, Timeline
+from ..kernels.contract import Load, Model, Timeline
 from .lowering import Group, timeline
 from .models import initial_factors, model, start_law
 from .observables import PATHS
@@ -30,7 +30,7 @@ SECONDS_PER_STEP = 5e-10
 """Time of a coordinate-step on one core, roughly."""
 SECONDS_PER_CALL = 3e-4
 """Time of a call of a kernel that has little to do, roughly."""
-MOST_COPIES = 32
+MOST_COPIES = 16
 """Copies of a setting at most, each of which stops at another record of one call."""
 
 
@@ -99,17 +99,15 @@ class Piece:
         is_linear = all(isinstance(s.algorithm, LinearAlgorithm) for s in group.settings)
         worth = math.isqrt(int(SECONDS_PER_CALL / self.seconds_per_step))
         self.copies = min(max(worth, 1), MOST_COPIES) if is_linear and not task.leaps else 1
-        several = replace(
-            group, settings=group.settings * self.copies, terms=group.terms * self.copies
-        )
         noise = task.noise._replace(first=task.noise.first + begin)
         mean, deviation, size = start_law(task.problem, begin, end)
         w0 = task.backend.start(noise, mean, deviation, task.workers, size)
         factors = np.tile(initial_factors(group), (self.copies, 1))
         state = factors[:, None, :, None] * w0[None, :, None, :]
-        described = model(several, task.problem, begin, end, task.layout)
-        self.state = task.backend.new_state(noise, described, state, task.workers)
-        self.read_factors = described.read[: len(group.settings)]
+        described = model(group, task.problem, begin, end, task.layout)
+        self.read_factors = described.read
+        several = _copied(described, self.copies)
+        self.state = task.backend.new_state(noise, several, state, task.workers)
         self.alive = np.ones(state.shape[:2], dtype=bool)[: len(group.settings)]
         self.done = self.latest = 0  # the step, and the copy whose state is of it
 
@@ -176,6 +174,19 @@ class Piece:
 
 
 _NO_RECORDS = np.zeros(0, dtype=np.int64)
+
+
+def _copied(one: Model, copies: int) -> Model:
+    """The model of so many copies of the settings, one set of them after the other."""
+    if copies == 1:
+        return one
+    begins = np.arange(copies)[:, None] * one.factors.size + one.offsets[:-1]
+    return one._replace(
+        entries=np.tile(one.entries, (copies, 1)),
+        offsets=np.append(begins.ravel(), copies * one.factors.size),
+        factors=np.tile(one.factors, copies),
+        read=np.tile(one.read, (copies, 1)),
+    )
 
 
 def _until(chunk: Timeline, stops: NDArray[np.int64], copies: int) -> Timeline:
