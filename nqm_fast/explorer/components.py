@@ -53,16 +53,30 @@ link.click()
 """
 """Draws all figures on one canvas, as they are on the page, and saves it."""
 
-WISH_ESM = """
-export function render() {
+OPENING_ESM = """
+const keep_equal_styles = (sheets) => {
+  const write = sheets._update
+  sheets._update = function (text) { if (this.css !== text) { write.call(this, text) } }
+}
+
+const follow_wish = () => {
   const wish = window.matchMedia("(prefers-color-scheme: dark)")
   const follow = () => { document.documentElement.dataset.theme = wish.matches ? "dark" : "light" }
   wish.addEventListener("change", follow)
   follow()
+}
+
+export function render({view}) {
+  keep_equal_styles(Object.getPrototypeOf(view.style))
+  follow_wish()
   return document.createElement("span")
 }
 """
-"""Lets the page be dark where the browser's user wishes that; its switch may say otherwise."""
+"""Lets the page be dark where the browser's user wishes that; its switch may say otherwise.
+
+And Bokeh writes the place of every axis, title and legend anew for each picture, also where it
+stays, whereupon the browser computes all styles again. Here what is there already is not written.
+"""
 
 HEADING_CSS = """
 h1 { font-size: 1.35rem; font-weight: 600; margin: 0.6rem 0 0.2rem }
@@ -84,12 +98,12 @@ def _classes() -> tuple[Any, Any]:
         role = param.String("status")
         _esm = STATUS_ESM
 
-    class Wish(panel().custom.JSComponent):  # type: ignore[misc]
-        """Lets the page be dark where the browser's user wishes that."""
+    class Opening(panel().custom.JSComponent):  # type: ignore[misc]
+        """What the browser does when a page is opened."""
 
-        _esm = WISH_ESM
+        _esm = OPENING_ESM
 
-    return Status, Wish
+    return Status, Opening
 
 
 def status(**settings: Any) -> Any:
@@ -97,8 +111,8 @@ def status(**settings: Any) -> Any:
     return _classes()[0](**settings)
 
 
-def wish() -> Any:
-    """Make something unseen that lets the page be dark where the browser's user wishes that."""
+def opening() -> Any:
+    """Make something unseen for what the browser does when a page is opened."""
     return _classes()[1](width=0, height=0, margin=0)
 
 

@@ -26,11 +26,14 @@ def check_installed() -> None:
             )
 
 
-def panel() -> Any:
-    """Import Panel, set up for the explorer's pages."""
+def panel(*extensions: str) -> Any:
+    """Import Panel, set up for a page of the explorer that needs these of its extensions.
+
+    They are not for pages that do not need them: what files are dropped on draws all the time.
+    """
     import panel
 
-    panel.extension("filedropper", notifications=False)
+    panel.extension(*extensions, notifications=False)
     return panel
 
 

@@ -57,7 +57,8 @@ class Page:
     def __init__(
         self, view: View, views: Sequence[View], query: dict[str, str], is_ready: Event
     ) -> None:
-        self.panel, self.material = panel(), material()
+        extensions = ["filedropper"] * view.takes_file
+        self.panel, self.material = panel(*extensions), material()
         self.view, self.is_ready = view, is_ready
         self.document = self.panel.state.curdoc
         self.location = self.panel.state.location
@@ -275,7 +276,7 @@ class Page:
         """Return the whole page, with a switch between light and dark."""
         page = self.material.Page(
             title="nqm_fast explorer",
-            main=[self.body, components.wish()],
+            main=[self.body, components.opening()],
             theme_toggle=True,
             busy_indicator=None,
         )

@@ -130,11 +130,16 @@ MOST = 4.0
 """Paths that go so many times farther than the start are left out of the picture."""
 
 
-def contours(problem: Problem, corner: tuple[float, float]) -> tuple[Array, Array]:
-    """Return ellipses of equal risk about the minimum, up to a corner, as a line with gaps."""
-    h = problem.h
-    highest = float(np.sum(h * np.square(corner)))
+def rings(problem: Problem, corner: tuple[float, float]) -> Array:
+    """Return half axes of ellipses of equal risk about the minimum, up to a corner, (rings, 2)."""
+    highest = float(np.sum(problem.h * np.square(corner)))
     levels = highest * np.linspace(0.1, 1.0, 10) ** 2
-    rings = [ellipse(np.zeros(2), np.sqrt(level / h), 90) for level in levels]
-    x, y = (np.concatenate([np.append(ring[axis], np.nan) for ring in rings]) for axis in range(2))
+    found: Array = np.sqrt(levels[:, None] / problem.h)
+    return found
+
+
+def contours(problem: Problem, corner: tuple[float, float]) -> tuple[Array, Array]:
+    """Return the same ellipses as a line with gaps."""
+    lines = [ellipse(np.zeros(2), radii, 90) for radii in rings(problem, corner)]
+    x, y = (np.concatenate([np.append(line[axis], np.nan) for line in lines]) for axis in range(2))
     return x, y

@@ -10,6 +10,9 @@ from .parameters import Choice, Parameter, Slider
 NO_WAIT_MS = 1
 """Panel gathers changes of a widget for 50 ms, unless it is told otherwise; pages gather them."""
 
+AT_ONCE = {"& .MuiSlider-thumb, & .MuiSlider-track": {"transition": "none"}}
+"""Sliders glide to their places otherwise, for which the browser draws frames beside the answer."""
+
 
 def widget_of(parameter: Parameter, value: Any) -> Any:
     """Make the widget of a parameter; its `value` is that of the parameter."""
@@ -24,7 +27,7 @@ def _widget_of(parameter: Parameter, value: Any) -> Any:
     common = {"label": parameter.label, "sizing_mode": "stretch_width", "margin": (2, 10)}
     if isinstance(parameter, Slider):
         stops = {_shown(stop): stop for stop in parameter.stops_with(value)}
-        return made.DiscreteSlider(options=stops, value=value, size="small", **common)
+        return made.DiscreteSlider(options=stops, value=value, size="small", sx=AT_ONCE, **common)
     if isinstance(parameter, Choice):
         options = {shown: word for word, shown in parameter.options.items()}
         return made.Select(options=options, value=value, size="small", **common)

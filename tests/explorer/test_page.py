@@ -145,6 +145,26 @@ def test_a_slider_moves_the_curve_to_the_expected_risk(opened):
     assert pages.data(page, "first 2")["x"] == [first]
 
 
+def test_an_answer_computes_few_styles(opened):
+    """Bokeh writes the place of each of some fifty parts for a picture: what stays is not told."""
+    page = opened("paths")
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def styles():
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "RecalcStyleCount")
+
+    chosen = slider(page, "learning rate, times h1")
+    chosen.focus()
+    page.wait_for_timeout(1000)
+    before, data = styles(), text_of(page, "path SGD")
+    chosen.press("ArrowLeft")
+    wait_for_change(page, "path SGD", data)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert 0 < styles() - before < 25
+
+
 def test_a_link_restores_what_was_chosen(opened):
     query = "?compare=momentum&lr=0.123&batch_size=16&target=0.02&exponent=1.25"
     page = opened("risk", query)

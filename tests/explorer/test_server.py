@@ -36,6 +36,15 @@ def test_all_that_a_page_loads_is_served_here(address):
     assert not [url for url in loaded if re.match(r"(?:https?:)?//", url)]
 
 
+def test_what_files_are_dropped_on_is_only_where_it_is_needed(address):
+    """As it draws all the time; also after the page that needs it was opened."""
+    found = []
+    for name in ("data", "", "risk"):
+        with urllib.request.urlopen(address + name) as answer:
+            found.append("filepond" in answer.read().decode())
+    assert found == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("origin", "status"), [("http://{host}", 101), ("http://evil.example", 403), (None, 403)]
 )

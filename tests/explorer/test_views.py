@@ -88,17 +88,19 @@ def test_the_code_gives_the_same_numbers(view, capsys):
 def test_the_code_of_a_dropped_file_gives_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savetxt("it's mine.csv", 1.0 / np.arange(1.0, 31.0))
-    nqm.simulate(
-        nqm.Problem.power_law(20), [nqm.SGD(0.1), nqm.SGD(0.2)], 4, 40, replicas=3, record=10,
-        out="two.h5", progress=False,
-    )  # fmt: skip
+    nqm.Problem.power_law(10**9).save("large.npz")
+    for name, algorithm in (("six", nqm.SGD), ("adam", nqm.Adam)):
+        nqm.simulate(
+            nqm.Problem.power_law(20), [algorithm(lr) for lr in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)], 4,
+            40, replicas=3, record=10, out=f"{name}.h5", progress=False,
+        )  # fmt: skip
     values = values_of(own_data.VIEW)
-    for name in ("it's mine.csv", "two.h5"):
+    for name in ("it's mine.csv", "large.npz", "six.h5", "adam.h5"):
         dropped = read_dropped(name, (tmp_path / name).read_bytes())
         numbers, names = own_data.numbers(values, dropped), {}
         exec(own_data.code(values, dropped), names)
         shared = [key for key in own_data.VIEW.results if key in numbers]
-        assert len(shared) >= 3
+        assert {"rank", "h", "steps"} < set(shared)
         for key in shared:
             assert_same(numbers[key], names[key])
 
@@ -121,6 +123,27 @@ def test_the_critical_batch_size_is_that_of_more_batch_sizes():
     few = batch_sizes.numbers(values)["critical"]
     many = nqm.critical_batch_size(nqm.Problem.power_law(10_000), 0.01, over=("lr",))
     assert few == pytest.approx(many.curve.hyperbola.critical_batch_size, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (
+            {"target": 1e-4, "dim": 10**10},
+            "With batch size 1 the target risk 0.0001 is not reached in 1,000,000,000 steps, "
+            "whatever the learning rate: choose a higher target, fewer coordinates or a steeper "
+            "spectrum.",
+        ),
+        (
+            {"target": 1.0, "dim": 1},
+            "Training begins at or below the target risk 1: choose a lower one.",
+        ),
+    ],
+)
+def test_what_no_batch_size_can_do_is_said_in_the_words_of_the_page(changed, sentence):
+    with pytest.raises(nqm.InputError) as refusal:
+        batch_sizes.numbers(defaults(batch_sizes.PARAMETERS) | changed)
+    assert str(refusal.value) == sentence
 
 
 def test_a_target_that_is_never_reached_is_said():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import SGD, frontier
+from ... import SGD, InputError, frontier
 from .. import figures, settings
 from ..dropped import Dropped
 from ..parameters import Choice, Switch, Values
@@ -17,6 +17,8 @@ LARGEST = 20
 """Batch sizes go up to this power of two."""
 FEW, MANY = 4, 2
 """From batch size to batch size exponents of two differ by so much; few are fast."""
+MOST_STEPS = 10**9
+"""Steps after which `frontier` gives up."""
 CURVE = np.geomspace(1.0, 2.0**LARGEST, 121)
 
 PARAMETERS = (
@@ -55,7 +57,10 @@ def exponents(values: Values) -> range:
 def numbers(values: Values, dropped: Dropped | None = None) -> Numbers:
     """Tune the learning rate at each batch size, and fit the hyperbola of steps and samples."""
     problem, sizes = settings.power_law(values), [2**k for k in exponents(values)]
-    found = frontier(problem, values["target"], sizes, over=("lr",), algorithm=method(values))
+    try:
+        found = frontier(problem, values["target"], sizes, over=("lr",), algorithm=method(values))
+    except InputError as error:
+        raise InputError(_refusal(values, str(error))) from error
     hyperbola = found.hyperbola
     rates: list[Any] = [best.algorithm.hyper_parameter("lr") for best in found.tuned]
     return {
@@ -67,6 +72,19 @@ def numbers(values: Values, dropped: Dropped | None = None) -> Numbers:
         "critical": hyperbola.critical_batch_size,
         "target": values["target"],
     }
+
+
+def _refusal(values: Values, sentence: str) -> str:
+    """Say in the words of the page what `frontier` says in those of its arguments."""
+    target = f"the target risk {values['target']:g}"
+    if sentence.startswith("batch_sizes must be a batch size at which"):
+        return (
+            f"With batch size 1 {target} is not reached in {MOST_STEPS:,} steps, whatever the "
+            "learning rate: choose a higher target, fewer coordinates or a steeper spectrum."
+        )
+    if sentence.startswith("target must be below the initial risk"):
+        return f"Training begins at or below {target}: choose a lower one."
+    return sentence
 
 
 def code(values: Values, dropped: Dropped | None = None) -> str:

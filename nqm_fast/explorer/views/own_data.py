@@ -111,31 +111,48 @@ MOST_SETTINGS = len(figures.COLORS)
 """Settings of a run that are drawn; more could not be told apart."""
 
 
+SETTINGS_CODE = f"""\
+exact = []
+for setting in run.experiment.settings[:{MOST_SETTINGS}]:
+    try:
+        curve = nqm.expected_risk(problem, setting.algorithm, setting.batch_size, steps)
+    except nqm.InputError:  # there is no exact answer
+        curve = np.full(steps.shape, np.nan)
+    exact.append(curve)"""
+
+
 def code(values: Values, dropped: Dropped | None = None) -> str:
     """Write a program that computes the same, of a file in the working folder."""
     shown = dropped or EXAMPLE
+    hint = f"# start it where {shown.name} is, or write that file's whole path"
     if shown.run is not None:
+        assert shown.run.experiment is not None
         return "\n".join(
             [
                 settings.IMPORTS,
-                f"run = nqm.open_run({shown.name!r})",
-                "steps = run.steps",
-                "risk = run.risk.reshape(-1, *run.risk.shape[-2:])  # setting, replica, record",
+                f"run = nqm.open_run({shown.name!r})  {hint}",
+                "problem, steps = run.experiment.problem, run.steps",
+                *_spectrum_code(shown.run.experiment.problem),
+                f"risk = run.risk.reshape(-1, *run.risk.shape[-2:])[:{MOST_SETTINGS}]"
+                "  # setting, replica, record",
                 f"low, high = np.quantile(risk, {list(QUANTILES)}, axis=1)",
                 "mean = risk.mean(axis=1)",
+                SETTINGS_CODE,
                 "print(mean[:, -1])",
             ]
         )
+    assert shown.problem is not None
     made = (
         "problem = nqm.Problem.power_law(1000)"
         if dropped is None
-        else f"problem = nqm.read_spectrum({shown.name!r})"
+        else f"problem = nqm.read_spectrum({shown.name!r})  {hint}"
     )
     method, size = settings.method_code(settings.sgd(values)), values["batch_size"]
     return "\n".join(
         [
             settings.IMPORTS,
             made,
+            *_spectrum_code(shown.problem),
             f"method, batch_size, target = {method}, {size}, {values['target']!r}",
             f"steps = np.unique(np.geomspace(1, {LAST_STEP}, {POINTS}).astype(np.int64))",
             "risk = nqm.expected_risk(problem, method, batch_size, steps)",
@@ -143,6 +160,18 @@ def code(values: Values, dropped: Dropped | None = None) -> str:
             'print(f"{first:g} steps to {target:g}, risk {risk[-1]:.4g} in the end")',
         ]
     )
+
+
+def _spectrum_code(problem: Problem) -> list[str]:
+    """Write code for what `spectrum` returns."""
+    if problem.is_power_law:
+        curvatures = "np.array([problem.block(r - 1, r).h[0] for r in rank.tolist()])"
+    else:
+        curvatures = "np.sort(problem.h)[::-1][rank - 1]"
+    return [
+        f"rank = np.unique(np.geomspace(1, problem.dim, {MOST_DOTS}).astype(np.int64))",
+        f"h = {curvatures}",
+    ]
 
 
 def words(found: Numbers) -> str:
@@ -248,7 +277,7 @@ VIEW = View(
     numbers=numbers,
     words=words,
     code=code,
-    results=("steps", "risk", "first", "low", "high", "mean"),
+    results=("rank", "h", "steps", "risk", "first", "low", "high", "mean", "exact"),
     picture=Picture,
     takes_file=True,
 )

@@ -27,6 +27,8 @@ PARAMETERS = (
     Slider("seed", "seed of the noise", tuple(range(1, 21)), 2),
 )
 TERMS = {"convergence": "solid", "steady_state": "dashed"}
+TICKS = 4
+"""Numbers beside an axis of a plane, roughly: text takes longest to draw."""
 PATH_ALPHA, CLOUD_ALPHA = 0.9, 0.55
 
 
@@ -89,7 +91,7 @@ class Picture:
         self.methods = ["SGD", "momentum", "EMA", "preconditioner"]
         self.walks: plane.Walks | None = None
         self.frame = plane.MOST_FRAMES  # the last, whatever it is
-        self.contours = figures.source("contours", x=[], y=[])
+        self.contours = figures.source("contours", width=[], height=[])
         self.planes = [self._plane(*x) for x in zip(self.methods, figures.COLORS, strict=False)]
         self.risks = [self._risks(name) for name in plane.COORDINATES]
         panels = [panel["figure"] for panel in self.planes]
@@ -100,21 +102,24 @@ class Picture:
     def _plane(self, name: str, color: str) -> dict[str, Any]:
         """Make the figure of a method."""
         figure = figures.new_figure("flat coordinate", "steep coordinate", title=name, height=270)
+        figure.axis.ticker.desired_num_ticks = TICKS
+        figure.axis.ticker.num_minor_ticks = 0
         sources = {
             key: figures.source(f"{key} {name}", x=[], y=[])
-            for key in ("path", "mean", "cloud", "ellipse", "now", "center")
+            for key in ("path", "mean", "cloud", "now")
         }
-        figure.line(
-            "x", "y", source=self.contours, color=figures.NEUTRAL, line_alpha=0.45, line_width=1
-        )
-        figure.patch("x", "y", source=sources["ellipse"], color=color, fill_alpha=0.18)
+        sources["law"] = figures.source(f"law {name}", x=[], y=[], width=[], height=[])
+        figure.ellipse(0.0, 0.0, "width", "height", source=self.contours, fill_alpha=0.0,
+                       color=figures.NEUTRAL, line_alpha=0.45, line_width=1)  # fmt: skip
+        figure.ellipse("x", "y", "width", "height", source=sources["law"], color=color,
+                       fill_alpha=0.18)  # fmt: skip
         figure.line("x", "y", source=sources["mean"], color=figures.NEUTRAL, line_dash="dashed",
                     line_width=2)  # fmt: skip
         figure.line("x", "y", source=sources["path"], color=color, line_width=2,
                     line_alpha=PATH_ALPHA)  # fmt: skip
         figure.scatter("x", "y", source=sources["cloud"], color=color, size=5,
                        fill_alpha=CLOUD_ALPHA, line_alpha=0.0)  # fmt: skip
-        figure.scatter("x", "y", source=sources["center"], color=figures.NEUTRAL, marker="x",
+        figure.scatter("x", "y", source=sources["law"], color=figures.NEUTRAL, marker="x",
                        size=10, line_width=2)  # fmt: skip
         figure.scatter("x", "y", source=sources["now"], color=color, size=10)
         figure.scatter([0.0], [0.0], marker="cross", color=figures.NEUTRAL, size=14, line_width=2)
@@ -152,8 +157,8 @@ class Picture:
         figures.set_range(first.x_range, *x_limits)
         figures.set_range(first.y_range, *y_limits)
         corner = max(map(abs, x_limits)), max(map(abs, y_limits))
-        x, y = plane.contours(numbers["plane"].problem, corner)
-        self.contours.data = {"x": x, "y": y}
+        wide, high = 2.0 * plane.rings(numbers["plane"].problem, corner).T
+        self.contours.data = figures.as_lists({"width": wide, "height": high})
         for k, panel in enumerate(self.planes):
             panel["mean"].data = _columns(found.mean[k])
         for axis, panel in enumerate(self.risks):
@@ -183,9 +188,8 @@ class Picture:
             panel["path"].data = _columns(paths[0, : frame + 1])
             panel["cloud"].data = _columns(paths[1:, frame])
             panel["now"].data = _columns(paths[:1, frame])
-            panel["center"].data = _columns(mean[None])
-            x, y = plane.ellipse(mean, plane.DEVIATIONS * found.deviation[k, frame])
-            panel["ellipse"].data = figures.as_lists({"x": x, "y": y})
+            wide, high = _columns(2.0 * plane.DEVIATIONS * found.deviation[k, frame, None]).values()
+            panel["law"].data = _columns(mean[None]) | {"width": wide, "height": high}
         for panel in self.risks:
             panel["now"].location = int(found.steps[frame])
 
