@@ -244,15 +244,24 @@ def expm1(y: Any) -> Any:
     return fma(power, p, power - _ONE)
 
 
+def student_t_log(a: Any, exponent: Any) -> Any:
+    """Return ``-exponent log U``, which `student_t_of_log` needs of the first word."""
+    return exponent * minus_log(open_unit(a))
+
+
+def student_t_of_log(log: Any, b: Any) -> Any:
+    """Return ``sqrt(exp(log) - 1) cos(2 pi V)``."""
+    cosine, _ = cos_sin(b)
+    return root(expm1(log)) * cosine
+
+
 def student_t(a: Any, b: Any, exponent: Any) -> Any:
     """Return Student's t over sqrt(df): ``sqrt(U^-exponent - 1) cos(2 pi V)``.
 
     The exponent is ``2 / df``. This is the trigonometric form of Bailey 1994 (Mathematics of
     Computation 62).
     """
-    radius = root(expm1(exponent * minus_log(open_unit(a))))
-    cosine, _ = cos_sin(b)
-    return radius * cosine
+    return student_t_of_log(student_t_log(a, exponent), b)
 
 
 def ones(word: Any) -> Any:
@@ -314,7 +323,9 @@ class Law(NamedTuple):
 
     A law of real numbers has `variates`, which turns the four words of a block into one sample for
     each of `steps` steps: four, or two, in which case a sample of all four takes two blocks.
-    Samples are added up as float64 numbers.
+    Samples are added up as float64 numbers. Where a variate of two words takes more constants than
+    a processor has registers, `stages` are two functions, of the first word and the parameter, and
+    of that and the second word, through which kernels for the CPU take many coordinates in turn.
 
     A law of whole numbers has `count_of` instead. A block has one word for each of four steps, and
     a word has `per_word` samples, whose sum is the count; bits that belong to no sample are 0.
@@ -324,6 +335,7 @@ class Law(NamedTuple):
     code: int
     variates: Callable[..., Any] | None = None
     count_of: Callable[..., Any] | None = None
+    stages: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     steps: int = 4
     per_word: int = 1
     factor: int = 1
@@ -347,7 +359,12 @@ LAWS = {
     "rademacher": Law(2, count_of=ones, per_word=WORD, factor=2, shift=-1.0),
     "laplace": Law(3, variates=laplace_of_words, scale=lambda df: float(np.sqrt(0.5))),
     "student-t": Law(
-        4, variates=student_t_of_words, steps=2, scale=_student_t_scale, df_range=STUDENT_T_RANGE
+        4,
+        variates=student_t_of_words,
+        stages=(student_t_log, student_t_of_log),
+        steps=2,
+        scale=_student_t_scale,
+        df_range=STUDENT_T_RANGE,
     ),
 }
 """All laws by name; samplers, checks of input, and error messages follow from this table."""
@@ -364,6 +381,8 @@ SHARED: tuple[Any, ...] = (
     box_muller,
     laplace,
     expm1,
+    student_t_log,
+    student_t_of_log,
     student_t,
     *(law.variates or law.count_of for law in LAWS.values()),
 )

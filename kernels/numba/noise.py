@@ -92,6 +92,8 @@ def largest_number(samples):
 @cache
 def variates_kernel(law):
     """Return a kernel that makes variates of one block of words, a row for each step."""
+    if law.stages is not None:
+        return staged_variates_kernel(law)
     variates, steps = law.variates, law.steps
 
     @uncached_kernel(f"law {law.code}")
@@ -101,6 +103,27 @@ def variates_kernel(law):
             drawn = variates(words[j], words[W + j], words[2 * W + j], words[3 * W + j], parameter)
             for i in range(steps):
                 x[i * T + j] = drawn[i]
+
+    return make_variates
+
+
+def staged_variates_kernel(law):
+    """Return such a kernel for a law of two words a variate, which is made in two stages."""
+    of_first, of_both = law.stages
+    steps = law.steps
+
+    @uncached_kernel(f"law {law.code}")
+    def make_variates(leaves, parameter, words, x):
+        T, W = lanes(leaves), pitch(leaves)
+        for i in range(steps):
+            row, first = np.uint64(i * T), np.uint64(2 * i * W)
+            second = first + np.uint64(W)
+            for j in range(T):
+                k = np.uint64(j)  # unsigned indices spare the tests for negative ones
+                x[row + k] = of_first(words[first + k], parameter)
+            for j in range(T):
+                k = np.uint64(j)
+                x[row + k] = of_both(x[row + k], words[second + k])
 
     return make_variates
 
