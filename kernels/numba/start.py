@@ -37,12 +37,19 @@ def start_tiles(leaves, noise, mean, deviation, w):
         for at in range(0, w.shape[1], T):
             draw_words(leaves, noise.first + at, c1, c2, c3, noise.key[0], noise.key[1], words, 0)
             make_first_normals(leaves, words, z)
+            own = w[r, at : at + T]
             if mean.size == 1:
-                for j in range(T):
-                    w[r, at + j] = mean[0] + deviation[0] * np.float64(z[j])
+                write_start(leaves, mean[0], deviation[0], z, own)
             else:
                 for j in range(T):
-                    w[r, at + j] = mean[at + j] + deviation[at + j] * np.float64(z[j])
+                    own[j] = mean[at + j] + deviation[at + j] * np.float64(z[j])
+
+
+@kernel
+def write_start(leaves, mean, deviation, z, w):
+    """Write the initial iterates of a tile whose coordinates have one mean and deviation."""
+    for j in range(lanes(leaves)):
+        w[j] = mean + deviation * np.float64(z[j])
 
 
 @kernel

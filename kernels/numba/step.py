@@ -49,15 +49,14 @@ def step_tile(
     n = len(zeros)
     length = abs(burst)
     words = np.empty(4 * pitch(leaves), dtype=np.uint32)
-    x = np.empty(4 * pitch(leaves), dtype=np.float32)
-    count = np.empty(4 * T, dtype=np.int64)
+    x = np.empty(4 * pitch(leaves) * len(summing), dtype=np.float32)
+    count = np.empty(4 * T * len(summing), dtype=np.int64)
     z = noise_buffer(summing, max(length * T, 4 * pitch(leaves)))
     coefficient = np.empty((states.shape[0], n * (n + 1) * (T + GAP)))
     built_for = np.full(states.shape[0], -1)  # the segment that a setting's coefficients are for
-    risk = np.empty(T)
-    selected = np.empty(T)
-    squares = np.empty(QUAD * T)
-    folded = np.empty(QUAD * 8 * max(len(leaves), 1))
+    measured = np.empty((QUAD + 2) * T + QUAD * 8 * max(len(leaves), 1))
+    risk, selected = measured[:T], measured[T : 2 * T]
+    squares, folded = measured[2 * T : (QUAD + 2) * T], measured[(QUAD + 2) * T :]
     walk = np.empty((3, length))
     found = np.zeros((states.shape[0], 2), dtype=np.int64)
     # Arrays instead of the model: passing all of a model costs more than a stage.
@@ -177,8 +176,10 @@ def advance_tile(
     r, tile = turn // tiles, turn % tiles
     at = tile * T
     begin, values, sigma, weight = at, model.values.ravel(), model.sigma, model.weight.ravel()
+    # One array for several, as each that is allocated takes time of its own.
     if model.size > 0:
-        begin, values, sigma, weight = 0, np.empty(T), np.empty(T), np.empty(T)
+        fields = np.empty(3 * T)
+        begin, values, sigma, weight = 0, fields[:T], fields[T : 2 * T], fields[2 * T :]
         write_harmonic(leaves, model.first + at, model.size - at, values, sigma, weight)
     chosen = np.empty(alive.shape[0], dtype=np.int64)
     count = 0
@@ -186,8 +187,8 @@ def advance_tile(
         if alive[g, r]:
             chosen[count] = g
             count += 1
-    states = np.empty((state.shape[0], n * T))
-    replayed = np.empty((state.shape[0], n * T))
+    all_states = np.empty((2, state.shape[0], n * T))
+    states, replayed = all_states[0], all_states[1]
     replica = noise.replicas[r]
     out = partial[:, :, r, :, tile * whole : (tile + 1) * whole]
     suspect = np.zeros(alive.shape[0], dtype=np.int64)

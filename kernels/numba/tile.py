@@ -26,7 +26,8 @@ def load_state(leaves, state, at, own):
     T = lanes(leaves)
     for a in range(state.shape[0]):
         for j in range(T):
-            own[a * T + j] = state[a, at + j]
+            # an unsigned index spares the test for a negative one
+            own[a * T + j] = state[a, np.uint64(at) + np.uint64(j)]
 
 
 @kernel
@@ -35,7 +36,7 @@ def store_state(leaves, own, at, state):
     T = lanes(leaves)
     for a in range(state.shape[0]):
         for j in range(T):
-            state[a, at + j] = own[a * T + j]
+            state[a, np.uint64(at) + np.uint64(j)] = own[a * T + j]
 
 
 @kernel

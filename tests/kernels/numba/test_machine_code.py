@@ -12,7 +12,7 @@ import nqm_fast as nqm
 numba = pytest.importorskip("numba")
 import llvmlite.binding as llvm  # noqa: E402
 from nqm_fast.kernels.noise import LAWS  # noqa: E402
-from nqm_fast.kernels.numba import backend, noise, step, tile  # noqa: E402
+from nqm_fast.kernels.numba import backend, noise, start, step, tile  # noqa: E402
 from nqm_fast.kernels.numba.jit import OPTIONS  # noqa: E402
 
 UNIT = (0,) * (TILE // LEAF)
@@ -106,6 +106,20 @@ def test_the_whole_walk_is_vectorised(monkeypatch):
     for text in texts:
         assert not MATHS.search(text)
         assert not re.search(FMA_DOUBLE, text)
+
+
+@needs_avx2
+def test_states_are_copied_and_started_by_rows():
+    """Not number by number, as where an index could be negative."""
+    state, own = np.zeros((2, 3 * TILE)), np.zeros(2 * TILE)
+    for text in (
+        assembly(tile.load_state, UNIT, state, 0, own),
+        assembly(tile.store_state, UNIT, own, 0, state),
+    ):
+        assert wide(text, "vmovup[sd]") >= 2
+        assert not re.search("gather|scatter", text)
+    z, w = np.zeros(TILE, dtype=np.float32), np.zeros(TILE)
+    assert wide(assembly(start.write_start, UNIT, 1.0, 2.0, z, w), "vmulpd")
 
 
 @needs_avx2
