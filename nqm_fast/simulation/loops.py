@@ -123,32 +123,10 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
     sums = BlockSums(task)
     if saved is not None:
         sums.restore(saved)
-    while sums.done < dim:
-        propagation = propagation_of(task, sums.done, min(sums.done + sums.size, dim))
-        if saved is not None:
-            propagation.restore(saved)
-            saved = None
-
-        def progress(propagation: Propagation = propagation) -> RunProgress:
-            return RunProgress(
-                0,
-                propagation.values,
-                propagation.diverged_at,
-                sums.coordinate_steps + propagation.coordinate_steps,
-                controller.kernel_seconds,
-                lambda: (
-                    sums.state_to_save()
-                    | propagation.state_to_save()
-                    | {"values": propagation.values[: propagation.records]}
-                ),
-            )
-
-        stopped = controller.drive(propagation, progress)
-        if not propagation.ended:
-            break
-        sums.add(propagation)
-        if stopped:
-            break
+    stopped, unfinished = False, 0
+    while sums.done < dim and not stopped:
+        stopped, unfinished = _next_block(task, controller, sums, saved)
+        saved = None
     ended = sums.done == dim
     return Outcome(
         sums.values.total() if ended else np.zeros((task.records.size, *task.record_shape)),
@@ -156,6 +134,39 @@ def by_blocks(task: Task, controller: Controller, saved: SavedArrays | None) -> 
         np.where(sums.first_divergence == NO_STEP, -1, sums.first_divergence),
         None,
         sums.done,
-        sums.coordinate_steps + (0 if propagation.ended else propagation.coordinate_steps),
+        sums.coordinate_steps + unfinished,
         not ended,
     )
+
+
+def _next_block(
+    task: Task, controller: Controller, sums: BlockSums, saved: SavedArrays | None
+) -> tuple[bool, int]:
+    """Take the next block through all steps, and add it to the sums.
+
+    Returns whether a signal came, and the coordinate-steps that were done if it did not end. The
+    block's memory is free then, for the next one to take: that of the system would be cleared.
+    """
+    propagation = propagation_of(task, sums.done, min(sums.done + sums.size, task.problem.dim))
+    if saved is not None:
+        propagation.restore(saved)
+
+    def progress() -> RunProgress:
+        return RunProgress(
+            0,
+            propagation.values,
+            propagation.diverged_at,
+            sums.coordinate_steps + propagation.coordinate_steps,
+            controller.kernel_seconds,
+            lambda: (
+                sums.state_to_save()
+                | propagation.state_to_save()
+                | {"values": propagation.values[: propagation.records]}
+            ),
+        )
+
+    stopped = controller.drive(propagation, progress)
+    if not propagation.ended:
+        return True, propagation.coordinate_steps
+    sums.add(propagation)
+    return stopped, 0
