@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
+from functools import cache
+from threading import Lock
 from typing import Any
 
 from ..foundation.validation import integer
@@ -77,3 +79,37 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return startable(len(os.sched_getaffinity(0)))
     return startable(os.cpu_count() or 1)
+
+
+class _OneBlasThread:
+    """How many parts of the process want linear algebra on one thread, which it has as a whole."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._limited: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limited = _libraries().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limited.restore_original_limits()
+
+
+@cache
+def _libraries() -> Any:
+    """Find the libraries of linear algebra that are loaded, which takes a millisecond."""
+    import scipy.linalg  # noqa: F401  # has one of its own
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+one_blas_thread = _OneBlasThread()
+"""A context in which linear algebra has one thread, as others wait busily for small matrices."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...foundation.validation import Array
+from ...machine.parallel import one_blas_thread
 
 GRADIENT_TOLERANCE = 1e-8
 """Derivatives at which a search ends."""
@@ -44,17 +45,18 @@ def lowest_point(
         return value, slope * unit
 
     low, high = np.array(bounds).T
-    answer = scipy.optimize.minimize(
-        scaled,
-        start / unit,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=scipy.optimize.Bounds(low / unit, high / unit),
-        options={
-            "maxiter": MOST_ITERATIONS,
-            "maxcor": KEPT_GRADIENTS,
-            "ftol": tolerance,
-            "gtol": GRADIENT_TOLERANCE * float(unit.min()),
-        },
-    )
+    with one_blas_thread:
+        answer = scipy.optimize.minimize(
+            scaled,
+            start / unit,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=scipy.optimize.Bounds(low / unit, high / unit),
+            options={
+                "maxiter": MOST_ITERATIONS,
+                "maxcor": KEPT_GRADIENTS,
+                "ftol": tolerance,
+                "gtol": GRADIENT_TOLERANCE * float(unit.min()),
+            },
+        )
     return float(answer.fun), np.clip(answer.x * unit, low, high)
