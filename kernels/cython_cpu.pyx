@@ -161,6 +161,25 @@ def advance_features(samples, change, kick, int64_t batch, int64_t replica, int6
     check(failed)
 
 
+def advance_scaled(scaled, change, kick, int64_t samples, int64_t replica, int64_t begin,
+                   int64_t end, state):
+    """Take a state through steps of equal settings, in place; see `kernels.scaled_noise`."""
+    cdef Arena arena = Arena(NULL, NULL)
+    cdef int failed
+    cdef double slope = scaled.slope
+    cdef Noise noise = as_noise(scaled.noise)
+    cdef f64_1 half = as_f64_1(scaled.half), point = as_f64_1(scaled.point)
+    cdef f64_3 c_change = as_f64_3(change)
+    cdef f64_2 c_kick = as_f64_2(kick), c_state = as_f64_2(state)
+    with nogil:
+        failed = code.advance_scaled_state(
+            &arena, &noise, half, slope, point, c_change, c_kick, samples, replica, begin, end,
+            c_state,
+        )
+    arena_free(&arena)
+    check(failed)
+
+
 # -- the exact model -----------------------------------------------------------------------
 # Arguments have the names of the kernels; c_NAME is an argument as C takes it.
 

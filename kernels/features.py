@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from . import noise as formulas
 from .contract import Floats
 from .feature_laws import FEATURES, LABELS, LAPLACE, LAPLACE_UNIT, NORMAL, UNIFORM, UNIFORM_UNIT
-from .reference import _stepped, normals, tree_sum
+from .reference import _combined, _stepped, normals, tree_sum
 
 
 class Samples(NamedTuple):
@@ -90,7 +90,5 @@ def advance_features(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(begin, end):
-            q = samples.point[0] * state[0]
-            for a in range(1, len(state)):
-                q = q + samples.point[a] * state[a]
+            q = _combined(samples.point, state)
             state[:] = _stepped(change, kick, state, _noise(samples, q, step, replica, batch))

@@ -174,15 +174,20 @@ def _leapt(whole: Floats, factor: Floats, state: Floats, draws: list[Any]) -> Fl
     return np.array(new)
 
 
+def _combined(weights: Floats, state: Floats) -> Floats:
+    """Return a combination of the components of a state, (d,)."""
+    x: Floats = weights[0] * state[0]
+    for a in range(1, len(state)):
+        x = x + weights[a] * state[a]
+    return x
+
+
 def _evaluated_iterate(model: Model, g: int, state: Floats) -> Floats:
     """Return the evaluated iterate of every coordinate, (d,)."""
     if model.rule:  # other components may be infinite
         evaluated: Floats = state[int(np.flatnonzero(model.read[g])[0])]
         return evaluated
-    x: Floats = model.read[g, 0] * state[0]
-    for a in range(1, len(state)):
-        x = x + model.read[g, a] * state[a]
-    return x
+    return _combined(model.read[g], state)
 
 
 def tree_sum(values: Floats) -> Floats:

@@ -24,7 +24,19 @@ COMPILED = (
     *(f"exact.{name}" for name in EXACT),
     *(
         f"numba.{name}"
-        for name in ("lanes", "noise", "start", "tile", "dense", "step", "rule", "leap", "features")
+        for name in (
+            "lanes",
+            "noise",
+            "start",
+            "tile",
+            "dense",
+            "step",
+            "rule",
+            "leap",
+            "in_step",
+            "features",
+            "scaled_noise",
+        )
     ),
 )
 """Modules whose functions are compiled, by Numba or ahead of time, each after those it imports."""

@@ -15,6 +15,7 @@ from ..feature_laws import (
     UNIFORM,
     UNIFORM_UNIT,
 )
+from .in_step import combine, folded, move
 from .jit import kernel
 from .noise import draw_words
 
@@ -48,29 +49,6 @@ def draw(law, k0, k1, first, step, replica, block, purpose, words, z):
 
 
 @kernel
-def folded(values, leaf, sums):
-    """Sum coordinates in the order of the contract; `values` are overwritten."""
-    leaves = values.size // LEAF
-    for i in range(leaves):
-        for j in range(LEAF):
-            leaf[j] = values[i * LEAF + j]
-        half = LEAF // 2
-        while half > 0:
-            for j in range(half):
-                leaf[j] = leaf[j] + leaf[half + j]
-            half //= 2
-        sums[i] = leaf[0]
-    while leaves > 1:
-        if leaves % 2:
-            sums[leaves] = 0.0
-            leaves += 1
-        for i in range(leaves // 2):
-            sums[i] = sums[2 * i] + sums[2 * i + 1]
-        leaves //= 2
-    return sums[0]
-
-
-@kernel
 def draw_all(law, k0, k1, step, replica, block, words, tile, z):
     """Write four samples of features for all coordinates to z, (4, d)."""
     d = z.shape[1]
@@ -93,26 +71,6 @@ def add_sample(z, root, label, q, error, product, leaf, sums, xi):
 
 
 @kernel
-def move(change, kick, xi, state, new):
-    """Take a state a step on: the kick and the first component are added first, then pairs."""
-    n, d = state.shape
-    for a in range(n):
-        for j in range(d):
-            new[a, j] = kick[a, j] * xi[j] + change[a, 0, j] * state[0, j]
-        for b in range(1, n, 2):
-            if b + 1 < n:
-                for j in range(d):
-                    pair = change[a, b, j] * state[b, j] + change[a, b + 1, j] * state[b + 1, j]
-                    new[a, j] = new[a, j] + pair
-            else:
-                for j in range(d):
-                    new[a, j] = new[a, j] + change[a, b, j] * state[b, j]
-    for a in range(n):
-        for j in range(d):
-            state[a, j] = state[a, j] + new[a, j]
-
-
-@kernel
 def advance_state(
     law, k0, k1, root, variance, label, point, change, kick, batch, replica, begin, end, state
 ):
@@ -125,12 +83,8 @@ def advance_state(
     leaf, sums = np.zeros(LEAF), np.zeros(d // LEAF + 1)
     inverse = 1.0 / batch
     for step in range(begin, end):
-        for j in range(d):
-            q[j] = point[0] * state[0, j]
-            xi[j] = 0.0
-        for a in range(1, n):
-            for j in range(d):
-                q[j] = q[j] + point[a] * state[a, j]
+        combine(point, state, q)
+        xi[:] = 0.0
         for block in range((batch + 3) // 4):
             draw_all(law, k0, k1, step, replica, block, words, tile, z)
             draw(NORMAL, k0, k1, 0, step, replica, block, LABELS, words, errors)

@@ -35,9 +35,9 @@ def plan_run(experiment: Experiment, wanted: Wanted, most_bytes: int) -> Plan:
         If there is too little memory, or the resources cannot do it.
     """
     if experiment.problem.noise_model is not None:
-        from .features import plan_features  # It takes long to load.
+        from .in_step import plan_in_step  # It takes long to load.
 
-        return plan_features(experiment, wanted)
+        return plan_in_step(experiment, wanted)
     if experiment.sampling == "collapsed":
         from .collapsed import plan_collapsed  # It takes long to load.
 

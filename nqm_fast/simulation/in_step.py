@@ -1,6 +1,6 @@
-"""Runs of least squares on drawn features, in which all coordinates go in step.
+"""Runs under noise that depends on the iterate, in which all coordinates go in step.
 
-Noise that depends on the iterate needs a sum over all coordinates for every sample. So a replica
+Such noise needs a sum over all coordinates in every step, or for every sample. So a replica
 goes through the steps as a whole, a thread for each, and is not cut into tiles of coordinates.
 """
 
@@ -10,22 +10,19 @@ import itertools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import kernels
+from ..algorithms.base import RuleAlgorithm
 from ..exact.coupled.maps import CoupledBlock, Recurrences
 from ..exact.timeline import weighted_segments
 from ..foundation.validation import Array, InputError, shown
 from ..kernels.contract import Noise, padded
-from ..kernels.feature_laws import KURTOSIS
-from ..kernels.features import Samples
-from ..kernels.noise import LAWS
 from ..kernels.reference import tree_sum
 from ..machine.parallel import each_in_threads
-from ..noise import Gaussian
+from .drawn_noise import DRAWN, DrawnNoise, key_of
 from .experiment import Experiment
 from .fingerprint import fingerprint
 from .models import band_numbers, pad_to_leaves
@@ -36,49 +33,50 @@ from .result import Run
 from .settings import Setting
 from .signals import Signals
 
-KERNELS = {"numba": "numba.features", "cython": "cython_cpu", "numpy": "features"}
-"""Modules of kernels that take all coordinates in step, by the name of their backend."""
 WORTH_COMPILING = 1 << 22
 """Samples of coordinates that take NumPy as long as Numba takes to compile, roughly."""
 MOST_NUMBERS = 1 << 26
 """Coordinates times components of a state that is taken in step."""
 
 
-def plan_features(experiment: Experiment, wanted: Wanted) -> FeaturesPlan:
+def plan_in_step(experiment: Experiment, wanted: Wanted) -> InStepPlan:
     """Plan to sample all replicas under all settings, each with all coordinates in step.
 
     Raises
     ------
     InputError
-        If something is asked for that such a run cannot have, the features have another kurtosis
-        than the noise, or a batch is not a whole number.
+        If something is asked for that such a run cannot have, or what is drawn cannot be that of
+        the problem's noise.
     """
     _check(experiment, wanted.devices)
-    name, advance = _kernel(experiment, wanted.name)
-    samplers = [_Sampler(experiment, setting, advance, name) for setting in experiment.settings]
-    return FeaturesPlan(experiment, name, wanted.threads, tuple(samplers))
+    drawn = DRAWN[type(experiment.problem.noise_model)]
+    name, advance = _kernel(experiment, drawn, wanted.name)
+    samplers = [
+        _Sampler(experiment, setting, drawn, advance, name) for setting in experiment.settings
+    ]
+    return InStepPlan(experiment, name, wanted.threads, tuple(samplers))
 
 
 def _check(experiment: Experiment, devices: Any) -> None:
-    """Refuse what a run of drawn features cannot have."""
+    """Refuse what such a run cannot have."""
     noise = experiment.problem.noise_model
-    if not isinstance(noise, Gaussian):
+    if type(noise) not in DRAWN:
+        kinds = " or ".join(f"nqm.noise.{kind.__name__}" for kind in DRAWN)
         raise InputError(
-            f"problem must have noise that is the same everywhere or nqm.noise.Gaussian for "
-            f"simulate, not {noise!r}"
+            f"problem must have noise that is the same everywhere, or {kinds}, for simulate, "
+            f"not {noise!r}"
         )
     if experiment.sampling not in ("minibatch", "per-sample"):
         raise InputError(
             f"sampling must be 'minibatch' or 'per-sample' for noise that depends on the iterate, "
-            f"where all samples are drawn in step, not {experiment.sampling!r}"
+            f"where all steps are taken one by one, not {experiment.sampling!r}"
         )
-    kurtosis = KURTOSIS.get(experiment.data)
-    if kurtosis != noise.kurtosis:
-        laws = ", ".join(f"{name!r} has {x:g}" for name, x in KURTOSIS.items())
-        raise InputError(
-            f"data = {experiment.data!r} must be features of the kurtosis {noise.kurtosis:g} that "
-            f"the problem's noise has: {laws}"
-        )
+    for setting in experiment.settings:
+        if isinstance(setting.algorithm, RuleAlgorithm):
+            raise InputError(
+                f"algorithm must be linear for noise that depends on the iterate, which "
+                f"{setting.algorithm!r} is not"
+            )
     for name, value, what in (
         ("devices", devices, "which runs on the CPU"),
         ("coordinates", experiment.coordinates, "whose coordinates go in step"),
@@ -90,8 +88,8 @@ def _check(experiment: Experiment, devices: Any) -> None:
 
 
 @dataclass(frozen=True)
-class FeaturesPlan:
-    """A run on drawn features: it takes every replica of each setting through all steps."""
+class InStepPlan:
+    """A run of coordinates in step: it takes every replica of each setting through all steps."""
 
     experiment: Experiment
     backend: str
@@ -117,7 +115,9 @@ class FeaturesPlan:
         yield from each_in_threads(sampler, range(first, self.experiment.replicas.size))
 
 
-def _kernel(experiment: Experiment, backend: str) -> tuple[str, Callable[..., None]]:
+def _kernel(
+    experiment: Experiment, drawn: type[DrawnNoise], backend: str
+) -> tuple[str, Callable[..., None]]:
     """Return the name of a backend, and its kernel."""
     problem = experiment.problem
     work = problem.dim * experiment.steps * experiment.replicas.size * len(experiment.settings)
@@ -125,13 +125,13 @@ def _kernel(experiment: Experiment, backend: str) -> tuple[str, Callable[..., No
         is_long = work >= WORTH_COMPILING and kernels.is_installed("numba")
         ahead = "cython" if kernels.is_installed("cython") else "numpy"
         backend = "numba" if is_long else ahead
-    if backend not in KERNELS:
+    if backend not in drawn.kernels:
         raise InputError(
-            f"backend must be {' or '.join(map(repr, KERNELS))} for noise that depends on the "
-            f"iterate, not {shown(backend)}"
+            f"backend must be {' or '.join(map(repr, drawn.kernels))} for noise that depends on "
+            f"the iterate, not {shown(backend)}"
         )
-    module = import_module(f"..kernels.{KERNELS[backend]}", __package__)
-    return backend, module.advance_features
+    module = import_module(f"..kernels.{drawn.kernels[backend]}", __package__)
+    return backend, getattr(module, drawn.kernel)
 
 
 class _Sampler:
@@ -141,6 +141,7 @@ class _Sampler:
         self,
         experiment: Experiment,
         setting: Setting,
+        drawn: type[DrawnNoise],
         advance: Callable[..., None],
         backend: str,
     ) -> None:
@@ -158,17 +159,8 @@ class _Sampler:
                 f"{MOST_NUMBERS // self.components} that are simulated in step"
             )
         self._experiment, self._advance = experiment, advance
-        seed = experiment.seed
-        self._key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
-        self._samples = Samples(
-            LAWS[experiment.data].code,
-            self._key,
-            pad_to_leaves(np.sqrt(weight), h.size),
-            pad_to_leaves(np.array(weight), h.size),
-            pad_to_leaves(np.sqrt(c), h.size),
-            self._rows.point_vector,
-        )
-        self._legs = _legs(setting, self._rows, experiment.records, experiment.steps, h.size)
+        self._drawn = drawn(experiment, self._rows)
+        self._segments, self._legs = _legs(setting, self._drawn, experiment)
         self._measure = _Measure(experiment, self._rows.read_vector, h)
         self._mean = pad_to_leaves(problem.mean0, h.size)
         self._deviation = pad_to_leaves(np.sqrt(problem.var0), h.size)
@@ -178,58 +170,81 @@ class _Sampler:
         """Take a replica through all steps."""
         experiment, records = self._experiment, self._experiment.records
         number = experiment.replicas[replica : replica + 1].copy()
-        stream = Noise(self._key, number, 0, 0, False, np.float32(0.0))
+        stream = Noise(key_of(experiment.seed), number, 0, 0, False, np.float32(0.0))
         start = self._backend.start(stream, self._mean, self._deviation, 1)
         state = self._rows.start_vector[:, None] * start[0]
         values = np.zeros((records.size, 1, experiment.layout.size))
         taken = 0
-        for begin, end, change, kick, batch in self._legs:
+        noise, at = self._drawn.described, -1
+        for begin, end, segment in self._legs:
             if begin < end:
-                self._advance(self._samples, change, kick, batch, int(number[0]), begin, end, state)
+                if segment != at:
+                    at, samples = segment, self._segments[segment].samples
+                    change, kick = self._coefficients(self._segments[segment])
+                self._advance(noise, change, kick, samples, int(number[0]), begin, end, state)
             if taken < records.size and records[taken] == end:
                 self._measure(state, values[taken, 0])
                 taken += 1
         kept = state[None, :, : experiment.problem.dim] if experiment.keep_state else None
         return Part(values, kept)
 
+    def _coefficients(self, segment: _Segment) -> tuple[Array, Array]:
+        """Return ``A - I`` and the kick of a segment, (n, n, d) and (n, d), in whole leaves.
 
-Leg = tuple[int, int, Array, Array, int]
-"""First step and end of steps of equal settings, their ``A - I`` and b, and the batch size."""
+        They are made when they are used, as there may be as many segments as steps.
+        """
+        K, b = self._rows.matrices(segment.weights)
+        size = len(b)
+        change = np.stack([[pad_to_leaves(np.ascontiguousarray(x), size) for x in row]
+                           for row in np.moveaxis(K, 0, 2)])  # fmt: skip
+        kick = np.stack([pad_to_leaves(np.ascontiguousarray(x), size) for x in b.T])
+        return change, self._drawn.kick(kick, segment.inverse_batch)
+
+
+class _Segment(NamedTuple):
+    """Steps of equal settings."""
+
+    weights: Array
+    """Factor of each term of the recurrence, shape (terms,)."""
+    inverse_batch: float
+    samples: int
+    """How many samples a step draws."""
+
+
+Leg = tuple[int, int, int]
+"""First step and end of steps between records, and the number of their segment."""
 
 
 def _legs(
-    setting: Setting, rows: Recurrences, records: NDArray[np.int64], steps: int, size: int
-) -> list[Leg]:
+    setting: Setting, drawn: DrawnNoise, experiment: Experiment
+) -> tuple[list[_Segment], list[Leg]]:
     """Cut all steps at records, and where a setting changes.
 
     Raises
     ------
     InputError
-        If a batch is not a whole number of samples.
+        If a batch cannot be drawn.
     """
+    segments: list[_Segment] = []
     legs: list[Leg] = []
-    nothing = np.zeros(0)
+    records, steps = experiment.records, experiment.steps
     if records.size and records[0] == 0:
-        legs.append((0, 0, nothing, nothing, 1))
+        legs.append((0, 0, 0))
     stops = np.union1d(records, [steps])
     for part in weighted_segments(setting.linear, setting.batch_size, max(steps, 1)):
         for first, length, weights, inverse in zip(
-            part.start.tolist(), part.length.tolist(), part.weights, part.inverse_batch, strict=True
+            part.start.tolist(),
+            part.length.tolist(),
+            part.weights,
+            part.inverse_batch.tolist(),
+            strict=True,
         ):
             last = min(first + length, steps)
-            batch = round(1.0 / inverse)
-            if batch != round(1.0 / inverse, 9):
-                raise InputError(
-                    f"batch_size must be whole numbers, as samples are drawn, not {1.0 / inverse:g}"
-                )
-            K, b = rows.matrices(weights)
-            change = np.stack([[pad_to_leaves(np.ascontiguousarray(x), size) for x in row]
-                               for row in np.moveaxis(K, 0, 2)])  # fmt: skip
-            kick = np.stack([pad_to_leaves(np.ascontiguousarray(x), size) for x in b.T])
-            inside = stops[(stops > first) & (stops < last)].tolist()
-            edges = [first, *inside, last] if first < last else []
-            legs += [(begin, end, change, kick, batch) for begin, end in itertools.pairwise(edges)]
-    return legs
+            inside = stops[np.searchsorted(stops, first, "right") : np.searchsorted(stops, last)]
+            edges = [first, *inside.tolist(), last] if first < last else []
+            legs += [(*pair, len(segments)) for pair in itertools.pairwise(edges)]
+            segments.append(_Segment(weights, inverse, drawn.samples(inverse)))
+    return segments, legs
 
 
 class _Measure:
