@@ -169,12 +169,14 @@ def advance_scaled(scaled, change, kick, int64_t samples, int64_t replica, int64
     cdef double slope = scaled.slope
     cdef Noise noise = as_noise(scaled.noise)
     cdef f64_1 half = as_f64_1(scaled.half), point = as_f64_1(scaled.point)
+    cdef f64_2 z = as_f64_2(scaled.z)
+    cdef i64_1 held = as_i64_1(scaled.held)
     cdef f64_3 c_change = as_f64_3(change)
     cdef f64_2 c_kick = as_f64_2(kick), c_state = as_f64_2(state)
     with nogil:
         failed = code.advance_scaled_state(
-            &arena, &noise, half, slope, point, c_change, c_kick, samples, replica, begin, end,
-            c_state,
+            &arena, &noise, half, slope, point, z, held, c_change, c_kick, samples, replica, begin,
+            end, c_state,
         )
     arena_free(&arena)
     check(failed)

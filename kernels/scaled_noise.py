@@ -7,7 +7,7 @@ which noise that is the same everywhere has, a sum z of samples, times
 
 where ``half = h / 2``, so that the sum is the excess risk at q; it is in the contract's order. The
 mean of a batch of normal samples is one normal. So a slope of 0 gives the numbers of noise that is
-the same everywhere.
+the same everywhere, but for roundings of the kick.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .contract import Floats, Noise
+from .contract import Floats, Ints, Noise
 from .reference import _combined, _stepped, _sums_of_samples, tree_sum
 
 
@@ -27,6 +27,8 @@ class ScaledNoise(NamedTuple):
     half: Floats  # weights of squares in the risk, half of the curvatures
     slope: float  # relative growth of the variance for each unit of risk
     point: Floats  # (n,): the combination of components at which the gradient is taken
+    z: Floats  # (4, d): where compiled kernels keep the z of a quad from call to call
+    held: Ints  # (2,): the number of that quad, -1 at first, and its samples
 
 
 def advance_scaled(
@@ -53,7 +55,7 @@ def advance_scaled(
     replica, begin, end : int
     state : ndarray, shape (n, d)
     """
-    noise, half, slope, point = scaled
+    noise, half, slope, point, *_ = scaled
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(begin, end):
             quad, lane = divmod(step, 4)

@@ -140,7 +140,10 @@ class Gaussian(Noise):
 
 @dataclass(frozen=True)
 class LossDependent(Noise):
-    """Noise whose variance grows in proportion to the excess risk: ``c_j (1 + slope R(w))``.
+    """Noise whose variance grows in proportion to the excess risk: ``c_j (1 + slope R(q))``.
+
+    R is the risk at the point q of the gradient: of all runs in the mean where answers are exact,
+    of the run itself where it is simulated. The mean risk is the same.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ EXPORTS: dict[str, tuple[Any, ...]] = {
         "i64", "u64", "u64", F1, F1, F1, F1, F3, F2, "i64", "i64", "i64", "i64", F2,
     ),
     "numba.scaled_noise.advance_scaled_state": (
-        NOISE, F1, "f64", F1, F3, F2, "i64", "i64", "i64", "i64", F2,
+        NOISE, F1, "f64", F1, F2, I1, F3, F2, "i64", "i64", "i64", "i64", F2,
     ),
     "exact.moments.propagate": (
         NUMBERS, NUMBERS, *RECURRENCE, F2, F1, I1, I1, I1, *FIELDS, F3, "i64", "i64", F2,

@@ -26,12 +26,14 @@ class DrawnNoise(ABC):
     """Modules of kernels that take all coordinates in step, by the name of their backend."""
     kernel: ClassVar[str]
     """Name of the kernel in each of these modules."""
-    described: Any
-    """The named tuple that the kernel takes."""
 
     @abstractmethod
     def __init__(self, experiment: Experiment, rows: Recurrences) -> None:
         """Describe the noise of a setting with this recurrence."""
+
+    @abstractmethod
+    def described(self) -> Any:
+        """Return the named tuple that the kernel takes, for one replica."""
 
     @abstractmethod
     def samples(self, inverse_batch: float) -> int:
@@ -64,7 +66,7 @@ class Features(DrawnNoise):
                 f"that the problem's noise has: {laws}"
             )
         variance, c = rows.block.weight, rows.block.c
-        self.described = Samples(
+        self._samples = Samples(
             LAWS[experiment.data].code,
             key_of(experiment.seed),
             pad_to_leaves(np.sqrt(variance), c.size),
@@ -72,6 +74,10 @@ class Features(DrawnNoise):
             pad_to_leaves(np.sqrt(c), c.size),
             rows.point_vector,
         )
+
+    def described(self) -> Any:
+        """The same for all replicas."""
+        return self._samples
 
     def samples(self, inverse_batch: float) -> int:
         """Every sample is drawn, so that a batch is a whole number of them."""
@@ -114,8 +120,13 @@ class Scaled(DrawnNoise):
             True,
             np.float32(2.0 / experiment.df),
         )
-        half = pad_to_leaves(0.5 * h, h.size)
-        self.described = ScaledNoise(stream, half, noise.slope, rows.point_vector)
+        self._stream, self._half = stream, pad_to_leaves(0.5 * h, h.size)
+        self._slope, self._point = noise.slope, rows.point_vector
+
+    def described(self) -> Any:
+        """It has a place for what kernels keep from call to call."""
+        z, held = np.zeros((4, self._half.size)), np.array([-1, 0])
+        return ScaledNoise(self._stream, self._half, self._slope, self._point, z, held)
 
     def samples(self, inverse_batch: float) -> int:
         """The mean of a batch of normal samples is one normal."""

@@ -175,7 +175,7 @@ class _Sampler:
         state = self._rows.start_vector[:, None] * start[0]
         values = np.zeros((records.size, 1, experiment.layout.size))
         taken = 0
-        noise, at = self._drawn.described, -1
+        noise, at = self._drawn.described(), -1
         for begin, end, segment in self._legs:
             if begin < end:
                 if segment != at:

@@ -59,10 +59,10 @@ class Run:
         attribute of the run: ``run.weight_norm``. With paths also the two arrays of `trajectory`.
     stats : dict
         Backend, threads, coordinate-steps done (settings, replicas and coordinates times
-        steps), the order of the loops ("steps", "blocks", "replicas" of collapsed sampling and
-        of drawn features, or "shards" of a run that was merged), and seconds spent in "compile"
-        (kernels compiled, or loaded from the cache), "compute" and "write", which are those of all
-        shards together.
+        steps), the order of the loops ("steps", "blocks", "replicas" of collapsed sampling and of
+        noise that depends on the iterate, or "shards" of a run that was merged), and seconds spent
+        in "compile" (kernels compiled, or loaded from the cache), "compute" and "write", which are
+        those of all shards together.
     experiment : Experiment
         What was simulated: `problem`, `settings`, `seed` and so on.
     trajectory : Trajectory, or None

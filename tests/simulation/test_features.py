@@ -6,7 +6,7 @@ from nqm_fast.kernels import present_backends
 from nqm_fast.kernels.feature_laws import KURTOSIS as LAWS
 
 import nqm_fast as nqm
-from nqm_fast.noise import Gaussian, LossDependent
+from nqm_fast.noise import FinitePopulation, Gaussian
 
 BACKENDS = [name for name in ("numpy", "numba", "cython") if name in present_backends()]
 PROBLEM = nqm.Problem(1.0 / np.arange(1, 131), mean0=0.5, var0=0.2)
@@ -80,7 +80,7 @@ def test_divergence_is_an_answer():
         (noisy(), {"executor": 2}, "executor must be left out"),
         (noisy(), {"coordinates": (0, 64)}, "coordinates must be left out"),
         (noisy(), {"batch_size": 2.5}, "batch_size must be whole numbers"),
-        (PROBLEM.with_noise(LossDependent(1.0)), {}, "problem must have noise"),
+        (PROBLEM.with_noise(FinitePopulation(99)), {}, "problem must have noise"),
     ],
 )
 def test_what_cannot_be_simulated_says_so(problem, options, message):
