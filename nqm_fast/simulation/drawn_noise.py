@@ -135,8 +135,8 @@ class Scaled(DrawnNoise):
     def kick(self, b: Array, inverse_batch: float) -> Array:
         """The standard deviation of the mean of a batch at the optimum, times b."""
         if self._sample_scale is None:
-            return b * (self._sigma * np.sqrt(inverse_batch))
-        return b * (self._sigma * (self._sample_scale * inverse_batch))
+            return np.asarray(b * (self._sigma * np.sqrt(inverse_batch)))
+        return np.asarray(b * (self._sigma * (self._sample_scale * inverse_batch)))
 
 
 DRAWN: dict[type, type[DrawnNoise]] = {Gaussian: Features, LossDependent: Scaled}
