@@ -22,6 +22,14 @@ def test_a_billion_steps_of_all_dimensions(benchmark, kind):
     benchmark(nqm.expected_risk, problem, ALGORITHMS[kind], 256, 10**9)
 
 
+@pytest.mark.parametrize("noise", [nqm.noise.Gaussian(), nqm.noise.LossDependent(1.0)], ids=str)
+def test_simulated_steps(benchmark, noise):
+    """400 steps of 10,000 coordinates that go in step; a step of a batch of 1 draws one sample."""
+    problem = nqm.Problem.power_law(10_000).with_noise(noise)
+    how = {"batch_size": 1, "steps": 400, "record": [400], "threads": 1}
+    benchmark(nqm.simulate, problem, nqm.SGD(0.1), **how)
+
+
 @pytest.mark.long
 def test_a_data_set(benchmark):
     """2000 steps of a data set with as many rows and features as the images of digits have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import noise as formulas
-from ..contract import LEAF, TILE
+from ..contract import LEAF
 from ..feature_laws import (
     FEATURES,
     LABELS,
@@ -17,47 +17,43 @@ from ..feature_laws import (
 )
 from .in_step import combine, folded, move
 from .jit import kernel
-from .noise import draw_words
-
-LEAVES = (0,) * (TILE // LEAF)
-"""The leaves of a tile, whose words are drawn at a time, so that they stay in the cache."""
+from .noise import ONE_LEAF, draw_words
 
 
 @kernel
 def draw(law, k0, k1, first, step, replica, block, purpose, words, z):
-    """Write four samples of features for a tile of coordinates to z, in four rows."""
+    """Write four samples of features for a leaf of coordinates to z, in four rows."""
     c1, c2, c3 = formulas.counter(step, replica, block, purpose)
-    draw_words(LEAVES, first, c1, c2, c3, k0, k1, words, 0)
+    draw_words(ONE_LEAF, first, c1, c2, c3, k0, k1, words, 0)
     if law == NORMAL:
-        for j in range(TILE):
-            x, y = formulas.box_muller(words[j], words[TILE + j])
+        for j in range(LEAF):
+            x, y = formulas.box_muller(words[j], words[LEAF + j])
             z[j] = np.float64(x)
-            z[TILE + j] = np.float64(y)
-        for j in range(2 * TILE, 3 * TILE):
-            x, y = formulas.box_muller(words[j], words[TILE + j])
+            z[LEAF + j] = np.float64(y)
+        for j in range(2 * LEAF, 3 * LEAF):
+            x, y = formulas.box_muller(words[j], words[LEAF + j])
             z[j] = np.float64(x)
-            z[TILE + j] = np.float64(y)
+            z[LEAF + j] = np.float64(y)
     elif law == LAPLACE:
-        for j in range(4 * TILE):
+        for j in range(4 * LEAF):
             z[j] = np.float64(formulas.laplace(words[j])) * LAPLACE_UNIT
     elif law == UNIFORM:
-        for j in range(4 * TILE):
+        for j in range(4 * LEAF):
             z[j] = (np.float64(formulas.signed(words[j])) + 0.5) * UNIFORM_UNIT
     else:
-        for j in range(4 * TILE):
+        for j in range(4 * LEAF):
             z[j] = np.float64(np.int64(words[j] >> np.uint32(31)) * 2 - 1)
 
 
 @kernel
-def draw_all(law, k0, k1, step, replica, block, words, tile, z):
+def draw_all(law, k0, k1, step, replica, block, words, drawn, z):
     """Write four samples of features for all coordinates to z, (4, d)."""
     d = z.shape[1]
-    for first in range(0, d, TILE):
-        size = min(TILE, d - first)
-        draw(law, k0, k1, first, step, replica, block, FEATURES, words, tile)
+    for first in range(0, d, LEAF):
+        draw(law, k0, k1, first, step, replica, block, FEATURES, words, drawn)
         for lane in range(4):
-            for j in range(size):
-                z[lane, first + j] = tile[lane * TILE + j]
+            for j in range(LEAF):
+                z[lane, first + j] = drawn[lane * LEAF + j]
 
 
 @kernel
@@ -76,8 +72,8 @@ def advance_state(
 ):
     """Take a state through the steps begin .. end - 1; see `kernels.features.advance_features`."""
     n, d = state.shape
-    words = np.zeros(4 * TILE, dtype=np.uint32)
-    tile, errors = np.zeros(4 * TILE), np.zeros(4 * TILE)
+    words = np.zeros(4 * LEAF, dtype=np.uint32)
+    drawn, errors = np.zeros(4 * LEAF), np.zeros(4 * LEAF)
     z, new = np.zeros((4, d)), np.zeros((n, d))
     q, xi, product = np.zeros(d), np.zeros(d), np.zeros(d)
     leaf, sums = np.zeros(LEAF), np.zeros(d // LEAF + 1)
@@ -86,11 +82,11 @@ def advance_state(
         combine(point, state, q)
         xi[:] = 0.0
         for block in range((batch + 3) // 4):
-            draw_all(law, k0, k1, step, replica, block, words, tile, z)
+            draw_all(law, k0, k1, step, replica, block, words, drawn, z)
             draw(NORMAL, k0, k1, 0, step, replica, block, LABELS, words, errors)
             used = min(batch - 4 * block, 4)
             for lane in range(used):
-                error = errors[lane * TILE]
+                error = errors[lane * LEAF]
                 add_sample(z[lane], root, label, q, error, product, leaf, sums, xi)
         for j in range(d):
             xi[j] = xi[j] * inverse - variance[j] * q[j]

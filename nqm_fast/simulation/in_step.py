@@ -123,8 +123,9 @@ def _kernel(
     work = problem.dim * experiment.steps * experiment.replicas.size * len(experiment.settings)
     if backend == "auto":
         is_long = work >= WORTH_COMPILING and kernels.is_installed("numba")
-        ahead = "cython" if kernels.is_installed("cython") else "numpy"
-        backend = "numba" if is_long else ahead
+        backend = "numba" if is_long else "numpy"
+        if kernels.is_installed("cython"):
+            backend = "cython"
     if backend not in drawn.kernels:
         raise InputError(
             f"backend must be {' or '.join(map(repr, drawn.kernels))} for noise that depends on "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from family import METHODS
 from nqm_fast.kernels import present_backends
 from nqm_fast.kernels.feature_laws import KURTOSIS as LAWS
 
@@ -52,6 +53,27 @@ def test_all_backends_have_the_same_bits(algorithm, law):
         np.testing.assert_array_equal(run.state, runs[0].state)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_backends_have_the_same_bits_for_all_methods(name):
+    rest = {"replicas": 2, "record": 5, "keep_state": True}
+    one, *others = (
+        nqm.simulate(noisy(), METHODS[name], 2, 21, backend=backend, **rest) for backend in BACKENDS
+    )
+    for other in others:
+        np.testing.assert_array_equal(one.risk, other.risk)
+        np.testing.assert_array_equal(one.state, other.state)
+
+
+@pytest.mark.parametrize("name", ["QHM", "Schedule-Free", "Lookahead"])
+def test_the_mean_risk_of_other_methods_is_the_exact_one(name):
+    steps = [0, 1, 5, 20]
+    how = {"replicas": 1000, "record": steps, "seed": 3, "backend": BACKENDS[-1]}
+    run = nqm.simulate(noisy(), METHODS[name], 8, 20, **how)
+    want = nqm.expected_risk(noisy(), METHODS[name], 8, steps)
+    error = run.risk.std(axis=0, ddof=1) / run.risk.shape[0] ** 0.5
+    assert (np.abs(run.risk.mean(axis=0) - want) < 4.0 * error).all()
+
+
 def test_bits_do_not_depend_on_records_threads_or_other_replicas():
     few = nqm.simulate(noisy(), nqm.SGD(0.2), 3, 12, replicas=[4], record=[12], threads=1)
     many = nqm.simulate(noisy(), nqm.SGD(0.2), 3, 12, replicas=6, record=1, threads=2)
@@ -80,10 +102,11 @@ def test_divergence_is_an_answer():
         (noisy(), {"executor": 2}, "executor must be left out"),
         (noisy(), {"coordinates": (0, 64)}, "coordinates must be left out"),
         (noisy(), {"batch_size": 2.5}, "batch_size must be whole numbers"),
+        (noisy(), {"algorithm": nqm.Adam(0.1)}, "algorithm must be linear for noise that depends"),
         (PROBLEM.with_noise(FinitePopulation(99)), {}, "problem must have noise"),
     ],
 )
 def test_what_cannot_be_simulated_says_so(problem, options, message):
-    arguments = {"batch_size": 2, "replicas": 1} | options
+    arguments = {"algorithm": nqm.SGD(0.1), "batch_size": 2, "replicas": 1} | options
     with pytest.raises(nqm.InputError, match=message):
-        nqm.simulate(problem, nqm.SGD(0.1), steps=3, **arguments)
+        nqm.simulate(problem, steps=3, **arguments)
