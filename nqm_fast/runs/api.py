@@ -66,7 +66,9 @@ def simulate(
     Parameters
     ----------
     problem : Problem
-        With d coordinates and no counts other than 1, unless sampling is "collapsed".
+        With d coordinates and no counts other than 1, unless sampling is "collapsed". With
+        `noise.Gaussian`, of whose features every sample is drawn, or `noise.LossDependent`, all
+        coordinates go in step: by linear algorithms, "minibatch" or "per-sample", on CPUs.
     algorithm : Algorithm, or list of G
         Such as ``nqm.SGD(0.1, momentum=0.9)``. The settings of a list see one noise stream
         (common random numbers), which takes most of the variance out of comparisons.
@@ -100,8 +102,8 @@ def simulate(
     backend : {"auto", "numba", "cython", "numpy", "cuda"}
         "auto" is what the environment variable NQM_BACKEND names, or the one that is done
         soonest: "numba" if its kernels are compiled, now or by an earlier process, or if the run
-        is so long that compiling pays; else "cython"; but never "cuda", an NVIDIA GPU. All give
-        the same bits.
+        is so long that compiling pays; else "cython"; but never "cuda", an NVIDIA GPU. Where
+        coordinates go in step, "cython" is first. All give the same bits.
     threads : int, optional
         All cores by default, or as many as the environment variable NQM_NUM_THREADS says.
     devices : int or sequence of int, optional
