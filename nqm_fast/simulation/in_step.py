@@ -63,8 +63,7 @@ def _check(experiment: Experiment, devices: Any) -> None:
     if type(noise) not in DRAWN:
         kinds = " or ".join(f"nqm.noise.{kind.__name__}" for kind in DRAWN)
         raise InputError(
-            f"problem must have noise that is the same everywhere, or {kinds}, for simulate, "
-            f"not {noise!r}"
+            f"problem must have no description of noise, or {kinds}, for simulate, not {noise!r}"
         )
     if experiment.sampling not in ("minibatch", "per-sample"):
         raise InputError(

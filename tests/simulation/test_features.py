@@ -103,7 +103,7 @@ def test_divergence_is_an_answer():
         (noisy(), {"coordinates": (0, 64)}, "coordinates must be left out"),
         (noisy(), {"batch_size": 2.5}, "batch_size must be whole numbers"),
         (noisy(), {"algorithm": nqm.Adam(0.1)}, "algorithm must be linear for noise that depends"),
-        (PROBLEM.with_noise(FinitePopulation(99)), {}, "problem must have noise"),
+        (PROBLEM.with_noise(FinitePopulation(99)), {}, "problem must have no description of noise"),
     ],
 )
 def test_what_cannot_be_simulated_says_so(problem, options, message):

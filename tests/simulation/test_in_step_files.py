@@ -115,4 +115,7 @@ def test_the_command_line_runs_it(tmp_path, capsys, noise):
     others = config.read_text().replace(described, "kind = 'FinitePopulation', samples = 10")
     config.write_text(others)
     assert main(["run", str(config), "--out", str(tmp_path / "other.h5")]) != 0
-    assert "problem must have noise that is the same everywhere" in capsys.readouterr().err
+    assert (
+        "problem must have no description of noise, or nqm.noise.Gaussian"
+        in capsys.readouterr().err
+    )
