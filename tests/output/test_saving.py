@@ -20,8 +20,8 @@ def no_room():
 SAVING = {
     "problem.npz": "nqm.Problem(np.ones(1000)).save({path!r})",
     "table.csv": "columns.write_csv(Path({path!r}), {{'a': np.arange(1000)}})",
-    "picture.png": "_output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
-    "picture.svg": "_output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
+    "picture.png": "output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
+    "picture.svg": "output.write_png(Path({path!r}), lambda f, t: f.subplots(), {{}})",
 }
 
 
@@ -31,8 +31,8 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, name):
     path.write_text("old")
     code = (
         "import nqm_fast as nqm, numpy as np; from pathlib import Path\n"
-        "from nqm_fast import columns\n"
-        "from nqm_fast.figures import _output\n"
+        "from nqm_fast.output import columns\n"
+        "from nqm_fast.drawing import output\n"
         f"try: {SAVING[name].format(path=str(path))}\n"
         "except OSError as error: print(error.filename, error.strerror)"
     )

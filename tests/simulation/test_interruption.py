@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ def interrupt_after(seconds):
     return timer
 
 
-@pytest.mark.usefixtures("default_ctrl_c")
+@pytest.mark.usefixtures("default_ctrl_c", "patience")
 def test_ctrl_c_returns_the_run_so_far(monkeypatch):
     usual, timers = Controller._collect, []
 
@@ -34,9 +33,7 @@ def test_ctrl_c_returns_the_run_so_far(monkeypatch):
             timers.append(interrupt_after(0.5))
 
     monkeypatch.setattr(Controller, "_collect", collect)
-    begin = time.monotonic()
     run = simulate(steps=10**7, problem=PROBLEM, record=10**5, keep_state=True)
-    assert time.monotonic() - begin < 20
     assert run.status == "interrupted"
     assert "steps" in run.message
     done = run.stats["coordinate_steps"] // PROBLEM.dim
