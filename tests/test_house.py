@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec, resolve_name
@@ -285,23 +286,38 @@ def test_compiled_functions_have_the_options_of_the_house():
 # -- the map of the house -------------------------------------------------------------------
 
 
+def map_of_the_house():
+    return (ROOT / "CONTRIBUTING.md").read_text().partition("## The house")[2].split("```")[1]
+
+
+def drawn_files(text):
+    """Every file that a map draws, by the name of its module, with the number of the line."""
+    return [drawn for drawn in _drawn(text) if not drawn[0].endswith("/")]
+
+
+def _drawn(text):
+    """Files and folders in their order, by the names of modules, folders with a slash."""
+    found, folders = [], []
+    for number, line in enumerate(text.splitlines()):
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.sub(r"(?<!,)  +[^ ].*", "", line.lstrip())  # what it is comes after two spaces
+        for name in re.findall(r"\w+/|\w+\.pyx?", names):
+            folders = [*folders[:depth], *[name[:-1]] * name.endswith("/")]
+            file = [] if name.endswith("/") else [name.partition(".")[0]]
+            found.append((".".join([*folders, *file]) + "/" * name.endswith("/"), number))
+    return found
+
+
 def lines_of_the_map(text):
     """The line of every file and folder that a map draws, by the names of modules.
 
     Files of one line follow each other. A package's own file counts where its folder ends.
     """
-    found, folders = {}, []
-    names = (
-        (number, (len(line) - len(line.lstrip())) // 2, name)
-        for number, line in enumerate(text.splitlines())
-        for name in re.findall(r"\w+/|\w+\.pyx?", re.sub(r"(?<!,)  +[^ ].*", "", line.lstrip()))
-    )
-    for number, depth, name in names:
-        folders = [*folders[:depth], *[name[:-1]] * name.endswith("/")]
-        for end in range(1, len(folders) + 1):
-            found[".".join(folders[:end])] = number
-        if not name.endswith("/"):
-            found[".".join([*folders, name.partition(".")[0]])] = number
+    found = {}
+    for name, number in _drawn(text):
+        parts = name.rstrip("/").split(".")
+        for end in range(1, len(parts) + 1):
+            found[".".join(parts[:end])] = number
     return {name.removeprefix("nqm_fast."): number for name, number in found.items()}
 
 
@@ -328,8 +344,7 @@ def against_the_map(graph, text):
 
 def test_the_map_of_the_house_goes_upwards():
     """A line of the map uses only lines above it, so that folders too are no circles."""
-    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house")[2].split("```")[1]
-    wrong = against_the_map(import_graph(TREES), text)
+    wrong = against_the_map(import_graph(TREES), map_of_the_house())
     assert not wrong, ", ".join(f"{a} imports {b}" for a, b in wrong)
 
 
@@ -358,19 +373,25 @@ nqm_fast/
 
 
 @cache
-def words_of_the_map():
-    return set((ROOT / "CONTRIBUTING.md").read_text().replace(",", " ").split())
+def files_of_the_map():
+    """Every file that the map draws, by the name of its module, with the number of its lines."""
+    return Counter(name for name, _ in drawn_files(map_of_the_house()))
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, *KERNELS], ids=name_of)
-def test_the_map_of_the_house_has_every_file(path):
+def test_the_map_of_the_house_has_every_file_once(path):
     """CONTRIBUTING.md has a line for each; figures, tasks, commands are files like each other."""
     if path.parent.name in ("figures", "commands", "tasks") and path.name != "base.py":
         return
     if path.name == "__init__.py":
         return
-    assert path.name in words_of_the_map()
-    assert f"{path.parent.name}/" in words_of_the_map()
+    assert files_of_the_map()[".".join(path.relative_to(ROOT).with_suffix("").parts)] == 1
+
+
+def test_the_map_of_the_house_has_no_other_file():
+    there = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in [*PUBLIC, *KERNELS]}
+    drawn = {name for name in files_of_the_map() if name.startswith(("nqm_fast.", "kernels."))}
+    assert drawn <= there | {"kernels.cython_cpu"}
 
 
 # -- the names of tests -----------------------------------------------------------------------

@@ -55,8 +55,10 @@ link.click()
 
 OPENING_ESM = """
 const keep_equal_styles = (sheets) => {
-  const write = sheets._update
+  const write = sheets?._update
+  if (!write || write.keeps_equal) { return }
   sheets._update = function (text) { if (this.css !== text) { write.call(this, text) } }
+  sheets._update.keeps_equal = true
 }
 
 const follow_wish = () => {
@@ -67,8 +69,8 @@ const follow_wish = () => {
 }
 
 export function render({view}) {
-  keep_equal_styles(Object.getPrototypeOf(view.style))
   follow_wish()
+  keep_equal_styles(view.style && Object.getPrototypeOf(view.style))
   return document.createElement("span")
 }
 """

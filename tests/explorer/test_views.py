@@ -1,5 +1,6 @@
 """What the explorer computes and writes, without a browser: numbers, code, words, links, files."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -83,6 +84,13 @@ def test_the_code_gives_the_same_numbers(view, capsys):
         assert_same(numbers[name], names[name])
     assert capsys.readouterr().out
     assert view.words(numbers).endswith(".")
+
+
+def test_the_name_of_a_dropped_file_is_no_line_of_the_code():
+    """Whoever pastes the code runs what the page wrote, whatever the file is called."""
+    dropped = dataclasses.replace(own_data.EXAMPLE, name="a\nraise SystemExit\n.csv")
+    lines = own_data.code(values_of(own_data.VIEW), dropped).splitlines()
+    assert "raise SystemExit" not in lines
 
 
 def test_the_code_of_a_dropped_file_gives_the_same_numbers(tmp_path, monkeypatch):

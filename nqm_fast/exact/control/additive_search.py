@@ -43,6 +43,8 @@ MOST_LR = 1e300
 """The largest learning rate that is tried, whatever is stable."""
 MOST_LOG_RISK = 710.0
 """Stands for the log of a risk beyond the range of a double."""
+ROUNDING = 1e-13
+"""Rounding errors of a risk that has decayed to nothing, in units of the start's."""
 RISK_TOLERANCE = 1e-12
 """Change of the log of the risk at which a search ends."""
 SLOW_TOLERANCES = 1e-8, 1e-6
@@ -114,6 +116,9 @@ class ControlSearch:
     ) -> None:
         """Take a number of pieces, or their lengths, which are those after a warm-up."""
         self.model, stable = piece_model(block, algorithm, problem.curvature_range)
+        with np.errstate(over="ignore"):
+            start = 0.5 * np.sum(block.multiplicity * block.h * block.second_moment)
+        self._rounding = ROUNDING * float(start)
         stable = min(stable * (1.0 - LIMIT_MARGIN), MOST_LR)
         self.log_limit = math.log(min(limits.largest_lr, stable))
         self.pieces, self.limits = pieces, limits
@@ -136,9 +141,10 @@ class ControlSearch:
         """Compute the log of the risk, and its derivatives by log learning rates."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             risk, slope, _ = self.model.evaluated(log_rates, lengths, batches)
-        if risk == 0.0:
+        # Where states decay to nothing, rounding errors can make a risk negative.
+        if -self._rounding <= risk <= 0.0:
             return math.log(SMALLEST_RISK), np.zeros_like(log_rates)
-        if not (math.isfinite(risk) and np.isfinite(slope).all()):
+        if not (0.0 < risk < math.inf and np.isfinite(slope).all()):
             return MOST_LOG_RISK, np.zeros_like(log_rates)
         return math.log(risk), slope / risk
 

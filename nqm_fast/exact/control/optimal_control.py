@@ -29,6 +29,8 @@ AGREEMENT = 1e-9
 """Difference of the log of the risk up to which the searched nodes stand for all coordinates."""
 ROUGH_AGREEMENT = 1e-3
 """The same where a search takes long: schedules are off by the square of that."""
+SURELY = 10.0
+"""Errors of the nodes by which a lowest risk is above a target that is out of reach for certain."""
 ROOT_TOLERANCE = 1e-10
 """Relative error of the fewest samples or steps, where whole numbers lie closer."""
 GROWTH = 4
@@ -41,6 +43,10 @@ MOST_HALVINGS = 20
 
 class OutOfReachError(InputError):
     """A target is below all that the other arguments allow."""
+
+
+class _NotReachedError(Exception):
+    """A target is below all that the other arguments allow, on the nodes of a search."""
 
 
 @methods_in_usual_arithmetic
@@ -167,19 +173,38 @@ def optimal_control(
         raise InputError(
             f"target must be below the risk of the start, which is {start:g}, not {task.target:g}"
         )
-    block = fewest_nodes(problem, has_state=not is_plain(task.algorithm))
-    is_fast = problem.noise_model is None and is_plain(task.algorithm)
-    agreement = AGREEMENT if is_fast else ROUGH_AGREEMENT
+    return _refined(task)
+
+
+def _refined(task: ControlTask) -> Control:
+    """Search on few nodes, and on better ones until these agree with all coordinates."""
+    has_state = not is_plain(task.algorithm)
+    block = fewest_nodes(task.problem, has_state=has_state)
+    is_fast = task.problem.noise_model is None and not has_state
     known: WholePlan | None = None
     for _ in range(REFINEMENTS):
-        search = control_search(problem, block, task.algorithm, task.pieces, limits)
+        search = control_search(task.problem, block, task.algorithm, task.pieces, task.limits)
         if known is not None:
             search.begin_with(known)
-        known, answer = _solved(task, search)
+        try:
+            known, answer = _solved(task, search)
+            agreement = AGREEMENT if is_fast else ROUGH_AGREEMENT
+        except _NotReachedError:
+            # Few nodes may be wrong about that; better ones are found for the largest budget.
+            known = search.whole(*task.budget(task.most))
+            answer, agreement = _confirmed(task, known), AGREEMENT
         log_risk = math.log(max(answer.risk, SMALLEST_RISK))
-        if abs(log_risk - known.log_risk) < agreement or not math.isfinite(log_risk):
+        error = abs(log_risk - known.log_risk)
+        if error < agreement or not math.isfinite(log_risk):
             break
-        block = better_nodes(problem, answer.algorithm, answer.batch_size, answer.steps)
+        if task.target is not None and log_risk - math.log(task.target) > SURELY * error:
+            break
+        block = better_nodes(task.problem, answer.algorithm, answer.batch_size, answer.steps)
+    if task.target is not None and answer.risk > task.target:
+        raise OutOfReachError(
+            f"target must be at least {answer.risk:.6g}, the lowest risk that was found for the "
+            f"other arguments, not {task.target:g}"
+        )
     return answer
 
 
@@ -216,7 +241,8 @@ def _fewest_whole(
     while best[1].risk > target:
         # What whole batches cost is made up for by more of what is searched.
         too_few, enough = enough, enough + 2 * max(enough - too_few, step)
-        _check_reach(enough, task.most, target, best[1].risk)
+        if enough > task.most:
+            raise _NotReachedError
         best = solved(enough)
     for _ in range(MOST_HALVINGS):
         if enough - too_few <= 1:
@@ -230,15 +256,6 @@ def _fewest_whole(
     return best
 
 
-def _check_reach(needed: int, most: int, target: float, lowest: float) -> None:
-    """Raise an InputError if more is needed than there may be."""
-    if needed > most:
-        raise OutOfReachError(
-            f"target must be at least {lowest:.6g}, the lowest risk that was found for the other "
-            f"arguments, not {target:g}"
-        )
-
-
 def _range(task: ControlTask, search: ControlSearch, target: float) -> tuple[int, int]:
     """Find a number of steps or samples at which a target is reached, and one below the fewest."""
     most = task.most
@@ -249,12 +266,14 @@ def _range(task: ControlTask, search: ControlSearch, target: float) -> tuple[int
         # All samples that the limits allow, which may be any number.
         is_limited = task.limits.batches.most < math.inf
         lowest = search.lowest(task.steps, most if is_limited else math.inf).log_risk
-        _check_reach(int(lowest > math.log(target)), 0, target, math.exp(lowest))
+        if lowest > math.log(target):
+            raise _NotReachedError
     while True:
         lowest = search.lowest(*task.budget(high)).log_risk
         if lowest <= math.log(target):
             return low, high
-        _check_reach(high + 1, most, target, math.exp(lowest))
+        if high >= most:
+            raise _NotReachedError
         low, high = high, min(GROWTH * high, most)
 
 

@@ -38,8 +38,9 @@ def coarse_block(block: CoupledBlock) -> CoupledBlock:
 
 def _merged(cell: CoupledBlock) -> CoupledBlock:
     """Return a few nodes for a cell, whose curvatures fall; the cell itself if none do."""
-    masses = [cell.multiplicity * x for x in (cell.second_moment, cell.c, cell.shared)]
-    totals = [float(cell.h @ mass) for mass in masses]
+    with np.errstate(over="ignore", invalid="ignore"):
+        masses = [cell.multiplicity * x for x in (cell.second_moment, cell.c, cell.shared)]
+        totals = [float(cell.h @ mass) for mass in masses]
     if len(cell.h) <= NODES or not np.isfinite(totals).all() or not max(totals) > 0.0:
         return cell
     pairs = zip(masses, totals, strict=True)

@@ -124,7 +124,7 @@ for setting in run.experiment.settings[:{MOST_SETTINGS}]:
 def code(values: Values, dropped: Dropped | None = None) -> str:
     """Write a program that computes the same, of a file in the working folder."""
     shown = dropped or EXAMPLE
-    hint = f"# start it where {shown.name} is, or write that file's whole path"
+    hint = f"# start it where {shown.name!r} is, or write that file's whole path"
     if shown.run is not None:
         assert shown.run.experiment is not None
         return "\n".join(

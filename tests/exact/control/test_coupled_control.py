@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import mpmath
 import numpy as np
@@ -447,3 +448,56 @@ def test_others_are_refused():
         nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.ScheduleFree(1.0))
     with pytest.raises(nqm.InputError, match="must have a state of at most 4 numbers for optimal"):
         nqm.optimal_control(problem, steps=9, samples=9, algorithm=nqm.DelayedSGD(1.0, 9))
+
+
+def irregular_problem():
+    """An array whose very few nodes are off by parts in a thousand."""
+    rng = np.random.default_rng(0)
+    h = np.sort(rng.uniform(1e-4, 1.0, 300))[::-1]
+    return nqm.Problem(h, c=rng.uniform(0.0, 1.0, 300), mean0=rng.normal(size=300))
+
+
+@pytest.mark.parametrize(
+    ("noise", "algorithm"),
+    [
+        (nqm.noise.LossDependent(3.0), nqm.SGD(1.0)),
+        (nqm.noise.Gaussian(), nqm.SGD(1.0)),
+        pytest.param(None, nqm.SGD(1.0, momentum=0.9), marks=pytest.mark.slow),
+    ],
+)
+def test_targets_just_above_the_lowest_risk_are_reached(noise, algorithm):
+    """Few nodes do not decide that they are not, and what is said to be the lowest risk is that."""
+    problem = irregular_problem().with_noise(noise)
+    how = {"steps": 100, "max_batch": 8, "algorithm": algorithm}
+    lowest = nqm.optimal_control(problem, **how).risk
+    best = nqm.optimal_control(problem, **how, target=lowest * (1.0 + 1e-4))
+    assert best.risk <= lowest * (1.0 + 1e-4)
+    assert best.samples <= 800
+    with pytest.raises(nqm.InputError, match="target must be at least") as refusal:
+        nqm.optimal_control(problem, **how, target=lowest * (1.0 - 1e-3))
+    said = float(re.search(r"at least ([\d.]+)", str(refusal.value)).group(1))
+    assert said == pytest.approx(lowest, rel=3e-5)
+
+
+@pytest.mark.parametrize("noise", [None, nqm.noise.Gaussian(), nqm.noise.LossDependent(2.0)])
+@pytest.mark.parametrize("algorithm", [nqm.SGD(1.0, momentum=0.9), nqm.Nesterov(1.0, 0.9)])
+def test_methods_with_a_state_reach_targets_in_so_many_steps(noise, algorithm):
+    """Without noise their risk decays to rounding errors, which may be negative."""
+    problem = nqm.Problem([1.0, 0.3, 0.01]).with_noise(noise)
+    how = {"steps": 100, "pieces": 4, "algorithm": algorithm}
+    best = nqm.optimal_control(problem, **how, target=1e-2)
+    assert best.risk <= 1e-2
+    assert nqm.optimal_control(problem, **how, samples=best.samples).risk <= 1.01e-2
+
+
+def test_without_noise_a_method_with_a_state_leaves_next_to_nothing():
+    problem = nqm.Problem([1.0, 0.3, 0.01], c=0.0)
+    algorithm = nqm.SGD(1.0, momentum=0.9)
+    best = nqm.optimal_control(problem, steps=100, samples=1000, pieces=4, algorithm=algorithm)
+    assert 0.0 <= best.risk < 1e-9
+
+
+def test_numbers_near_the_largest_double_are_no_warnings():
+    problem = nqm.Problem([1e200, 1e190], c=1e300).with_noise(nqm.noise.LossDependent(1.0))
+    start = nqm.expected_risk(problem, nqm.SGD(0.0), 1, 0)
+    assert nqm.optimal_control(problem, steps=20, samples=100).risk <= start * (1.0 + 1e-9)
