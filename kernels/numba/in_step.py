@@ -1,4 +1,4 @@
-"""What kernels share that take all coordinates in step: sums over them, and how they move."""
+"""Sums over coordinates, and their moves, for kernels that take all coordinates in step."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ArrayCoordinates(Immutable):
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a notebook shows of the coordinates, by what it is called."""
+        """Texts that notebooks show of the coordinates, by their headings."""
         facts = {
             "curvatures h": _span(self.h),
             "gradient noise c": "as h" if self.noise is None else _span(self.noise),

@@ -106,7 +106,7 @@ class PowerLaw:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a notebook shows of the coordinates, by what it is called."""
+        """Texts that notebooks show of the coordinates, by their headings."""
         low, high = self.curvature_range
         curvatures = f"{low:g} to {high:g}, {_formula(self.scale, self.exponent)}"
         curvatures += f" + {self.damping:g}" if self.damping else ""

@@ -1,1 +1,1 @@
-"""What pictures are made of: style, axes, curves of a run, a fit, a sweep."""
+"""Parts of pictures that several of them share: style, axes, curves of runs, fits and sweeps."""

@@ -101,7 +101,7 @@ def _classes() -> tuple[Any, Any]:
         _esm = STATUS_ESM
 
     class Opening(panel().custom.JSComponent):  # type: ignore[misc]
-        """What the browser does when a page is opened."""
+        """Runs in the browser when a page is opened, and shows nothing."""
 
         _esm = OPENING_ESM
 

@@ -85,15 +85,6 @@ def set_range(range_: Any, low: float, high: float) -> None:
     range_.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
-def show_all(range_: Any, *values: Array) -> None:
-    """Let a linear axis show all finite values."""
-    found = np.concatenate([np.ravel(x) for x in values])
-    found = found[np.isfinite(found)]
-    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
-    margin = MARGIN * (high - low or 1.0)
-    set_range(range_, low - margin, high + margin)
-
-
 def show_all_of_log(range_: Any, *values: Array, decades: float = math.inf) -> None:
     """Let a logarithmic axis show all values that are finite and positive, or the upper decades."""
     found = np.concatenate([np.ravel(x) for x in values])

@@ -28,16 +28,6 @@ class Picture(Protocol):
         """Draw these numbers instead of those before."""
 
 
-class Animated(Picture, Protocol):
-    """A picture with frames that are gone through one after the other."""
-
-    def frames(self, numbers: Numbers) -> list[int]:
-        """Return the steps that are frames."""
-
-    def show_frame(self, frame: int) -> None:
-        """Draw one of them, counted from 0."""
-
-
 @dataclass(frozen=True)
 class View:
     """A view of the explorer.

@@ -82,7 +82,10 @@ def cores() -> int:
 
 
 class _OneBlasThread:
-    """How many parts of the process want linear algebra on one thread, which it has as a whole."""
+    """A context in which the linear algebra of the whole process has one thread.
+
+    Any number of threads may be within at a time: the last that leaves restores the number.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -112,4 +115,4 @@ def _libraries() -> Any:
 
 
 one_blas_thread = _OneBlasThread()
-"""A context in which linear algebra has one thread, as others wait busily for small matrices."""
+"""For searches with small matrices, for which further threads of linear algebra wait busily."""

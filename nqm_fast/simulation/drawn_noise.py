@@ -1,4 +1,4 @@
-"""What a step draws where the noise depends on the iterate, as kernels take it: for each noise."""
+"""Noise that depends on the iterate, as the kernels that draw it take it: a class for each kind."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Scaled(DrawnNoise):
 
 
 DRAWN: dict[type, type[DrawnNoise]] = {Gaussian: Features, LossDependent: Scaled}
-"""What is drawn, by the kind of noise; other kinds are not simulated."""
+"""The class for each kind of noise that is simulated."""
 
 
 def key_of(seed: int) -> Any:

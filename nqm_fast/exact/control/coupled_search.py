@@ -197,7 +197,7 @@ class Shares:
 
     @property
     def scales(self) -> Array:
-        """How far numbers go where the risk changes alike: less far if they are of more steps."""
+        """Relative sizes of changes of the free numbers that change the risk alike."""
         steps = self._lengths / self._lengths.mean()
         return np.asarray(1.0 / np.sqrt(steps if self._may_fall else np.cumsum(steps[::-1])[::-1]))
 

@@ -65,7 +65,7 @@ class Layout(NamedTuple):
 
     @property
     def scales(self) -> Array:
-        """How far numbers go where the risk changes alike: less far if they are of more steps."""
+        """Relative sizes of changes of the free numbers that change the risk alike."""
         steps = np.abs(self.slope_by_free(self.lengths / self.lengths.mean()))
         return np.asarray(1.0 / np.sqrt(steps))
 

@@ -19,7 +19,7 @@ CELL = 4.0
 NODES = 3
 """Nodes of a cell."""
 EDGE = 1e-9
-"""How far beyond the end of a cell, in cells, a curvature still is in it."""
+"""Rounding error, in widths of a cell, with which a curvature at its end still counts to it."""
 
 
 def coarse_block(block: CoupledBlock) -> CoupledBlock:
